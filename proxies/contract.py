@@ -1,0 +1,279 @@
+"""What the console and a worker say to each other (msgspec structs, MessagePack on the wire).
+
+Two channels join the processes, both socket pairs that the console makes and the worker inherits:
+
+* the **message channel**: length-prefixed MessagePack frames (4 bytes big-endian, then the payload) of `ToWorker`
+  in one direction and `ToConsole` in the other;
+* the **socket channel** (`SOCK_SEQPACKET`): one datagram per listening socket, a MessagePack `ListenerSocket` with the
+  file descriptor as ancillary data (`SCM_RIGHTS`). The console may pass a socket before or after the snapshot
+  that names its proxy; the worker starts to accept when it has both.
+
+Every change of a field that an older peer cannot read raises `CONTRACT_VERSION`; peers of different versions refuse
+each other at `Hello`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rules.model import Action, Finding
+
+CONTRACT_VERSION = 1
+FRAME_HEADER_BYTES = 4
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+ProxyType = Literal["llm", "mcp"]
+Enforcement = Literal["enforce", "log_only"]
+Outcome = Literal["allowed", "blocked", "refused", "upstream_error", "client_closed", "failed"]
+
+
+# --- Configuration: console to worker -------------------------------------------------------------------------------
+
+
+class UpstreamAuth(msgspec.Struct, frozen=True):
+    """The credential that replaces the client's. `value` is the resolved secret; it exists in memory only."""
+
+    type: Literal["none", "bearer", "header"] = "none"
+    name: str = ""
+    """Header name for type `header`."""
+    value: str = ""
+
+    def __repr__(self) -> str:
+        return f"<UpstreamAuth {self.type} {self.name}>"
+
+
+class ListenerTLS(msgspec.Struct, frozen=True):
+    """Certificate and key of a proxy's own port (PEM files)."""
+
+    cert_path: str
+    key_path: str
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of one proxy, all of them with a default that suits an LLM or MCP upstream."""
+
+    max_body_bytes: int = 10 * 1024 * 1024
+    max_response_bytes: int = 64 * 1024 * 1024
+    """Bound of a response that must be read whole before it is released; streams are bounded per event."""
+    header_timeout_seconds: float = 15.0
+    body_timeout_seconds: float = 60.0
+    keepalive_timeout_seconds: float = 75.0
+    connect_timeout_seconds: float = 10.0
+    first_byte_timeout_seconds: float = 120.0
+    idle_timeout_seconds: float = 120.0
+    total_timeout_seconds: float = 900.0
+    max_connections: int = 2048
+    max_upstream_connections: int = 512
+
+
+class ProxyConfig(msgspec.Struct, frozen=True):
+    """One proxy as the worker sees it: everything resolved, nothing left to look up."""
+
+    id: str
+    name: str
+    type: ProxyType
+    transport: Literal["http"]
+    target_url: str
+    host: str
+    port: int
+    ruleset: str
+    """Digest of the ruleset that applies (key into `Snapshot.rulesets`)."""
+    enforcement: Enforcement = "enforce"
+    require_auth: bool = True
+    upstream_auth: UpstreamAuth = UpstreamAuth()
+    allowed_hosts: tuple[str, ...] = ()
+    """Exact `host:port` values accepted in Host besides the listen address and its loopback names."""
+    allowed_origins: tuple[str, ...] = ()
+    """Exact origins accepted from browsers besides the proxy's own."""
+    tls: ListenerTLS | None = None
+    upstream_ca_path: str = ""
+    """PEM bundle that replaces the system's for this upstream; verification itself cannot be switched off."""
+    limits: Limits = Limits()
+    policy_names: tuple[str, ...] = ()
+
+
+class APIKey(msgspec.Struct, frozen=True):
+    """A client credential: only its SHA-256 digest ever leaves the console."""
+
+    id: str
+    name: str
+    digest: str
+    """Lower-case hex SHA-256 of the whole key."""
+    expires_at: float | None = None
+    """Unix seconds."""
+    proxy_ids: tuple[str, ...] | None = None
+    """The proxies this key opens; None means all."""
+
+
+class RulesetSource(msgspec.Struct, frozen=True):
+    """Where a worker finds a compiled ruleset: it loads files, it never compiles."""
+
+    digest: str
+    packs_path: str
+    """MessagePack file with the packs as `rules.packs` dumped them."""
+    database_path: str
+    """Serialised Hyperscan database made by `rules.compiler`."""
+    packs_sha256: str
+    """SHA-256 of each file as hex: files from elsewhere are refused, `loadb` of foreign bytes is unsafe."""
+    database_sha256: str
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The whole configuration of a worker; every request is evaluated by exactly one."""
+
+    version: int
+    proxies: tuple[ProxyConfig, ...]
+    api_keys: tuple[APIKey, ...]
+    rulesets: tuple[RulesetSource, ...]
+
+
+class ListenerSocket(msgspec.Struct, frozen=True):
+    """Accompanies one listening socket on the socket channel."""
+
+    proxy_id: str
+    host: str
+    port: int
+
+
+# --- Events: worker to console --------------------------------------------------------------------------------------
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call, normalised (LLM-USE-1). `input_tokens` includes cached reads and writes."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    source: Literal["reported", "estimated"] = "reported"
+
+
+class CallRecord(msgspec.Struct, frozen=True):
+    """One finished call through a proxy: who, what, verdict, timings. The id makes ingestion idempotent."""
+
+    id: str
+    proxy_id: str
+    snapshot_version: int
+    started_at: float
+    """Unix seconds."""
+    duration_ms: float
+    added_ms: float
+    """Time spent in the gateway itself: the duration without the wait for the upstream."""
+    method: str
+    path: str
+    protocol: str
+    """`openai.chat`, `openai.responses`, `anthropic.messages`, `mcp.legacy`, `mcp.modern`, or `http` before that is known."""
+    operation: str
+    """Model for LLM calls, JSON-RPC method (and tool) for MCP."""
+    client_ip: str
+    client_agent: str
+    """User-Agent, at most 200 characters."""
+    principal_id: str
+    principal_name: str
+    status: int
+    outcome: Outcome
+    action: Action
+    error_code: str
+    reason: str
+    request_bytes: int
+    response_bytes: int
+    streamed: bool
+    truncated: bool
+    findings: tuple[Finding, ...]
+    usage: Usage | None
+    timings_ms: dict[str, float]
+    """Milliseconds per pipeline step, in the order in which they ran."""
+
+
+# --- Messages on the channel ----------------------------------------------------------------------------------------
+
+
+class SetSnapshot(msgspec.Struct, tag="set_snapshot", frozen=True):
+    """Swap to this configuration; answered by `SnapshotApplied` or `SnapshotRejected`."""
+
+    snapshot: Snapshot
+
+
+class AckEvents(msgspec.Struct, tag="ack_events", frozen=True):
+    """The batch with this sequence number is committed; the worker may forget it."""
+
+    sequence: int
+
+
+class Drain(msgspec.Struct, tag="drain", frozen=True):
+    """Stop accepting, finish what is in flight within the deadline, send the last events, exit."""
+
+    deadline_seconds: float
+
+
+ToWorker = SetSnapshot | AckEvents | Drain
+
+
+class Hello(msgspec.Struct, tag="hello", frozen=True):
+    """First message of a worker."""
+
+    contract_version: int
+    version: str
+    pid: int
+
+
+class ListenerStatus(msgspec.Struct, frozen=True):
+    """How one proxy stands in this worker after a snapshot."""
+
+    proxy_id: str
+    state: Literal["running", "draining", "stopped", "failed"]
+    reason: str = ""
+
+
+class SnapshotApplied(msgspec.Struct, tag="snapshot_applied", frozen=True):
+    """The snapshot is in force. Sent again, with the same version, when a listener's status changes later."""
+
+    version: int
+    listeners: tuple[ListenerStatus, ...]
+
+
+class SnapshotRejected(msgspec.Struct, tag="snapshot_rejected", frozen=True):
+    """The old snapshot stays in force."""
+
+    version: int
+    reason: str
+
+
+class Events(msgspec.Struct, tag="events", frozen=True):
+    """A batch of calls; kept by the worker until `AckEvents` with the same sequence number."""
+
+    sequence: int
+    calls: tuple[CallRecord, ...]
+    calls_dropped: int = 0
+    """Calls without findings that were dropped under pressure since the last batch."""
+
+
+class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):
+    """Every few seconds: the worker lives, and how busy it is."""
+
+    at: float
+    connections: int
+    in_flight: int
+    loop_lag_ms: float
+    rss_bytes: int
+    unacknowledged_events: int
+
+
+ToConsole = Hello | SnapshotApplied | SnapshotRejected | Events | Heartbeat
+
+
+class Spool(msgspec.Struct, frozen=True):
+    """A spool file: what a worker had not seen acknowledged when its channel closed."""
+
+    contract_version: int
+    calls: tuple[CallRecord, ...]
+
+
+encoder = msgspec.msgpack.Encoder()
+to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+to_console_decoder: msgspec.msgpack.Decoder[ToConsole] = msgspec.msgpack.Decoder(ToConsole)
+socket_decoder: msgspec.msgpack.Decoder[ListenerSocket] = msgspec.msgpack.Decoder(ListenerSocket)
+spool_decoder: msgspec.msgpack.Decoder[Spool] = msgspec.msgpack.Decoder(Spool)
