@@ -1,0 +1,92 @@
+"""From a request to its endpoint, and from whatever goes wrong to one answer and one record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Protocol
+
+from proxies import pipeline
+from proxies.contract import ProxyType
+from proxies.exchange import Exchange, Recorder
+from proxies.llm import endpoint as llm_endpoint
+from proxies.mcp import endpoint as mcp_endpoint
+from proxies.refusal import Refusal
+from proxies.runtime import ProxyRuntime
+from proxies.steps import origin
+from proxies.transport.errors import BodyRefused, UpstreamError
+from proxies.transport.http1_server import Request, Response
+
+logger = logging.getLogger(__name__)
+
+
+class Endpoint(Protocol):
+    """What a protocol offers: serve an admitted call, and say no in its own words."""
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Everything between admission and the record; raises `Refusal`, `UpstreamError` or `BodyRefused`."""
+
+    def render_refusal(self, exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, headers and body of a refusal in the client's dialect."""
+
+
+ENDPOINTS: Final[dict[ProxyType, Endpoint]] = {"llm": llm_endpoint, "mcp": mcp_endpoint}
+
+
+async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, recorder: Recorder) -> None:
+    """Serve one call and record it, whatever happens."""
+    exchange = Exchange(proxy, request, response, recorder)
+    endpoint = ENDPOINTS[proxy.config.type]
+    try:
+        pipeline.check_origin(exchange)
+        if origin.is_preflight(exchange):
+            exchange.answer(204, origin.preflight_headers(exchange))
+            return
+        pipeline.admit(exchange)
+        await endpoint.serve(exchange)
+    except Refusal as refusal:
+        _refuse(exchange, endpoint, refusal)
+    except UpstreamError as error:
+        _refuse(exchange, endpoint, _from_upstream(error))
+    except BodyRefused as error:
+        _refuse(exchange, endpoint, Refusal(error.status, error.code, error.message, remediation=error.remediation))
+    except asyncio.CancelledError:
+        exchange.outcome = "client_closed"
+        exchange.truncated = response.started
+        raise
+    except Exception:
+        logger.exception("call %s failed inside the gateway", exchange.id)
+        _refuse(exchange, endpoint, _INTERNAL)
+    finally:
+        exchange.record()
+
+
+_INTERNAL: Final = Refusal(
+    500,
+    "gateway_error",
+    "The gateway failed while handling this call, so it did not pass.",
+    remediation="Try again; if it persists, give the request id to an administrator.",
+    outcome="failed",
+)
+
+
+def _from_upstream(error: UpstreamError) -> Refusal:
+    return Refusal(
+        error.status,
+        error.code,
+        error.message,
+        remediation="Check that the upstream is up and that the proxy's target is right.",
+        outcome="upstream_error",
+    )
+
+
+def _refuse(exchange: Exchange, endpoint: Endpoint, refusal: Refusal) -> None:
+    """Answer a refusal; an answer that has begun is cut instead, so that it cannot look complete."""
+    exchange.outcome = refusal.outcome
+    exchange.error_code = refusal.code
+    exchange.reason = refusal.message
+    if exchange.response.started:
+        exchange.abort_answer()
+        return
+    status, headers, body = endpoint.render_refusal(exchange, refusal)
+    exchange.answer(status, [*headers, *refusal.headers], body)

@@ -1,0 +1,188 @@
+"""The one object that walks the chain: who, what, where, findings, verdict, timings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from proxies.contract import CallRecord, Outcome, Usage
+from proxies.runtime import ProxyRuntime
+from proxies.transport.http1_server import Request, Response
+from rules.model import ALLOWED, Finding, Verdict
+
+_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+MAX_AGENT_CHARACTERS = 200
+MAX_PATH_CHARACTERS = 500
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls: an API key, or nobody where the proxy asks for no credential."""
+
+    id: str
+    name: str
+
+
+ANONYMOUS = Principal(id="", name="anonymous")
+
+
+class Recorder(Protocol):
+    """Where finished calls go; the channel to the console."""
+
+    def record(self, call: CallRecord) -> None:
+        """Take the record. One with findings is in the kernel's hands when this returns."""
+
+
+def call_id(now: float | None = None) -> str:
+    """`call_` and a ULID: sortable by time, unique across workers."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    number = (milliseconds << 80) | int.from_bytes(os.urandom(10))
+    return "call_" + "".join([_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5)])
+
+
+class Exchange:
+    """One call from its head to its record."""
+
+    __slots__ = (
+        "_lap_at",
+        "_recorded",
+        "_recorder",
+        "added_findings",
+        "error_code",
+        "extra_headers",
+        "id",
+        "operation",
+        "outcome",
+        "principal",
+        "protocol",
+        "proxy",
+        "reason",
+        "request",
+        "request_bytes",
+        "response",
+        "response_bytes",
+        "started_at",
+        "status",
+        "streamed",
+        "timings_ms",
+        "truncated",
+        "usage",
+        "verdict",
+        "waited_seconds",
+    )
+
+    def __init__(self, proxy: ProxyRuntime, request: Request, response: Response, recorder: Recorder) -> None:
+        self.proxy = proxy
+        self.request = request
+        self.response = response
+        self._recorder = recorder
+        self._recorded = False
+        self.started_at = time.time()
+        self.id = call_id(self.started_at)
+        self._lap_at = request.received_at
+        self.principal = ANONYMOUS
+        self.protocol = "http"
+        self.operation = ""
+        self.added_findings: list[Finding] = []
+        self.verdict: Verdict = ALLOWED
+        self.usage: Usage | None = None
+        self.outcome: Outcome = "allowed"
+        self.error_code = ""
+        self.reason = ""
+        self.status = 0
+        self.streamed = False
+        self.truncated = False
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.waited_seconds = 0.0
+        """Time spent waiting for the client's body and for the upstream: not the gateway's own."""
+        self.timings_ms: dict[str, float] = {}
+        self.extra_headers: list[tuple[str, str]] = [("x-request-id", self.id)]
+        """Sent with every answer: the request id, and CORS headers for an allowed browser origin."""
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id} {self.protocol} {self.operation} {self.outcome} {self.status}>"
+
+    def lap(self, step: str, *, waiting: bool = False) -> None:
+        """Close a step: the time since the last lap belongs to it. `waiting` time is not the gateway's own."""
+        now = time.perf_counter()
+        elapsed = now - self._lap_at
+        self._lap_at = now
+        self.timings_ms[step] = self.timings_ms.get(step, 0.0) + elapsed * 1000
+        if waiting:
+            self.waited_seconds += elapsed
+
+    # --- Answers --------------------------------------------------------------------------------------------------
+
+    def answer(self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"") -> None:
+        """Record the call, then send a complete answer: what the client saw complete is never lost."""
+        self.status = status
+        self.response_bytes = len(body)
+        self.record()
+        self.response.send(status, [*headers, *self.extra_headers], body)
+
+    def start_answer(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """Begin a streamed answer; follow with `write` and `finish_answer`."""
+        self.status = status
+        self.streamed = True
+        self.response.start(status, [*headers, *self.extra_headers])
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of a streamed answer, at the pace of the client."""
+        self.response_bytes += len(data)
+        await self.response.write(data)
+
+    def finish_answer(self) -> None:
+        """Record the call, then end the stream cleanly."""
+        self.record()
+        self.response.finish()
+
+    def abort_answer(self) -> None:
+        """Record the call, then cut the stream so that the client cannot take it for complete."""
+        self.truncated = True
+        self.record()
+        self.response.abort()
+
+    # --- The record -----------------------------------------------------------------------------------------------
+
+    def record(self) -> None:
+        """Hand the one record of this call to the channel; later calls do nothing."""
+        if self._recorded:
+            return
+        self._recorded = True
+        now = time.perf_counter()
+        duration_seconds = now - self.request.received_at
+        request = self.request
+        self._recorder.record(
+            CallRecord(
+                id=self.id,
+                proxy_id=self.proxy.config.id,
+                snapshot_version=self.proxy.snapshot_version,
+                started_at=self.started_at,
+                duration_ms=duration_seconds * 1000,
+                added_ms=max(0.0, duration_seconds - self.waited_seconds) * 1000,
+                method=request.method,
+                path=request.path[:MAX_PATH_CHARACTERS],
+                protocol=self.protocol,
+                operation=self.operation[:MAX_PATH_CHARACTERS],
+                client_ip=request.peer_ip,
+                client_agent=request.headers.get("user-agent", "")[:MAX_AGENT_CHARACTERS],
+                principal_id=self.principal.id,
+                principal_name=self.principal.name,
+                status=self.status,
+                outcome=self.outcome,
+                action=self.verdict.action,
+                error_code=self.error_code,
+                reason=self.reason or self.verdict.reason,
+                request_bytes=self.request_bytes,
+                response_bytes=self.response_bytes,
+                streamed=self.streamed,
+                truncated=self.truncated,
+                findings=tuple(self.added_findings),
+                usage=self.usage,
+                timings_ms=self.timings_ms,
+            )
+        )

@@ -1,0 +1,41 @@
+"""The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
+
+origin → authenticate (and authorise) → [endpoint parses] → inspect request → [endpoint forwards] → inspect response →
+record. An exception in a step is never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a
+refusal by `dispatch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxies.exchange import Exchange
+from proxies.steps import authenticate, inspect, origin
+from proxies.steps.inspect import ResponseInspector
+from rules.model import Text
+
+__all__ = ["ResponseInspector", "admit", "check_origin", "inspect_request", "inspect_response"]
+
+
+def check_origin(exchange: Exchange) -> None:
+    """Host and Origin, before anything else and before the body is read."""
+    origin.check(exchange)
+    exchange.lap("origin")
+
+
+def admit(exchange: Exchange) -> None:
+    """Credential and right to use this proxy."""
+    authenticate.check(exchange)
+    exchange.lap("authenticate")
+
+
+def inspect_request(exchange: Exchange, texts: Iterable[Text]) -> None:
+    """Inspect everything that would reach the upstream; raises `Refusal` on a block."""
+    inspect.scan(exchange, texts, "request")
+    exchange.lap("inspect_request")
+
+
+def inspect_response(exchange: Exchange, texts: Iterable[Text]) -> None:
+    """Inspect everything that would reach the client; raises `Refusal` on a block."""
+    inspect.scan(exchange, texts, "response")
+    exchange.lap("inspect_response")

@@ -1,0 +1,31 @@
+"""The one way in which a call is refused. The endpoint turns it into the client's own error shape."""
+
+from __future__ import annotations
+
+from proxies.contract import Outcome
+
+
+class Refusal(Exception):  # noqa: N818 - It is a decision, not a failure.
+    """A call that will not go on.
+
+    `code` is the stable machine word (`blocked_by_policy`, `invalid_api_key`, ...), `message` says what happened and why,
+    `remediation` what to do about it. None of them ever holds matched text.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        remediation: str = "",
+        outcome: Outcome = "refused",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.remediation = remediation
+        self.outcome: Outcome = outcome
+        self.headers = headers

@@ -1,0 +1,46 @@
+"""What a worker derives from a snapshot: immutable, swapped whole, so that a request sees exactly one configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from proxies.contract import APIKey, ProxyConfig
+from proxies.transport.pool import UpstreamPool
+from rules.engine import Ruleset
+
+
+class KeyRing:
+    """The API keys of a snapshot by digest. The clear key exists only in the request that brings it."""
+
+    __slots__ = ("_by_digest",)
+
+    def __init__(self, keys: Iterable[APIKey]) -> None:
+        self._by_digest = {key.digest: key for key in keys}
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def find(self, presented: str) -> APIKey | None:
+        """The valid key for a presented credential, or None. The lookup is by digest, so timing tells nothing."""
+        key = self._by_digest.get(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+        if key is None or (key.expires_at is not None and key.expires_at <= time.time()):
+            return None
+        return key
+
+
+class ProxyRuntime(msgspec.Struct, frozen=True):
+    """One proxy under one snapshot."""
+
+    config: ProxyConfig
+    snapshot_version: int
+    ruleset: Ruleset
+    keys: KeyRing
+    pool: UpstreamPool
+    authorities: frozenset[str]
+    """Exact lower-case Host values that name this proxy."""
+    origins: frozenset[str]
+    """Exact browser origins that may call it."""

@@ -1,0 +1,48 @@
+"""Who calls. The credential is looked for in `X-API-Key`, then `Authorization: Bearer`, then `Authorization: ApiKey`.
+
+It is never read from the query, where it would end up in logs (ADM-17), and never forwarded (G-07).
+"""
+
+from __future__ import annotations
+
+from proxies.exchange import Exchange, Principal
+from proxies.refusal import Refusal
+from proxies.transport.headers import Headers
+
+MAX_CREDENTIAL_CHARACTERS = 512
+
+
+def presented_credential(headers: Headers) -> str:
+    """The client's credential, or an empty string."""
+    if key := headers.get("x-api-key"):
+        return key.strip()
+    scheme, _, value = (headers.get("authorization") or "").partition(" ")
+    if scheme.lower() in ("bearer", "apikey"):
+        return value.strip()
+    return ""
+
+
+def check(exchange: Exchange) -> None:
+    """Set the principal, or refuse with 401."""
+    proxy = exchange.proxy
+    credential = presented_credential(exchange.request.headers)
+    key = proxy.keys.find(credential) if 0 < len(credential) <= MAX_CREDENTIAL_CHARACTERS else None
+    if key is not None:
+        if key.proxy_ids is not None and proxy.config.id not in key.proxy_ids and proxy.config.require_auth:
+            raise Refusal(
+                403,
+                "proxy_not_allowed",
+                "This API key may not use this proxy.",
+                remediation="Ask an administrator to add the proxy to the key.",
+            )
+        exchange.principal = Principal(id=key.id, name=key.name)
+        return
+    if not proxy.config.require_auth:
+        return
+    raise Refusal(
+        401,
+        "invalid_api_key" if credential else "missing_api_key",
+        "The API key is unknown, expired or revoked." if credential else "No API key was given.",
+        remediation="Send a key made under Access in the console as 'Authorization: Bearer ...' or 'X-API-Key'.",
+        headers=(("www-authenticate", 'Bearer realm="ostiary"'),),
+    )

@@ -1,0 +1,95 @@
+"""Scan texts, keep the findings, decide. An engine that fails is never an allow (BODY-13)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Literal
+
+from proxies.exchange import Exchange
+from proxies.refusal import Refusal
+from rules.engine import StreamScan, decide
+from rules.model import Action, Finding, Target, Text
+
+logger = logging.getLogger(__name__)
+
+
+def scan(exchange: Exchange, texts: Iterable[Text], direction: Literal["request", "response"]) -> None:
+    """Inspect whole texts; raises `Refusal` when the verdict is a block."""
+    try:
+        findings = exchange.proxy.ruleset.scan(texts, direction=direction)
+    except Exception as error:
+        raise _inspection_failed(exchange, error) from error
+    if findings:
+        weigh(exchange, findings)
+
+
+def weigh(exchange: Exchange, findings: list[Finding]) -> None:
+    """Add findings to the exchange and decide on all of them; raises `Refusal` on a block."""
+    exchange.added_findings += findings
+    log_only = exchange.proxy.config.enforcement == "log_only"
+    exchange.verdict = decide(exchange.added_findings, log_only=log_only)
+    if exchange.verdict.action is Action.BLOCK:
+        raise Refusal(
+            403,
+            "blocked_by_policy",
+            f"Blocked by policy: {exchange.verdict.reason}",
+            remediation="Remove the matched content, or ask an administrator to review the rule with this request id.",
+            outcome="blocked",
+        )
+
+
+class ResponseInspector:
+    """Inspects an answer while it streams: one running scan per logical text (a choice, a block, a tool call)."""
+
+    __slots__ = ("_exchange", "_scans")
+
+    MAX_SCANS = 512
+    """Bound on parallel texts of one answer; an answer with more is refused."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._scans: dict[str, StreamScan] = {}
+
+    def feed(self, key: str, target: Target, path: str, chunk: str) -> None:
+        """Inspect the next piece of the text named `key`; raises `Refusal` when the verdict becomes a block."""
+        scan = self._scans.get(key)
+        try:
+            if scan is None:
+                if len(self._scans) >= self.MAX_SCANS:
+                    raise RuntimeError("more parallel texts in one answer than can be inspected")  # noqa: TRY301
+                scan = self._scans[key] = self._exchange.proxy.ruleset.stream(target, path)
+            findings = scan.feed(chunk)
+        except Exception as error:
+            raise _inspection_failed(self._exchange, error) from error
+        if findings:
+            weigh(self._exchange, findings)
+
+    def close_text(self, key: str) -> None:
+        """End one text: findings that needed its end are weighed now."""
+        if scan := self._scans.pop(key, None):
+            self._finish(scan)
+
+    def close(self) -> None:
+        """End every text; raises `Refusal` when the verdict becomes a block."""
+        while self._scans:
+            self._finish(self._scans.popitem()[1])
+
+    def _finish(self, scan: StreamScan) -> None:
+        try:
+            findings = scan.close()
+        except Exception as error:
+            raise _inspection_failed(self._exchange, error) from error
+        if findings:
+            weigh(self._exchange, findings)
+
+
+def _inspection_failed(exchange: Exchange, error: Exception) -> Refusal:
+    logger.error("inspection of %s failed: %s: %s", exchange.id, type(error).__name__, error)
+    return Refusal(
+        500,
+        "inspection_failed",
+        "The gateway could not inspect this message, so it did not pass.",
+        remediation="Try again; if it persists, give the request id to an administrator.",
+        outcome="failed",
+    )
