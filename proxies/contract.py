@@ -127,6 +127,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     proxies: tuple[ProxyConfig, ...]
     api_keys: tuple[APIKey, ...]
     rulesets: tuple[RulesetSource, ...]
+    drain_timeout_seconds: float = 30.0
+    """How long a proxy that left the snapshot may finish what is in flight."""
 
 
 class ListenerSocket(msgspec.Struct, frozen=True):
@@ -135,6 +137,8 @@ class ListenerSocket(msgspec.Struct, frozen=True):
     proxy_id: str
     host: str
     port: int
+    snapshot_version: int = 0
+    """The snapshot that asks for this socket; a socket that neither it nor a later one names is closed."""
 
 
 # --- Events: worker to console --------------------------------------------------------------------------------------

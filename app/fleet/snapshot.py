@@ -1,0 +1,40 @@
+"""From the configuration to the snapshot that workers get. Pure: nothing is looked up, nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from proxies.contract import APIKey, ProxyConfig, RulesetSource, Snapshot
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """Everything workers may have to know, as it was committed; built by `configuration.py` from the database."""
+
+    proxies: tuple[ProxyConfig, ...] = ()
+    """Enabled proxies with everything resolved."""
+    api_keys: tuple[APIKey, ...] = ()
+    rulesets: tuple[RulesetSource, ...] = ()
+    auto_start: frozenset[str] = frozenset()
+    """Ids of the proxies that start with the console."""
+    broken: dict[str, str] = {}
+    """Enabled proxies that could not be resolved, by id, with the reason (a missing `env:` or `file:`, bad rules)."""
+
+
+def build(
+    configuration: Configuration, serve: AbstractSet[str], version: int, *, drain_timeout_seconds: float
+) -> Snapshot:
+    """The snapshot with the proxies of `serve` (ids) and no more than they need.
+
+    Keys that open none of these proxies and rulesets that none of them uses stay at home.
+    """
+    proxies = tuple(proxy for proxy in configuration.proxies if proxy.id in serve)
+    digests = {proxy.ruleset for proxy in proxies}
+    return Snapshot(
+        version=version,
+        proxies=proxies,
+        api_keys=tuple(key for key in configuration.api_keys if key.proxy_ids is None or serve & set(key.proxy_ids)),
+        rulesets=tuple(source for source in configuration.rulesets if source.digest in digests),
+        drain_timeout_seconds=drain_timeout_seconds,
+    )
