@@ -1,0 +1,61 @@
+"""String leaves of JSON values as `Text`s, for every protocol. `strict_json` has bounded the depth before."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rules.model import Target, Text
+
+OPAQUE_KEYS: Final = frozenset({"signature", "encrypted_content", "thoughtSignature", "file_data", "blob", "b64_json"})
+"""Members whose value is signed, encrypted or base64: there is no text in them to read."""
+
+DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
+
+
+def pointer(path: str, key: str | int) -> str:
+    """The RFC 6901 pointer of a member or element below `path`."""
+    if isinstance(key, int):
+        return f"{path}/{key}"
+    if "~" in key or "/" in key:
+        key = key.replace("~", "~0").replace("/", "~1")
+    return f"{path}/{key}"
+
+
+def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
+    """Append every string below `value` with one target. Keys that are more than a plain name are texts too."""
+    if type(value) is str:
+        if value:
+            texts.append(Text(target, path, value))
+    elif type(value) is dict:
+        for key, member in value.items():
+            if not key.isidentifier() and len(key) > 1:
+                texts.append(Text(target, pointer(path, key), key))
+            if type(member) in _CARRIERS and key not in OPAQUE_KEYS:
+                leaves(member, target, pointer(path, key), texts)
+    elif type(value) is list:
+        for index, member in enumerate(value):
+            if type(member) in _CARRIERS:
+                leaves(member, target, f"{path}/{index}", texts)
+
+
+def schema_leaves(value: Any, path: str, texts: list[Text]) -> None:
+    """Append every string of a JSON Schema: descriptions and titles apart from the rest (enums, defaults, names)."""
+    if type(value) is dict:
+        for key, member in value.items():
+            below = pointer(path, key)
+            if not key.isidentifier() and len(key) > 1 and not key.startswith("$"):
+                texts.append(Text(Target.SCHEMA, below, key))
+            if type(member) is str:
+                if member:
+                    target = Target.PARAM_DESCRIPTION if key in DESCRIPTION_KEYS else Target.SCHEMA
+                    texts.append(Text(target, below, member))
+            elif type(member) in _CARRIERS:
+                schema_leaves(member, below, texts)
+    elif type(value) is list:
+        for index, member in enumerate(value):
+            schema_leaves(member, f"{path}/{index}", texts)
+    elif type(value) is str and value:
+        texts.append(Text(Target.SCHEMA, path, value))
+
+
+_CARRIERS: Final = frozenset({str, dict, list})

@@ -1,0 +1,10 @@
+"""LLM APIs, passed through natively. Path of a call:
+
+`endpoint.serve` finds the `surface` (which API, by method and path; what is not listed is refused), reads and parses the
+body, `request_texts` names every text that can reach the model, the pipeline inspects them, and the canonical body goes
+upstream with the upstream's credential. A JSON answer is read whole and inspected by `response_texts`; an event stream is
+relayed by `relay`, which asks the surface's `streams` interpreter what each event says, inspects each delta before it is
+released, and ends a blocked stream in that API's own error form (`errors`).
+
+Field maps: requirements a2a-and-llm §3.1.1 (requests), §3.1.2 (answers), §3.3 (errors).
+"""

@@ -1,0 +1,224 @@
+"""Joins the LLM surfaces to the transport: one admitted call from its route to its answer."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from proxies import pipeline
+from proxies.exchange import Exchange
+from proxies.json_texts import leaves
+from proxies.llm.errors import anthropic_body, openai_body
+from proxies.llm.relay import relay_stream
+from proxies.llm.request_texts import request_texts
+from proxies.llm.response_texts import response_texts, response_usage
+from proxies.llm.streams import interpreter
+from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, upstream_path
+from proxies.refusal import Refusal
+from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
+from proxies.transport.body import decode_body
+from proxies.transport.errors import UpstreamProtocolError
+from proxies.transport.headers import Headers, forwardable_request_headers, forwardable_response_headers
+from proxies.transport.pool import UpstreamResponse
+from rules.model import Target, Text
+
+JSON_HEADERS: Final = [("content-type", "application/json")]
+
+FORWARDED_REQUEST_HEADERS: Final = frozenset(
+    {
+        "anthropic-beta",
+        "anthropic-version",
+        "openai-beta",
+        "openai-organization",
+        "openai-project",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+    }
+)
+FORWARDED_RESPONSE_HEADERS: Final = frozenset(
+    {
+        "anthropic-organization-id",
+        "openai-model",
+        "openai-organization",
+        "openai-processing-ms",
+        "openai-version",
+        "request-id",
+        "retry-after",
+        "x-should-retry",
+        *(
+            f"{vendor}-ratelimit-{kind}-{what}"
+            for vendor in ("x", "anthropic")
+            for kind in ("limit", "remaining", "reset", "requests", "tokens", "input-tokens", "output-tokens")
+            for what in ("requests", "tokens", "limit", "remaining", "reset")
+        ),
+    }
+)
+
+_ENVELOPE_KEYS: Final = frozenset(
+    """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
+    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature""".split()
+)
+
+
+async def serve(exchange: Exchange) -> None:
+    """One LLM call; raises `Refusal`, `UpstreamError` or `BodyRefused`."""
+    request = exchange.request
+    route = find_route(request.method, request.path)
+    if route is None:
+        raise Refusal(
+            404,
+            "endpoint_not_supported",
+            f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
+            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages or /v1/models.",
+        )
+    exchange.protocol = route.surface.value
+    body = b""
+    hide_usage = False
+    streaming = False
+    if route.surface is not Surface.MODELS:
+        document = await _read_request(exchange, route)
+        pipeline.inspect_request(exchange, request_texts(route.surface, document))
+        streaming = document.get("stream") is True
+        hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
+        body = dump(document)
+    upstream = await _forward(exchange, route, body, streaming=streaming)
+    try:
+        await _return(exchange, route, upstream, hide_usage=hide_usage)
+    finally:
+        await upstream.aclose()
+
+
+def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
+    """A refusal in the shape of the API that the client speaks."""
+    headers = list(JSON_HEADERS)
+    if refusal.outcome != "upstream_error" and refusal.status != 429:
+        # The SDKs retry 409, 429 and 5xx by themselves; a decision does not change by asking again.
+        headers.append(("x-should-retry", "false"))
+    if speaks_anthropic(exchange.request.path, exchange.request.headers):
+        return refusal.status, headers, dump(anthropic_body(refusal, exchange.id))
+    return refusal.status, headers, dump(openai_body(refusal, exchange.id))
+
+
+async def _read_request(exchange: Exchange, route: Route) -> dict[str, Any]:
+    """The parsed body of a POST: media type, encoding, strict JSON, envelope, model, stream flag."""
+    _check_media_type(exchange.request.headers)
+    if route.surface is Surface.ANTHROPIC_MESSAGES and "anthropic-version" not in exchange.request.headers:
+        raise Refusal(400, "missing_version", "The anthropic-version header is missing.", remediation="Send it.")
+    data = await exchange.request.body()
+    exchange.request_bytes = len(data)
+    exchange.lap("read_body", waiting=True)
+    try:
+        document = parse(data)
+        if type(document) is dict:
+            refuse_case_variants(document, _ENVELOPE_KEYS)
+    except JSONRefused as error:
+        raise Refusal(400, "invalid_json", str(error), remediation="Send one JSON object in UTF-8.") from None
+    if type(document) is not dict:
+        raise Refusal(400, "invalid_json", "The body is not a JSON object.", remediation="Send one JSON object.")
+    model = document.get("model")
+    if type(model) is not str or not 0 < len(model) <= 200:
+        raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
+    exchange.operation = model
+    if type(document.get("stream", False)) not in (bool, type(None)):
+        raise Refusal(422, "invalid_stream", "The member 'stream' must be true or false.", remediation="Fix 'stream'.")
+    exchange.lap("parse")
+    return document
+
+
+def _check_media_type(headers: Headers) -> None:
+    media_type, _, parameters = (headers.get("content-type") or "").partition(";")
+    charset = parameters.replace(" ", "").lower()
+    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", 'charset="utf-8"'):
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            "The body must be application/json in UTF-8.",
+            remediation="Send 'Content-Type: application/json'.",
+        )
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(
+            415,
+            "unsupported_encoding",
+            "Compressed request bodies cannot be inspected.",
+            remediation="Send the body without Content-Encoding.",
+        )
+
+
+def _ask_for_usage(document: dict[str, Any]) -> bool:
+    """Make a chat stream report its usage; True when the client did not ask for it itself (LLM-USE-2)."""
+    options = document.get("stream_options")
+    if type(options) is not dict:
+        document["stream_options"] = {"include_usage": True}
+        return True
+    asked = options.get("include_usage") is True
+    options["include_usage"] = True
+    return not asked
+
+
+async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: bool) -> UpstreamResponse:
+    """Send the inspected body upstream with the upstream's own credential."""
+    proxy = exchange.proxy
+    headers = forwardable_request_headers(exchange.request.headers, FORWARDED_REQUEST_HEADERS)
+    headers.append(("accept", "text/event-stream" if streaming else "application/json"))
+    headers.append(("accept-encoding", "identity"))
+    if body:
+        headers.append(("content-type", "application/json"))
+    auth = proxy.config.upstream_auth
+    if auth.type == "bearer":
+        headers.append(("authorization", f"Bearer {auth.value}"))
+    elif auth.type == "header":
+        headers.append((auth.name.lower(), auth.value))
+    path = upstream_path(route.path, urlsplit(proxy.config.target_url).path)
+    query = f"?{exchange.request.query}" if exchange.request.query and route.surface is Surface.MODELS else ""
+    upstream = await proxy.pool.request(
+        exchange.request.method, path + query, headers, body, idempotent=exchange.request.method == "GET"
+    )
+    exchange.lap("upstream", waiting=True)
+    return upstream
+
+
+async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, *, hide_usage: bool) -> None:
+    """Give the client what the upstream answered, inspected."""
+    headers = forwardable_response_headers(upstream.headers, FORWARDED_RESPONSE_HEADERS)
+    media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    if 300 <= upstream.status < 400:
+        raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
+    reader = interpreter(route.surface)
+    if media_type == "text/event-stream" and upstream.status == 200 and reader is not None:
+        await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage)
+        return
+    data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
+    exchange.lap("upstream", waiting=True)
+    if media_type != "application/json":
+        _refuse_other_media_type(upstream.status)
+    document = _parse_answer(decode_body(upstream.headers, data, exchange.proxy.config.limits.max_response_bytes))
+    if upstream.status >= 400:
+        exchange.outcome = "upstream_error"
+        exchange.error_code = f"upstream_{upstream.status}"
+        texts: list[Text] = []
+        leaves(document, Target.ERROR, "", texts)
+        pipeline.inspect_response(exchange, texts)
+    else:
+        pipeline.inspect_response(exchange, response_texts(route.surface, document))
+        exchange.usage = response_usage(route.surface, document)
+    exchange.answer(upstream.status, [*JSON_HEADERS, *headers], dump(document))
+
+
+def _refuse_other_media_type(status: int) -> None:
+    """A body that cannot be read is never relayed; the upstream's status is kept where it is an error."""
+    message = f"The upstream answered {status} with a body that is not JSON, so it could not be inspected."
+    raise Refusal(
+        status if status >= 400 else 502,
+        "upstream_error" if status >= 400 else "upstream_protocol_error",
+        message,
+        remediation="Check that the proxy's target is an LLM API and that its base path is right.",
+        outcome="upstream_error",
+    )
+
+
+def _parse_answer(data: bytes) -> Any:
+    try:
+        return parse(data)
+    except JSONRefused as error:
+        raise UpstreamProtocolError(f"The upstream's answer is not usable. {error}") from None

@@ -1,0 +1,89 @@
+"""Refusals in the words of each LLM API (requirements a2a-and-llm §3.3), before an answer and inside a running stream."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxies.llm.surfaces import Surface
+from proxies.refusal import Refusal
+from proxies.strict_json import dump
+from proxies.transport.sse import SSEEvent
+
+_OPENAI_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    402: "insufficient_quota",
+    403: "invalid_request_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def openai_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """`{"error": {...}}` as the OpenAI SDKs parse it, with our remediation and request id beside it."""
+    return {
+        "error": {
+            "message": refusal.message,
+            "type": _openai_type(refusal),
+            "param": None,
+            "code": refusal.code,
+            "remediation": refusal.remediation,
+            "request_id": request_id,
+        }
+    }
+
+
+def anthropic_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """`{"type": "error", ...}` as the Anthropic SDKs parse it."""
+    return {
+        "type": "error",
+        "error": {
+            "type": _ANTHROPIC_TYPES.get(refusal.status, "api_error"),
+            "message": refusal.message,
+            "details": {"error_code": refusal.code, "remediation": refusal.remediation},
+        },
+        "request_id": request_id,
+    }
+
+
+def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_id: str, sequence: int) -> SSEEvent:
+    """The event that ends a running stream in the API's own error form.
+
+    The Responses SDK does not raise on `event: error`, so a `response.failed` with the stream's own response id is sent.
+    """
+    if surface is Surface.ANTHROPIC_MESSAGES:
+        return SSEEvent(event="error", data=dump(anthropic_body(refusal, request_id)).decode())
+    if surface is Surface.OPENAI_RESPONSES:
+        failed = {
+            "type": "response.failed",
+            "sequence_number": sequence,
+            "response": {
+                "id": response_id,
+                "object": "response",
+                "status": "failed",
+                "error": {"code": refusal.code, "message": refusal.message},
+                "output": [],
+            },
+        }
+        return SSEEvent(event="response.failed", data=dump(failed).decode())
+    return SSEEvent(event=None, data=dump(openai_body(refusal, request_id)).decode())
+
+
+def _openai_type(refusal: Refusal) -> str:
+    if refusal.outcome == "blocked":
+        return "policy_violation"
+    return _OPENAI_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")

@@ -1,0 +1,226 @@
+"""Every text of an LLM request that can reach the model, with its target (requirements a2a-and-llm §3.1.1, LLM-SRF-3).
+
+Members with a known meaning get their own target; every other string leaf is read as part of the prompt, so a member
+that this module has never heard of cannot carry text past inspection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.llm.surfaces import Surface
+from proxies.strict_json import JSONRefused, parse
+from rules.model import Target, Text
+
+_ROLE_TARGETS: Final = {
+    "system": Target.SYSTEM_PROMPT,
+    "developer": Target.SYSTEM_PROMPT,
+    "user": Target.PROMPT,
+    "assistant": Target.COMPLETION,
+    "tool": Target.TOOL_RESULT,
+    "function": Target.TOOL_RESULT,
+}
+_SCHEMA_KEYS: Final = frozenset({"parameters", "input_schema", "format", "schema"})
+_CONFIGURATION: Final = frozenset({"model", "object"})
+"""Top-level strings that choose behaviour and never reach the model as text."""
+
+
+def request_texts(surface: Surface, body: dict[str, Any]) -> list[Text]:
+    """The texts of one request body, in document order."""
+    texts: list[Text] = []
+    _SURFACES[surface](body, texts)
+    return texts
+
+
+def _chat(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        if key == "messages" and type(value) is list:
+            for index, message in enumerate(value):
+                _message(message, f"/messages/{index}", texts)
+        else:
+            _other(key, value, texts)
+
+
+def _anthropic(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        if key == "messages" and type(value) is list:
+            for index, message in enumerate(value):
+                _message(message, f"/messages/{index}", texts)
+        elif key == "system":
+            _content(value, Target.SYSTEM_PROMPT, "/system", texts)
+        else:
+            _other(key, value, texts)
+
+
+def _responses(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        if key == "instructions":
+            leaves(value, Target.SYSTEM_PROMPT, "/instructions", texts)
+        elif key == "input" and type(value) is list:
+            for index, item in enumerate(value):
+                _response_item(item, f"/input/{index}", texts)
+        else:
+            _other(key, value, texts)
+
+
+def _other(key: str, value: Any, texts: list[Text]) -> None:
+    """A top-level member without a shape of its own."""
+    if key in ("tools", "functions") and type(value) is list:
+        for index, tool in enumerate(value):
+            tool_texts(tool, f"/{key}/{index}", texts)
+    elif key in ("response_format", "text", "output_config"):
+        schema_leaves(value, f"/{key}", texts)
+    elif key not in _CONFIGURATION:
+        leaves(value, Target.PROMPT, pointer("", key), texts)
+
+
+def _message(message: Any, path: str, texts: list[Text]) -> None:
+    """One message of Chat Completions or Anthropic Messages."""
+    if type(message) is not dict:
+        leaves(message, Target.PROMPT, path, texts)
+        return
+    target = _ROLE_TARGETS.get(str(message.get("role")), Target.PROMPT)
+    for key, value in message.items():
+        below = pointer(path, key)
+        if key == "content":
+            _content(value, target, below, texts)
+        elif key == "tool_calls" and type(value) is list:
+            for index, call in enumerate(value):
+                _tool_call(call, f"{below}/{index}", texts)
+        elif key == "function_call":
+            _tool_call(value, below, texts)
+        elif key != "role":
+            leaves(value, target, below, texts)
+
+
+def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
+    """A string, or a list of content parts or blocks."""
+    if type(value) is str:
+        texts.append(Text(target, path, value))
+    elif type(value) is list:
+        for index, part in enumerate(value):
+            _part(part, target, f"{path}/{index}", texts)
+    else:
+        leaves(value, target, path, texts)
+
+
+def _part(part: Any, target: Target, path: str, texts: list[Text]) -> None:
+    if type(part) is not dict:
+        leaves(part, target, path, texts)
+        return
+    kind = part.get("type")
+    if kind in ("tool_use", "server_tool_use"):
+        leaves(part.get("input"), Target.TOOL_ARGS, f"{path}/input", texts)
+        leaves(part.get("name"), Target.TOOL_NAME, f"{path}/name", texts)
+    elif kind == "tool_result":
+        _content(part.get("content"), Target.TOOL_RESULT, f"{path}/content", texts)
+    elif kind == "document":
+        _without_payload(part, Target.DOCUMENT, path, texts)
+    elif kind == "search_result":
+        leaves(part, Target.DOCUMENT, path, texts)
+    elif kind in ("text", "input_text", "output_text") and type(text := part.get("text")) is str:
+        texts.append(Text(target, f"{path}/text", text))
+        for key, value in part.items():
+            if key not in ("type", "text", "cache_control"):
+                leaves(value, target, pointer(path, key), texts)
+    elif kind != "redacted_thinking":
+        _without_payload(part, target, path, texts)
+
+
+def _without_payload(value: Any, target: Target, path: str, texts: list[Text]) -> None:
+    """All strings below, without base64 payloads: media `data` members and `data:` URLs."""
+    if type(value) is dict:
+        binary = value.get("type") == "base64" or "format" in value or "media_type" in value
+        is_text = value.get("type") == "text"
+        for key, member in value.items():
+            if key == "data" and binary and not is_text:
+                continue
+            if key in ("signature", "file_data", "encrypted_content"):
+                continue
+            _without_payload(member, target, pointer(path, key), texts)
+    elif type(value) is list:
+        for index, member in enumerate(value):
+            _without_payload(member, target, f"{path}/{index}", texts)
+    elif type(value) is str and value and not value.startswith("data:"):
+        texts.append(Text(target, path, value))
+
+
+def _tool_call(call: Any, path: str, texts: list[Text]) -> None:
+    """An assistant's tool call in the history: a name, and arguments as a JSON string or free text."""
+    if type(call) is not dict:
+        leaves(call, Target.TOOL_ARGS, path, texts)
+        return
+    for key, value in call.items():
+        below = pointer(path, key)
+        if key in ("function", "custom"):
+            _tool_call(value, below, texts)
+        elif key == "arguments":
+            argument_texts(value, below, texts)
+        elif key == "name":
+            leaves(value, Target.TOOL_NAME, below, texts)
+        elif key not in ("id", "type"):
+            leaves(value, Target.TOOL_ARGS, below, texts)
+
+
+def argument_texts(arguments: Any, path: str, texts: list[Text]) -> None:
+    """Tool arguments: the leaves of the JSON inside the string, or the string itself where it is not JSON."""
+    if type(arguments) is str:
+        try:
+            arguments = parse(arguments.encode("utf-8"))
+        except (JSONRefused, UnicodeEncodeError):
+            texts.append(Text(Target.TOOL_ARGS, path, arguments))
+            return
+    leaves(arguments, Target.TOOL_ARGS, path, texts)
+
+
+def tool_texts(tool: Any, path: str, texts: list[Text]) -> None:
+    """A tool definition: name, description, schema; hosted tools carry URLs and headers that are read as schema."""
+    if type(tool) is not dict:
+        leaves(tool, Target.TOOL_DESCRIPTION, path, texts)
+        return
+    for key, value in tool.items():
+        below = pointer(path, key)
+        if key in ("function", "custom") and type(value) is dict:
+            tool_texts(value, below, texts)
+        elif key == "name":
+            leaves(value, Target.TOOL_NAME, below, texts)
+        elif key == "description":
+            leaves(value, Target.TOOL_DESCRIPTION, below, texts)
+        elif key in _SCHEMA_KEYS:
+            schema_leaves(value, below, texts)
+        elif key not in ("type", "cache_control"):
+            leaves(value, Target.SCHEMA, below, texts)
+
+
+def _response_item(item: Any, path: str, texts: list[Text]) -> None:
+    """One input item of the Responses API."""
+    if type(item) is not dict:
+        leaves(item, Target.PROMPT, path, texts)
+        return
+    kind = str(item.get("type") or "message")
+    if kind == "message":
+        _message({key: value for key, value in item.items() if key not in ("type", "status", "id")}, path, texts)
+        return
+    for key, value in item.items():
+        below = pointer(path, key)
+        if key in ("type", "id", "call_id", "status", "encrypted_content"):
+            continue
+        if key == "name":
+            leaves(value, Target.TOOL_NAME, below, texts)
+        elif key == "arguments":
+            argument_texts(value, below, texts)
+        elif key == "output" or kind.endswith("_output"):
+            _without_payload(value, Target.TOOL_RESULT, below, texts)
+        elif kind == "reasoning":
+            leaves(value, Target.COMPLETION, below, texts)
+        else:
+            leaves(value, Target.TOOL_ARGS if kind.endswith("_call") else Target.PROMPT, below, texts)
+
+
+_SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
+    Surface.OPENAI_CHAT: _chat,
+    Surface.OPENAI_RESPONSES: _responses,
+    Surface.ANTHROPIC_MESSAGES: _anthropic,
+}

@@ -1,0 +1,163 @@
+"""Every text of a whole LLM answer, with its target (requirements a2a-and-llm §3.1.2), and the usage it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxies.contract import Usage
+from proxies.json_texts import leaves, pointer
+from proxies.llm.request_texts import argument_texts
+from proxies.llm.surfaces import Surface
+from proxies.llm.usage import anthropic_usage, openai_usage
+from rules.model import Target, Text
+
+_NOT_TEXT: Final = frozenset(
+    {"id", "object", "model", "type", "role", "status", "usage", "logprobs", "system_fingerprint", "finish_reason"}
+)
+
+
+def response_texts(surface: Surface, body: Any) -> list[Text]:
+    """The texts of one answer body."""
+    texts: list[Text] = []
+    if type(body) is dict:
+        _SURFACES[surface](body, texts)
+    else:
+        leaves(body, Target.COMPLETION, "", texts)
+    return texts
+
+
+def response_usage(surface: Surface, body: Any) -> Usage | None:
+    """The usage of one answer body, if it reports any."""
+    if type(body) is not dict:
+        return None
+    reported = body.get("usage")
+    return anthropic_usage(reported) if surface is Surface.ANTHROPIC_MESSAGES else openai_usage(reported)
+
+
+def _chat(body: dict[str, Any], texts: list[Text]) -> None:
+    choices = body.get("choices")
+    if type(choices) is list:
+        for index, choice in enumerate(choices):
+            if type(choice) is dict:
+                _chat_message(choice.get("message"), f"/choices/{index}/message", texts)
+                _rest(choice, f"/choices/{index}", ("message", "index"), texts)
+    _rest(body, "", ("choices",), texts)
+
+
+def _chat_message(message: Any, path: str, texts: list[Text]) -> None:
+    if type(message) is not dict:
+        leaves(message, Target.COMPLETION, path, texts)
+        return
+    for key, value in message.items():
+        below = pointer(path, key)
+        if key == "tool_calls" and type(value) is list:
+            for index, call in enumerate(value):
+                _tool_call(call, f"{below}/{index}", texts)
+        elif key == "function_call":
+            _tool_call(value, below, texts)
+        elif key == "audio" and type(value) is dict:
+            leaves(value.get("transcript"), Target.COMPLETION, f"{below}/transcript", texts)
+        elif key != "role":
+            leaves(value, Target.COMPLETION, below, texts)
+
+
+def _tool_call(call: Any, path: str, texts: list[Text]) -> None:
+    if type(call) is not dict:
+        leaves(call, Target.TOOL_ARGS, path, texts)
+        return
+    for key, value in call.items():
+        below = pointer(path, key)
+        if key in ("function", "custom"):
+            _tool_call(value, below, texts)
+        elif key == "arguments":
+            argument_texts(value, below, texts)
+        elif key == "name":
+            leaves(value, Target.TOOL_NAME, below, texts)
+        elif key not in ("id", "type"):
+            leaves(value, Target.TOOL_ARGS, below, texts)
+
+
+def _responses(body: dict[str, Any], texts: list[Text]) -> None:
+    output = body.get("output")
+    if type(output) is list:
+        for index, item in enumerate(output):
+            output_item_texts(item, f"/output/{index}", texts)
+    # The answer repeats the request's instructions and tools; they were inspected on the way in.
+    _rest(body, "", ("output", "instructions", "tools", "text", "tool_choice", "metadata", "reasoning"), texts)
+
+
+def output_item_texts(item: Any, path: str, texts: list[Text]) -> None:
+    """One item of a Responses `output`: message text, tool-call arguments, tool output."""
+    if type(item) is not dict:
+        leaves(item, Target.COMPLETION, path, texts)
+        return
+    kind = str(item.get("type"))
+    for key, value in item.items():
+        below = pointer(path, key)
+        if key in ("id", "call_id", "type", "status", "role", "encrypted_content", "result"):
+            continue
+        if key == "arguments":
+            argument_texts(value, below, texts)
+        elif key == "name":
+            leaves(value, Target.TOOL_NAME, below, texts)
+        elif key == "output":
+            leaves(value, Target.TOOL_RESULT, below, texts)
+        elif key == "content" and type(value) is list:
+            for index, part in enumerate(value):
+                _output_part(part, f"{below}/{index}", texts)
+        else:
+            leaves(value, Target.TOOL_ARGS if kind.endswith("_call") else Target.COMPLETION, below, texts)
+
+
+def _output_part(part: Any, path: str, texts: list[Text]) -> None:
+    if type(part) is dict:
+        part = {key: value for key, value in part.items() if key not in ("type", "logprobs")}
+    leaves(part, Target.COMPLETION, path, texts)
+
+
+def _anthropic(body: dict[str, Any], texts: list[Text]) -> None:
+    content = body.get("content")
+    if type(content) is list:
+        for index, block in enumerate(content):
+            block_texts(block, f"/content/{index}", texts)
+    _rest(body, "", ("content", "stop_reason"), texts)
+
+
+def block_texts(block: Any, path: str, texts: list[Text]) -> None:
+    """One Anthropic content block."""
+    if type(block) is not dict:
+        leaves(block, Target.COMPLETION, path, texts)
+        return
+    kind = str(block.get("type"))
+    if kind == "redacted_thinking":
+        return
+    for key, value in block.items():
+        below = pointer(path, key)
+        if key in ("type", "id", "tool_use_id", "signature"):
+            continue
+        if key == "input":
+            leaves(value, Target.TOOL_ARGS, below, texts)
+        elif key == "name":
+            leaves(value, Target.TOOL_NAME, below, texts)
+        else:
+            leaves(value, Target.TOOL_RESULT if kind.endswith("_result") else Target.COMPLETION, below, texts)
+
+
+def _models(body: dict[str, Any], texts: list[Text]) -> None:
+    leaves(body, Target.COMPLETION, "", texts)
+
+
+def _rest(value: dict[str, Any], path: str, known: tuple[str, ...], texts: list[Text]) -> None:
+    """Members that no shape names are read all the same: an upstream cannot hide text in one."""
+    for key, member in value.items():
+        if key not in known and key not in _NOT_TEXT:
+            leaves(member, Target.COMPLETION, pointer(path, key), texts)
+
+
+_SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
+    Surface.OPENAI_CHAT: _chat,
+    Surface.OPENAI_RESPONSES: _responses,
+    Surface.ANTHROPIC_MESSAGES: _anthropic,
+    Surface.MODELS: _models,
+}

@@ -1,0 +1,61 @@
+"""Which LLM APIs pass, by method and path. Everything else is refused: an endpoint nobody reads cannot be inspected."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from proxies.transport.headers import Headers
+
+
+class Surface(Enum):
+    """One API whose requests and answers the gateway can read. The value is the protocol name in records."""
+
+    OPENAI_CHAT = "openai.chat"
+    OPENAI_RESPONSES = "openai.responses"
+    ANTHROPIC_MESSAGES = "anthropic.messages"
+    MODELS = "llm.models"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A recognised call: its surface and the path below the API's version prefix."""
+
+    surface: Surface
+    path: str
+    """`/v1/...`, whatever spelling the client used."""
+
+
+_POST: Final = {
+    "/v1/chat/completions": Surface.OPENAI_CHAT,
+    "/v1/responses": Surface.OPENAI_RESPONSES,
+    "/v1/messages": Surface.ANTHROPIC_MESSAGES,
+}
+_MODEL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
+
+
+def find_route(method: str, path: str) -> Route | None:
+    """The route for a request, or None. A base URL with or without `/v1` works."""
+    canonical = path if path.startswith("/v1/") else "/v1" + path
+    if method == "POST" and (surface := _POST.get(canonical)):
+        return Route(surface, canonical)
+    if method == "GET" and canonical == "/v1/models":
+        return Route(Surface.MODELS, canonical)
+    if method == "GET" and canonical.startswith("/v1/models/"):
+        name = canonical.removeprefix("/v1/models/")
+        if 0 < len(name) <= 200 and set(name) <= _MODEL_NAME and set(name) != {"."}:
+            return Route(Surface.MODELS, canonical)
+    return None
+
+
+def upstream_path(route_path: str, target_base_path: str) -> str:
+    """The path to append to the target's own: a target that already ends in `/v1` does not get it twice."""
+    if target_base_path.rstrip("/").endswith("/v1"):
+        return route_path.removeprefix("/v1")
+    return route_path
+
+
+def speaks_anthropic(path: str, headers: Headers) -> bool:
+    """Whether the caller expects Anthropic's error shape: by path, or by the header its SDKs always send."""
+    return path.endswith("/messages") or "anthropic-version" in headers

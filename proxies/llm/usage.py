@@ -1,0 +1,53 @@
+"""Token usage of an answer, normalised (LLM-USE-1).
+
+OpenAI's prompt tokens include cached ones; Anthropic's input tokens exclude cache reads and writes, so they are added.
+Streams report running totals: the last value of each field counts, nothing is summed (requirements §3.1.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxies.contract import Usage
+
+MAX_TOKENS_REPORTED = 10**12
+"""A count above this is nonsense from the upstream and is taken as absent."""
+
+
+def openai_usage(usage: Any) -> Usage | None:
+    """From `usage` of Chat Completions (`prompt_tokens`) or Responses (`input_tokens`)."""
+    if type(usage) is not dict:
+        return None
+    details_in = _dict(usage, "prompt_tokens_details") or _dict(usage, "input_tokens_details")
+    details_out = _dict(usage, "completion_tokens_details") or _dict(usage, "output_tokens_details")
+    return Usage(
+        input_tokens=_count(usage, "prompt_tokens") or _count(usage, "input_tokens"),
+        output_tokens=_count(usage, "completion_tokens") or _count(usage, "output_tokens"),
+        cached_input_tokens=_count(details_in, "cached_tokens"),
+        cache_write_tokens=_count(details_in, "cache_write_tokens"),
+        reasoning_tokens=_count(details_out, "reasoning_tokens"),
+    )
+
+
+def anthropic_usage(usage: Any) -> Usage | None:
+    """From `usage` of a message, or the last non-null value of each field of a stream's `usage` objects."""
+    if type(usage) is not dict or not usage:
+        return None
+    cache_read = _count(usage, "cache_read_input_tokens")
+    cache_write = _count(usage, "cache_creation_input_tokens")
+    return Usage(
+        input_tokens=_count(usage, "input_tokens") + cache_read + cache_write,
+        output_tokens=_count(usage, "output_tokens"),
+        cached_input_tokens=cache_read,
+        cache_write_tokens=cache_write,
+    )
+
+
+def _count(usage: dict[str, Any], key: str) -> int:
+    value = usage.get(key)
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS_REPORTED else 0
+
+
+def _dict(usage: dict[str, Any], key: str) -> dict[str, Any]:
+    value = usage.get(key)
+    return value if type(value) is dict else {}
