@@ -14,7 +14,7 @@ from proxies.mcp import endpoint as mcp_endpoint
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.steps import origin
-from proxies.transport.errors import BodyRefused, UpstreamError
+from proxies.transport.errors import BodyError, UpstreamError
 from proxies.transport.http1_server import Request, Response
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Endpoint(Protocol):
     """What a protocol offers: serve an admitted call, and say no in its own words."""
 
     async def serve(self, exchange: Exchange) -> None:
-        """Everything between admission and the record; raises `Refusal`, `UpstreamError` or `BodyRefused`."""
+        """Everything between admission and the record; raises `Refusal`, `UpstreamError` or `BodyError`."""
 
     def render_refusal(self, exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of a refusal in the client's dialect."""
@@ -48,8 +48,9 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
         _refuse(exchange, endpoint, refusal)
     except UpstreamError as error:
         _refuse(exchange, endpoint, _from_upstream(error))
-    except BodyRefused as error:
-        _refuse(exchange, endpoint, Refusal(error.status, error.code, error.message, remediation=error.remediation))
+    except BodyError as error:
+        refusal = Refusal(error.status, error.code, error.message, remediation=_BODY_REMEDIES.get(error.status, ""))
+        _refuse(exchange, endpoint, refusal)
     except asyncio.CancelledError:
         exchange.outcome = "client_closed"
         exchange.truncated = response.started
@@ -68,6 +69,13 @@ _INTERNAL: Final = Refusal(
     remediation="Try again; if it persists, give the request id to an administrator.",
     outcome="failed",
 )
+
+
+_BODY_REMEDIES: Final = {
+    400: "Send the body whole and correctly framed.",
+    408: "Send the body without long pauses.",
+    413: "Send less, or ask an administrator to raise the proxy's body limit.",
+}
 
 
 def _from_upstream(error: UpstreamError) -> Refusal:

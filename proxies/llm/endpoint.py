@@ -62,7 +62,7 @@ _ENVELOPE_KEYS: Final = frozenset(
 
 
 async def serve(exchange: Exchange) -> None:
-    """One LLM call; raises `Refusal`, `UpstreamError` or `BodyRefused`."""
+    """One LLM call; raises `Refusal`, `UpstreamError` or `BodyError`."""
     request = exchange.request
     route = find_route(request.method, request.path)
     if route is None:
