@@ -1,0 +1,126 @@
+"""One real proxy in this process: listener, dispatch, rules and pool as in a worker, with the records kept in a list.
+
+    async with running_proxy(type="llm", target_url=upstream.url, client_key="ost_...") as proxy:
+        proxy.url, proxy.records, await proxy.wait_for_records(1)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
+from proxies.dispatch import dispatch
+from proxies.runtime import KeyRing, ProxyRuntime
+from proxies.steps import origin
+from proxies.transport.http1_server import HTTPListener, Request, Response
+from proxies.transport.pool import UpstreamPool
+from rules.compiler import compile_ruleset
+from rules.engine import Ruleset
+from rules.packs import SHIPPED, load_directory
+
+
+class RunningProxy:
+    """What a test sees of the proxy; it is also the recorder that the calls report to."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.records: list[CallRecord] = []
+        self.recorded_before_answer = True
+        self._arrived = asyncio.Condition()
+        self._answering: dict[str, Response] = {}
+
+    def note_answering(self, response: Response) -> None:
+        """Remember the latest response, to see whether a record came before its first byte."""
+        self._answering["latest"] = response
+
+    def record(self, call: CallRecord) -> None:
+        """Take a finished call (the `Recorder` protocol)."""
+        if call.findings and self._answering["latest"].started and not call.streamed:
+            self.recorded_before_answer = False
+        self.records.append(call)
+        asyncio.get_running_loop().create_task(self._notify())  # noqa: RUF006 - The loop outlives it by far.
+
+    async def _notify(self) -> None:
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def wait_for_records(self, count: int, timeout_seconds: float = 10) -> list[CallRecord]:
+        """The records, once there are at least `count`."""
+        async with asyncio.timeout(timeout_seconds), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.records) >= count)
+        return self.records
+
+
+@cache
+def shipped_ruleset(names: tuple[str, ...] | None = None) -> Ruleset:
+    """The shipped packs with these names (all of them by default), compiled once per test process."""
+    packs = load_directory(SHIPPED)
+    compiled = compile_ruleset([packs[name] for name in names or sorted(packs)])
+    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+
+
+@asynccontextmanager
+async def running_proxy(
+    *,
+    type: ProxyType,  # noqa: A002 - The field's own name.
+    target_url: str,
+    client_key: str = "",
+    upstream_bearer: str = "",
+    packs: Iterable[str] | None = None,
+    enforcement: Enforcement = "enforce",
+    limits: Limits | None = None,
+    **config: Any,
+) -> AsyncIterator[RunningProxy]:
+    """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(512)
+    port = sock.getsockname()[1]
+    proxy_config = ProxyConfig(
+        id="prx_test",
+        name="test",
+        type=type,
+        transport="http",
+        target_url=target_url,
+        host="127.0.0.1",
+        port=port,
+        ruleset="",
+        enforcement=enforcement,
+        require_auth=bool(client_key),
+        upstream_auth=UpstreamAuth(type="bearer", value=upstream_bearer) if upstream_bearer else UpstreamAuth(),
+        limits=limits or Limits(),
+    )
+    proxy_config = msgspec.structs.replace(proxy_config, **config)
+    digest = hashlib.sha256(client_key.encode()).hexdigest()
+    pool = UpstreamPool(target_url, proxy_config.limits, None)
+    runtime = ProxyRuntime(
+        config=proxy_config,
+        snapshot_version=1,
+        ruleset=shipped_ruleset(tuple(packs) if packs is not None else None),
+        keys=KeyRing([APIKey(id="key_test", name="tests", digest=digest)] if client_key else []),
+        pool=pool,
+        authorities=origin.authorities(proxy_config),
+        origins=origin.origins(proxy_config),
+    )
+    running = RunningProxy(f"http://127.0.0.1:{port}")
+
+    async def handle(request: Request, response: Response) -> None:
+        running.note_answering(response)
+        await dispatch(runtime, request, response, running)
+
+    listener = HTTPListener(sock, handle, proxy_config.limits, None)
+    await listener.start()
+    try:
+        yield running
+    finally:
+        await listener.drain(1)
+        await pool.aclose()
