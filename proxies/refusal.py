@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxies.contract import Outcome
 
 
-class Refusal(Exception):  # noqa: N818 - It is a decision, not a failure.
+class Refusal(Exception):
     """A call that will not go on.
 
     `code` is the stable machine word (`blocked_by_policy`, `invalid_api_key`, ...), `message` says what happened and why,

@@ -1,7 +1,7 @@
 """One real proxy in this process: listener, dispatch, rules and pool as in a worker, with the records kept in a list.
 
-    async with running_proxy(type="llm", target_url=upstream.url, client_key="ost_...") as proxy:
-        proxy.url, proxy.records, await proxy.wait_for_records(1)
+async with running_proxy(type="llm", target_url=upstream.url, client_key="ost_...") as proxy:
+    proxy.url, proxy.records, await proxy.wait_for_records(1)
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RunningProxy:
         if call.findings and self._answering["latest"].started and not call.streamed:
             self.recorded_before_answer = False
         self.records.append(call)
-        asyncio.get_running_loop().create_task(self._notify())  # noqa: RUF006 - The loop outlives it by far.
+        asyncio.get_running_loop().create_task(self._notify())
 
     async def _notify(self) -> None:
         async with self._arrived:
@@ -70,7 +70,7 @@ def shipped_ruleset(names: tuple[str, ...] | None = None) -> Ruleset:
 @asynccontextmanager
 async def running_proxy(
     *,
-    type: ProxyType,  # noqa: A002 - The field's own name.
+    type: ProxyType,
     target_url: str,
     client_key: str = "",
     upstream_bearer: str = "",

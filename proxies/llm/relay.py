@@ -31,7 +31,7 @@ STREAM_HEADERS: Final = [
 ]
 
 
-class _BadStream(Exception):  # noqa: N818 - Internal to this module: the reason why a stream cannot go on.
+class _BadStream(Exception):
     """The upstream sent an event that cannot be read."""
 
 

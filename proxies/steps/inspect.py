@@ -57,7 +57,7 @@ class ResponseInspector:
         try:
             if scan is None:
                 if len(self._scans) >= self.MAX_SCANS:
-                    raise RuntimeError("more parallel texts in one answer than can be inspected")  # noqa: TRY301
+                    raise RuntimeError("more parallel texts in one answer than can be inspected")
                 scan = self._scans[key] = self._exchange.proxy.ruleset.stream(target, path)
             findings = scan.feed(chunk)
         except Exception as error:

@@ -285,7 +285,9 @@ async def test_LLM_ERR_3_an_upstream_error_passes_with_its_status(proxy, openai_
     assert proxy.records[0].error_code == "upstream_429"
 
 
-@pytest.mark.parametrize(("model", "code"), [("html", "upstream_protocol_error"), ("duplicate", "upstream_protocol_error")])
+@pytest.mark.parametrize(
+    ("model", "code"), [("html", "upstream_protocol_error"), ("duplicate", "upstream_protocol_error")]
+)
 async def test_an_answer_that_cannot_be_read_is_not_relayed(openai_client, model, code) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         await openai_client.chat.completions.create(model=model, messages=ask("hello"))
@@ -308,7 +310,9 @@ BAD_REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "body", "media_type", "status", "code"), BAD_REQUESTS, ids=[b[0] for b in BAD_REQUESTS])
+@pytest.mark.parametrize(
+    ("name", "body", "media_type", "status", "code"), BAD_REQUESTS, ids=[b[0] for b in BAD_REQUESTS]
+)
 async def test_bad_input_gets_a_clear_error(proxy, upstream, name, body, media_type, status, code) -> None:
     async with httpx.AsyncClient() as client:
         response = await client.post(
