@@ -17,42 +17,9 @@ import msgspec
 MAX_DEPTH: Final = 64
 
 PROTOCOL_KEYS: Final = frozenset(
-    [
-        "jsonrpc",
-        "id",
-        "method",
-        "params",
-        "result",
-        "error",
-        "code",
-        "message",
-        "data",
-        "name",
-        "arguments",
-        "uri",
-        "model",
-        "messages",
-        "role",
-        "content",
-        "type",
-        "text",
-        "input",
-        "instructions",
-        "system",
-        "tools",
-        "functions",
-        "tool_calls",
-        "function_call",
-        "tool_choice",
-        "parameters",
-        "stream",
-        "stream_options",
-        "prompt",
-        "metadata",
-        "_meta",
-        "cursor",
-        "description",
-    ]
+    """jsonrpc id method params result error code message data name arguments uri model messages role content type text
+    input instructions system tools functions tool_calls function_call tool_choice parameters stream stream_options
+    prompt metadata _meta cursor description""".split()
 )
 """Keys that decide what a message means; an object must not hold a second spelling of one of them."""
 

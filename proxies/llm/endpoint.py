@@ -56,27 +56,8 @@ FORWARDED_RESPONSE_HEADERS: Final = frozenset(
 )
 
 _ENVELOPE_KEYS: Final = frozenset(
-    [
-        "model",
-        "messages",
-        "input",
-        "system",
-        "instructions",
-        "tools",
-        "functions",
-        "tool_choice",
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "prompt",
-        "metadata",
-        "response_format",
-        "text",
-        "reasoning",
-        "temperature",
-    ]
+    """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
+    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature""".split()
 )
 
 

@@ -78,7 +78,7 @@ class _Running:
             argument_texts(arguments, path, texts)
         return texts
 
-    def keys(self) -> list[str]:
+    def open_keys(self) -> list[str]:
         return list(self._digests)
 
     def unseen(self, texts: list[Text]) -> list[Text]:
@@ -138,7 +138,7 @@ class ChatStream:
                 leaves(value, Target.COMPLETION, f"/choices/{index}/{key}", reading.texts)
         if choice.get("finish_reason"):
             prefix = f"{index}."
-            for key in self._running.keys():
+            for key in self._running.open_keys():
                 if key.startswith(prefix):
                     reading.ended.append(key)
                     reading.texts += self._running.end(key, f"/choices/{index}")
@@ -228,7 +228,7 @@ class ResponsesStream:
         if kind in self._ENDS:
             reading.is_end = True
             self.usage = openai_usage(response.get("usage"))
-            for key in self._running.keys():
+            for key in self._running.open_keys():
                 reading.ended.append(key)
                 reading.texts += self._running.end(key, "/response")
         reading.texts += self._running.unseen(texts)
@@ -268,7 +268,7 @@ class AnthropicStream:
             block_texts(body.get("content_block"), f"/content/{index}", reading.texts)
         elif kind == "content_block_stop":
             prefix = f"{index}."
-            for key in self._running.keys():
+            for key in self._running.open_keys():
                 if key.startswith(prefix):
                     reading.ended.append(key)
                     reading.texts += self._running.end(key, f"/content/{index}")
