@@ -1,0 +1,20 @@
+"""Detection and policy as pure functions, usable by the proxies, the console and the command line.
+
+How a verdict is made:
+
+1. `packs` decodes and `lint` checks the rule packs (JSON); a pack with a problem is refused whole, with file, JSON
+   pointer and reason.
+2. `compiler` numbers every distinct pattern and builds one Hyperscan database per set of packs, cached on disk by
+   content. Workers load it and never compile.
+3. `engine.Ruleset.scan` joins all texts of a message into one buffer and asks Hyperscan (`hyperscan_database`) once
+   which patterns occur anywhere. That answer may be too generous, never too small; for most messages it is empty.
+4. For a rule whose patterns all occur, `matching` finds the exact places with RE2 (`patterns`), text by text, and
+   decides distance, absence and count on offsets; `validators` judge the captured value. Every step is linear in
+   the length of the text.
+5. `normalize` derives further views of a text (invisible characters removed, base64 decoded) only where something
+   in the raw text calls for it; the same rules run over them and their hits are mapped back.
+6. `redact` makes the evidence: a short excerpt with secrets and personal values masked.
+7. `verdicts.decide` turns all findings of a message into one `Verdict`.
+
+`stream` does steps 3, 4 and 6 for a text that arrives in pieces.
+"""

@@ -1,0 +1,211 @@
+"""From packs to the two files that a worker loads, compiled once per content.
+
+`compile_ruleset` is pure. `cached_ruleset` is the one place of this package that writes: it keeps the files under
+their digest, which covers the rules, the format, the engine's version and the platform. A cached file is trusted
+only when it is ours, private and whole (`loadb` of foreign bytes is unsafe), and is made again otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from rules.hyperscan_database import ENGINE, EngineError, PatternDatabase, compile_block, compile_stream
+from rules.matching import rule_patterns
+from rules.normalize import TRIGGERS
+from rules.packs import Pack, PackError, Problem, dump_packs
+from rules.patterns import PatternKey, PatternRefused
+
+FORMAT = 1
+"""Raise it whenever the meaning of the files changes."""
+
+
+class DatabaseFile(msgspec.Struct, frozen=True):
+    """The content of a database file (MessagePack)."""
+
+    digest: str
+    block: bytes
+    stream: bytes
+
+
+class CompiledRuleset(msgspec.Struct, frozen=True):
+    """A compiled set of packs."""
+
+    digest: str
+    packs_bytes: bytes
+    database_bytes: bytes
+    rule_count: int
+    pattern_count: int
+
+
+class RulesetFiles(msgspec.Struct, frozen=True):
+    """Where a compiled set of packs lies on disk."""
+
+    digest: str
+    packs_path: Path
+    database_path: Path
+    packs_sha256: str
+    database_sha256: str
+    pattern_count: int
+    rule_count: int
+
+
+def pattern_table(packs: Sequence[Pack]) -> list[PatternKey]:
+    """Every distinct pattern in the order of its number; the engine's own trigger patterns come first."""
+    keys = [key for pack in packs for rule in pack.rules for key in rule_patterns(rule)]
+    return list(dict.fromkeys([*TRIGGERS, *keys]))
+
+
+def ruleset_digest(packs_bytes: bytes) -> str:
+    """The name of a compiled ruleset: SHA-256 over its packs, the format and the engine, as hex."""
+    head = f"ostiary-ruleset/{FORMAT}/{ENGINE}\n".encode()
+    return hashlib.sha256(head + packs_bytes).hexdigest()
+
+
+def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
+    """Compile packs; raises `PackError` when two share a name or a rule id, or when an engine refuses a pattern."""
+    ordered = sorted(packs, key=lambda pack: pack.name)
+    _check_together(ordered)
+    packs_bytes = dump_packs(ordered)
+    digest = ruleset_digest(packs_bytes)
+    try:
+        keys = pattern_table(ordered)
+        database = DatabaseFile(digest=digest, block=compile_block(keys), stream=compile_stream(keys))
+    except (EngineError, PatternRefused, ValueError) as error:
+        raise PackError([Problem("", "", f"the packs do not compile: {error}")]) from None
+    return CompiledRuleset(
+        digest=digest,
+        packs_bytes=packs_bytes,
+        database_bytes=msgspec.msgpack.encode(database),
+        rule_count=sum(len(pack.rules) for pack in ordered),
+        pattern_count=len(keys),
+    )
+
+
+def _check_together(packs: Sequence[Pack]) -> None:
+    names: set[str] = set()
+    owners: dict[str, str] = {}
+    problems: list[Problem] = []
+    for pack in packs:
+        if pack.name in names:
+            problems.append(Problem(pack.name, "/pack", "the pack is given twice"))
+        names.add(pack.name)
+        for index, rule in enumerate(pack.rules):
+            owner = owners.setdefault(rule.id, pack.name)
+            if owner != pack.name:
+                problems.append(Problem(pack.name, f"/rules/{index}/id", f"{rule.id} is also a rule of {owner!r}"))
+    if problems:
+        raise PackError(problems)
+
+
+def cached_ruleset(packs: Sequence[Pack], cache_dir: Path) -> RulesetFiles:
+    """The files of the compiled packs in `cache_dir`, made anew when missing, damaged or foreign."""
+    ordered = sorted(packs, key=lambda pack: pack.name)
+    _check_together(ordered)
+    packs_bytes = dump_packs(ordered)
+    digest = ruleset_digest(packs_bytes)
+    found = _read_cached(cache_dir, digest, packs_bytes)
+    if found is not None:
+        return found
+    compiled = compile_ruleset(ordered)
+    cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = _describe(cache_dir, compiled)
+    _write_private(files.packs_path, compiled.packs_bytes)
+    _write_private(files.database_path, compiled.database_bytes)
+    _write_private(_manifest_path(cache_dir, digest), msgspec.json.encode(_Manifest.of(files)))
+    return files
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """Written last, so that its presence says that the other two files are whole."""
+
+    packs_sha256: str
+    database_sha256: str
+    pattern_count: int
+    rule_count: int
+
+    @classmethod
+    def of(cls, files: RulesetFiles) -> _Manifest:
+        return cls(files.packs_sha256, files.database_sha256, files.pattern_count, files.rule_count)
+
+
+def _manifest_path(cache_dir: Path, digest: str) -> Path:
+    return cache_dir / f"{digest}.json"
+
+
+def _describe(cache_dir: Path, compiled: CompiledRuleset) -> RulesetFiles:
+    return RulesetFiles(
+        digest=compiled.digest,
+        packs_path=cache_dir / f"{compiled.digest}.packs",
+        database_path=cache_dir / f"{compiled.digest}.db",
+        packs_sha256=hashlib.sha256(compiled.packs_bytes).hexdigest(),
+        database_sha256=hashlib.sha256(compiled.database_bytes).hexdigest(),
+        pattern_count=compiled.pattern_count,
+        rule_count=compiled.rule_count,
+    )
+
+
+def _read_cached(cache_dir: Path, digest: str, packs_bytes: bytes) -> RulesetFiles | None:
+    """The cached files when every one of them can be trusted and the database loads here; None otherwise."""
+    packs_path, database_path = cache_dir / f"{digest}.packs", cache_dir / f"{digest}.db"
+    try:
+        manifest = msgspec.json.decode(_read_private(_manifest_path(cache_dir, digest)), type=_Manifest)
+        database_bytes = _read_private(database_path)
+        if _read_private(packs_path) != packs_bytes:
+            return None
+        if hashlib.sha256(database_bytes).hexdigest() != manifest.database_sha256:
+            return None
+        load_database(database_bytes, digest)
+    except (OSError, msgspec.DecodeError, EngineError):
+        return None
+    return RulesetFiles(
+        digest=digest,
+        packs_path=packs_path,
+        database_path=database_path,
+        packs_sha256=hashlib.sha256(packs_bytes).hexdigest(),
+        database_sha256=manifest.database_sha256,
+        pattern_count=manifest.pattern_count,
+        rule_count=manifest.rule_count,
+    )
+
+
+def load_database(database_bytes: bytes, digest: str) -> PatternDatabase:
+    """The database in a file's bytes; raises `EngineError` when it is another ruleset's or does not fit."""
+    try:
+        file = msgspec.msgpack.decode(database_bytes, type=DatabaseFile)
+    except msgspec.DecodeError:
+        raise EngineError("not a pattern database") from None
+    if file.digest != digest:
+        raise EngineError("the pattern database belongs to other packs or another engine")
+    return PatternDatabase(file.block, file.stream)
+
+
+def _read_private(path: Path) -> bytes:
+    """The bytes of a file that only its owner, who is us, can read or write; raises OSError for any other."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if hasattr(os, "getuid"):
+            status = os.fstat(descriptor)
+            if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+                raise PermissionError(f"{path.name} is not private")
+        return file.read()
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write through a temporary neighbour, so that a reader sees the whole file or none."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,207 @@
+"""A loaded set of rules, ready to inspect messages.
+
+`Ruleset.scan` is synchronous and thread-safe. It raises `EngineError` when it could not do its work; the caller
+must then treat the message as not inspected and fail closed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from rules.compiler import load_database, pattern_table, ruleset_digest
+from rules.findings import make_finding
+from rules.hyperscan_database import EngineError, Hits
+from rules.matching import Hit, MatchRule, Part, RuleScan
+from rules.model import Finding, Target, Text
+from rules.normalize import BASE64_TRIGGER, TRIGGERS, DerivedView, derive
+from rules.packs import View, read_packs
+from rules.patterns import PatternRefused, Regexps
+from rules.stream import StreamScan
+from rules.verdicts import decide
+
+__all__ = ["Direction", "EngineError", "Ruleset", "StreamScan", "decide"]
+
+MAX_FINDINGS = 200
+"""Per message; blocking rules are evaluated first, so a flood of others cannot hide them."""
+SEPARATOR = b"\n\x00\n"
+"""Between two texts in the buffer: a line end on both sides and a character that no word holds."""
+
+Direction = Literal["request", "response"]
+
+
+class Ruleset:
+    """The rules of a set of packs and their pattern database."""
+
+    def __init__(self, packs_bytes: bytes, database_bytes: bytes) -> None:
+        try:
+            packs = read_packs(packs_bytes)
+        except msgspec.DecodeError:
+            raise EngineError("not a file of packs") from None
+        self.digest = ruleset_digest(packs_bytes)
+        keys = pattern_table(packs)
+        numbers = {key: number for number, key in enumerate(keys)}
+        self._database = load_database(database_bytes, self.digest)
+        rules = [MatchRule(rule, pack.name, numbers) for pack in packs for rule in pack.rules]
+        self._rules = sorted(rules, key=lambda rule: (-rule.action, -rule.confidence))
+        self.rule_count = len(rules)
+        self.pattern_count = len(keys)
+        self._regexps = Regexps(keys)
+        self._locators = Regexps(keys, at_lines=True)
+        self._by_anchor: dict[int, list[int]] = {}
+        self._by_watched: dict[int, list[int]] = {}
+        for index, rule in enumerate(self._rules):
+            for number in rule.anchors:
+                self._by_anchor.setdefault(number, []).append(index)
+            for number in rule.watched:
+                self._by_watched.setdefault(number, []).append(index)
+
+    @classmethod
+    def load(cls, packs_bytes: bytes, database_bytes: bytes) -> Ruleset:
+        """The ruleset in the two files of `rules.compiler`; raises `EngineError` when they do not belong together."""
+        return cls(packs_bytes, database_bytes)
+
+    def scan(self, texts: Iterable[Text], *, direction: Direction) -> list[Finding]:
+        """All findings in the texts of one message, in the order of the texts and of the places in them."""
+        sources = [text for text in texts if text.text]
+        if not sources:
+            return []
+        try:
+            raw = _Buffer(sources)
+            hits = self._database.scan(raw.data)
+            found = self._evaluate(raw, hits, "raw", direction)
+            findings = _findings(found, raw)
+            derived = self._derive(raw, hits)
+            if derived:
+                findings += self._scan_views(derived, direction, MAX_FINDINGS - len(findings))
+        except PatternRefused as error:
+            raise EngineError(str(error)) from None
+        return findings
+
+    def stream(self, target: Target, path: str, *, direction: Direction = "response") -> StreamScan:
+        """A scan of one text that arrives in pieces; `path` is its JSON pointer."""
+        watched = {
+            number: tuple(self._rules[index] for index in indexes) for number, indexes in self._by_watched.items()
+        }
+        return StreamScan(self._database.open_stream(), watched, self._regexps, target, path, direction)
+
+    def _derive(self, raw: _Buffer, hits: Hits) -> list[tuple[Text, DerivedView]]:
+        may_hold_base64 = BASE64_TRIGGER in hits
+        if not may_hold_base64 and raw.is_ascii:
+            return []
+        return [
+            (source, view) for source in raw.sources for view in derive(source.text, may_hold_base64=may_hold_base64)
+        ]
+
+    def _scan_views(
+        self, derived: Sequence[tuple[Text, DerivedView]], direction: Direction, limit: int
+    ) -> list[Finding]:
+        findings: list[Finding] = []
+        for name in ("normalized", "decoded"):
+            chosen = [(source, view) for source, view in derived if view.name == name]
+            if not chosen:
+                continue
+            buffer = _Buffer([Text(source.target, source.path, view.text) for source, view in chosen])
+            hits = self._database.scan(buffer.data)
+            for index, rule, hit in self._evaluate(buffer, hits, name, direction):
+                finding = make_finding(rule, buffer.sources[index], hit, view=name)
+                start, end = chosen[buffer.origin[index]][1].raw_span(hit.start, hit.end)
+                findings.append(msgspec.structs.replace(finding, start=start, end=end))
+        return findings[: max(0, limit)]
+
+    def _evaluate(
+        self, buffer: _Buffer, hits: Hits, view: View, direction: Direction
+    ) -> list[tuple[int, MatchRule, Hit]]:
+        """The hits of every rule that the patterns make possible: (index of the text, rule, hit)."""
+        if len(hits) <= len(TRIGGERS) and all(number < len(TRIGGERS) for number in hits):
+            return []
+        indexes = {index for number in hits for index in self._by_anchor.get(number, ())}
+        found: list[tuple[int, MatchRule, Hit]] = []
+        for index in sorted(indexes):
+            rule = self._rules[index]
+            if direction not in rule.directions or view not in rule.views or not rule.possible(hits):
+                continue
+            for text_index in buffer.candidates(rule, hits, self._locators):
+                scan = RuleScan(rule, self._regexps)
+                found += ((text_index, rule, hit) for hit in scan.advance(buffer.part(text_index), hits))
+                if len(found) >= MAX_FINDINGS:
+                    return sorted(found[:MAX_FINDINGS], key=_place)
+        return sorted(found, key=_place)
+
+
+class _Buffer:
+    """Several texts as one buffer for Hyperscan, grouped by target."""
+
+    def __init__(self, sources: Sequence[Text]) -> None:
+        order = sorted(range(len(sources)), key=lambda index: sources[index].target)
+        self.origin = order
+        """The index in the given sequence of each text."""
+        self.sources = [sources[index] for index in order]
+        self._encoded = [source.text.encode("utf-8", "replace") for source in self.sources]
+        self.data = SEPARATOR.join(self._encoded)
+        self.is_ascii = self.data.isascii()
+        self._starts: list[int] = []
+        self._parts: dict[int, Part] = {}
+
+    def part(self, index: int) -> Part:
+        """One text as a finished part."""
+        if index not in self._parts:
+            data = self._encoded[index]
+            self._parts[index] = Part(data, 0, 0, 0, closed=True, ascii=self.is_ascii or data.isascii())
+        return self._parts[index]
+
+    def candidates(self, rule: MatchRule, hits: Hits, locators: Regexps) -> list[int]:
+        """The texts in which an anchor of the rule may occur, ascending."""
+        if len(self.sources) == 1:
+            return [0] if self.sources[0].target in rule.targets else []
+        found: set[int] = set()
+        for number in rule.anchors:
+            if number in hits:
+                found.update(self._occurrences(rule, locators, number, hits[number]))
+        return sorted(found)
+
+    def _occurrences(self, rule: MatchRule, locators: Regexps, number: int, first_end: int) -> Iterable[int]:
+        """Texts in which a pattern occurs. A match may reach into the next text here; matching decides exactly."""
+        starts = self.starts
+        index = bisect_right(starts, first_end - 1) - 1
+        while index < len(starts):
+            if self.sources[index].target not in rule.targets:
+                index += 1
+                continue
+            match = locators[number].search(self.data, starts[index])
+            if match is None:
+                return
+            index = max(index, bisect_right(starts, match.start()) - 1)
+            if self.sources[index].target in rule.targets:
+                yield index
+            index += 1
+
+    @property
+    def starts(self) -> list[int]:
+        """The offset of each text in the buffer."""
+        if not self._starts:
+            position = 0
+            for data in self._encoded:
+                self._starts.append(position)
+                position += len(data) + len(SEPARATOR)
+        return self._starts
+
+
+def _place(found: tuple[int, MatchRule, Hit]) -> tuple[int, int, int, str]:
+    index, rule, hit = found
+    return index, hit.start, hit.end, rule.id
+
+
+def _findings(found: Sequence[tuple[int, MatchRule, Hit]], buffer: _Buffer) -> list[Finding]:
+    secrets: dict[int, list[tuple[int, int]]] = {}
+    for index, rule, hit in found:
+        if rule.sensitive:
+            secrets.setdefault(index, []).append((hit.value_start, hit.value_end))
+    findings = [
+        (buffer.origin[index], make_finding(rule, buffer.sources[index], hit, secrets=secrets.get(index, ())))
+        for index, rule, hit in found
+    ]
+    return [finding for _, finding in sorted(findings, key=lambda item: item[0])]

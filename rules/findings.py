@@ -1,0 +1,40 @@
+"""From a hit to the finding that is stored and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rules.matching import Hit, MatchRule
+from rules.model import Confidence, Finding, Severity, Text
+from rules.packs import View
+from rules.redact import excerpt
+
+
+def make_finding(
+    rule: MatchRule, source: Text, hit: Hit, *, view: View = "raw", secrets: Iterable[tuple[int, int]] = ()
+) -> Finding:
+    """The finding for a hit; `secrets` are further spans of the text that its evidence must not show."""
+    spans = [*secrets, (hit.value_start, hit.value_end)] if rule.sensitive else secrets
+    origin = hit.snippet_start
+    evidence = excerpt(
+        hit.snippet, hit.start - origin, hit.end - origin, [(start - origin, end - origin) for start, end in spans]
+    )
+    severity = rule.severity
+    if view == "decoded":
+        severity = Severity(min(severity + 1, Severity.CRITICAL))
+    return Finding(
+        rule_id=rule.id,
+        pack=rule.pack,
+        title=rule.title,
+        category=rule.category,
+        severity=severity,
+        confidence=Confidence.HIGH if hit.raised else rule.confidence,
+        score=rule.score,
+        action=rule.action,
+        target=source.target,
+        path=source.path,
+        start=hit.start,
+        end=hit.end,
+        view=view,
+        evidence=evidence,
+    )

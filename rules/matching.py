@@ -1,0 +1,314 @@
+"""Where exactly one rule hits one text: anchors, distances, absences and counts on offsets.
+
+A `RuleScan` is incremental: `advance` gets the part of the text that is still needed and reports what became certain.
+A whole text is one call with `closed=True`, so whole and streamed texts follow the same code. A match that touches
+the end of an unfinished text waits, because more text could extend or undo it.
+
+Offsets are bytes of the UTF-8 text while matching and characters in what is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from rules import validators
+from rules.model import Action, Confidence, Severity, Target
+from rules.packs import MAX_WITHIN_CHARS, Rule
+from rules.patterns import PatternKey, Regexps, key_of
+
+MAX_FINDINGS_PER_RULE = 20
+"""Per rule and text; further hits change nothing."""
+WINDOW_BYTES = 1024
+"""A match longer than this is cut off in a streamed text."""
+KEEP_BYTES = WINDOW_BYTES + 8 * MAX_WITHIN_CHARS + 8
+"""How much of a streamed text stays in reach: a match, and the distances around a pending anchor."""
+SNIPPET_BYTES = 512
+
+
+class Hit(NamedTuple):
+    """One anchor that counts. Offsets are characters of the text."""
+
+    start: int
+    end: int
+    value_start: int
+    value_end: int
+    raised: bool
+    """Whether a checksum raised the confidence."""
+    snippet: str
+    """The text around the hit, at most `SNIPPET_BYTES` on each side."""
+    snippet_start: int
+
+
+class Condition(NamedTuple):
+    """A pattern that must (not) be near an anchor."""
+
+    patterns: tuple[int, ...]
+    within: int
+
+
+class MatchRule:
+    """A rule as matching needs it: pattern numbers instead of patterns."""
+
+    __slots__ = (
+        "action",
+        "anchors",
+        "category",
+        "confidence",
+        "directions",
+        "forbidden",
+        "group",
+        "id",
+        "min_count",
+        "near",
+        "none",
+        "one_of",
+        "pack",
+        "required",
+        "score",
+        "sensitive",
+        "severity",
+        "targets",
+        "title",
+        "validators",
+        "views",
+    )
+
+    def __init__(self, rule: Rule, pack: str, numbers: dict[PatternKey, int]) -> None:
+        self.id = rule.id
+        self.pack = pack
+        self.title = rule.title
+        self.category = rule.category
+        self.severity = Severity.parse(rule.severity)
+        self.confidence = Confidence.parse(rule.confidence)
+        self.score = rule.score
+        self.action = Action.parse(rule.action)
+        self.targets: frozenset[Target] = frozenset(rule.targets)
+        self.directions = frozenset(rule.direction)
+        self.views = frozenset(rule.views)
+        self.sensitive = rule.is_sensitive
+        self.group = rule.capture.group
+        self.min_count = rule.match.min_count
+        self.validators = validators.parse(rule.validators)
+        everywhere = [numbers[key_of(item.re, item.flags)] for item in rule.match.all]
+        anywhere = [numbers[key_of(item.re, item.flags)] for item in rule.match.any]
+        self.anchors = tuple(dict.fromkeys(everywhere[:1] or anywhere))
+        self.required = tuple(dict.fromkeys(everywhere[1:]))
+        self.one_of = tuple(dict.fromkeys(anywhere)) if everywhere else ()
+        near = [*rule.match.near, *self.validators.context]
+        self.near = tuple((numbers[key_of(item.re, item.flags)], item.within) for item in near)
+        absent = [(numbers[key_of(item.re, item.flags)], item.within) for item in rule.match.none]
+        self.none = tuple((number, within) for number, within in absent if within is not None)
+        self.forbidden = tuple(number for number, within in absent if within is None)
+
+    def possible(self, hits: Collection[int]) -> bool:
+        """Whether the rule can hit a text in which only these patterns occur."""
+        return (
+            any(number in hits for number in self.anchors)
+            and all(number in hits for number in self.required)
+            and (not self.one_of or any(number in hits for number in self.one_of))
+            and all(number in hits for number, _ in self.near)
+        )
+
+    @property
+    def watched(self) -> tuple[int, ...]:
+        """The patterns whose places or presence matter anywhere in the text."""
+        return (*self.anchors, *self.required, *self.one_of, *self.forbidden)
+
+
+def rule_patterns(rule: Rule) -> Iterable[PatternKey]:
+    """Every pattern of a rule, those that its validators add included; raises ValueError for a bad validator."""
+    match = rule.match
+    near = (*match.near, *validators.parse(rule.validators).context)
+    for items in (match.all, match.any, near, match.none):
+        for item in items:
+            yield key_of(item.re, item.flags)
+
+
+class _Anchor:
+    """A match of an anchor pattern that waits until its surroundings are known. Offsets are absolute bytes."""
+
+    __slots__ = ("end", "missing", "raised", "start", "value_end", "value_start")
+
+    def __init__(self, start: int, end: int, value: tuple[int, int], raised: bool, missing: set[int]) -> None:
+        self.start = start
+        self.end = end
+        self.value_start, self.value_end = value
+        self.raised = raised
+        self.missing = missing
+        """Indexes of the `near` conditions not met yet."""
+
+
+class Part(NamedTuple):
+    """The part of a text that is in reach."""
+
+    data: bytes
+    base: int
+    """Offset of `data[0]` in the text, in bytes."""
+    base_chars: int
+    first: int
+    """The offset in `data` at which a match may begin; what lies before is only context."""
+    closed: bool
+    """Whether the text ends with `data`."""
+    ascii: bool
+
+    def chars(self, position: int) -> int:
+        """The character offset in the text of a byte offset in `data`."""
+        return self.base_chars + (position if self.ascii else len(self.data[:position].decode("utf-8", "replace")))
+
+    def around(self, start: int, end: int, within: int) -> tuple[int, int, bool]:
+        """The bounds of the region `within` characters around a span, and whether it can still grow."""
+        if self.ascii:
+            low, high = start - within, end + within
+        else:
+            before = self.data[max(0, start - 4 * within) : start].decode("utf-8", "ignore")[-within:]
+            after = self.data[end : end + 4 * within].decode("utf-8", "ignore")
+            low = start - len(before.encode())
+            high = end + (len(after[:within].encode()) if len(after) >= within else 4 * within)
+        grows = not self.closed and high >= len(self.data)
+        return max(0, low), min(len(self.data), high), grows
+
+
+class RuleScan:
+    """One rule over one text."""
+
+    def __init__(self, rule: MatchRule, regexps: Regexps) -> None:
+        self._rule = rule
+        self._regexps = regexps
+        self._resume: dict[int, int] = {}
+        self._cut_end: dict[int, int] = {}
+        self._present: set[int] = set()
+        self._pending: list[_Anchor] = []
+        self._counted: list[Hit] = []
+        self._seen: set[tuple[int, int]] = set()
+        self._reported = 0
+        self.done = False
+
+    def advance(self, part: Part, hits: Collection[int]) -> list[Hit]:
+        """What became certain with this part; `hits` are the patterns that occur in the text so far."""
+        if self.done:
+            return []
+        rule = self._rule
+        for number in (*rule.required, *rule.one_of, *rule.forbidden):
+            if number in hits and number not in self._present and self._next(part, number, self._first(part, number)):
+                self._present.add(number)
+        waiting, self._pending = self._pending, []
+        for anchor in waiting:
+            self._settle(part, anchor, hits)
+        for number in rule.anchors:
+            if number in hits:
+                self._collect(part, number, hits)
+        return self._release(part)
+
+    def _first(self, part: Part, number: int) -> int:
+        return max(part.first, self._resume.get(number, 0) - part.base)
+
+    def _next(self, part: Part, number: int, position: int) -> tuple[int, int, int, int] | None:
+        """The next certain match at or after `position`: its span and the span of its value, as offsets in the part."""
+        match = self._regexps[number].search(part.data, position)
+        if match is None:
+            return None
+        start, end = match.start(), match.end()
+        if not part.closed and end == len(part.data):
+            if end - start < WINDOW_BYTES:
+                return None
+            self._cut_end[number] = part.base + end
+        group = self._rule.group if self._rule.group <= self._regexps[number].groups else 0
+        value_start, value_end = match.start(group), match.end(group)
+        if value_start < 0:
+            value_start, value_end = start, end
+        return start, end, value_start, value_end
+
+    def _collect(self, part: Part, number: int, hits: Collection[int]) -> None:
+        """Find the anchors of one pattern and judge each at once; the undecided ones wait."""
+        rule = self._rule
+        position = self._first(part, number)
+        while position < len(part.data) and len(self._counted) < self._limit:
+            continues = self._cut_end.get(number)
+            found = self._next(part, number, position)
+            if found is None:
+                break
+            start, end, value_start, value_end = found
+            position = max(end, position + 1)
+            self._resume[number] = part.base + position
+            span = (part.base + start, part.base + end)
+            if span[0] == continues or span in self._seen:
+                continue
+            value = part.data[value_start:value_end].decode("utf-8", "replace")
+            if not rule.validators.accept(value):
+                continue
+            if len(rule.anchors) > 1:
+                self._seen.add(span)
+            raised = rule.validators.raises_confidence(value)
+            bounds = (part.base + value_start, part.base + value_end)
+            self._settle(part, _Anchor(*span, bounds, raised, set(range(len(rule.near)))), hits)
+
+    @property
+    def _limit(self) -> int:
+        return max(MAX_FINDINGS_PER_RULE, self._rule.min_count)
+
+    def _settle(self, part: Part, anchor: _Anchor, hits: Collection[int]) -> None:
+        """Count an anchor, drop it, or let it wait until more of its surroundings is known."""
+        verdict = self._judge(part, anchor, hits)
+        if verdict is None:
+            self._pending.append(anchor)
+        elif verdict and len(self._counted) < self._limit:
+            self._counted.append(self._hit(part, anchor))
+
+    def _judge(self, part: Part, anchor: _Anchor, hits: Collection[int]) -> bool | None:
+        """Whether the anchor counts; None while that is open."""
+        start, end = anchor.start - part.base, anchor.end - part.base
+        is_open = False
+        for number, within in self._rule.none:
+            low, high, grows = part.around(start, end, within)
+            if number in hits and self._inside(part, number, low, high):
+                return False
+            is_open = is_open or grows
+        for index in tuple(anchor.missing):
+            number, within = self._rule.near[index]
+            low, high, grows = part.around(start, end, within)
+            if number in hits and self._inside(part, number, low, high):
+                anchor.missing.discard(index)
+            elif grows:
+                is_open = True
+            else:
+                return False
+        return None if is_open else True
+
+    def _inside(self, part: Part, number: int, low: int, high: int) -> bool:
+        match = self._regexps[number].search(part.data, low, high)
+        return match is not None and (part.closed or match.end() < len(part.data))
+
+    def _hit(self, part: Part, anchor: _Anchor) -> Hit:
+        start, end = anchor.start - part.base, anchor.end - part.base
+        low = boundary(part.data, max(0, start - SNIPPET_BYTES))
+        high = boundary(part.data, min(len(part.data), end + SNIPPET_BYTES))
+        chars = [part.chars(p - part.base) for p in (anchor.start, anchor.end, anchor.value_start, anchor.value_end)]
+        snippet = part.data[low:high].decode("utf-8", "replace")
+        return Hit(chars[0], chars[1], chars[2], chars[3], anchor.raised, snippet, part.chars(low))
+
+    def _release(self, part: Part) -> list[Hit]:
+        rule = self._rule
+        if rule.forbidden:
+            if any(number in self._present for number in rule.forbidden):
+                self.done = True
+                return []
+            if not part.closed:
+                return []
+        if not all(number in self._present for number in rule.required):
+            return []
+        if rule.one_of and not any(number in self._present for number in rule.one_of):
+            return []
+        if len(self._counted) < rule.min_count:
+            return []
+        fresh = self._counted[self._reported : MAX_FINDINGS_PER_RULE]
+        self._reported += len(fresh)
+        self.done = self._reported >= MAX_FINDINGS_PER_RULE
+        return fresh
+
+
+def boundary(data: bytes, position: int) -> int:
+    """The first character boundary of UTF-8 `data` at or after `position`."""
+    while position < len(data) and data[position] & 0xC0 == 0x80:
+        position += 1
+    return position

@@ -1,0 +1,290 @@
+"""Rule packs: their shape and how they are read.
+
+A pack is a JSON file (`schema/rulepack.schema.json`); `lint` says whether it is sound. The structs here are the only
+description of the format: the schema file is generated from them. Reading is strict: unknown fields, duplicate keys
+and wrong types are problems, and a pack with one problem is not loaded at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from rules.model import Target
+
+MAX_PACK_BYTES = 16 * 1024 * 1024
+MAX_RULES = 10_000
+MAX_PATTERN_CHARS = 2_000
+MAX_PATTERNS_PER_LIST = 64
+MAX_WITHIN_CHARS = 500
+MAX_EXAMPLE_CHARS = 20_000
+
+SHIPPED = Path(__file__).parent / "packs"
+"""The directory of the shipped packs, also inside a frozen executable."""
+
+NOT_PACKS = frozenset({"waivers.json"})
+"""Files of a pack directory that are not packs."""
+
+PatternText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATTERN_CHARS)]
+Flags = Annotated[str, msgspec.Meta(pattern="^(i?m?s?|i?s?m?|m?i?s?|m?s?i?|s?i?m?|s?m?i?)$")]
+Within = Annotated[int, msgspec.Meta(ge=1, le=MAX_WITHIN_CHARS)]
+Group = Annotated[int, msgspec.Meta(ge=0, le=99)]
+RuleId = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9]*(-[A-Z0-9]+)+$", max_length=64)]
+PackName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Prose = Annotated[str, msgspec.Meta(max_length=4_000)]
+Example = Annotated[str, msgspec.Meta(max_length=MAX_EXAMPLE_CHARS)]
+View = Literal["raw", "normalized", "decoded"]
+Direction = Literal["request", "response"]
+
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in a pack: immutable, and a misspelt field is an error instead of a silent gap."""
+
+
+class Pattern(_Strict, frozen=True):
+    """One regular expression in the syntax that Hyperscan, RE2 and Python share. Classes such as `\\w` are ASCII."""
+
+    re: PatternText
+    flags: Flags = ""
+    """Any of `i` (ignore case), `m` (`^` and `$` at lines) and `s` (`.` matches newline)."""
+
+
+class Near(_Strict, frozen=True):
+    """A pattern that must lie within `within` characters before or after the anchor, or overlap it."""
+
+    re: PatternText
+    within: Within
+    flags: Flags = ""
+
+
+class Absent(_Strict, frozen=True):
+    """A pattern that must not lie within `within` characters of the anchor; without `within`, nowhere in the text."""
+
+    re: PatternText
+    within: Within | None = None
+    flags: Flags = ""
+
+
+class Match(_Strict, frozen=True):
+    """When a rule hits.
+
+    The anchors are the hits of the first `all` pattern or, without `all`, of every `any` pattern. The other `all`
+    patterns must occur somewhere in the same text, and at least one of `any`. An anchor counts when every `near`
+    and no `none` pattern is in its range and the validators accept its captured value; the rule hits when at least
+    `min_count` anchors count, and each of them is a finding.
+    """
+
+    all: Annotated[tuple[Pattern, ...], msgspec.Meta(max_length=MAX_PATTERNS_PER_LIST)] = ()
+    any: Annotated[tuple[Pattern, ...], msgspec.Meta(max_length=MAX_PATTERNS_PER_LIST)] = ()
+    near: Annotated[tuple[Near, ...], msgspec.Meta(max_length=MAX_PATTERNS_PER_LIST)] = ()
+    none: Annotated[tuple[Absent, ...], msgspec.Meta(max_length=MAX_PATTERNS_PER_LIST)] = ()
+    min_count: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+
+
+class Capture(_Strict, frozen=True):
+    """Which group of an anchor pattern is the value: what validators judge and masking replaces. 0 is the whole hit."""
+
+    group: Group = 0
+
+
+class Taxonomy(_Strict, frozen=True):
+    """Where the rule stands in the public catalogues."""
+
+    owasp_llm: tuple[str, ...] = ()
+    owasp_mcp: tuple[str, ...] = ()
+    owasp_asi: tuple[str, ...] = ()
+    atlas: tuple[str, ...] = ()
+    cwe: tuple[str, ...] = ()
+
+
+class Examples(_Strict, frozen=True):
+    """Texts in which the rule must and must not hit; they are its tests."""
+
+    match: Annotated[tuple[Example, ...], msgspec.Meta(min_length=1, max_length=200)]
+    no_match: Annotated[tuple[Example, ...], msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Rule(_Strict, frozen=True):
+    """One detection rule."""
+
+    id: RuleId
+    title: Title
+    category: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]+(/[a-z0-9-]+)*$", max_length=100)]
+    severity: Literal["info", "low", "medium", "high", "critical"]
+    confidence: Literal["low", "medium", "high"]
+    score: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    targets: Annotated[tuple[Target, ...], msgspec.Meta(min_length=1)]
+    match: Match
+    action: Literal["log", "tag", "alert", "redact", "block"]
+    examples: Examples
+    rev: Annotated[int, msgspec.Meta(ge=1)] = 1
+    direction: Annotated[tuple[Direction, ...], msgspec.Meta(min_length=1)] = ("request", "response")
+    views: Annotated[tuple[View, ...], msgspec.Meta(min_length=1)] = ("raw",)
+    validators: tuple[str, ...] = ()
+    capture: Capture = Capture()
+    sensitive: bool | None = None
+    """Whether evidence must be masked; not said, it is so for the categories `secrets/…` and `pii/…`."""
+    map: Taxonomy = Taxonomy()
+    false_positives: Prose = ""
+    references: tuple[str, ...] = ()
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether the captured value must never be shown."""
+        if self.sensitive is None:
+            return self.category.split("/", 1)[0] in ("secrets", "pii")
+        return self.sensitive
+
+
+class Pack(_Strict, frozen=True):
+    """A named, versioned set of rules."""
+
+    pack: PackName
+    version: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
+    title: Title
+    description: Prose
+    rules: Annotated[tuple[Rule, ...], msgspec.Meta(min_length=1, max_length=MAX_RULES)]
+
+    @property
+    def name(self) -> str:
+        """The name by which policies refer to the pack."""
+        return self.pack
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a pack is not accepted, and where."""
+
+    file: str
+    pointer: str
+    """RFC 6901 JSON pointer into the file; empty for the whole file."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}#{self.pointer}: {self.reason}"
+
+
+class PackError(Exception):
+    """A pack, or a set of packs, is not accepted."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems[:10]))
+
+
+def load_pack(data: bytes, *, origin: str) -> Pack:
+    """The pack in a JSON file whose name is `origin`; raises `PackError` with every problem of its format.
+
+    Whether its patterns compile and its examples hold is for `lint.lint_pack` to say.
+    """
+    pack, problems = read_pack(data, origin)
+    if pack is None or problems:
+        raise PackError(problems)
+    return pack
+
+
+def read_pack(data: bytes, origin: str) -> tuple[Pack | None, list[Problem]]:
+    """The pack in `data` and the problems of its format; no pack when it cannot be decoded."""
+    try:
+        document = parse_json(data)
+    except ValueError as error:
+        return None, [Problem(origin, "", f"not valid JSON: {error}")]
+    problems = _format_problems(document, origin)
+    if problems:
+        return None, problems
+    pack = msgspec.convert(document, Pack)
+    seen: dict[str, int] = {}
+    for index, rule in enumerate(pack.rules):
+        first = seen.setdefault(rule.id, index)
+        if first != index:
+            problems.append(Problem(origin, f"/rules/{index}/id", f"{rule.id} is already the id of rule {first}"))
+    return pack, problems
+
+
+def _format_problems(document: Any, origin: str) -> list[Problem]:
+    """The first format problem of each rule and of the pack's head."""
+    rules = document.get("rules") if isinstance(document, dict) else None
+    if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_RULES:
+        return _convert_problem(document, Pack, origin, "")
+    by_rule = [_convert_problem(rule, Rule, origin, f"/rules/{index}") for index, rule in enumerate(rules)]
+    # The head is judged with the sound rules only, so that its own problems show beside those of the others.
+    sound = [rule for rule, problems in zip(rules, by_rule, strict=True) if not problems]
+    head = _convert_problem({**document, "rules": sound}, Pack, origin, "") if sound else []
+    return head + [problem for problems in by_rule for problem in problems]
+
+
+def _convert_problem(value: Any, expected: type, origin: str, prefix: str) -> list[Problem]:
+    try:
+        msgspec.convert(value, expected)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        return [Problem(origin, prefix + _pointer(path.rstrip("`")), reason)]
+    return []
+
+
+def _pointer(path: str) -> str:
+    """The JSON pointer for a path as msgspec writes it (`.rules[0].id`)."""
+    steps = [name or index for name, index in _STEP.findall(path)]
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def load_directory(path: Path) -> dict[str, Pack]:
+    """All packs of a directory (`*.json`), by name; raises `PackError` with the problems of all files."""
+    packs: dict[str, Pack] = {}
+    problems: list[Problem] = []
+    for file in sorted(path.glob("*.json")):
+        if file.name in NOT_PACKS:
+            continue
+        try:
+            pack = load_pack(file.read_bytes(), origin=file.name)
+        except PackError as error:
+            problems.extend(error.problems)
+            continue
+        if pack.name in packs:
+            problems.append(Problem(file.name, "/pack", f"another file already holds the pack {pack.name!r}"))
+        packs[pack.name] = pack
+    if problems:
+        raise PackError(problems)
+    return packs
+
+
+def parse_json(data: bytes) -> Any:
+    """The JSON value in `data`; raises ValueError for anything but strict UTF-8 JSON without duplicate keys."""
+    if len(data) > MAX_PACK_BYTES:
+        raise ValueError(f"larger than {MAX_PACK_BYTES} bytes")
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object repeats a key")
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_packs_encoder = msgspec.msgpack.Encoder()
+_packs_decoder = msgspec.msgpack.Decoder(tuple[Pack, ...])
+
+
+def dump_packs(packs: Sequence[Pack]) -> bytes:
+    """The packs as MessagePack, for the file that a worker loads."""
+    return _packs_encoder.encode(tuple(packs))
+
+
+def read_packs(data: bytes) -> tuple[Pack, ...]:
+    """The packs that `dump_packs` wrote; raises msgspec.DecodeError for anything else."""
+    return _packs_decoder.decode(data)

@@ -1,0 +1,78 @@
+"""Evidence: a short excerpt of a text that is safe to store and to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MAX_EVIDENCE_CHARS = 160
+MAX_HIT_CHARS = 100
+CONTEXT_CHARS = 40
+OPAQUE_MARGIN_CHARS = 64
+
+_OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}|\d(?:[ -]?\d){8,}")
+"""Runs that could be a credential or a number of a person, whichever rules are in force."""
+_LETTERS_AND_DIGITS = re.compile(r"[A-Za-z].*\d|\d.*[A-Za-z]")
+
+
+def mask(value: str) -> str:
+    """The value with only its first characters left: 4 of 12 and more, 2 of 8 and more, none of a shorter one."""
+    shown = 4 if len(value) >= 12 else 2 if len(value) >= 8 else 0
+    return f"{value[:shown]}…({len(value)})"
+
+
+def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]]) -> str:
+    """At most `MAX_EVIDENCE_CHARS` around `text[start:end]`, with every span of `secrets` masked.
+
+    Offsets are characters of `text`. Long opaque runs are masked as well, and control and invisible characters are
+    written as escapes.
+    """
+    low = max(0, start - CONTEXT_CHARS)
+    high = min(len(text), min(end, start + MAX_HIT_CHARS) + CONTEXT_CHARS)
+    pieces: list[str] = []
+    position = low
+    for left, right in _merged([*secrets, *_opaque_spans(text, low, high)]):
+        if right <= low or left >= high:
+            continue
+        pieces.append(_plain(text[position : max(left, position)]))
+        # The mask shows the beginning of the whole value, also where the excerpt cuts into it.
+        pieces.append(mask(text[left:right]))
+        position = max(position, right)
+    if position < high:
+        pieces.append(_plain(text[position:high]))
+    result = "".join(pieces)
+    return result if len(result) <= MAX_EVIDENCE_CHARS else result[: MAX_EVIDENCE_CHARS - 1] + "…"
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if end <= start:
+            continue
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
+    """The opaque runs that touch the excerpt, seen from far enough outside that a cut run is still recognised."""
+    origin = max(0, low - OPAQUE_MARGIN_CHARS)
+    return [
+        (origin + match.start(), origin + match.end())
+        for match in _OPAQUE.finditer(text[origin : high + OPAQUE_MARGIN_CHARS])
+        if match[0][0].isdigit() or _LETTERS_AND_DIGITS.search(match[0])
+    ]
+
+
+def _plain(text: str) -> str:
+    return "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    """The character, or its escape where it would not show as itself."""
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return {9: "\\t", 10: "\\n", 13: "\\r"}.get(code) or (f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

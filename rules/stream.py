@@ -1,0 +1,114 @@
+"""Scanning a text that arrives in pieces.
+
+Hyperscan's stream mode says when a pattern first occurs; from then on the exact matching of the rules that need it
+runs over the part of the text that is still in reach. A finding is reported as soon as no further text could undo
+it: when a character follows the match and, for rules with distances, when the surroundings are known. The pieces
+may be cut anywhere between characters; the findings are those of the whole text (raw view), with two exceptions that
+no pack should rely on: a match longer than `matching.WINDOW_BYTES` is reported cut off, and a pattern with an optional
+tail of several characters may be reported without the tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rules.findings import make_finding
+from rules.hyperscan_database import EngineError, Stream
+from rules.matching import KEEP_BYTES, MatchRule, Part, RuleScan, boundary
+from rules.model import Finding, Target, Text
+from rules.patterns import PatternRefused, Regexps
+
+MAX_FINDINGS = 200
+"""Per stream."""
+
+
+class StreamScan:
+    """One text in pieces. `feed` and `close` return what is new; `close` must be called, once is enough."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        watched: Mapping[int, tuple[MatchRule, ...]],
+        regexps: Regexps,
+        target: Target,
+        path: str,
+        direction: str,
+    ) -> None:
+        self._stream = stream
+        self._watched = watched
+        self._regexps = regexps
+        self._source = Text(target, path, "")
+        self._direction = direction
+        self._active: dict[str, RuleScan] = {}
+        self._rules: dict[str, MatchRule] = {}
+        self._patterns_seen = 0
+        self._data = b""
+        self._base = 0
+        self._base_chars = 0
+        self._first = 0
+        self._reported = 0
+        self._closed = False
+
+    def feed(self, chunk: str) -> list[Finding]:
+        """The findings that became certain with the next characters; raises `EngineError`, also after `close`."""
+        if self._closed:
+            raise EngineError("the stream is closed")
+        if not chunk:
+            return []
+        data = chunk.encode("utf-8", "replace")
+        self._data += data
+        self._stream.feed(data)
+        findings = self._evaluate()
+        self._trim()
+        return findings
+
+    def close(self) -> list[Finding]:
+        """The findings that the end of the text makes certain; nothing when it is already closed."""
+        if self._closed:
+            return []
+        self._closed = True
+        self._stream.close()
+        findings = self._evaluate()
+        self._active.clear()
+        self._data = b""
+        return findings
+
+    def _evaluate(self) -> list[Finding]:
+        hits = self._stream.hits
+        if len(hits) > self._patterns_seen:
+            self._patterns_seen = len(hits)
+            self._activate()
+        if not self._active:
+            return []
+        part = Part(self._data, self._base, self._base_chars, self._first, self._closed, self._data.isascii())
+        findings: list[Finding] = []
+        try:
+            for rule_id, scan in self._active.items():
+                rule = self._rules[rule_id]
+                findings += (make_finding(rule, self._source, hit) for hit in scan.advance(part, hits))
+        except PatternRefused as error:
+            raise EngineError(str(error)) from None
+        findings = findings[: MAX_FINDINGS - self._reported]
+        self._reported += len(findings)
+        return findings
+
+    def _activate(self) -> None:
+        """Start the rules of which a pattern that matters has just occurred."""
+        for number in self._stream.hits:
+            for rule in self._watched.get(number, ()):
+                if rule.id in self._active or "raw" not in rule.views:
+                    continue
+                if self._source.target in rule.targets and self._direction in rule.directions:
+                    self._active[rule.id] = RuleScan(rule, self._regexps)
+                    self._rules[rule.id] = rule
+
+    def _trim(self) -> None:
+        """Forget what no match and no distance can reach any more; one character stays as context."""
+        if len(self._data) < 2 * KEEP_BYTES:
+            return
+        cut = boundary(self._data, len(self._data) - KEEP_BYTES)
+        dropped = self._data[:cut]
+        self._data = self._data[cut:]
+        self._base += cut
+        self._base_chars += len(dropped.decode("utf-8", "replace"))
+        self._first = boundary(self._data, 1)
