@@ -1,0 +1,15 @@
+"""All the network I/O of the data plane: our own thin HTTP/1.1 server and client on llhttp (httptools).
+
+The way of a call through this package:
+
+    http1_server.HTTPListener accepts  →  server_connection.ServerConnection reads bytes
+      →  guard.parse_request_head (pure: strict framing, RFC 9112)  →  chunked.ChunkedDecoder for the body
+      →  server_messages.Request and Response go to the handler
+    pool.UpstreamPool.request  →  egress (which addresses may be dialled)  →  client_connection.UpstreamConnection
+      →  response_guard.parse_response_head (pure)  →  client_connection.UpstreamResponse, whole or as a stream
+      →  sse.SSEParser for event streams, content_coding.decode_body for compressed ones
+
+Pure modules (no socket, no clock): guard, response_guard, headers, chunked, sse, content_coding, egress' decisions,
+limits, errors. Everything that waits has a deadline, everything that buffers has a bound (`contract.Limits` per proxy,
+`limits.Bounds` for the protocol itself).
+"""

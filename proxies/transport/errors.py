@@ -1,0 +1,115 @@
+"""What can go wrong on the wire, on both sides. Every error carries the status and the code that a client would see."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RequestRefused(Exception):
+    """The request's framing is not acceptable: answer with `status`, close the connection, forward nothing."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class BodyError(Exception):
+    """The request body cannot be had. The connection is closed after the answer."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "bad_body"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BodyTooLarge(BodyError):
+    """The body is, or declares itself, longer than `Limits.max_body_bytes`."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class BodyTimeout(BodyError):
+    """The body did not arrive within its deadline or fell below the minimum rate."""
+
+    status = 408
+    code = "body_timeout"
+
+
+class BadBody(BodyError):
+    """The chunked coding is malformed, or the client left before the end."""
+
+
+class UpstreamError(Exception):
+    """The upstream did not give a complete and well-formed answer. `message` is safe to show to the client."""
+
+    status: ClassVar[int] = 502
+    default_code: ClassVar[str] = "upstream_error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, or one that was lost before the first byte of an answer."""
+
+    default_code = "upstream_unreachable"
+
+
+class UpstreamBusy(UpstreamError):
+    """Every connection that the pool may open was in use for as long as the request could wait."""
+
+    status = 503
+    default_code = "upstream_busy"
+
+
+class UpstreamConnectTimeout(UpstreamError):
+    """Name, TCP or TLS took longer than `Limits.connect_timeout_seconds`."""
+
+    status = 504
+    default_code = "upstream_connect_timeout"
+
+
+class UpstreamFirstByteTimeout(UpstreamError):
+    """No response head within `Limits.first_byte_timeout_seconds`."""
+
+    status = 504
+    default_code = "upstream_first_byte_timeout"
+
+
+class UpstreamIdleTimeout(UpstreamError):
+    """Silence in the middle of a response for `Limits.idle_timeout_seconds`."""
+
+    status = 504
+    default_code = "upstream_idle_timeout"
+
+
+class UpstreamTotalTimeout(UpstreamError):
+    """The exchange took longer than `Limits.total_timeout_seconds`."""
+
+    status = 504
+    default_code = "upstream_total_timeout"
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The response breaks HTTP/1.1 framing; its connection has been discarded."""
+
+    default_code = "upstream_protocol_error"
+
+
+class UpstreamTruncated(UpstreamError):
+    """The response ended before its declared end."""
+
+    default_code = "upstream_truncated"
+
+
+class UpstreamTooLarge(UpstreamError):
+    """The response is longer than the caller allows."""
+
+    default_code = "upstream_too_large"

@@ -1,0 +1,48 @@
+"""Bounds of the protocol itself, the same for every proxy. What a proxy may tune is `contract.Limits`."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Numbers that no legitimate client or upstream comes near. Tests lower some of them."""
+
+    max_request_line_bytes: int = 8 * 1024
+    max_header_line_bytes: int = 16 * 1024
+    max_head_bytes: int = 64 * 1024
+    max_header_fields: int = 100
+    max_response_fields: int = 200
+    max_pipelined_bytes: int = 64 * 1024
+    """Bytes of later requests kept while an answer is pending; a client that sends more is cut off."""
+    high_water_bytes: int = 128 * 1024
+    """Unsent bytes towards a client at which `Response.write` waits. With one more read on top of it (at most 64 KiB
+    a piece, see `piece_bytes`) a connection holds under 256 KiB."""
+    low_water_bytes: int = 32 * 1024
+    piece_bytes: int = 64 * 1024
+    """The largest piece of a streamed response handed on at once."""
+    read_ahead_bytes: int = 256 * 1024
+    """Received and not yet consumed bytes at which reading from a peer pauses."""
+    max_chunk_overhead_bytes: int = 64 * 1024
+    """Framing bytes of a chunked request body beyond four times its content."""
+    max_informational: int = 10
+    """Interim (1xx) responses accepted before a final one."""
+    min_body_rate: int = 16 * 1024
+    """Bytes a second: every so many bytes received extend the body's deadline by one second."""
+    min_write_rate: int = 512
+    """Bytes a second a client must take while output is waiting, averaged over the stall window."""
+    write_stall_seconds: float = 60.0
+    half_close_seconds: float = 0.75
+    """Silence tolerated after a client's FIN while its answer is pending."""
+    linger_seconds: float = 2.0
+    """How long a refused client may go on sending before its connection is reset."""
+    max_linger_bytes: int = 1024 * 1024
+    max_requests_per_connection: int = 10_000
+    max_connection_age_seconds: float = 3600.0
+    upstream_keepalive_seconds: float = 55.0
+    """Idle time after which a pooled connection is closed, under the 60 s that most servers and balancers use."""
+    sweep_seconds: float = 0.5
+    """Resolution of all deadlines."""
+
+
+DEFAULT_BOUNDS = Bounds()

@@ -1,0 +1,256 @@
+"""The connections of one proxy to its upstream: made on demand, kept alive, reused last-in first-out.
+
+    pool = UpstreamPool("https://api.example.com/base", limits, tls.upstream_context())
+    response = await pool.request("POST", "/v1/chat", headers, body)
+    data = await response.read(limits.max_response_bytes)
+
+Redirects are not followed, environment proxies are not used, and a request is sent at most once, except that an
+idempotent one is repeated when a reused connection turns out to be dead before any byte of an answer (HTTP-20).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+
+from proxies.contract import Limits
+from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection, UpstreamResponse
+from proxies.transport.egress import EgressPolicy, Origin, parse_target, refused_address, resolve
+from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, UpstreamError, UpstreamUnreachable
+from proxies.transport.headers import encode_fields
+from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
+
+__all__ = ["UpstreamPool", "UpstreamResponse"]
+
+# The pool frames the message and asks for a readable answer: a caller's own idea of these is dropped.
+_POOL_FIELDS = frozenset(
+    {"accept-encoding", "connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade"}
+)
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class UpstreamPool:
+    """Belongs to one proxy and one origin. Raises egress.BadTarget for an unusable URL."""
+
+    def __init__(
+        self,
+        target_url: str,
+        limits: Limits,
+        tls: ssl.SSLContext | None,
+        *,
+        egress: EgressPolicy = refused_address,
+        bounds: Bounds = DEFAULT_BOUNDS,
+    ) -> None:
+        self.origin: Origin = parse_target(target_url)
+        if self.origin.is_tls and tls is None:
+            raise ValueError("an https target needs a TLS context")
+        self._limits = limits
+        self._bounds = bounds
+        self._egress = egress
+        self._tls = tls if self.origin.is_tls else None
+        self._common_fields = encode_fields([("host", self.origin.authority), ("accept-encoding", "identity")])
+        self._idle: list[UpstreamConnection] = []
+        self._all: set[UpstreamConnection] = set()
+        self._open = 0
+        self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    @property
+    def connections(self) -> int:
+        """Open connections, those being made included."""
+        return self._open
+
+    @property
+    def idle_connections(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._idle)
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        *,
+        idempotent: bool = False,
+    ) -> UpstreamResponse:
+        """Send one request and return when the response head is there. Raises UpstreamError.
+
+        `target` is origin-form and is put behind the target URL's path. `headers` may hold everything but framing.
+        """
+        message = self._encode(method, target, headers, body)
+        total_deadline = asyncio.get_running_loop().time() + self._limits.total_timeout_seconds
+        connection = await self._acquire()
+        reused = connection.exchanges > 0
+        try:
+            return await self._exchange(connection, method, message, total_deadline)
+        except LostBeforeAnswer:
+            if not (reused and idempotent):
+                raise
+        # Other idle connections may be as stale as that one was: the repetition gets a new one.
+        return await self._exchange(await self._acquire(fresh=True), method, message, total_deadline)
+
+    async def aclose(self) -> None:
+        """Close what is idle. Exchanges under way finish, and their connections are closed after them."""
+        self._closing = True
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    # --- Internals ----------------------------------------------------------------------------------------------
+
+    def _encode(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
+        fields = encode_fields([field for field in headers if field[0].lower() not in _POOL_FIELDS])
+        line = f"{method} {self.origin.base_path}{target} HTTP/1.1\r\n".encode("ascii")
+        if line.count(b"\n") != 1 or line.count(b" ") != 2:
+            raise ValueError("method or target hold characters that must not be sent")
+        length = b"content-length: %d\r\n" % len(body) if body or method in _METHODS_WITH_BODY else b""
+        return b"".join((line, self._common_fields, fields, length, b"\r\n", body))
+
+    async def _exchange(
+        self, connection: UpstreamConnection, method: str, message: bytes, total_deadline: float
+    ) -> UpstreamResponse:
+        response = UpstreamResponse(method, self._bounds)
+        connection.begin(
+            response,
+            message,
+            first_byte_seconds=self._limits.first_byte_timeout_seconds,
+            idle_seconds=self._limits.idle_timeout_seconds,
+            total_deadline=total_deadline,
+        )
+        await response.wait_head()
+        return response
+
+    async def _acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+        """An idle connection (unless `fresh`), a new one, or the next that becomes free."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._limits.connect_timeout_seconds
+        while True:
+            while self._idle and not fresh:
+                connection = self._idle.pop()
+                if connection.usable:
+                    return connection
+            if self._open < self._limits.max_upstream_connections:
+                return await self._connect()
+            if fresh and self._idle:
+                self._idle.pop(0).close()
+            handed_over = await self._wait_for_turn(give_up_at)
+            if handed_over is not None and handed_over.usable:
+                return handed_over
+
+    async def _wait_for_turn(self, give_up_at: float) -> UpstreamConnection | None:
+        """A connection that another exchange has left, or None when there is room for a new one."""
+        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                return await waiter
+        except TimeoutError as error:
+            self._pass_on(waiter)
+            raise UpstreamBusy("All connections to the upstream are in use.") from error
+        except asyncio.CancelledError:
+            self._pass_on(waiter)
+            raise
+
+    def _pass_on(self, waiter: asyncio.Future[UpstreamConnection | None]) -> None:
+        """The request left the queue: a turn that it was given in the same moment goes to the next one."""
+        if not waiter.done():
+            waiter.cancel()
+        elif not waiter.cancelled():
+            connection = waiter.result()
+            if connection is None:
+                self._wake_next(None)
+            else:
+                self._release(connection)
+
+    def _wake_next(self, connection: UpstreamConnection | None) -> bool:
+        """Give the turn to the request that waits longest; False when none does."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    async def _connect(self) -> UpstreamConnection:
+        self._open += 1
+        made = False
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout_seconds):
+                connection = await self._dial()
+            made = True
+            return connection
+        except TimeoutError as error:
+            raise UpstreamConnectTimeout("The connection to the upstream took too long.") from error
+        finally:
+            if not made:
+                self._open -= 1
+                self._wake_next(None)
+
+    async def _dial(self) -> UpstreamConnection:
+        """Connect to the first of the upstream's addresses that accepts."""
+        loop = asyncio.get_running_loop()
+        failure: UpstreamError | None = None
+        addresses = await resolve(self.origin, self._egress)
+        share = self._limits.connect_timeout_seconds / len(addresses)
+        for address in addresses:
+            try:
+                async with asyncio.timeout(share if address != addresses[-1] else None):
+                    _, connection = await loop.create_connection(
+                        lambda: UpstreamConnection(loop, self._bounds, self._release, self._forget),
+                        address,
+                        self.origin.port,
+                        ssl=self._tls,
+                        server_hostname=self.origin.host if self._tls is not None else None,
+                    )
+            except ssl.SSLError as error:
+                failure = UpstreamUnreachable(
+                    "The upstream's certificate was not accepted."
+                    if isinstance(error, ssl.SSLCertVerificationError)
+                    else "TLS with the upstream failed.",
+                    code="upstream_tls_error",
+                )
+                failure.__cause__ = error
+            except TimeoutError as error:
+                failure = UpstreamConnectTimeout("The connection to the upstream took too long.")
+                failure.__cause__ = error
+            except OSError as error:
+                failure = UpstreamUnreachable("The upstream does not accept connections.")
+                failure.__cause__ = error
+            else:
+                self._all.add(connection)
+                self._start_sweep(loop)
+                return connection
+        raise failure or UpstreamUnreachable("The upstream's name has no address.", code="upstream_dns_error")
+
+    def _release(self, connection: UpstreamConnection) -> None:
+        """An exchange is over and the connection may be used again."""
+        if self._closing or not connection.usable:
+            connection.close()
+            return
+        connection.idle_until(asyncio.get_running_loop().time() + self._bounds.upstream_keepalive_seconds)
+        if not self._wake_next(connection):
+            self._idle.append(connection)
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        """The socket is gone."""
+        if connection in self._all:
+            self._all.discard(connection)
+            self._open -= 1
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._wake_next(None)
+
+    def _start_sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._sweep_timer is None:
+            self._sweep_timer = loop.call_later(self._bounds.sweep_seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        """Check every connection's deadlines; come again while there are any."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self._all):
+            connection.tick(now)
+        self._sweep_timer = loop.call_later(self._bounds.sweep_seconds, self._sweep) if self._all else None

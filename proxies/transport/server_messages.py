@@ -1,0 +1,274 @@
+"""The two ends of one exchange as a handler sees them: the `Request` that came in and the `Response` to give."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from http import HTTPStatus
+from typing import Protocol
+
+from proxies.transport.errors import BodyError, BodyTooLarge
+from proxies.transport.guard import RequestHead
+from proxies.transport.headers import encode_fields
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_BODYLESS = frozenset({204, 304})
+# Framing and connection fields are the server's own business: a handler's are dropped.
+_SERVER_FIELDS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date"})
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Connection(Protocol):
+    """What Request and Response need from the connection that carries them."""
+
+    def want_body(self, *, send_continue: bool) -> None:
+        """The handler waits for the body: read on, whatever is buffered already."""
+
+    def send_bytes(self, data: bytes) -> None:
+        """Queue bytes for the client."""
+
+    async def drained(self) -> None:
+        """Return when the client has taken enough of what was queued."""
+
+    def cut(self, *, reset: bool) -> None:
+        """End the connection in a way that a client cannot take for the end of a message."""
+
+    def reusable(self) -> bool:
+        """Whether another request may follow on this connection."""
+
+    def date_line(self) -> bytes:
+        """The current Date field line."""
+
+
+class Request:
+    """One accepted request. The head is complete; `await body()` gives the whole body."""
+
+    __slots__ = (
+        "_complete",
+        "_connection",
+        "_error",
+        "_max_body_bytes",
+        "_pieces",
+        "_waiter",
+        "body_bytes",
+        "content_length",
+        "expect_continue",
+        "headers",
+        "host",
+        "http_version",
+        "keep_alive",
+        "method",
+        "path",
+        "peer_ip",
+        "query",
+        "received_at",
+        "scheme",
+        "target",
+    )
+
+    def __init__(
+        self, head: RequestHead, connection: Connection, *, peer_ip: str, scheme: str, max_body_bytes: int
+    ) -> None:
+        self.method = head.method
+        self.target = head.target
+        """Origin-form, byte for byte as received."""
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.http_version = head.http_version
+        self.host = head.host
+        self.content_length = head.content_length
+        """Declared bytes; `guard.CHUNKED` (-1) when the length is not known in advance."""
+        self.keep_alive = head.keep_alive
+        self.expect_continue = head.expect_continue
+        self.peer_ip = peer_ip
+        self.scheme = scheme
+        self.received_at = time.perf_counter()
+        self.body_bytes = 0
+        """Body bytes received so far."""
+        self._connection = connection
+        self._max_body_bytes = max_body_bytes
+        self._pieces: list[bytes] = []
+        self._complete = head.content_length == 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BodyError | None = None
+        if head.content_length > max_body_bytes:
+            self._error = BodyTooLarge(_too_large(max_body_bytes))
+
+    async def body(self) -> bytes:
+        """The whole body. Raises BodyTooLarge, BodyTimeout or BadBody; a second call gives the same."""
+        if not self._complete and self._error is None:
+            self._connection.want_body(send_continue=self.expect_continue and not self.body_bytes)
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._error is not None:
+            raise self._error
+        if len(self._pieces) != 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
+
+    @property
+    def body_complete(self) -> bool:
+        """Whether the whole body has been received, so that the next request begins behind it."""
+        return self._complete
+
+    @property
+    def body_refused(self) -> bool:
+        """Whether no more of the body is wanted."""
+        return self._error is not None
+
+    @property
+    def body_wanted(self) -> bool:
+        """Whether the handler waits for the body."""
+        return self._waiter is not None
+
+    def feed(self, piece: bytes) -> None:
+        """Body bytes from the connection."""
+        self.body_bytes += len(piece)
+        if self.body_bytes > self._max_body_bytes:
+            self.fail(BodyTooLarge(_too_large(self._max_body_bytes)))
+        elif self._error is None:
+            self._pieces.append(piece)
+
+    def end(self) -> None:
+        """The connection has fed the whole body."""
+        if self._error is None:
+            self._complete = True
+            self._wake()
+
+    def fail(self, error: BodyError) -> None:
+        """The body will not become complete."""
+        if self._error is None:
+            self._error = error
+            self._pieces.clear()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"
+
+
+class Response:
+    """The answer to one request: `send` a complete one, or `start`, `write` … and `finish`."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_request",
+        "_silent",
+        "bytes_sent",
+        "closes",
+        "finished",
+        "started",
+        "status",
+    )
+
+    def __init__(self, request: Request, connection: Connection) -> None:
+        self.started = False
+        self.finished = False
+        self.status = 0
+        self.bytes_sent = 0
+        """Body bytes handed to the connection, without framing."""
+        self.closes = False
+        """Whether this answer is the last on its connection; known once it has started."""
+        self._request = request
+        self._connection = connection
+        self._chunked = False
+        self._silent = request.method == "HEAD"
+
+    def send(self, status: int, headers: list[tuple[str, str]], body: bytes = b"") -> None:
+        """A complete response with its Content-Length."""
+        if status in _BODYLESS:
+            self._silent = True
+            head = self._head(status, headers, b"")
+        else:
+            head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
+        if self._silent:
+            body = b""
+        self.bytes_sent = len(body)
+        self.finished = True
+        self._connection.send_bytes(head + body)
+
+    def start(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """Begin a response of unknown length: chunked, or ended by the close of an HTTP/1.0 connection."""
+        self._silent = self._silent or status in _BODYLESS
+        self._chunked = self._request.http_version == "1.1" and not self._silent
+        self._connection.send_bytes(
+            self._head(status, headers, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
+        )
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body. Waits while the client is slower than the bound of unsent bytes allows."""
+        if not self.started or self.finished:
+            raise RuntimeError("write() belongs between start() and finish()")
+        if not data or self._silent:
+            return
+        self.bytes_sent += len(data)
+        self._connection.send_bytes(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        await self._connection.drained()
+
+    def finish(self) -> None:
+        """The streamed body is complete."""
+        if not self.started or self.finished:
+            raise RuntimeError("finish() belongs after start(), once")
+        self.finished = True
+        if self._chunked:
+            self._connection.send_bytes(LAST_CHUNK)
+
+    def abort(self) -> None:
+        """End the response so that the client sees it is incomplete: no last chunk, or a reset for HTTP/1.0."""
+        if not self.finished:
+            self.finished = True
+            self.closes = True
+            self._connection.cut(reset=not self._chunked)
+
+    def _head(self, status: int, headers: list[tuple[str, str]], framing: bytes) -> bytes:
+        if self.started:
+            raise RuntimeError("a request has one response")
+        fields = encode_fields([field for field in headers if field[0].lower() not in _SERVER_FIELDS])
+        self.started = True
+        self.status = status
+        request = self._request
+        streams_to_close = not framing and not self._silent
+        self.closes = (
+            not request.keep_alive or streams_to_close or not request.body_complete or not self._connection.reusable()
+        )
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        connection = b""
+        if self.closes:
+            connection = b"connection: close\r\n"
+        elif request.http_version == "1.0":
+            connection = b"connection: keep-alive\r\n"
+        return b"".join((line, self._connection.date_line(), fields, framing, connection, b"\r\n"))
+
+
+def refusal(status: int, code: str, message: str, date_line: bytes) -> bytes:
+    """A complete final response in which the server itself refuses a request; the connection closes after it."""
+    body = error_body(code, message)
+    line = _STATUS_LINES[status]
+    framing = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+    return b"".join((line, date_line, framing, body))
+
+
+def error_body(code: str, message: str) -> bytes:
+    """The JSON error of the transport layer, in the shape that OpenAI clients read."""
+    kind = "server_error" if code in _SERVER_CODES else "invalid_request_error"
+    remediation = (
+        "Send the request again later." if kind == "server_error" else "Correct the request and send it again."
+    )
+    error = {"message": message, "type": kind, "param": None, "code": code, "remediation": remediation}
+    return json.dumps({"error": error}, separators=(",", ":")).encode()
+
+
+_SERVER_CODES = frozenset({"internal_error", "too_many_connections"})
+
+
+def _too_large(max_body_bytes: int) -> str:
+    return f"The request body is larger than {max_body_bytes} bytes."
+
+
+__all__ = ["LAST_CHUNK", "Connection", "Request", "Response", "error_body", "refusal"]

@@ -1,0 +1,47 @@
+"""TLS contexts for both sides: 1.2 or newer, HTTP/1.1 only, and towards upstreams verification that is always on."""
+
+from __future__ import annotations
+
+import ssl
+
+_PROTOCOLS = ["http/1.1"]
+
+
+class BadTLS(ValueError):
+    """A certificate, key or CA file that cannot be used; the message names the file and never quotes it."""
+
+
+def listener_context(cert_path: str, key_path: str) -> ssl.SSLContext:
+    """The context of a proxy's own port. Raises BadTLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(_PROTOCOLS)
+    try:
+        # The callback answers for encrypted keys: without it OpenSSL would ask at the terminal and wait.
+        context.load_cert_chain(cert_path, key_path, password=lambda: "")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise BadTLS(f"certificate {cert_path} with key {key_path} cannot be used: {_reason(error)}") from error
+    return context
+
+
+def upstream_context(ca_path: str = "") -> ssl.SSLContext:
+    """The context for an upstream: certificate and host name are verified against the system's CAs, or against the
+    bundle at `ca_path` alone. Raises BadTLS."""
+    try:
+        context = ssl.create_default_context(cafile=ca_path or None)
+    except (OSError, ssl.SSLError) as error:
+        raise BadTLS(f"CA bundle {ca_path} cannot be used: {_reason(error)}") from error
+    if ca_path and not context.get_ca_certs():
+        raise BadTLS(f"CA bundle {ca_path} holds no certificate")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(_PROTOCOLS)
+    return context
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "not a valid PEM file"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "the key is encrypted"
