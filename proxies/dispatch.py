@@ -49,8 +49,8 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
     except UpstreamError as error:
         _refuse(exchange, endpoint, _from_upstream(error))
     except BodyError as error:
-        refusal = Refusal(error.status, error.code, error.message, remediation=_BODY_REMEDIES.get(error.status, ""))
-        _refuse(exchange, endpoint, refusal)
+        unreadable = Refusal(error.status, error.code, error.message, remediation=_BODY_REMEDIES.get(error.status, ""))
+        _refuse(exchange, endpoint, unreadable)
     except asyncio.CancelledError:
         exchange.outcome = "client_closed"
         exchange.truncated = response.started

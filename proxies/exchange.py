@@ -169,7 +169,7 @@ class Exchange:
                 protocol=self.protocol,
                 operation=self.operation[:MAX_PATH_CHARACTERS],
                 client_ip=request.peer_ip,
-                client_agent=request.headers.get("user-agent", "")[:MAX_AGENT_CHARACTERS],
+                client_agent=(request.headers.get("user-agent") or "")[:MAX_AGENT_CHARACTERS],
                 principal_id=self.principal.id,
                 principal_name=self.principal.name,
                 status=self.status,

@@ -16,7 +16,7 @@ from proxies.llm.streams import interpreter
 from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, upstream_path
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
-from proxies.transport.body import decode_body
+from proxies.transport.content_coding import is_identity
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.headers import Headers, forwardable_request_headers, forwardable_response_headers
 from proxies.transport.pool import UpstreamResponse
@@ -136,7 +136,7 @@ def _check_media_type(headers: Headers) -> None:
             "The body must be application/json in UTF-8.",
             remediation="Send 'Content-Type: application/json'.",
         )
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if not is_identity(headers.get("content-encoding")):
         raise Refusal(
             415,
             "unsupported_encoding",
@@ -161,7 +161,6 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
     proxy = exchange.proxy
     headers = forwardable_request_headers(exchange.request.headers, FORWARDED_REQUEST_HEADERS)
     headers.append(("accept", "text/event-stream" if streaming else "application/json"))
-    headers.append(("accept-encoding", "identity"))
     if body:
         headers.append(("content-type", "application/json"))
     auth = proxy.config.upstream_auth
@@ -186,13 +185,15 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
     reader = interpreter(route.surface)
     if media_type == "text/event-stream" and upstream.status == 200 and reader is not None:
+        if not is_identity(upstream.headers.get("content-encoding")):
+            raise UpstreamProtocolError("The upstream compressed its event stream, which cannot be inspected.")
         await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage)
         return
     data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
     exchange.lap("upstream", waiting=True)
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
-    document = _parse_answer(decode_body(upstream.headers, data, exchange.proxy.config.limits.max_response_bytes))
+    document = _parse_answer(data)
     if upstream.status >= 400:
         exchange.outcome = "upstream_error"
         exchange.error_code = f"upstream_{upstream.status}"

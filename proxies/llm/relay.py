@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from proxies.exchange import Exchange
@@ -18,7 +17,7 @@ from proxies.llm.surfaces import Surface
 from proxies.pipeline import ResponseInspector, inspect_response
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse
-from proxies.transport.errors import UpstreamError
+from proxies.transport.errors import UpstreamError, UpstreamProtocolError
 from proxies.transport.pool import UpstreamResponse
 from proxies.transport.sse import KEEPALIVE, SSEEvent, SSEParser, SSETooLarge, encode_event
 
@@ -29,10 +28,6 @@ STREAM_HEADERS: Final = [
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 ]
-
-
-class _BadStream(Exception):
-    """The upstream sent an event that cannot be read."""
 
 
 async def relay_stream(
@@ -53,11 +48,8 @@ async def relay_stream(
     except Refusal as refusal:
         await _end_with_error(exchange, stream, refusal, clean=refusal.outcome == "blocked")
     except UpstreamError as error:
-        refusal = Refusal(error.status, error.code, error.message, outcome="upstream_error")
-        await _end_with_error(exchange, stream, refusal, clean=False)
-    except _BadStream as error:
-        refusal = Refusal(502, "upstream_protocol_error", str(error), outcome="upstream_error")
-        await _end_with_error(exchange, stream, refusal, clean=False)
+        failure = Refusal(error.status, error.code, error.message, outcome="upstream_error")
+        await _end_with_error(exchange, stream, failure, clean=False)
     else:
         exchange.truncated = not stream.ended
         exchange.usage = interpreter.usage
@@ -70,19 +62,14 @@ async def relay_stream(
 async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse, keepalive: _KeepAlive) -> None:
     parser = SSEParser(MAX_EVENT_BYTES)
     try:
-        async for chunk in _chunks(upstream):
+        async for chunk in upstream:
             exchange.lap("upstream", waiting=True)
             await _release(exchange, stream, parser.feed(chunk), keepalive)
         exchange.lap("upstream", waiting=True)
         await _release(exchange, stream, parser.close(), keepalive)
     except SSETooLarge:
-        raise _BadStream("The upstream sent an event that is larger than the gateway can inspect.") from None
+        raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway can inspect.") from None
     stream.close()
-
-
-async def _chunks(upstream: UpstreamResponse) -> AsyncIterator[bytes]:
-    async for chunk in upstream:
-        yield chunk
 
 
 async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: _KeepAlive) -> None:
@@ -112,7 +99,7 @@ class _Stream:
         self.ended = False
 
     def inspect(self, event: SSEEvent) -> bytes | None:
-        """The bytes to release for one event, None to swallow it; raises `Refusal` or `_BadStream`."""
+        """The bytes to release for one event, None to swallow it; raises `Refusal` or `UpstreamError`."""
         if event.data == "[DONE]":
             self._inspector.close()
             self.ended = True
@@ -142,9 +129,9 @@ class _Stream:
         try:
             body = parse(data.encode())
         except (JSONRefused, UnicodeEncodeError) as error:
-            raise _BadStream(f"The upstream sent an event that is not valid: {error}") from None
+            raise UpstreamProtocolError(f"The upstream sent an event that is not valid: {error}") from None
         if type(body) is not dict:
-            raise _BadStream("The upstream sent an event that is not a JSON object.")
+            raise UpstreamProtocolError("The upstream sent an event that is not a JSON object.")
         return body
 
     def _weigh(self, reading: Reading) -> None:

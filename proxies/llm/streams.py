@@ -116,7 +116,7 @@ class ChatStream:
         return reading
 
     def _choice(self, choice: dict[str, Any], reading: Reading) -> None:
-        index = choice.get("index") if type(choice.get("index")) is int else 0
+        index = number if type(number := choice.get("index")) is int else 0
         delta = choice.get("delta")
         if type(delta) is dict:
             for key, value in delta.items():

@@ -102,7 +102,7 @@ def is_preflight(exchange: Exchange) -> bool:
 
 def preflight_headers(exchange: Exchange) -> list[tuple[str, str]]:
     """The answer to a preflight: our methods and headers, plus requested `Mcp-Param-*` of harmless syntax."""
-    requested = exchange.request.headers.get("access-control-request-headers", "")
+    requested = exchange.request.headers.get("access-control-request-headers") or ""
     extra = [
         name
         for name in (part.strip().lower() for part in requested.split(",")[:64])
