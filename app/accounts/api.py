@@ -1,0 +1,171 @@
+"""JSON endpoints of the accounts: login, one's own password, people, API tokens."""
+
+from typing import Any
+
+from litestar import Request, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts import repository
+from app.accounts.directory import Directory
+from app.accounts.errors import UserNotFound
+from app.accounts.schemas import (
+    ChangePassword,
+    CreatedTokenView,
+    CreatedUserView,
+    CreateToken,
+    CreateUser,
+    LogIn,
+    LoginView,
+    MeView,
+    TokenView,
+    UpdateUser,
+    UserView,
+    user_view,
+)
+from app.accounts.service import Accounts, Login
+from app.http.envelope import Envelope, Listing
+from app.security.permissions import Actor
+
+WITH_ONE_TIME_PASSWORD = {"role": "viewer", "before_password_change": True}
+
+
+@post("/api/v1/auth/login", opt={"role": "public"}, status_code=200, tags=["auth"])
+async def log_in(
+    request: Request[Any, Any, Any], data: JSONBody[LogIn], accounts: NamedDependency[Accounts]
+) -> Envelope[LoginView]:
+    """Exchange name and password for a session token; it sets no cookie."""
+    login = await accounts.log_in(
+        data.username,
+        data.password,
+        ip=request.client.host if request.client else "",
+        user_agent=request.headers.get("user-agent", ""),
+        request_id=request.scope["state"].get("request_id", ""),
+    )
+    return Envelope(_login_view(login))
+
+
+@post("/api/v1/auth/logout", opt=WITH_ONE_TIME_PASSWORD, status_code=200, tags=["auth"])
+async def log_out(actor: NamedDependency[Actor], accounts: NamedDependency[Accounts]) -> Envelope[None]:
+    """End the session that this request came with."""
+    await accounts.log_out(actor)
+    return Envelope(None, message="Logged out.")
+
+
+@post("/api/v1/auth/password", opt=WITH_ONE_TIME_PASSWORD, status_code=200, tags=["auth"])
+async def change_password(
+    request: Request[Any, Any, Any],
+    data: JSONBody[ChangePassword],
+    actor: NamedDependency[Actor],
+    accounts: NamedDependency[Accounts],
+) -> Envelope[LoginView]:
+    """Set one's own password. All sessions end; the answer holds the token of a fresh one."""
+    login = await accounts.change_password(
+        actor, data.current_password, data.new_password, user_agent=request.headers.get("user-agent", "")
+    )
+    return Envelope(_login_view(login), message="The password is changed; all other sessions are ended.")
+
+
+@get("/api/v1/auth/me", opt=WITH_ONE_TIME_PASSWORD, tags=["auth"])
+async def who_am_i(actor: NamedDependency[Actor], reader: NamedDependency[AsyncSession]) -> Envelope[MeView]:
+    """Who the credential belongs to and what it may do."""
+    user = await repository.user_by_id(reader, actor.user_id, actor.tenant_id)
+    if user is None:
+        raise UserNotFound
+    return Envelope(
+        MeView(
+            user=user_view(user),
+            role=actor.role,
+            via=actor.via,
+            password_change_required=user.must_change_password,
+        )
+    )
+
+
+@get("/api/v1/users", opt={"role": "admin"}, tags=["users"])
+async def list_users(
+    reader: NamedDependency[AsyncSession], actor: NamedDependency[Actor], directory: NamedDependency[Directory]
+) -> Envelope[Listing[UserView]]:
+    """Everybody."""
+    users = await directory.users(reader, actor)
+    return Envelope(Listing(users, len(users), len(users), 0))
+
+
+@post("/api/v1/users", opt={"role": "admin"}, tags=["users"])
+async def create_user(
+    data: JSONBody[CreateUser],
+    writer: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+) -> Envelope[CreatedUserView]:
+    """Add a person; the answer shows their one-time password, once."""
+    return Envelope(
+        await directory.create_user(writer, actor, data), message="The one-time password is shown only now."
+    )
+
+
+@patch("/api/v1/users/{user_id:str}", opt={"role": "admin"}, tags=["users"])
+async def update_user(
+    user_id: FromPath[str],
+    data: JSONBody[UpdateUser],
+    writer: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+) -> Envelope[UserView]:
+    """Change a person's role, or deactivate them, which ends their sessions and tokens."""
+    return Envelope(await directory.update_user(writer, actor, user_id, data))
+
+
+@get("/api/v1/tokens", opt={"role": "admin"}, tags=["tokens"])
+async def list_tokens(
+    reader: NamedDependency[AsyncSession], actor: NamedDependency[Actor], directory: NamedDependency[Directory]
+) -> Envelope[Listing[TokenView]]:
+    """All API tokens."""
+    tokens = await directory.tokens(reader, actor)
+    return Envelope(Listing(tokens, len(tokens), len(tokens), 0))
+
+
+@post("/api/v1/tokens", opt={"role": "admin"}, tags=["tokens"])
+async def create_token(
+    data: JSONBody[CreateToken],
+    writer: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+) -> Envelope[CreatedTokenView]:
+    """Make an API token for oneself; the answer shows it, once."""
+    return Envelope(await directory.create_token(writer, actor, data), message="The token is shown only now.")
+
+
+@post("/api/v1/tokens/{token_id:str}/revoke", opt={"role": "admin"}, status_code=200, tags=["tokens"])
+async def revoke_token(
+    token_id: FromPath[str],
+    writer: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+) -> Envelope[TokenView]:
+    """End a token at once."""
+    return Envelope(await directory.revoke_token(writer, actor, token_id), message="The token is revoked.")
+
+
+def _login_view(login: Login) -> LoginView:
+    return LoginView(
+        token=login.token,
+        expires_at=login.expires_at,
+        password_change_required=login.user.must_change_password,
+        user=login.user,
+    )
+
+
+routes = [
+    log_in,
+    log_out,
+    change_password,
+    who_am_i,
+    list_users,
+    create_user,
+    update_user,
+    list_tokens,
+    create_token,
+    revoke_token,
+]

@@ -1,0 +1,103 @@
+"""Every query of the accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.models import APIToken, LoginSession, LoginThrottle, User
+
+
+async def count_users(session: AsyncSession) -> int:
+    """How many people there are, in all tenants."""
+    return await session.scalar(select(func.count()).select_from(User)) or 0
+
+
+async def user_by_name(session: AsyncSession, username: str) -> User | None:
+    """Names are unique over all tenants: a login does not say which tenant it is for."""
+    return await session.scalar(select(User).where(User.username == username))
+
+
+async def user_by_id(session: AsyncSession, user_id: str, tenant_id: str) -> User | None:
+    """A person of this tenant."""
+    return await session.scalar(select(User).where(User.id == user_id, User.tenant_id == tenant_id))
+
+
+async def users(session: AsyncSession, tenant_id: str) -> Sequence[User]:
+    """All people of this tenant by name."""
+    return (await session.scalars(select(User).where(User.tenant_id == tenant_id).order_by(User.username))).all()
+
+
+async def count_active_admins(session: AsyncSession, tenant_id: str) -> int:
+    """How many could still administer this tenant."""
+    query = select(func.count()).where(User.tenant_id == tenant_id, User.role == "admin", User.is_active)
+    return await session.scalar(query) or 0
+
+
+async def session_by_digest(session: AsyncSession, digest: str) -> LoginSession | None:
+    """A session with its user."""
+    return await session.scalar(select(LoginSession).where(LoginSession.digest == digest))
+
+
+async def touch_session(session: AsyncSession, digest: str, now: datetime) -> None:
+    """Note that a session is in use."""
+    await session.execute(update(LoginSession).where(LoginSession.digest == digest).values(seen_at=now))
+
+
+async def delete_session(session: AsyncSession, digest: str) -> None:
+    """End one session."""
+    await session.execute(delete(LoginSession).where(LoginSession.digest == digest))
+
+
+async def delete_sessions_of(session: AsyncSession, user_id: str) -> None:
+    """End all sessions of a person."""
+    await session.execute(delete(LoginSession).where(LoginSession.user_id == user_id))
+
+
+async def prune_sessions(session: AsyncSession, user_id: str, keep: int, now: datetime, idle_since: datetime) -> None:
+    """Forget what has expired, and the oldest of one person's sessions beyond `keep`."""
+    await session.execute(
+        delete(LoginSession).where(or_(LoginSession.expires_at <= now, LoginSession.seen_at <= idle_since))
+    )
+    surplus = (
+        select(LoginSession.digest)
+        .where(LoginSession.user_id == user_id)
+        .order_by(LoginSession.created_at.desc())
+        .offset(keep)
+    )
+    await session.execute(delete(LoginSession).where(LoginSession.digest.in_(surplus)))
+
+
+async def token_by_digest(session: AsyncSession, digest: str) -> APIToken | None:
+    """An API token with its user."""
+    return await session.scalar(select(APIToken).where(APIToken.digest == digest))
+
+
+async def token_by_id(session: AsyncSession, token_id: str, tenant_id: str) -> APIToken | None:
+    """An API token of somebody in this tenant."""
+    query = select(APIToken).join(User).where(APIToken.id == token_id, User.tenant_id == tenant_id)
+    return await session.scalar(query)
+
+
+async def tokens(session: AsyncSession, tenant_id: str) -> Sequence[APIToken]:
+    """All API tokens of this tenant, newest first."""
+    query = select(APIToken).join(User).where(User.tenant_id == tenant_id).order_by(APIToken.created_at.desc())
+    return (await session.scalars(query)).all()
+
+
+async def touch_token(session: AsyncSession, token_id: str, now: datetime) -> None:
+    """Note that a token is in use."""
+    await session.execute(update(APIToken).where(APIToken.id == token_id).values(last_used_at=now))
+
+
+async def throttle_for(session: AsyncSession, subject: str) -> LoginThrottle | None:
+    """The counter of one account or address."""
+    return await session.get(LoginThrottle, subject)
+
+
+async def prune_throttle(session: AsyncSession, before: datetime) -> None:
+    """Forget counters that nobody has touched for long."""
+    await session.execute(delete(LoginThrottle).where(LoginThrottle.updated_at < before))

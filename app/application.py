@@ -1,0 +1,189 @@
+"""The only place where the parts of the console are put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from litestar import Litestar, Request, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ControllerRouterHandler, Message, Scope
+
+from app.accounts import api as accounts_api
+from app.accounts.directory import Directory
+from app.accounts.first_start import deliver_password
+from app.accounts.service import Accounts
+from app.audit import api as audit_api
+from app.audit.service import AuditLog
+from app.database.engine import Database, database_path
+from app.database.unit_of_work import provide_reader, provide_writer
+from app.errors import NotAuthenticated
+from app.http.events import EventBus
+from app.http.headers import OuterLayer
+from app.http.problem import handle_exception
+from app.lifespan import Part, lifespan
+from app.paths import DataDirectory
+from app.security.guards import check_routes, guard
+from app.security.keys import Keys
+from app.security.origin import perimeter
+from app.security.passwords import Passwords
+from app.security.permissions import Actor
+from app.security.sessions import SessionCookies
+from app.security.vault import Vault
+from app.settings import Settings
+from app.system import api as system_api
+from app.system.metrics import Metrics
+from app.system.service import System
+from app.version import __version__
+
+API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
+    system_api.routes,
+    accounts_api.routes,
+    audit_api.routes,
+    # Feature routes: fleet, policies, access, traffic, alerts, overview.
+)
+PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
+    # HTML pages, one list a feature, and the static files.
+)
+BYTES_PER_MB = 1024 * 1024
+
+
+class FleetPart(Protocol):
+    """What the console needs of the fleet to run it; tests build the console without one."""
+
+    async def start(self) -> None:
+        """Start the workers and the proxies that start by themselves."""
+        ...
+
+    async def stop(self) -> None:
+        """Drain and stop everything."""
+        ...
+
+
+def create_app(settings: Settings, keys: Keys, *, fleet: FleetPart | None = None) -> Litestar:
+    """The console as an ASGI application.
+
+    The data directory exists and its database has the current schema: `app.startup.prepare` sees to both.
+    `settings.port` is the port that is really listened on.
+    """
+    state = _build_state(settings, keys, fleet)
+    app = Litestar(
+        route_handlers=[handler for routes in (*API_ROUTES, *PAGE_ROUTES) for handler in routes],
+        dependencies=_dependencies(state),
+        exception_handlers={Exception: handle_exception},
+        guards=[guard],
+        lifespan=[lifespan],
+        state=state,
+        before_send=[_observe],
+        openapi_config=_openapi(),
+        request_max_body_size=settings.max_request_size_mb * BYTES_PER_MB,
+        logging_config=None,
+        debug=False,
+    )
+    check_routes(app)
+    app.asgi_handler = OuterLayer(app.asgi_handler, state.perimeter, is_https=settings.is_https)
+    return app
+
+
+def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> State:
+    """Every long-lived object, made once, in the order in which they need one another."""
+    directory = DataDirectory(settings.data_dir)
+    database = Database(database_path(settings, directory))
+    passwords = Passwords()
+    audit = AuditLog(keys.audit)
+    accounts = Accounts(database, passwords, audit)
+    bus = EventBus()
+    parts = [
+        Part("database", database.open, database.close),
+        Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
+    ]
+    if fleet is not None:
+        parts.append(Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5))
+    return State(
+        {
+            "settings": settings,
+            "data_directory": directory,
+            "database": database,
+            "vault": Vault(keys.vault),
+            "session_cookies": SessionCookies(settings, keys),
+            "perimeter": perimeter(settings),
+            "audit": audit,
+            "accounts": accounts,
+            "authenticator": accounts,
+            "directory": Directory(passwords, audit),
+            "bus": bus,
+            "fleet": fleet,
+            "metrics": Metrics(),
+            "system": System(settings, database),
+            "parts": parts,
+        }
+    )
+
+
+SINGLETONS = (
+    "settings",
+    "vault",
+    "session_cookies",
+    "audit",
+    "accounts",
+    "directory",
+    "bus",
+    "fleet",
+    "metrics",
+    "system",
+    "database",
+)
+
+
+def _dependencies(state: State) -> dict[str, Provide]:
+    """What handlers may ask for by name, besides what Litestar itself offers."""
+    provided = {name: Provide(_always(state[name]), sync_to_thread=False) for name in SINGLETONS}
+    provided |= {
+        "writer": Provide(provide_writer),
+        "reader": Provide(provide_reader),
+        "actor": Provide(_provide_actor, sync_to_thread=False),
+    }
+    return provided
+
+
+def _always(value: object) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _provide_actor(request: Request[Any, Any, Any]) -> Actor:
+    actor = request.scope.get("user")
+    if not isinstance(actor, Actor):
+        raise NotAuthenticated
+    return actor
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _observe(message: Message, scope: Scope) -> None:
+    """Count a response under its route's pattern; what no route answers is counted together."""
+    if message["type"] != "http.response.start":
+        return
+    state = scope["litestar_app"].state
+    route = scope.get("path_template") or "unmatched"
+    started = scope["state"].get("received_at", time.perf_counter())
+    state.metrics.observe(str(scope.get("method", "")), route, message["status"], time.perf_counter() - started)
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Ostiary",
+        version=__version__,
+        create_examples=False,
+        use_handler_docstrings=True,
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        openapi_router=Router("/schema", route_handlers=[], opt={"role": "viewer"}),
+        components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"bearer": []}],
+    )

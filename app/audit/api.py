@@ -1,0 +1,48 @@
+"""JSON endpoints of the audit log: reading only, as nothing ever changes an entry."""
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit import repository
+from app.audit.schemas import AuditEntryView, audit_entry_view
+from app.audit.service import AuditLog
+from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
+from app.security.permissions import Actor
+
+
+@get("/api/v1/audit", opt={"role": "admin"}, tags=["audit"])
+async def list_audit_entries(
+    reader: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    event_type: FromQuery[str] = "",
+    username: FromQuery[str] = "",
+    result: FromQuery[str] = "",
+    limit: FromQuery[int] = DEFAULT_LIMIT,
+    offset: FromQuery[int] = 0,
+) -> Envelope[Listing[AuditEntryView]]:
+    """Newest first; `event_type` matches by its beginning (`auth.`)."""
+    limit, offset = page_of(limit, offset)
+    entries, total = await repository.search(
+        reader,
+        tenant_id=actor.tenant_id,
+        event_type=event_type,
+        actor=username,
+        result=result,
+        limit=limit,
+        offset=offset,
+    )
+    return Envelope(Listing([audit_entry_view(entry) for entry in entries], total, limit, offset))
+
+
+@get("/api/v1/audit/verify", opt={"role": "admin"}, tags=["audit"])
+async def verify_audit_chain(
+    reader: NamedDependency[AsyncSession], audit: NamedDependency[AuditLog]
+) -> Envelope[dict[str, int | None]]:
+    """Recompute every MAC; `first_bad_sequence` is null when the chain holds."""
+    checked, bad = await audit.verify(reader)
+    return Envelope({"entries_checked": checked, "first_bad_sequence": bad})
+
+
+routes = [list_audit_entries, verify_audit_chain]

@@ -1,0 +1,37 @@
+"""Every query of the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit.models import AuditEntry
+
+
+async def newest(session: AsyncSession) -> AuditEntry | None:
+    """The head of the chain."""
+    return await session.scalar(select(AuditEntry).order_by(AuditEntry.sequence.desc()).limit(1))
+
+
+async def after(session: AsyncSession, sequence: int, limit: int) -> Sequence[AuditEntry]:
+    """Entries that follow a sequence number, oldest first; all tenants, as the chain is one."""
+    query = select(AuditEntry).where(AuditEntry.sequence > sequence).order_by(AuditEntry.sequence).limit(limit)
+    return (await session.scalars(query)).all()
+
+
+async def search(
+    session: AsyncSession, *, tenant_id: str, event_type: str, actor: str, result: str, limit: int, offset: int
+) -> tuple[Sequence[AuditEntry], int]:
+    """One page, newest first, and the number of all that match; empty filters match everything."""
+    query = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id)
+    if event_type:
+        query = query.where(AuditEntry.event_type.startswith(event_type, autoescape=True))
+    if actor:
+        query = query.where(AuditEntry.actor_name == actor)
+    if result:
+        query = query.where(AuditEntry.result == result)
+    total = await session.scalar(select(func.count()).select_from(query.subquery()))
+    rows = await session.scalars(query.order_by(AuditEntry.sequence.desc()).limit(limit).offset(offset))
+    return rows.all(), total or 0

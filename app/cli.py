@@ -1,0 +1,105 @@
+"""The command line: `ostiary serve` (default), `worker`, `check`, `version`.
+
+Each command imports what it needs, when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.version import __version__
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+COMMANDS = ("serve", "worker", "check", "version")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return the process's exit code."""
+    words = list(arguments)
+    if words[:1] not in [[command] for command in COMMANDS] and not set(words[:1]) & {"-h", "--help", "--version"}:
+        words = ["serve", *words]
+    given = _parser().parse_args(words)
+    if given.command == "worker":
+        return _worker(given)
+    if given.command == "check":
+        return _check(given.packs)
+    if given.command == "version":
+        print(__version__)
+        return 0
+    return _serve(given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ostiary", description="A security gateway for AI traffic.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the console and its proxies (the default)")
+    serve.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    serve.add_argument("--host", help="address of the console (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port of the console (8080)")
+    serve.add_argument("--data-dir", type=Path, metavar="DIR", help="keys, database, caches (./ostiary-data)")
+    serve.add_argument("--workers", type=int, metavar="N", help="worker processes (1)")
+    serve.add_argument("--admin-password-file", type=Path, metavar="FILE", help="write the one-time password there")
+    serve.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+    serve.add_argument("--drain-timeout-seconds", type=float, metavar="N", help="time for open calls at a stop (30)")
+    serve.add_argument(
+        "--allow-plain-http", action="store_true", default=None, help="listen beyond loopback without TLS in front"
+    )
+    worker = commands.add_parser("worker", help="internal: one worker process, started by the console")
+    worker.add_argument("--channel-fd", type=int, required=True)
+    worker.add_argument("--sockets-fd", type=int, required=True)
+    worker.add_argument("--spool-dir", type=Path, required=True)
+    check = commands.add_parser("check", help="check rule packs: schema, lint, their own examples")
+    check.add_argument("packs", nargs="+", type=Path, metavar="PACK")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from app import logs
+    from app.database.upgrade import DatabaseRefused
+    from app.instance import AlreadyRunning
+    from app.security.keys import KeysMissing
+    from app.settings import SettingsError, load
+    from app.startup import serve
+
+    flags = {name: value for name, value in vars(given).items() if name != "command"}
+    try:
+        settings = load(flags, os.environ)
+        logs.configure(settings)
+        serve(settings)
+    except (SettingsError, AlreadyRunning, KeysMissing, DatabaseRefused) as refusal:
+        print(f"ostiary: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    return 0
+
+
+def _worker(given: argparse.Namespace) -> int:
+    from proxies import worker
+
+    code: int = worker.run(channel_fd=given.channel_fd, sockets_fd=given.sockets_fd, spool_dir=given.spool_dir)
+    return code
+
+
+def _check(packs: Sequence[Path]) -> int:
+    from rules.packs import PackError, load_pack
+
+    failed = False
+    for path in packs:
+        try:
+            pack = load_pack(path.read_bytes(), origin=str(path))
+        except OSError as error:
+            print(f"{path}: {error.strerror}", file=sys.stderr)
+            failed = True
+        except PackError as error:
+            for problem in error.problems:
+                print(problem, file=sys.stderr)
+            failed = True
+        else:
+            print(f"{path}: {pack.name} {pack.version}, {len(pack.rules)} rules")
+    return EXIT_REFUSED if failed else 0

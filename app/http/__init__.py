@@ -1,0 +1,1 @@
+"""What every page and endpoint shares: the envelope, errors, headers, the event bus."""

@@ -1,0 +1,165 @@
+"""Errors to responses: the JSON envelope for the API, a plain page (or a redirect) for a browser.
+
+What is not an AppError says nothing of itself: the log has the trace, the caller gets the request id (ADM-22).
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions.http_exceptions import ClientException
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.errors import (
+    AppError,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    PasswordChangeRequired,
+    TooLarge,
+    TooManyAttempts,
+    Unavailable,
+    ValidationFailed,
+)
+from app.http.envelope import Failure
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_TYPE = "application/problem+json"
+API_PREFIXES = ("/api/", "/schema/", "/health", "/ready", "/metrics")
+LOGIN_PAGE = "/login"
+PASSWORD_PAGE = "/password"  # noqa: S105 - a path.
+
+
+class MethodNotAllowed(AppError):
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+    default_message = "This address does not know that method."
+    default_remediation = "Check the method against the API's description."
+
+
+class UnsupportedMediaType(AppError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+    default_message = "The content type is not supported."
+    default_remediation = "Send application/json."
+
+
+BY_STATUS: dict[int, type[AppError]] = {
+    error.status: error
+    for error in (
+        BadRequest,
+        NotAuthenticated,
+        Forbidden,
+        NotFound,
+        MethodNotAllowed,
+        Conflict,
+        TooLarge,
+        UnsupportedMediaType,
+    )
+}
+
+
+def failure_json(error: AppError, request_id: str) -> bytes:
+    """The body of an error for the API."""
+    return msgspec.json.encode(
+        Failure(
+            error=error.message,
+            error_code=error.code,
+            remediation=error.remediation,
+            request_id=request_id,
+            fields=error.fields,
+            title=HTTPStatus(error.status).phrase,
+            status=error.status,
+            detail=error.message,
+        )
+    )
+
+
+def as_app_error(error: Exception) -> AppError:
+    """What the caller is told about any exception."""
+    match error:
+        case AppError():
+            return error
+        case ValidationException():
+            return ValidationFailed(fields=_fields(error))
+        case HTTPException(status_code=429):
+            return TooManyAttempts(retry_after_seconds=1)
+        case HTTPException() if error.status_code in BY_STATUS:
+            return BY_STATUS[error.status_code]()
+        case ClientException():
+            return BadRequest()
+        case OperationalError() | PoolTimeout():
+            return Unavailable("The database is not available at the moment.")
+    return AppError()
+
+
+def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Litestar's exception handler for everything."""
+    told = as_app_error(error)
+    request_id = request.scope["state"].get("request_id", "")
+    if told.status >= 500:
+        logger.error("Request %s failed", request_id, exc_info=error)
+    if request.url.path.startswith(API_PREFIXES):
+        return Response(
+            failure_json(told, request_id), status_code=told.status, media_type=PROBLEM_TYPE, headers=dict(told.headers)
+        )
+    return _for_browser(request, told, request_id)
+
+
+def _for_browser(request: Request[Any, Any, Any], told: AppError, request_id: str) -> Response[Any]:
+    target = ""
+    if isinstance(told, NotAuthenticated):
+        came_from = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target = f"{LOGIN_PAGE}?next={quote(came_from)}" if request.method == "GET" else LOGIN_PAGE
+    elif isinstance(told, PasswordChangeRequired):
+        target = PASSWORD_PAGE
+    if target and request.headers.get("hx-request"):
+        # htmx follows a 303 inside the fragment; this header makes it leave the page.
+        return Response(b"", status_code=told.status, headers={"HX-Redirect": target}, media_type="text/html")
+    if target:
+        return Response(b"", status_code=303, headers={"Location": target}, media_type="text/html")
+    render = request.app.state.get("render_error")
+    if render is not None:
+        page: Response[Any] = render(request, told, request_id)
+        return page
+    return Response(
+        _plain_page(told, request_id), status_code=told.status, media_type="text/html", headers=dict(told.headers)
+    )
+
+
+def _plain_page(told: AppError, request_id: str) -> str:
+    title = HTTPStatus(told.status).phrase
+    lines = (told.message, told.remediation, f"Request {request_id}")
+    paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
+        f'<body><main><h1>{told.status} {title}</h1>{paragraphs}<p><a href="/">Overview</a></p></main></body></html>'
+    )
+
+
+def _fields(error: ValidationException) -> dict[str, str]:
+    """Field name → reason, from what msgspec and Litestar say about a body or parameters."""
+    fields: dict[str, str] = {}
+    extra = error.extra if isinstance(error.extra, list) else []
+    for item in extra:
+        if isinstance(item, dict):
+            message = str(item.get("message", "is not valid"))
+            fields[str(item.get("key") or _named_in(message) or "body")] = message
+    return fields
+
+
+def _named_in(message: str) -> str:
+    """The field in msgspec's "Object contains unknown field `x`" and "missing required field `x`"."""
+    parts = message.split("`")
+    return parts[1] if len(parts) >= 3 and "field" in parts[0] else ""

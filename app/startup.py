@@ -1,0 +1,118 @@
+"""From settings to a running console: directory → lock → socket → keys → database → application → server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+
+import msgspec
+
+from app.database.engine import database_path
+from app.database.upgrade import database_exists, upgrade_database
+from app.instance import InstanceLock
+from app.paths import DataDirectory
+from app.security.keys import Keys, load_keys
+from app.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 512
+GRACEFUL_SECONDS = 5
+MAX_CONNECTIONS = 1000
+KEEPALIVE_SECONDS = 30
+PRIVATE_UMASK = 0o077
+
+
+def prepare(settings: Settings) -> tuple[DataDirectory, Keys]:
+    """Make what the console stands on: the keys and a database with the current schema. The caller holds the lock.
+
+    Raises SettingsError, KeysMissing or DatabaseRefused, and then has changed nothing.
+    """
+    directory = DataDirectory(settings.data_dir)
+    path = database_path(settings, directory)
+    keys = load_keys(settings, directory, may_generate=not database_exists(path, directory))
+    upgrade_database(path, directory, keys)
+    return directory, keys
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The console's listening socket, so that a taken port is reported before anything else happens."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError("port", f"cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from error
+    return listener
+
+
+def serve(settings: Settings) -> None:
+    """Run the console until it is told to stop."""
+    os.umask(PRIVATE_UMASK)
+    directory = DataDirectory(settings.data_dir)
+    try:
+        directory.create()
+    except OSError as error:
+        raise SettingsError("data_dir", f"cannot use {directory.root}: {error.strerror}.") from error
+    with InstanceLock(directory.lock), contextlib.closing(bind(settings)) as listener:
+        settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
+        _, keys = prepare(settings)
+        _run(settings, keys, listener)
+
+
+def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
+    # Imported here: the checks above fail in a tenth of the time that these imports take.
+    import uvicorn
+
+    from app.application import create_app
+    from app.http.events import EventBus
+
+    app = create_app(settings, keys)
+    bus: EventBus = app.state.bus
+
+    class Server(uvicorn.Server):
+        """uvicorn, but a signal also ends the open event streams, and a clean stop is exit code 0."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            stop_signals = (signal.SIGINT, signal.SIGTERM)
+            before = {number: signal.signal(number, self.handle_exit) for number in stop_signals}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                self.force_exit = True
+            self.should_exit = True
+            bus.close()
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEPALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+    server = Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise SystemExit(1)
+    logger.info("Stopped")

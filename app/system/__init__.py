@@ -1,0 +1,1 @@
+"""The system itself: health, readiness, metrics, what is running and where."""

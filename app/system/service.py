@@ -1,0 +1,105 @@
+"""Health, readiness and what is running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sqlite3
+import sys
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import clock
+from app.database.engine import Database
+from app.errors import AppError
+from app.settings import Settings
+from app.version import __version__
+
+READINESS_TIMEOUT_SECONDS = 2.0
+
+
+class HealthView(msgspec.Struct):
+    """Alive. Says nothing else, as anybody may ask (ADM-23)."""
+
+    status: str
+    timestamp: datetime
+    version: str
+
+
+class ReadinessView(msgspec.Struct):
+    """Whether the console can do its work, part by part."""
+
+    status: str
+    checks: dict[str, str]
+
+
+class SystemView(msgspec.Struct):
+    """What is running here."""
+
+    version: str
+    environment: str
+    started_at: datetime
+    uptime_seconds: float
+    python: str
+    sqlite: str
+    platform: str
+    pid: int
+    workers: int
+    is_frozen: bool
+    live_connections: int
+    retention_days: dict[str, int]
+
+
+class System:
+    """Answers for the whole console."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self.started_at = clock.utcnow()
+        self.is_ready = False
+        """Set by the lifespan once every part has started, cleared when it begins to stop."""
+
+    def __repr__(self) -> str:
+        return f"<System ready={self.is_ready}>"
+
+    def health(self) -> HealthView:
+        """The process answers."""
+        return HealthView(status="healthy", timestamp=clock.utcnow(), version=__version__)
+
+    async def readiness(self) -> ReadinessView:
+        """Started, not stopping, and the database answers in time."""
+        checks = {"started": "ok" if self.is_ready else "starting or stopping", "database": "ok"}
+        try:
+            async with asyncio.timeout(READINESS_TIMEOUT_SECONDS), self._database.reader() as session:
+                await session.execute(text("SELECT 1"))
+        except (SQLAlchemyError, AppError, TimeoutError):
+            checks["database"] = "does not answer"
+        is_ready = all(result == "ok" for result in checks.values())
+        return ReadinessView(status="ready" if is_ready else "not ready", checks=checks)
+
+    def info(self, live_connections: int) -> SystemView:
+        """For the settings page."""
+        now = clock.utcnow()
+        return SystemView(
+            version=__version__,
+            environment=self._settings.environment,
+            started_at=self.started_at,
+            uptime_seconds=(now - self.started_at).total_seconds(),
+            python=platform.python_version(),
+            sqlite=sqlite3.sqlite_version,
+            platform=f"{platform.system()} {platform.machine()}",
+            pid=os.getpid(),
+            workers=self._settings.workers,
+            is_frozen=bool(getattr(sys, "frozen", False)),
+            live_connections=live_connections,
+            retention_days={
+                "alerts": self._settings.retention_alerts_days,
+                "requests": self._settings.retention_requests_days,
+                "audit": self._settings.retention_audit_days,
+            },
+        )

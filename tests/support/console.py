@@ -1,0 +1,134 @@
+"""A console for tests: `console_app` in this process without workers, `ConsoleProcess` as the real program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+
+from app.application import create_app
+from app.paths import DataDirectory
+from app.settings import Settings
+from app.startup import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 8080
+BASE_URL = f"http://127.0.0.1:{PORT}"
+PASSWORD = "correct horse battery staple 42"
+START_SECONDS = 20
+
+
+class Console:
+    """A running in-process console: the app, a client without credentials, and headers of the administrator."""
+
+    def __init__(self, app: Litestar, client: AsyncTestClient[Litestar], one_time_password: str) -> None:
+        self.app = app
+        self.client = client
+        self.one_time_password = one_time_password
+        self.admin: dict[str, str] = {}
+
+    async def log_in(self, password: str, username: str = "admin") -> dict[str, str]:
+        """Authorization header of a fresh session."""
+        answer = await self.client.post("/api/v1/auth/login", json={"username": username, "password": password})
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['data']['token']}"}
+
+    async def create_person(self, username: str, role: str) -> dict[str, str]:
+        """Authorization header of a new person who has already changed the one-time password."""
+        answer = await self.client.post("/api/v1/users", json={"username": username, "role": role}, headers=self.admin)
+        assert answer.status_code == 201, answer.text
+        one_time = answer.json()["data"]["one_time_password"]
+        return await self.change_password(await self.log_in(one_time, username), one_time, f"{PASSWORD} too")
+
+    async def change_password(self, headers: dict[str, str], current: str, new: str) -> dict[str, str]:
+        """Authorization header of the session that follows a password change."""
+        body = {"current_password": current, "new_password": new}
+        answer = await self.client.post("/api/v1/auth/password", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['data']['token']}"}
+
+
+@asynccontextmanager
+async def console_app(directory: Path, *, password_changed: bool = True, **settings: Any) -> AsyncIterator[Console]:
+    """A console on a fresh (or used) data directory; `admin` headers work at once unless told otherwise."""
+    password_file = directory / "admin-password"
+    wanted = Settings(data_dir=directory / "data", admin_password_file=password_file, port=PORT, **settings)
+    DataDirectory(wanted.data_dir).create()
+    _, keys = prepare(wanted)
+    app = create_app(wanted, keys)
+    async with AsyncTestClient(app, base_url=BASE_URL) as client:
+        one_time_password = password_file.read_text().strip()
+        console = Console(app, client, one_time_password)
+        if password_changed:
+            first = await console.log_in(one_time_password)
+            console.admin = await console.change_password(first, one_time_password, PASSWORD)
+        yield console
+
+
+class ConsoleProcess:
+    """`python -m app serve` on a free port; stop it with `stop`, or leave the `async with` block."""
+
+    def __init__(self, directory: Path, *flags: str, environ: dict[str, str] | None = None) -> None:
+        self.data_dir = directory / "data"
+        self.password_file = directory / "admin-password"
+        self.flags = flags
+        self.environ = environ or {}
+        self.url = ""
+        self.output = b""
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The running process."""
+        assert self._process is not None
+        return self._process
+
+    async def start(self) -> None:
+        """Start and wait until the console answers; raises AssertionError with its output when it does not come up."""
+        flags = self.flags or ("--admin-password-file", str(self.password_file))
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "app", "serve", "--port", "0", "--data-dir", str(self.data_dir), *flags),
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            while not self.url:
+                line = await self._process.stdout.readline()
+                self.output += line
+                assert line, f"the console did not start:\n{self.output.decode()}"
+                if b"Listening on " in line:
+                    self.url = line.decode().rpartition("Listening on ")[2].strip()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, collect the rest of the output and return the exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        rest, _ = await self.process.communicate()
+        self.output += rest or b""
+        code = self.process.returncode
+        assert code is not None
+        return code
+
+    async def __aenter__(self) -> ConsoleProcess:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """An HTTP client with the console as its base."""
+        return httpx.AsyncClient(base_url=self.url, **options)
