@@ -80,7 +80,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _worker(given: argparse.Namespace) -> int:
-    from proxies import worker
+    from proxies import worker  # type: ignore[attr-defined,unused-ignore]
 
     code: int = worker.run(channel_fd=given.channel_fd, sockets_fd=given.sockets_fd, spool_dir=given.spool_dir)
     return code

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -18,6 +19,7 @@ from app.instance import InstanceLock
 from app.paths import DataDirectory
 from app.security.keys import Keys, load_keys
 from app.settings import Settings, SettingsError
+from app.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,12 @@ def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
 
     class Server(uvicorn.Server):
         """uvicorn, but a signal also ends the open event streams, and a clean stop is exit code 0."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                sys.stdout.write(f"Ostiary {__version__}: Listening on {settings.base_url}\n")
+                sys.stdout.flush()
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:

@@ -76,7 +76,7 @@ async def identify(connection: ASGIConnection[Any, Any, Any, Any]) -> Actor | No
     if not cookie or len(cookie) > MAX_CHARACTERS:
         return None
     visitor: Actor | None = await state.authenticator.authenticate(cookie, via="session", ip=ip, request_id=request_id)
-    return visitor  # noqa: RET504 - the annotation gives the type that `state` does not have.
+    return visitor
 
 
 def check_routes(app: Litestar) -> None:
