@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+from typing import cast
 
 from tests.bench.load import use_fast_loop
 
@@ -45,8 +46,8 @@ class Connection(asyncio.Protocol):
     """One connection, requests one after another."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports do not derive from asyncio.Transport.
+        self.transport = cast(asyncio.Transport, transport)
         self.buffer = b""
         self.task: asyncio.Task[None] | None = None
 
