@@ -38,3 +38,14 @@ def build(
         rulesets=tuple(source for source in configuration.rulesets if source.digest in digests),
         drain_timeout_seconds=drain_timeout_seconds,
     )
+
+
+def fall_back(newest: Configuration, accepted: Configuration) -> Configuration:
+    """What is in force while workers refuse the newest configuration: the accepted proxies and rules as they were,
+    without those that are gone, and always the newest keys, so that a revoked key opens nothing."""
+    present = {proxy.id for proxy in newest.proxies}
+    return msgspec.structs.replace(
+        newest,
+        proxies=tuple(proxy for proxy in accepted.proxies if proxy.id in present),
+        rulesets=accepted.rulesets,
+    )

@@ -120,16 +120,17 @@ class WorkerReport(msgspec.Struct, frozen=True):
     listeners: Mapping[str, ListenerStatus]
     version: int
     """The snapshot that is in force there."""
-    rejected: str = ""
-    """Why the newest snapshot was refused; empty when it was not."""
     crash_loop: str = ""
     """Why the slot is not being restarted at once; empty when it is."""
 
 
-def judge(proxy_id: str, *, wanted: bool, failure: str, reports: Sequence[WorkerReport]) -> tuple[ProxyState, str, int]:
+def judge(
+    proxy_id: str, *, wanted: bool, failure: str, refused: str, reports: Sequence[WorkerReport]
+) -> tuple[ProxyState, str, int]:
     """State, reason and number of serving workers of one proxy.
 
-    `failure` is why the console itself cannot offer the proxy (port, configuration); empty when it can.
+    `failure` is why the console itself cannot offer the proxy (port, configuration); empty when it can. `refused` is why
+    workers refused the newest configuration of this proxy, so that an older one is in force; empty when they did not.
     """
     found: dict[str, list[ListenerStatus]] = {"running": [], "draining": [], "failed": [], "stopped": []}
     for report in reports:
@@ -142,7 +143,7 @@ def judge(proxy_id: str, *, wanted: bool, failure: str, reports: Sequence[Worker
         return (ProxyState.DRAINING if found["draining"] or serving else ProxyState.STOPPED), "", serving
     if not serving:
         return *_without_service(found["failed"], reports), 0
-    return *_with_service(proxy_id, found["failed"], serving, reports), serving
+    return *_with_service(found["failed"], serving, refused, len(reports)), serving
 
 
 def _without_service(failed: list[ListenerStatus], reports: Sequence[WorkerReport]) -> tuple[ProxyState, str]:
@@ -151,20 +152,16 @@ def _without_service(failed: list[ListenerStatus], reports: Sequence[WorkerRepor
     looping = [report.crash_loop for report in reports if report.crash_loop]
     if looping and len(looping) == len(reports):
         return ProxyState.FAILED, looping[0]
-    if refused := next((report.rejected for report in reports if report.live and report.rejected), ""):
-        return ProxyState.FAILED, refused
     if any(report.live for report in reports):
         return ProxyState.STARTING, ""
     return ProxyState.STARTING, "The worker is starting; connections wait until it is there."
 
 
-def _with_service(
-    proxy_id: str, failed: list[ListenerStatus], serving: int, reports: Sequence[WorkerReport]
-) -> tuple[ProxyState, str]:
+def _with_service(failed: list[ListenerStatus], serving: int, refused: str, total: int) -> tuple[ProxyState, str]:
     if failed:
         return ProxyState.DEGRADED, failed[0].reason
-    if refused := next((report.rejected for report in reports if report.live and report.rejected), ""):
+    if refused:
         return ProxyState.DEGRADED, f"The newest configuration was refused, the one before is in force: {refused}"
-    if serving < len(reports):
-        return ProxyState.DEGRADED, f"{serving} of {len(reports)} workers serve it; the others are being replaced."
+    if serving < total:
+        return ProxyState.DEGRADED, f"{serving} of {total} workers serve it; the others are being replaced."
     return ProxyState.RUNNING, ""

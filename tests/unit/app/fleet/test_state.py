@@ -6,9 +6,9 @@ from app.fleet.state import MOVES, ProxyState, WorkerReport, judge, moves
 from proxies.contract import ListenerStatus
 
 
-def report(state: str = "", *, live: bool = True, reason: str = "", rejected: str = "", loop: str = "") -> WorkerReport:
+def report(state: str = "", *, live: bool = True, reason: str = "", loop: str = "") -> WorkerReport:
     listeners = {"prx_a": ListenerStatus("prx_a", state, reason)} if state else {}  # type: ignore[arg-type]
-    return WorkerReport(live=live, listeners=listeners, version=1, rejected=rejected, crash_loop=loop)
+    return WorkerReport(live=live, listeners=listeners, version=1, crash_loop=loop)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,6 @@ def report(state: str = "", *, live: bool = True, reason: str = "", rejected: st
         (True, "", [report("running"), report("running")], ProxyState.RUNNING, 2),
         (True, "", [report("running"), report("running", live=False)], ProxyState.DEGRADED, 1),
         (True, "", [report("running"), report("failed", reason="bad certificate")], ProxyState.DEGRADED, 1),
-        (True, "", [report("running", rejected="rules are damaged")], ProxyState.DEGRADED, 1),
-        (True, "", [report(rejected="rules are damaged")], ProxyState.FAILED, 0),
         (True, "", [report("failed", reason="bad certificate")], ProxyState.FAILED, 0),
         (True, "", [report(live=False, loop="crashed")], ProxyState.FAILED, 0),
         (True, "", [report(live=False, loop="crashed"), report(live=False)], ProxyState.STARTING, 0),
@@ -37,15 +35,23 @@ def report(state: str = "", *, live: bool = True, reason: str = "", rejected: st
 def test_RUN_04_state_follows_from_what_is_known(
     wanted: bool, failure: str, reports: list[WorkerReport], state: ProxyState, serving: int
 ) -> None:
-    found, reason, live = judge("prx_a", wanted=wanted, failure=failure, reports=reports)
+    found, reason, live = judge("prx_a", wanted=wanted, failure=failure, refused="", reports=reports)
     assert (found, live) == (state, serving)
     assert bool(reason) is (state in (ProxyState.FAILED, ProxyState.DEGRADED)) or state is ProxyState.STARTING
 
 
 def test_RUN_04_reasons_name_their_cause() -> None:
-    assert judge("prx_a", wanted=True, failure="", reports=[report("failed", reason="bad key")])[1] == "bad key"
-    assert "old rules" in judge("prx_a", wanted=True, failure="", reports=[report("running", rejected="old rules")])[1]
-    assert "1 of 2" in judge("prx_a", wanted=True, failure="", reports=[report("running"), report(live=False)])[1]
+    assert (
+        judge("prx_a", wanted=True, failure="", refused="", reports=[report("failed", reason="bad key")])[1]
+        == "bad key"
+    )
+    found = judge("prx_a", wanted=True, failure="", refused="rules are damaged", reports=[report("running")])
+    assert found[0] is ProxyState.DEGRADED
+    assert "rules are damaged" in found[1]
+    assert (
+        "1 of 2"
+        in judge("prx_a", wanted=True, failure="", refused="", reports=[report("running"), report(live=False)])[1]
+    )
 
 
 def test_every_state_has_moves_and_none_begins_to_serve_without_starting() -> None:

@@ -1,0 +1,216 @@
+"""Finished calls on their way to the console: batched, bounded, kept until they are committed there.
+
+* A call with findings goes out at once; `record` returns when the kernel or the disk has it.
+* Other calls wait up to 50 ms for company. Under pressure the oldest of them are dropped and counted.
+* Every batch is kept until the console acknowledges that it is committed.
+* When the console falls behind (more than `MAX_SENT_BYTES` not acknowledged, or its socket is full), calls with
+  findings go to a spool file instead, and the channel stays free for everything else.
+
+Calls are encoded when they are recorded: sizes are exact, nothing is encoded twice, and bytes are smaller than objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+import msgspec
+
+from proxies.channel import Channel
+from proxies.contract import CallRecord, encoder
+from proxies.spool import SpoolFile
+
+logger = logging.getLogger(__name__)
+
+BATCH_DELAY_SECONDS = 0.05
+BATCH_BYTES = 128 * 1024
+"""A batch goes out when it has this size, whatever its age."""
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Bound of the calls without findings that wait for the channel; beyond, the oldest are dropped."""
+MAX_SENT_BYTES = 8 * 1024 * 1024
+"""What the console may hold unacknowledged: the bound of its own queue for this worker."""
+MAX_CALL_BYTES = 1024 * 1024
+MAX_FINDINGS_OF_LARGE_CALL = 100
+MAX_PATH_OF_LARGE_CALL = 500
+
+
+class EncodedEvents(msgspec.Struct, tag="events", frozen=True):
+    """`contract.Events` with calls that are MessagePack already."""
+
+    sequence: int
+    calls: list[msgspec.Raw]
+    calls_dropped: int = 0
+
+
+class Waiting:
+    """A queue of encoded calls that knows its size in bytes."""
+
+    __slots__ = ("calls", "size")
+
+    def __init__(self) -> None:
+        self.calls: deque[bytes] = deque()
+        self.size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.calls)
+
+    def put(self, call: bytes) -> None:
+        """Add one at the end."""
+        self.calls.append(call)
+        self.size += len(call)
+
+    def take(self) -> bytes:
+        """Remove the oldest."""
+        call = self.calls.popleft()
+        self.size -= len(call)
+        return call
+
+    def take_up_to(self, size_bytes: int) -> list[bytes]:
+        """Remove the oldest calls up to this size, at least one if there is one and room is left."""
+        taken: list[bytes] = []
+        while self.calls and size_bytes > 0:
+            taken.append(self.take())
+            size_bytes -= len(taken[-1])
+        return taken
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.calls.clear()
+        self.size = 0
+
+
+class Journal:
+    """The `Recorder` of a worker."""
+
+    def __init__(self, channel: Channel, spool: SpoolFile) -> None:
+        self._channel = channel
+        self._spool = spool
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._plain = Waiting()
+        self._urgent = Waiting()
+        self._dropped = 0
+        self._sequence = 0
+        self._sent: dict[int, list[bytes]] = {}
+        """The calls of every batch that is not acknowledged, by sequence number."""
+        self._sent_bytes = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"<Journal unacknowledged={self.unacknowledged} dropped={self._dropped}>"
+
+    @property
+    def unacknowledged(self) -> int:
+        """Calls that are not known to be committed, without those on disk."""
+        return len(self._plain.calls) + len(self._urgent.calls) + sum(len(calls) for calls in self._sent.values())
+
+    def record(self, call: CallRecord) -> None:
+        """Take a finished call. One with findings is the kernel's or the disk's when this returns."""
+        self._idle.clear()
+        if call.findings or call.outcome == "blocked":
+            self._urgent.put(_encode(call))
+            self.flush()
+            return
+        self._plain.put(_encode(call))
+        while self._plain.size > MAX_WAITING_BYTES:
+            self._plain.take()
+            self._dropped += 1
+        if self._plain.size >= BATCH_BYTES and self._may_send():
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(BATCH_DELAY_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Send what waits, as far as the console keeps up; put what must not be lost on disk otherwise."""
+        self._cancel_timer()
+        while (self._urgent or self._plain) and self._may_send():
+            self._send_batch()
+        if self._urgent:
+            self._to_disk(self._urgent)
+        elif self._spool.open and self._may_send():
+            self._close_spool()
+        self._note_idle()
+
+    def acknowledge(self, sequence: int) -> None:
+        """The console has committed this batch."""
+        self._sent_bytes -= sum(map(len, self._sent.pop(sequence, ())))
+        if self._urgent or self._plain or self._spool.open:
+            self.flush()
+        self._note_idle()
+
+    async def settled(self) -> None:
+        """Wait until everything is acknowledged or on disk."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Put everything that is not acknowledged on disk, durably. Calls recorded later need another `close`."""
+        self._cancel_timer()
+        for calls in self._sent.values():
+            for call in calls:
+                self._plain.put(call)
+        self._sent.clear()
+        self._sent_bytes = 0
+        self._to_disk(self._urgent)
+        self._to_disk(self._plain)
+        self._close_spool()
+        self._note_idle()
+
+    def _may_send(self) -> bool:
+        return not self._channel.closed and not self._channel.blocked and self._sent_bytes < MAX_SENT_BYTES
+
+    def _send_batch(self) -> None:
+        urgent = self._urgent.take_up_to(BATCH_BYTES)
+        calls = urgent + self._plain.take_up_to(BATCH_BYTES - sum(map(len, urgent)))
+        self._sequence += 1
+        self._sent[self._sequence] = calls
+        self._sent_bytes += sum(map(len, calls))
+        batch = EncodedEvents(self._sequence, [msgspec.Raw(call) for call in calls], self._dropped)
+        self._dropped = 0
+        if not self._channel.send_encoded(encoder.encode(batch)):
+            # Only a part is in the kernel, or nothing: the disk has to vouch for the findings. The console may see
+            # these calls twice and keeps them once.
+            for call in urgent:
+                self._urgent.put(call)
+
+    def _to_disk(self, waiting: Waiting) -> None:
+        if not waiting:
+            return
+        try:
+            self._spool.append(waiting.calls)
+        except OSError as error:
+            logger.error("%d calls cannot be spooled and stay in memory: %s", len(waiting.calls), error)
+            while waiting.size > MAX_WAITING_BYTES:
+                waiting.take()
+                self._dropped += 1
+            return
+        waiting.clear()
+
+    def _close_spool(self) -> None:
+        try:
+            self._spool.close()
+        except OSError as error:
+            logger.error("the spool file may not be durable: %s", error)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _note_idle(self) -> None:
+        if not (self._sent or self._urgent or self._plain):
+            self._idle.set()
+
+
+def _encode(call: CallRecord) -> bytes:
+    """The record as MessagePack. One of absurd size (a hostile client chooses JSON keys, and so paths) is shortened."""
+    encoded = encoder.encode(call)
+    if len(encoded) <= MAX_CALL_BYTES:
+        return encoded
+    findings = tuple(
+        msgspec.structs.replace(finding, path=finding.path[:MAX_PATH_OF_LARGE_CALL])
+        for finding in call.findings[:MAX_FINDINGS_OF_LARGE_CALL]
+    )
+    logger.warning("call %s has %d findings and is recorded shortened", call.id, len(call.findings))
+    return encoder.encode(msgspec.structs.replace(call, findings=findings))

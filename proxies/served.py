@@ -1,0 +1,233 @@
+"""One proxy in this worker: its listener, and the pointer to what the newest snapshot says about it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from proxies.contract import CallRecord, ListenerStatus, ProxyConfig
+from proxies.dispatch import dispatch
+from proxies.exchange import Recorder, call_id
+from proxies.runtime import KeyRing, ProxyRuntime
+from proxies.steps.origin import authorities, origins
+from proxies.transport import tls
+from proxies.transport.http1_server import HTTPListener, Request, Response
+from proxies.transport.pool import UpstreamPool
+from rules.engine import Ruleset
+from rules.model import Action
+
+logger = logging.getLogger(__name__)
+
+
+class PoolLease:
+    """An upstream pool that successive runtimes of a proxy share. It is released after the last call that uses it."""
+
+    __slots__ = ("_current", "_on_unused", "_users", "pool")
+
+    def __init__(self, pool: UpstreamPool, on_unused: Callable[[PoolLease], None]) -> None:
+        self.pool = pool
+        self._on_unused = on_unused
+        self._users = 0
+        self._current = True
+
+    def enter(self) -> None:
+        """A call begins to use the pool."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self._users -= 1
+        if not self._current and not self._users:
+            self._on_unused(self)
+
+    def retire(self) -> None:
+        """No new call will use the pool."""
+        if self._current:
+            self._current = False
+            if not self._users:
+                self._on_unused(self)
+
+
+class ServedProxy:
+    """A proxy under the snapshots that leave its address, certificate and limits as they are."""
+
+    def __init__(self, config: ProxyConfig, recorder: Recorder, release_pool: Callable[[PoolLease], None]) -> None:
+        self.config = config
+        self.socket: socket.socket | None = None
+        """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
+        self._recorder = recorder
+        self._release_pool = release_pool
+        self._lease: PoolLease | None = None
+        self._runtime: ProxyRuntime | None = None
+        self._listener: HTTPListener | None = None
+        self._failure = ""
+
+    def __repr__(self) -> str:
+        return f"<ServedProxy {self.config.id} {self.config.name!r} {self.status().state}>"
+
+    @property
+    def accepting(self) -> bool:
+        """Whether clients can connect."""
+        return self._listener is not None
+
+    @property
+    def connections(self) -> int:
+        """Open client connections."""
+        return self._listener.connections if self._listener else 0
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have begun and not ended."""
+        return self._listener.in_flight if self._listener else 0
+
+    def status(self) -> ListenerStatus:
+        """As the console is told: `stopped` means that the socket has not come yet."""
+        if self._failure:
+            return ListenerStatus(self.config.id, "failed", self._failure)
+        return ListenerStatus(self.config.id, "running" if self._listener else "stopped")
+
+    # --- Configuration --------------------------------------------------------------------------------------------
+
+    def same_address(self, config: ProxyConfig) -> bool:
+        """Whether the listening socket serves for this configuration."""
+        return (self.config.host, self.config.port) == (config.host, config.port)
+
+    def serves_like(self, config: ProxyConfig) -> bool:
+        """Whether the running listener serves for this configuration; a failed proxy is always tried anew."""
+        old = self.config
+        return (
+            not self._failure
+            and self.same_address(config)
+            and (old.tls, old.limits, old.type) == (config.tls, config.limits, config.type)
+        )
+
+    def configure(self, config: ProxyConfig, version: int, ruleset: Ruleset, keys: KeyRing) -> None:
+        """Swap to the configuration of a snapshot: one assignment that the next call sees whole.
+
+        Raises OSError or ValueError and changes nothing when the upstream's target or CA bundle cannot be used.
+        """
+        lease = self._lease_for(config)
+        runtime = ProxyRuntime(
+            config=config,
+            snapshot_version=version,
+            ruleset=ruleset,
+            keys=keys,
+            pool=lease.pool,
+            authorities=authorities(config),
+            origins=origins(config),
+        )
+        old, self._lease = self._lease, lease
+        self.config, self._runtime = config, runtime
+        if old is not None and old is not lease:
+            old.retire()
+
+    def fail(self, reason: str) -> None:
+        """Note why this proxy cannot be served here; the console shows it."""
+        logger.error("proxy %s (%s) cannot be served: %s", self.config.id, self.config.name, reason)
+        self._failure = reason
+
+    def _lease_for(self, config: ProxyConfig) -> PoolLease:
+        old = self.config
+        if self._lease and (old.target_url, old.limits, old.upstream_ca_path) == (
+            config.target_url,
+            config.limits,
+            config.upstream_ca_path,
+        ):
+            return self._lease
+        context = tls.upstream_context(config.upstream_ca_path) if config.target_url.startswith("https:") else None
+        return PoolLease(UpstreamPool(config.target_url, config.limits, context), self._release_pool)
+
+    # --- Listening ------------------------------------------------------------------------------------------------
+
+    def take_socket(self, sock: socket.socket) -> None:
+        """Own this listening socket from now on."""
+        self.close_socket()
+        self.socket = sock
+
+    def give_socket(self) -> socket.socket | None:
+        """Hand the listening socket to a successor."""
+        sock, self.socket = self.socket, None
+        return sock
+
+    async def open(self) -> bool:
+        """Start to accept, if that is due and possible; True when the status changed."""
+        if self._listener is not None or self._failure or self.socket is None or self._runtime is None:
+            return False
+        config = self.config
+        try:
+            context = tls.listener_context(config.tls.cert_path, config.tls.key_path) if config.tls else None
+        except (OSError, ValueError) as error:
+            self.fail(f"The certificate or its key cannot be used: {plain_reason(error)}")
+            return True
+        listener = HTTPListener(self.socket.dup(), self._handle, config.limits, context, on_refused=self._note_refused)
+        try:
+            await listener.start()
+        except OSError as error:
+            self.fail(f"The port cannot be served: {plain_reason(error)}")
+            return True
+        self._listener = listener
+        return True
+
+    def close_socket(self) -> None:
+        """Let go of our handle of the listening socket."""
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Stop accepting (before the first wait), finish what is in flight, then let go of the upstream."""
+        if self._listener is not None:
+            await self._listener.drain(deadline_seconds)
+        if self._lease is not None:
+            self._lease.retire()
+
+    async def _handle(self, request: Request, response: Response) -> None:
+        runtime, lease = self._runtime, self._lease
+        assert runtime is not None
+        assert lease is not None
+        lease.enter()
+        try:
+            await dispatch(runtime, request, response, self._recorder)
+        finally:
+            lease.leave()
+
+    def _note_refused(self, peer_ip: str, status: int, code: str) -> None:
+        """The transport refused a request before it was one; an operator should still see that it came."""
+        now = time.time()
+        self._recorder.record(
+            CallRecord(
+                id=call_id(now),
+                proxy_id=self.config.id,
+                snapshot_version=self._runtime.snapshot_version if self._runtime else 0,
+                started_at=now,
+                duration_ms=0.0,
+                added_ms=0.0,
+                method="",
+                path="",
+                protocol="http",
+                operation="",
+                client_ip=peer_ip,
+                client_agent="",
+                principal_id="",
+                principal_name="",
+                status=status,
+                outcome="refused",
+                action=Action.ALLOW,
+                error_code=code,
+                reason="The request is not acceptable HTTP.",
+                request_bytes=0,
+                response_bytes=0,
+                streamed=False,
+                truncated=False,
+                findings=(),
+                usage=None,
+                timings_ms={},
+            )
+        )
+
+
+def plain_reason(error: Exception) -> str:
+    """The error in one sentence, without paths."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)

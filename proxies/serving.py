@@ -1,0 +1,190 @@
+"""The proxies that this worker serves: from a snapshot and listening sockets to running listeners.
+
+`Serving.apply` loads the rules first, which can fail and takes time, then swaps one pointer per proxy without waiting in
+between. A request reads the pointer once, so it is evaluated by exactly one snapshot. A proxy that left the snapshot, or
+whose listener has to be made anew, stops to accept at once and finishes what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from proxies.contract import ListenerSocket, ListenerStatus, ProxyConfig, Snapshot
+from proxies.exchange import Recorder
+from proxies.rulesets import RulesetCache
+from proxies.runtime import KeyRing
+from proxies.served import PoolLease, ServedProxy, plain_reason
+from rules.engine import Ruleset
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING_SOCKETS = 4096
+
+
+class SnapshotUnusable(Exception):
+    """The snapshot cannot be put in force; the one before stays."""
+
+
+class Serving:
+    """All proxies of one worker.
+
+    `on_change` is called when the status of a listener changes outside `apply`: a drain ended, a late socket came.
+    """
+
+    def __init__(self, recorder: Recorder, on_change: Callable[[], None]) -> None:
+        self._recorder = recorder
+        self._on_change = on_change
+        self._rulesets = RulesetCache()
+        self._served: dict[str, ServedProxy] = {}
+        self._draining: set[ServedProxy] = set()
+        self._sockets: dict[tuple[str, str, int], tuple[socket.socket, int]] = {}
+        """Sockets without a proxy yet, by (proxy id, host, port), with the snapshot version that asks for them."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drain_timeout_seconds = 30.0
+        self.version = 0
+
+    def __repr__(self) -> str:
+        return f"<Serving v{self.version} served={len(self._served)} draining={len(self._draining)}>"
+
+    @property
+    def connections(self) -> int:
+        """Open client connections."""
+        return sum(proxy.connections for proxy in (*self._served.values(), *self._draining))
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have begun and not ended."""
+        return sum(proxy.in_flight for proxy in (*self._served.values(), *self._draining))
+
+    def statuses(self) -> tuple[ListenerStatus, ...]:
+        """How every proxy of the snapshot stands, and every older one that is still draining."""
+        current = [proxy.status() for proxy in self._served.values()]
+        leaving = {proxy.config.id for proxy in self._draining} - self._served.keys()
+        return (*current, *(ListenerStatus(proxy_id, "draining") for proxy_id in sorted(leaving)))
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Put a snapshot in force; raises SnapshotUnusable and changes nothing when that is impossible.
+
+        A proxy that is not served yet and cannot be prepared becomes `failed`. Rules that cannot be loaded for a proxy
+        that *is* served make the snapshot unusable: going on under the rules before is safer than not inspecting.
+        """
+        if snapshot.version < self.version:
+            raise SnapshotUnusable(f"Version {snapshot.version} is older than version {self.version}.")
+        rulesets, problems = await self._rulesets.load(snapshot.rulesets)
+        for config in snapshot.proxies:
+            served = self._served.get(config.id)
+            if config.ruleset not in rulesets and served is not None and served.accepting:
+                reason = problems.get(config.ruleset, "the snapshot does not bring them.")
+                raise SnapshotUnusable(f"The rules of proxy {config.name!r} cannot be loaded: {reason}")
+        keys = KeyRing(snapshot.api_keys)
+        before, self._served = self._served, {}
+        self._drain_timeout_seconds = snapshot.drain_timeout_seconds
+        self.version = snapshot.version
+        for config in snapshot.proxies:
+            ruleset = rulesets.get(config.ruleset)
+            if ruleset is None:
+                proxy = self._successor(before.get(config.id), config)
+                proxy.fail(f"The rules cannot be loaded: {problems.get(config.ruleset, 'the snapshot lacks them.')}")
+            else:
+                proxy = self._configure(before, config, ruleset, keys)
+            self._served[config.id] = proxy
+        for proxy in before.values():
+            self._retire(proxy)
+        # The drains begin now, so that the ports are free when the console reads that the snapshot is in force.
+        await asyncio.sleep(0)
+        self._rulesets.keep({config.ruleset for config in snapshot.proxies})
+        await self._open_waiting()
+        self._drop_stale_sockets()
+
+    async def take_sockets(self, passed: list[tuple[ListenerSocket, socket.socket]]) -> None:
+        """Keep listening sockets that arrived; a proxy that waits for one starts to accept."""
+        for description, sock in passed:
+            key = (description.proxy_id, description.host, description.port)
+            if replaced := self._sockets.pop(key, None):
+                replaced[0].close()
+            if len(self._sockets) >= MAX_WAITING_SOCKETS:
+                logger.error("too many sockets wait for a proxy; the one for %s is closed", description.proxy_id)
+                sock.close()
+                continue
+            self._sockets[key] = (sock, description.snapshot_version)
+        if passed and await self._open_waiting():
+            self._on_change()
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Stop accepting everywhere, finish what is in flight within the deadline, close everything."""
+        self._drain_timeout_seconds = deadline_seconds
+        served, self._served = self._served, {}
+        for proxy in served.values():
+            self._retire(proxy)
+        for sock, _ in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _configure(
+        self, before: dict[str, ServedProxy], config: ProxyConfig, ruleset: Ruleset, keys: KeyRing
+    ) -> ServedProxy:
+        """The proxy under this configuration: the one that is served already where its listener may stay as it is."""
+        old = before.get(config.id)
+        stays = old is not None and old.serves_like(config)
+        proxy = old if old is not None and stays else self._successor(old, config)
+        try:
+            proxy.configure(config, self.version, ruleset, keys)
+        except (OSError, ValueError) as error:
+            proxy = self._successor(old, config) if stays else proxy
+            proxy.fail(f"The upstream cannot be set up: {plain_reason(error)}")
+            return proxy
+        if stays:
+            del before[config.id]
+        return proxy
+
+    def _successor(self, old: ServedProxy | None, config: ProxyConfig) -> ServedProxy:
+        """A proxy that begins anew, with the listening socket of the old one where the address is the same."""
+        new = ServedProxy(config, self._recorder, self._release_pool)
+        if old is not None and old.same_address(config):
+            new.socket = old.give_socket()
+        return new
+
+    async def _open_waiting(self) -> bool:
+        """Open every listener that has its socket now; True when one was opened or failed."""
+        changed = False
+        for proxy in list(self._served.values()):
+            config = proxy.config
+            if waiting := self._sockets.pop((config.id, config.host, config.port), None):
+                proxy.take_socket(waiting[0])
+            changed |= await proxy.open()
+        return changed
+
+    def _retire(self, proxy: ServedProxy) -> None:
+        """Stop accepting now, drain in the background."""
+        proxy.close_socket()
+        self._draining.add(proxy)
+        self._spawn(self._finish(proxy))
+
+    async def _finish(self, proxy: ServedProxy) -> None:
+        try:
+            await proxy.drain(self._drain_timeout_seconds)
+        except Exception:
+            logger.exception("draining %r failed", proxy)
+        finally:
+            self._draining.discard(proxy)
+            self._on_change()
+
+    def _release_pool(self, lease: PoolLease) -> None:
+        self._spawn(lease.pool.aclose())
+
+    def _drop_stale_sockets(self) -> None:
+        for key, (sock, version) in list(self._sockets.items()):
+            if version <= self.version:
+                del self._sockets[key]
+                sock.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
