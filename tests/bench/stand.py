@@ -1,0 +1,209 @@
+"""The bench's stand: upstream, real workers under the console's Fleet, optional nginx, and the way to send a job."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.fleet.configuration import Configuration
+from app.fleet.supervisor import Fleet
+from proxies.contract import APIKey, CallRecord, ProxyConfig, RulesetSource
+from rules.compiler import cached_ruleset
+from rules.packs import SHIPPED, load_directory
+
+KEY = "ost_" + "b" * 43
+KEY_DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+TICKS = os.sysconf("SC_CLK_TCK")
+LLM_PACKS = ("prompt-injection", "jailbreak", "tool-poisoning", "secrets", "pii", "tool-arguments")
+
+
+class BenchSettings(msgspec.Struct, frozen=True):
+    """What the fleet wants to know of the console's settings."""
+
+    data_dir: Path
+    workers: int = 1
+    host: str = "127.0.0.1"
+    port: int = 0
+    drain_timeout_seconds: float = 1.0
+
+
+class Stand:
+    """The running processes of one bench."""
+
+    def __init__(self, fleet: Fleet, ports: dict[str, int]) -> None:
+        self.fleet = fleet
+        self.ports = ports
+        self.nginx_pid = 0
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The workers' process ids."""
+        return [report.pid for report in self.fleet.workers()]
+
+    async def send(self, name: str, **job: Any) -> dict[str, Any]:
+        """Run one job of the load generator against the port called `name`."""
+        process = await start_load()
+        result, _ = await process.communicate(self.encode(name, job))
+        if process.returncode:
+            raise RuntimeError(f"the load generator failed on {name}")
+        return dict(json.loads(result.splitlines()[-1]))
+
+    def encode(self, name: str, job: dict[str, Any]) -> bytes:
+        """A job as the load generator reads it."""
+        return (
+            json.dumps({"port": self.ports[name], "path": "/v1/chat/completions", "key": KEY, **job}).encode() + b"\n"
+        )
+
+    async def send_measured(self, name: str, pid: int, **job: Any) -> dict[str, Any]:
+        """The same, with the CPU that process `pid` used per request in microseconds."""
+        before = cpu_seconds(pid)
+        result = await self.send(name, **job)
+        result["cpu_us"] = (cpu_seconds(pid) - before) / max(1, result["count"]) * 1e6
+        return result
+
+
+async def start_load() -> asyncio.subprocess.Process:
+    """A load generator that waits for its job."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional set size: shared pages count by share."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident set size."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def _ignore(calls: Sequence[CallRecord]) -> None:
+    """Stands for the database: the bench measures the worker."""
+
+
+@asynccontextmanager
+async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
+    """Upstream, nginx where installed, and two proxies: `pass` without packs and `full` with all of them."""
+    with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as directory:
+        root = Path(directory)
+        upstream = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.upstream", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert upstream.stdout
+        assert upstream.stdin
+        upstream_port = int(await upstream.stdout.readline())
+        ports = {"direct": upstream_port, "pass": free_port(), "full": free_port()}
+        configuration = _configuration(root, ports)
+
+        async def load() -> Configuration:
+            return configuration
+
+        fleet = Fleet(
+            settings=BenchSettings(root, workers),
+            load_configuration=load,
+            ingest=_ignore,
+            on_status=lambda status: None,
+        )
+        await fleet.start()
+        stand = Stand(fleet, ports)
+        nginx = await _start_nginx(root, stand)
+        try:
+            for proxy in configuration.proxies:
+                await fleet.start_proxy(proxy.id)
+            yield stand
+        finally:
+            await fleet.stop()
+            if nginx:
+                nginx.terminate()
+                await nginx.wait()
+            upstream.stdin.close()
+            await upstream.wait()
+
+
+def _configuration(root: Path, ports: dict[str, int]) -> Configuration:
+    packs = load_directory(SHIPPED)
+    proxies, rulesets = [], []
+    for name, chosen in (("pass", ()), ("full", LLM_PACKS)):
+        files = cached_ruleset([packs[pack] for pack in chosen], root / "cache")
+        rulesets.append(
+            RulesetSource(
+                digest=files.digest,
+                packs_path=str(files.packs_path),
+                database_path=str(files.database_path),
+                packs_sha256=files.packs_sha256,
+                database_sha256=files.database_sha256,
+            )
+        )
+        proxies.append(
+            ProxyConfig(
+                id=f"prx_{name}",
+                name=name,
+                type="llm",
+                transport="http",
+                target_url=f"http://127.0.0.1:{ports['direct']}",
+                host="127.0.0.1",
+                port=ports[name],
+                ruleset=files.digest,
+            )
+        )
+    key = APIKey(id="key_bench", name="bench", digest=KEY_DIGEST)
+    return Configuration(proxies=tuple(proxies), api_keys=(key,), rulesets=tuple(rulesets), auto_start=frozenset())
+
+
+async def _start_nginx(root: Path, stand: Stand) -> asyncio.subprocess.Process | None:
+    """nginx as a plain keep-alive proxy: the line that says what Python costs."""
+    executable = shutil.which("nginx") or ("/usr/sbin/nginx" if os.path.exists("/usr/sbin/nginx") else None)
+    if executable is None:
+        return None
+    port = stand.ports["nginx"] = free_port()
+    configuration = root / "nginx.conf"
+    configuration.write_text(
+        f"""daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/nginx.log;
+        events {{ worker_connections 4096; }}
+        http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
+        fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
+        client_body_buffer_size 64k; keepalive_requests 1000000000;
+        upstream api {{ server 127.0.0.1:{stand.ports["direct"]}; keepalive 256; keepalive_requests 1000000000; }}
+        server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://api; proxy_http_version 1.1;
+        proxy_set_header Connection ""; proxy_buffering off; }} }} }}"""
+    )
+    process = await asyncio.create_subprocess_exec(
+        executable, "-c", str(configuration), "-p", str(root), "-e", "stderr"
+    )
+    for _ in range(200):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if children.exists() and (pids := children.read_text().split()):
+            stand.nginx_pid = int(pids[0])
+            break
+        await asyncio.sleep(0.02)
+    return process
