@@ -1,0 +1,43 @@
+"""The evidence of a finding with the hit highlighted.
+
+The engine cuts about forty characters of context around a hit, writes control characters as escapes and replaces
+secrets by their first characters and their length (`AKIA…(20)`). The offsets of the finding count characters of the
+original text, so this walks the excerpt in pieces that each say how many original characters they stand for.
+"""
+
+from __future__ import annotations
+
+import re
+
+from markupsafe import Markup
+
+from app.http.hostile import hostile
+
+CONTEXT_CHARACTERS = 40
+MARKED_CHARACTERS = 100
+
+_PIECE = re.compile(r"(?P<mask>[^\s…]{0,4}…\((?P<length>\d{1,6})\))|\\[tnr]|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|.", re.DOTALL)
+
+
+def evidence(text: str, limit: int = 0, *, start: int | None = None, end: int | None = None) -> Markup:
+    """`text` as safe markup; the span from `start` to `end` (offsets in the original) is in `<mark>`.
+
+    Without offsets only the masked values are marked: what was masked is what was found.
+    """
+    shown = text[: limit - 1] + "…" if limit and len(text) > limit else text
+    position = max(0, start - CONTEXT_CHARACTERS) if start is not None else 0
+    drawn: list[tuple[bool, str]] = []
+    for piece in _PIECE.finditer(shown):
+        width = int(piece["length"]) if piece["mask"] else 1
+        if start is None or end is None:
+            marked = bool(piece["mask"])
+        else:
+            marked = position < min(end, start + MARKED_CHARACTERS) and position + width > start
+        if drawn and drawn[-1][0] == marked:
+            drawn[-1] = (marked, drawn[-1][1] + piece[0])
+        else:
+            drawn.append((marked, piece[0]))
+        position += width
+    return Markup("").join(
+        Markup("<mark>{}</mark>").format(hostile(part)) if marked else hostile(part) for marked, part in drawn
+    )

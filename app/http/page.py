@@ -1,0 +1,269 @@
+"""HTML answers: one template gives the whole page, or a fragment of it for htmx.
+
+`Pages` holds the template environment and what every page shows around its content (who is logged in, badges, theme,
+version). Everything is autoescaped; an undefined name in a template is an error, never an empty string.
+"""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import jinja2
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+
+from app.errors import AppError
+from app.http import formats
+from app.http.assets import Assets
+from app.http.evidence import evidence
+from app.http.hostile import hostile
+from app.http.htmx import is_htmx
+from app.paths import TEMPLATES
+from app.version import __version__
+
+NAVIGATION = (
+    ("overview", "/", "home", "Overview", ""),
+    ("proxies", "/proxies", "server-2", "Proxies", "proxies"),
+    ("traffic", "/traffic", "activity", "Traffic", ""),
+    ("alerts", "/alerts", "bell", "Alerts", "alerts"),
+    ("policies", "/policies", "shield-check", "Policies", ""),
+    ("access", "/access", "key", "Access", ""),
+    ("audit", "/audit", "file-text", "Audit", ""),
+    ("settings", "/settings", "settings", "Settings", ""),
+)
+"""What the rail shows: key, address, icon, word, badge. A page appears here when it exists."""
+
+ADMIN_ONLY = frozenset({"audit", "settings"})
+
+TOAST_COOKIE = "ostiary_toast"
+MAX_TOAST_COOKIE_CHARACTERS = 3500
+THEMES = ("light", "dark", "system")
+
+
+class Toast(msgspec.Struct, frozen=True):
+    """A short note about what just happened, with a way back where there is one."""
+
+    text: str
+    kind: str = "ok"
+    undo_url: str = ""
+    undo_values: tuple[tuple[str, str], ...] = ()
+
+
+class Badges(msgspec.Struct, frozen=True):
+    """The counts in the rail."""
+
+    urgent_alerts: int = 0
+    """Open alerts that are critical or high."""
+    failed_proxies: int = 0
+
+
+class Shell(msgspec.Struct, frozen=True, kw_only=True):
+    """What surrounds the content of a page."""
+
+    username: str
+    role: str
+    version: str
+    address: str
+    theme: str
+    rail: str
+    csrf_token: str
+    urgent_alerts: int = 0
+    failed_proxies: int = 0
+    toast: Toast | None = None
+
+
+class Form(msgspec.Struct, frozen=True):
+    """A form as it is shown again: what was typed, and what is wrong with it."""
+
+    values: Mapping[str, Any] = {}
+    errors: Mapping[str, str] = {}
+    message: str = ""
+    remediation: str = ""
+
+    def refused(self, error: AppError, names: Mapping[str, str] | None = None) -> "Form":
+        """The form after `error`; `names` maps the error's field names to the form's where they differ."""
+        renamed = {(names or {}).get(key, key): text for key, text in error.fields.items()}
+        return Form(self.values, renamed, error.message, error.remediation)
+
+
+def with_query(base: str, **changes: object) -> str:
+    """The local address with query parameters added, replaced, or (None or empty) removed."""
+    parts = urlsplit(base)
+    query = dict(parse_qsl(parts.query))
+    for name, value in changes.items():
+        if value is None or value == "":
+            query.pop(name, None)
+        else:
+            query[name] = str(value)
+    return parts.path + (f"?{urlencode(query)}" if query else "")
+
+
+def polyline(values: list[float]) -> str:
+    """Points of a sparkline in a box 20 high, one step a value."""
+    top = max(values, default=0) or 1
+    return " ".join(f"{x},{19 - 18 * value / top:.1f}" for x, value in enumerate(values))
+
+
+def environment(assets: Assets) -> jinja2.Environment:
+    """The template environment: autoescape always, undefined names refused."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["static"] = assets.url
+    env.filters |= {
+        "when": formats.when,
+        "moment": formats.moment,
+        "number": formats.number,
+        "ms": formats.milliseconds,
+        "size": formats.size,
+        "short_id": formats.short_id,
+        "plural": formats.plural,
+        "words": formats.words,
+        "hostile": hostile,
+        "evidence": evidence,
+        "with_query": with_query,
+        "polyline": polyline,
+    }
+    return env
+
+
+class Pages:
+    """Renders pages and fragments. `badges` counts for the tenant of an actor."""
+
+    def __init__(self, *, address: str, assets: Assets, badges: Callable[[Any], Awaitable[Badges]]) -> None:
+        self._address = address
+        self._assets = assets
+        self._badges = badges
+        self._environment = environment(assets)
+
+    def __repr__(self) -> str:
+        return f"<Pages of {self._address}>"
+
+    @property
+    def assets(self) -> Assets:
+        """The static files."""
+        return self._assets
+
+    async def page(
+        self,
+        request: Request[Any, Any, Any],
+        template: str,
+        *,
+        title: str,
+        active: str = "",
+        crumbs: tuple[tuple[str, str], ...] = (),
+        stream: str = "",
+        status: int = 200,
+        **context: Any,
+    ) -> Response[str]:
+        """The whole page. `stream` is the query of its live stream (`?show=alerts`)."""
+        toast = read_toast(request)
+        actor = request.scope.get("user")
+        badges = await self._badges(actor) if actor is not None and not actor.must_change_password else Badges()
+        shell = self.shell(request, badges, toast)
+        html = self._render(template, shell, title=title, active=active, crumbs=crumbs, stream=stream, **context)
+        cookies = [] if toast is None else [Cookie(TOAST_COOKIE, "", path="/", max_age=0, httponly=True, samesite="strict")]
+        return Response(html, status_code=status, media_type="text/html", cookies=cookies, headers={"Cache-Control": "no-store"})
+
+    def fragment(self, request: Request[Any, Any, Any], template: str, *, badges: Badges | None = None, **context: Any) -> str:
+        """A piece of a page."""
+        return self._render(template, self.shell(request, badges or Badges(), None), **context)
+
+    def answer(
+        self, request: Request[Any, Any, Any], template: str, *, status: int = 200, toast: Toast | None = None, **context: Any
+    ) -> Response[str]:
+        """A fragment as the answer to htmx, with a toast beside it."""
+        html = self.fragment(request, template, **context)
+        if toast is not None:
+            html += self.toast_partial(request, toast)
+        return Response(html, status_code=status, media_type="text/html")
+
+    def toast_partial(self, request: Request[Any, Any, Any], toast: Toast) -> str:
+        """The markup that makes htmx add a toast wherever the answer itself goes."""
+        note = self.fragment(request, "_toast.html", toast=toast)
+        return f'<hx-partial hx-target="#toasts" hx-swap="beforeend">{note}</hx-partial>'
+
+    def error(self, request: Request[Any, Any, Any], told: AppError, request_id: str) -> Response[str]:
+        """What a browser gets when a handler failed: a page, or a toast when htmx asked for a fragment."""
+        headers = dict(told.headers)
+        if is_htmx(request):
+            words = " ".join(dict.fromkeys([told.message, *told.fields.values(), told.remediation]))
+            html = self.toast_partial(request, Toast(words, kind="error"))
+            return Response(html, status_code=told.status, media_type="text/html", headers=headers)
+        actor = request.scope.get("user")
+        known = actor is not None and not actor.must_change_password
+        html = self._render(
+            "errors/error.html" if known else "errors/plain.html",
+            self.shell(request, Badges(), None),
+            title=told.message.rstrip("."),
+            active="",
+            crumbs=(),
+            stream="",
+            heading=f"Error {told.status}",
+            status=told.status,
+            message=told.message,
+            remediation=told.remediation,
+            request_id=request_id,
+        )
+        return Response(html, status_code=told.status, media_type="text/html", headers=headers)
+
+    def shell(self, request: Request[Any, Any, Any], badges: Badges, toast: Toast | None) -> Shell:
+        """What surrounds the content, from the request and the counts."""
+        actor = request.scope.get("user")
+        theme = request.cookies.get("ostiary_theme", "system")
+        return Shell(
+            username=actor.username if actor else "",
+            role=str(actor.role) if actor else "",
+            version=__version__,
+            address=self._address,
+            theme=theme if theme in THEMES else "system",
+            rail="narrow" if request.cookies.get("ostiary_rail") == "narrow" else "wide",
+            csrf_token=request.scope["state"].get("csrf_token", ""),
+            urgent_alerts=badges.urgent_alerts,
+            failed_proxies=badges.failed_proxies,
+            toast=toast,
+        )
+
+    def _render(self, template: str, shell: Shell, **context: Any) -> str:
+        navigation = [item for item in NAVIGATION if shell.role == "admin" or item[0] not in ADMIN_ONLY]
+        return self._environment.get_template(template).render(shell=shell, navigation=navigation, **context)
+
+
+def redirect(
+    request: Request[Any, Any, Any], url: str, toast: Toast | None = None, cookies: list[Cookie] | None = None
+) -> Response[str]:
+    """Go to a local address after a change; the toast is shown there."""
+    kept = list(cookies or [])
+    if toast is not None:
+        kept.append(toast_cookie(toast))
+    if is_htmx(request):
+        return Response("", media_type="text/html", headers={"HX-Redirect": url}, cookies=kept)
+    return Response("", status_code=303, media_type="text/html", headers={"Location": url}, cookies=kept)
+
+
+def toast_cookie(toast: Toast) -> Cookie:
+    """The cookie that carries a toast over a redirect; a way back that does not fit is left out."""
+    value = base64.urlsafe_b64encode(msgspec.msgpack.encode(toast)).decode()
+    if len(value) > MAX_TOAST_COOKIE_CHARACTERS:
+        short = Toast(toast.text[:300], toast.kind)
+        value = base64.urlsafe_b64encode(msgspec.msgpack.encode(short)).decode()
+    return Cookie(TOAST_COOKIE, value, path="/", max_age=30, httponly=True, samesite="strict")
+
+
+def read_toast(request: Request[Any, Any, Any]) -> Toast | None:
+    """The toast that the request before left behind; None for anything that is not one."""
+    value = request.cookies.get(TOAST_COOKIE, "")
+    if not value:
+        return None
+    try:
+        toast = msgspec.msgpack.decode(base64.urlsafe_b64decode(value.encode("ascii", "replace")), type=Toast)
+    except (binascii.Error, msgspec.DecodeError):
+        return None
+    return toast if not toast.undo_url or toast.undo_url.startswith("/") and not toast.undo_url.startswith("//") else None

@@ -1,0 +1,457 @@
+// What the pages do beyond links and forms. Everything hangs on delegated listeners, so content that htmx swaps in works
+// at once. Without this file every page still reads, and every form still posts.
+"use strict";
+document.documentElement.classList.add("js");
+
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+const remember = (name, value) => { document.cookie = `${name}=${value}; Path=/; Max-Age=31536000; SameSite=Strict`; };
+
+// --- Theme, rail, menus ------------------------------------------------------------------------------------------
+function setTheme(theme) {
+  const root = document.documentElement;
+  if (theme === "system") root.removeAttribute("data-bs-theme");
+  else root.setAttribute("data-bs-theme", theme);
+  remember("ostiary_theme", theme);
+  for (const button of $$("[data-theme]")) button.setAttribute("aria-pressed", String(button.dataset.theme === theme));
+  document.dispatchEvent(new CustomEvent("themechange"));
+}
+
+function toggleRail() {
+  const root = document.documentElement;
+  const narrow = root.dataset.rail !== "narrow";
+  if (narrow) root.dataset.rail = "narrow";
+  else delete root.dataset.rail;
+  remember("ostiary_rail", narrow ? "narrow" : "wide");
+}
+
+function closeMenus(except) {
+  for (const menu of $$("details[data-menu][open]")) if (menu !== except) menu.open = false;
+}
+
+// --- Copy, toasts -------------------------------------------------------------------------------------------------
+async function copyText(button) {
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.classList.add("done");
+    toast(button.dataset.copied || "Copied");
+  } catch {
+    toast("The browser refused to copy; select the text instead.", "error");
+  }
+  setTimeout(() => button.classList.remove("done"), 1500);
+}
+
+const TOAST_MS = 10000;
+function retire(note) {
+  if (note.dataset.timer) return;
+  note.dataset.timer = "1";
+  const leave = () => (note.matches(":hover, :focus-within") ? setTimeout(leave, 2000) : note.remove());
+  setTimeout(leave, $("form", note) ? TOAST_MS : TOAST_MS / 2);
+}
+function toast(text, kind = "ok") {
+  const note = document.createElement("div");
+  note.className = "toast-note";
+  note.dataset.kind = kind;
+  const words = document.createElement("span");
+  words.textContent = text;
+  note.append(words);
+  $("#toasts")?.append(note);
+  retire(note);
+}
+
+// --- Times --------------------------------------------------------------------------------------------------------
+function ago(at) {
+  const seconds = Math.trunc((Date.now() - at) / 1000);
+  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
+    if (Math.abs(seconds) >= size) {
+      const amount = `${Math.trunc(Math.abs(seconds) / size)} ${unit}`;
+      return seconds > 0 ? `${amount} ago` : `in ${amount}`;
+    }
+  }
+  return "just now";
+}
+function refreshTimes() {
+  if (document.hidden) return;
+  for (const time of $$("time[data-ago]")) {
+    const words = ago(Date.parse(time.dateTime));
+    if (time.textContent !== words) time.textContent = words;
+  }
+}
+
+// --- Confirmation -------------------------------------------------------------------------------------------------
+let waiting = null;
+function ask(form, submitter) {
+  waiting = { form, submitter };
+  $("#confirm-title").textContent = form.dataset.confirm;
+  $("#confirm-detail").textContent = form.dataset.confirmDetail || "";
+  const yes = $("#confirm-yes");
+  yes.textContent = form.dataset.confirmLabel || "Continue";
+  yes.className = "confirmDanger" in form.dataset ? "btn btn-danger" : "btn btn-primary";
+  $("#confirm").showModal();
+}
+function confirmed() {
+  const { form, submitter } = waiting;
+  $("#confirm").close();
+  const field = document.createElement("input");
+  field.type = "hidden";
+  field.name = "confirmed";
+  field.value = "yes";
+  form.append(field);
+  form.dataset.confirmed = "yes";
+  form.requestSubmit(submitter);
+  field.remove();
+  delete form.dataset.confirmed;
+}
+
+// --- Go to --------------------------------------------------------------------------------------------------------
+let placesLoaded = false;
+async function openGoto() {
+  const dialog = $("#goto");
+  if (!dialog || dialog.open) return;
+  dialog.showModal();
+  const input = $("input", dialog);
+  input.value = "";
+  narrow("");
+  if (!placesLoaded) {
+    placesLoaded = true;
+    const answer = await fetch("/goto", { headers: { "HX-Request": "true" } });
+    if (answer.ok) {
+      $("#goto-list").insertAdjacentHTML("beforeend", await answer.text());
+      narrow(input.value);
+    }
+  }
+}
+function narrow(text) {
+  const wanted = text.trim().toLowerCase();
+  let first = true;
+  for (const item of $$("#goto-list li")) {
+    item.hidden = wanted !== "" && !item.textContent.toLowerCase().includes(wanted);
+    item.setAttribute("aria-selected", String(!item.hidden && first));
+    if (!item.hidden) first = false;
+  }
+}
+function moveChoice(step) {
+  const items = $$("#goto-list li:not([hidden])");
+  const now = items.findIndex((item) => item.getAttribute("aria-selected") === "true");
+  const next = items[Math.min(Math.max(now + step, 0), items.length - 1)];
+  for (const item of items) item.setAttribute("aria-selected", String(item === next));
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+// --- Live ---------------------------------------------------------------------------------------------------------
+const SILENCE_MS = 35000; // the server sends a beat every 15 s
+let heardAt = 0;
+let paused = false;
+function setLive(state, word) {
+  const live = $("#live");
+  if (!live) return;
+  if (live.dataset.state !== state) {
+    live.dataset.state = state;
+    $(".live-word", live).textContent = word;
+  }
+  showAge();
+}
+function showAge() {
+  const age = $("#live .live-age");
+  if (age) age.textContent = heardAt ? ` · ${ago(heardAt)}` : "";
+}
+function heard() {
+  heardAt = Date.now();
+  setLive("live", "live");
+}
+function watchStream() {
+  if (heardAt && Date.now() - heardAt > SILENCE_MS) setLive("reconnecting", "reconnecting");
+  showAge();
+}
+
+// A row that is already on the page is replaced in place, so nothing appears twice after a reconnect. While the reader
+// has paused or scrolled down, new rows are only counted; the pill then loads the list again.
+function admitRow(task) {
+  const list = typeof task.target === "string" ? $(task.target) : task.target;
+  const row = task.fragment.firstElementChild;
+  if (!list || !row || !list.dataset.live) return true;
+  const present = row.id && document.getElementById(row.id);
+  if (present) {
+    task.target = present;
+    task.swapSpec = { style: "outerMorph" };
+    return true;
+  }
+  const pill = $(`[data-pill-for="${list.id}"]`);
+  if (paused || (pill && list.getBoundingClientRect().top < 40)) {
+    const held = (list._held ||= new Set());
+    held.add(row.id);
+    pill.hidden = false;
+    $("button", pill).textContent = `${held.size} new`;
+    return false;
+  }
+  row.classList.add("arrived");
+  const most = Number(list.dataset.most || 200);
+  for (const old of [...list.children].slice(most - 1)) old.remove();
+  return true;
+}
+async function reloadList(id) {
+  const list = document.getElementById(id);
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return toast("The list could not be loaded. Try again.", "error");
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+  if (!fresh) return location.reload();
+  list._held = null;
+  list.replaceChildren(...fresh.children);
+  window.htmx?.process(list);
+  $(`[data-pill-for="${id}"]`).hidden = true;
+  window.scrollTo({ top: 0 });
+}
+function togglePause(button) {
+  paused = !paused;
+  button.setAttribute("aria-pressed", String(paused));
+  $("span", button).textContent = paused ? "Resume" : "Pause";
+  const icon = $("use", button);
+  icon.setAttribute("href", icon.getAttribute("href").replace(/#.*/, paused ? "#player-play" : "#player-pause"));
+  const list = $("[data-live]");
+  if (!paused && list?._held?.size) reloadList(list.id);
+}
+
+// --- Forms --------------------------------------------------------------------------------------------------------
+const GUESSABLE = /^(password|passwort|admin|ostiary|qwert|letmein|welcome|123456)/i;
+function strength(text) {
+  if (!text) return [0, ""];
+  const kinds = [/[a-z]/, /[A-Z]/, /[0-9]/, /[^A-Za-z0-9]/].filter((kind) => kind.test(text)).length;
+  const distinct = new Set(text.toLowerCase()).size;
+  const bits = Math.min(text.length, distinct * 1.6) * (2 + kinds * 0.8);
+  if (text.length < 12) return [1, `Too short: ${12 - text.length} more characters.`];
+  if (GUESSABLE.test(text) || distinct < 6) return [1, "Weak: easy to guess."];
+  if (bits < 50) return [2, "Fair: longer is better."];
+  return bits < 75 ? [3, "Good."] : [4, "Strong."];
+}
+function showStrength(input) {
+  const meter = document.getElementById(input.dataset.strength);
+  const [level, words] = strength(input.value);
+  meter.dataset.level = level;
+  $("rect", meter).setAttribute("width", level * 25);
+  $("#strength-word").textContent = words || "\u00a0";
+}
+function focusFirstError(root) {
+  const field = $('[aria-invalid="true"]', root);
+  if (!field) return;
+  const step = field.closest(".step");
+  if (step) showStep(step.closest(".wizard"), $$(".step", step.closest(".wizard")).indexOf(step), false);
+  field.focus();
+}
+
+// The wizard is one form; this shows it a step at a time.
+function showStep(wizard, wanted, focus = true) {
+  const steps = $$(".step", wizard);
+  const index = Math.min(Math.max(wanted, 0), steps.length - 1);
+  wizard.dataset.step = index;
+  steps.forEach((step, i) => step.classList.toggle("current", i === index));
+  $$(".wizard-steps li", wizard).forEach((item, i) => {
+    item.classList.toggle("done", i < index);
+    if (i === index) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
+  });
+  $("[data-back]", wizard).hidden = index === 0;
+  $("[data-next]", wizard).hidden = index === steps.length - 1;
+  for (const button of $$("[data-finish]", wizard)) button.hidden = index !== steps.length - 1;
+  if (index === steps.length - 1) review(wizard);
+  if (focus) $("legend", steps[index])?.focus();
+}
+function nextStep(wizard) {
+  const index = Number(wizard.dataset.step);
+  const invalid = $$("input, select, textarea", $$(".step", wizard)[index]).find((field) => !field.checkValidity());
+  if (invalid) return invalid.reportValidity();
+  showStep(wizard, index + 1);
+}
+function review(wizard) {
+  const facts = $("[data-review]", wizard);
+  facts.replaceChildren();
+  for (const field of $$("[data-review-as]", wizard)) {
+    let value = field.value;
+    if (field.type === "radio" && !field.checked) continue;
+    if (field.type === "checkbox") value = field.checked ? "yes" : "no";
+    if (field.type === "password") value = value ? "stored encrypted" : "none";
+    if (field.dataset.reviewSet) {
+      value = $$(`input[name="${field.dataset.reviewSet}"]:checked`, wizard).map((box) => box.value).join(", ") || "none";
+    }
+    if (field.tagName === "SELECT") value = field.selectedOptions[0]?.textContent ?? "";
+    if (field.type === "radio") value = field.dataset.word || value;
+    const term = document.createElement("dt");
+    const fact = document.createElement("dd");
+    term.textContent = field.dataset.reviewAs;
+    fact.textContent = value || "–";
+    facts.append(term, fact);
+  }
+}
+function showDependent(root = document) {
+  for (const part of $$("[data-when]", root)) {
+    const [name, values] = part.dataset.when.split("=");
+    const form = part.closest("form");
+    const field = form?.elements[name];
+    const value = field instanceof RadioNodeList ? field.value : field?.value;
+    part.hidden = !values.split("|").includes(value);
+    for (const inner of $$("[data-required]", part)) inner.required = !part.hidden;
+  }
+}
+function showForType(form) {
+  const type = form.elements.type?.value;
+  for (const box of $$("[data-for-type]", form)) box.hidden = type !== undefined && !box.dataset.forType.split(" ").includes(type);
+  for (const field of $$("[data-placeholder-llm]", form)) {
+    field.placeholder = type === "mcp" ? field.dataset.placeholderMcp : field.dataset.placeholderLlm;
+  }
+}
+
+// --- Alerts: selection and keys -------------------------------------------------------------------------------------
+function showSelection() {
+  const bar = $("[data-bulk]");
+  if (!bar) return;
+  const chosen = $$('input[name="alert_ids"]:checked').length;
+  for (const button of $$("button[data-bulk-action]", bar)) button.disabled = chosen === 0;
+  $("[data-chosen]", bar).textContent = chosen ? `${chosen} selected` : "";
+}
+function rowKeys(event) {
+  const rows = $$("[data-keys] tr[id]");
+  if (!rows.length) return false;
+  const now = rows.indexOf(document.activeElement.closest?.("tr"));
+  const row = rows[now];
+  const press = (name) => row && $(`[data-key="${name}"]`, row)?.click();
+  switch (event.key) {
+    case "j": rows[Math.min(now + 1, rows.length - 1)].focus(); return true;
+    case "k": rows[Math.max(now - 1, 0)].focus(); return true;
+    case "x": if (row) $('input[type="checkbox"]', row)?.click(); return Boolean(row);
+    case "a": press("acknowledge"); return Boolean(row);
+    case "r": press("resolve"); return Boolean(row);
+    case "Enter": if (document.activeElement === row) { $("a.name", row)?.click(); return true; } return false;
+    default: return false;
+  }
+}
+
+// --- Listeners ----------------------------------------------------------------------------------------------------
+document.addEventListener("click", (event) => {
+  const at = (selector) => event.target.closest(selector);
+  closeMenus(at("details[data-menu]"));
+  if (at("[data-theme]")) setTheme(at("[data-theme]").dataset.theme);
+  else if (at("[data-rail-toggle]")) toggleRail();
+  else if (at("[data-copy]")) copyText(at("[data-copy]"));
+  else if (at("[data-dismiss]")) at("[data-toast]").remove();
+  else if (at("[data-close]")) at("dialog").close();
+  else if (at("#confirm-yes")) confirmed();
+  else if (at("[data-goto]")) openGoto();
+  else if (at("[data-pause]")) togglePause(at("[data-pause]"));
+  else if (at("[data-pill-for]")) reloadList(at("[data-pill-for]").dataset.pillFor);
+  else if (at("[data-next]")) nextStep(at(".wizard"));
+  else if (at("[data-back]")) showStep(at(".wizard"), Number(at(".wizard").dataset.step) - 1);
+  else if (event.target instanceof HTMLDialogElement) event.target.close();
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.confirm && !form.dataset.confirmed) {
+    event.preventDefault();
+    event.stopPropagation();
+    ask(form, event.submitter);
+  } else if (form.matches(".filters")) {
+    for (const field of form.elements) if (field.name && !field.value) field.disabled = true;
+  } else {
+    delete form.dataset.dirty;
+  }
+}, true);
+
+document.addEventListener("change", (event) => {
+  const field = event.target;
+  const form = field.form;
+  if (field.matches("[data-all]")) {
+    for (const box of $$(`input[name="${field.dataset.all}"]`)) box.checked = field.checked;
+  }
+  if (form?.matches(".filters") && field.matches("select")) form.requestSubmit();
+  if (form?.matches("[data-guard]")) form.dataset.dirty = "1";
+  if (form) { showDependent(form); showForType(form); }
+  showSelection();
+});
+
+document.addEventListener("input", (event) => {
+  if (event.target.matches("[data-strength]")) showStrength(event.target);
+  if (event.target.closest("#goto")) narrow(event.target.value);
+  const form = event.target.form;
+  if (form?.matches("[data-guard]")) form.dataset.dirty = "1";
+});
+
+document.addEventListener("keydown", (event) => {
+  if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    return openGoto();
+  }
+  if (event.target.closest?.("#goto")) {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      moveChoice(event.key === "ArrowDown" ? 1 : -1);
+    } else if (event.key === "Enter") {
+      $('#goto-list li[aria-selected="true"] a')?.click();
+    }
+    return undefined;
+  }
+  if (event.key === "Escape") closeMenus();
+  if (event.key === "Enter" && event.target.matches?.(".wizard input:not([type=checkbox])")) {
+    const wizard = event.target.closest(".wizard");
+    if (Number(wizard.dataset.step) < $$(".step", wizard).length - 1) {
+      event.preventDefault();
+      nextStep(wizard);
+    }
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input, select, textarea")) return undefined;
+  if (event.key === "/" && $(".filters [type=search]")) {
+    event.preventDefault();
+    return $(".filters [type=search]").focus();
+  }
+  if (rowKeys(event)) event.preventDefault();
+  return undefined;
+});
+
+window.addEventListener("beforeunload", (event) => {
+  if ($("form[data-dirty]")) event.preventDefault();
+});
+
+document.addEventListener("htmx:sse:after:connection", heard);
+document.addEventListener("htmx:sse:after:message", heard);
+document.addEventListener("htmx:sse:before:connection", (event) => {
+  if (event.detail.connection.attempt > 0) setLive("reconnecting", "reconnecting");
+});
+document.addEventListener("htmx:sse:error", (event) => {
+  if (event.detail.status === 401) setLive("off", "logged out");
+  else setLive("reconnecting", "reconnecting");
+});
+function retryStream(event) {
+  const stream = $("#stream");
+  if (event.detail.ctx?.sourceElement !== stream || stream._htmx?.sse) return;
+  setLive("reconnecting", "reconnecting");
+  setTimeout(() => window.htmx.ajax("GET", stream.getAttribute("hx-sse:connect"), { source: stream }), 3000);
+}
+document.addEventListener("htmx:error", retryStream);
+document.addEventListener("htmx:response:error", retryStream);
+document.addEventListener("htmx:error", (event) => {
+  if (event.detail.ctx?.sourceElement?.id !== "stream") toast("Ostiary did not answer. Try again in a moment.", "error");
+});
+document.addEventListener("htmx:before:swap", (event) => {
+  const tasks = event.detail.tasks;
+  for (let i = tasks.length - 1; i >= 0; i--) if (!admitRow(tasks[i])) tasks.splice(i, 1);
+});
+document.addEventListener("htmx:after:swap", (event) => {
+  refreshTimes();
+  showSelection();
+  for (const note of $$("[data-toast]")) retire(note);
+  const target = event.detail.ctx?.target;
+  if (target instanceof Element && target.isConnected && event.detail.ctx?.sourceElement?.id !== "stream") focusFirstError(target);
+});
+
+document.addEventListener("DOMContentLoaded", () => {
+  for (const wizard of $$(".wizard")) showStep(wizard, 0, false);
+  for (const form of $$("form")) { showDependent(form); showForType(form); }
+  for (const note of $$("[data-toast]")) retire(note);
+  focusFirstError(document);
+  showSelection();
+  refreshTimes();
+  setInterval(refreshTimes, 5000);
+  setInterval(watchStream, 1000);
+});
+window.addEventListener("pageshow", (event) => {
+  for (const field of $$(".filters [disabled]")) field.disabled = false;
+  if (event.persisted) location.reload();
+});
