@@ -15,6 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler, Message, Scope
 
 from app.accounts import api as accounts_api
+from app.accounts import pages as accounts_pages
 from app.accounts.directory import Directory
 from app.accounts.first_start import deliver_password
 from app.accounts.service import Accounts
@@ -23,8 +24,11 @@ from app.audit.service import AuditLog
 from app.database.engine import Database, database_path
 from app.database.unit_of_work import provide_reader, provide_writer
 from app.errors import NotAuthenticated
+from app.http import static
+from app.http.assets import Assets
 from app.http.events import EventBus
 from app.http.headers import OuterLayer
+from app.http.page import Pages, no_badges
 from app.http.problem import handle_exception
 from app.lifespan import Part, lifespan
 from app.paths import DataDirectory
@@ -48,7 +52,8 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     # Feature routes: fleet, policies, access, traffic, alerts, overview.
 )
 PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
-    # HTML pages, one list a feature, and the static files.
+    static.routes,
+    accounts_pages.routes,
 )
 BYTES_PER_MB = 1024 * 1024
 
@@ -104,8 +109,11 @@ def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> Sta
     ]
     if fleet is not None:
         parts.append(Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5))
+    pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=no_badges)
     return State(
         {
+            "pages": pages,
+            "render_error": pages.error,
             "settings": settings,
             "data_directory": directory,
             "database": database,
@@ -126,6 +134,7 @@ def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> Sta
 
 
 SINGLETONS = (
+    "pages",
     "settings",
     "vault",
     "session_cookies",

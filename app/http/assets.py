@@ -1,7 +1,7 @@
 """Static files under names that carry their hash, so that browsers may keep them for ever.
 
 `/static/app.3f2a9c1b.css` is `web/static/app.css`. The name changes with the content, the answer is immutable,
-and a name with another hash is not found. Files are read once, at the first use of their URL.
+and a name with another hash is not found. Files are read once, at start.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-STATIC = Path(__file__).resolve().parent.parent.parent / "web" / "static"
+from app.paths import STATIC
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -22,6 +22,7 @@ from app.http.evidence import evidence
 from app.http.hostile import hostile
 from app.http.htmx import is_htmx
 from app.paths import TEMPLATES
+from app.security.permissions import Actor
 from app.version import __version__
 
 NAVIGATION = (
@@ -58,6 +59,11 @@ class Badges(msgspec.Struct, frozen=True):
     urgent_alerts: int = 0
     """Open alerts that are critical or high."""
     failed_proxies: int = 0
+
+
+async def no_badges(_actor: Actor) -> Badges:
+    """The counts of a console without features."""
+    return Badges()
 
 
 class Shell(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +143,7 @@ def environment(assets: Assets) -> jinja2.Environment:
 class Pages:
     """Renders pages and fragments. `badges` counts for the tenant of an actor."""
 
-    def __init__(self, *, address: str, assets: Assets, badges: Callable[[Any], Awaitable[Badges]]) -> None:
+    def __init__(self, *, address: str, assets: Assets, badges: Callable[[Actor], Awaitable[Badges]]) -> None:
         self._address = address
         self._assets = assets
         self._badges = badges
@@ -169,15 +175,29 @@ class Pages:
         badges = await self._badges(actor) if actor is not None and not actor.must_change_password else Badges()
         shell = self.shell(request, badges, toast)
         html = self._render(template, shell, title=title, active=active, crumbs=crumbs, stream=stream, **context)
-        cookies = [] if toast is None else [Cookie(TOAST_COOKIE, "", path="/", max_age=0, httponly=True, samesite="strict")]
-        return Response(html, status_code=status, media_type="text/html", cookies=cookies, headers={"Cache-Control": "no-store"})
+        cookies = (
+            []
+            if toast is None
+            else [Cookie(TOAST_COOKIE, value="", path="/", max_age=0, httponly=True, samesite="strict")]
+        )
+        return Response(
+            html, status_code=status, media_type="text/html", cookies=cookies, headers={"Cache-Control": "no-store"}
+        )
 
-    def fragment(self, request: Request[Any, Any, Any], template: str, *, badges: Badges | None = None, **context: Any) -> str:
+    def fragment(
+        self, request: Request[Any, Any, Any], template: str, *, badges: Badges | None = None, **context: Any
+    ) -> str:
         """A piece of a page."""
         return self._render(template, self.shell(request, badges or Badges(), None), **context)
 
     def answer(
-        self, request: Request[Any, Any, Any], template: str, *, status: int = 200, toast: Toast | None = None, **context: Any
+        self,
+        request: Request[Any, Any, Any],
+        template: str,
+        *,
+        status: int = 200,
+        toast: Toast | None = None,
+        **context: Any,
     ) -> Response[str]:
         """A fragment as the answer to htmx, with a toast beside it."""
         html = self.fragment(request, template, **context)
@@ -207,7 +227,7 @@ class Pages:
             crumbs=(),
             stream="",
             heading=f"Error {told.status}",
-            status=told.status,
+            code=told.status,
             message=told.message,
             remediation=told.remediation,
             request_id=request_id,
@@ -254,7 +274,7 @@ def toast_cookie(toast: Toast) -> Cookie:
     if len(value) > MAX_TOAST_COOKIE_CHARACTERS:
         short = Toast(toast.text[:300], toast.kind)
         value = base64.urlsafe_b64encode(msgspec.msgpack.encode(short)).decode()
-    return Cookie(TOAST_COOKIE, value, path="/", max_age=30, httponly=True, samesite="strict")
+    return Cookie(TOAST_COOKIE, value=value, path="/", max_age=30, httponly=True, samesite="strict")
 
 
 def read_toast(request: Request[Any, Any, Any]) -> Toast | None:
@@ -266,4 +286,8 @@ def read_toast(request: Request[Any, Any, Any]) -> Toast | None:
         toast = msgspec.msgpack.decode(base64.urlsafe_b64decode(value.encode("ascii", "replace")), type=Toast)
     except (binascii.Error, msgspec.DecodeError):
         return None
-    return toast if not toast.undo_url or toast.undo_url.startswith("/") and not toast.undo_url.startswith("//") else None
+    return (
+        toast
+        if not toast.undo_url or (toast.undo_url.startswith("/") and not toast.undo_url.startswith("//"))
+        else None
+    )
