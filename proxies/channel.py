@@ -108,8 +108,8 @@ class Channel:
             self._loop.add_writer(self._socket, self._continue)
         return sent == len(frame)
 
-    def close(self, reason: str = "closed here") -> None:
-        """Close the socket and report it once."""
+    def close(self, reason: str = "") -> None:
+        """Close the socket; a reason is reported to `on_closed`, once."""
         if self.closed:
             return
         self.closed = True
@@ -117,7 +117,8 @@ class Channel:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
-        self._on_closed(reason)
+        if reason:
+            self._on_closed(reason)
 
     def _write(self, data: bytes | bytearray) -> int:
         try:

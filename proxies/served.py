@@ -51,7 +51,7 @@ class PoolLease:
 
 
 class ServedProxy:
-    """A proxy under the snapshots that leave its address, certificate and limits as they are."""
+    """A proxy under the snapshots that leave its address and its certificate as they are."""
 
     def __init__(self, config: ProxyConfig, recorder: Recorder, release_pool: Callable[[PoolLease], None]) -> None:
         self.config = config
@@ -97,11 +97,7 @@ class ServedProxy:
     def serves_like(self, config: ProxyConfig) -> bool:
         """Whether the running listener serves for this configuration; a failed proxy is always tried anew."""
         old = self.config
-        return (
-            not self._failure
-            and self.same_address(config)
-            and (old.tls, old.limits, old.type) == (config.tls, config.limits, config.type)
-        )
+        return not self._failure and self.same_address(config) and (old.tls, old.type) == (config.tls, config.type)
 
     def configure(self, config: ProxyConfig, version: int, ruleset: Ruleset, keys: KeyRing) -> None:
         """Swap to the configuration of a snapshot: one assignment that the next call sees whole.
@@ -120,6 +116,8 @@ class ServedProxy:
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
+        if self._listener is not None:
+            self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
             old.retire()
 

@@ -104,7 +104,7 @@ class Worker:
             loop.remove_reader(self._sockets)
             self._sockets.close()
             self._journal.close()
-            self._channel.close("the worker ends")
+            self._channel.close()
 
     # --- What the console says ------------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ class Bounds(msgspec.Struct, frozen=True):
     write_stall_seconds: float = 60.0
     half_close_seconds: float = 0.75
     """Silence tolerated after a client's FIN while its answer is pending."""
+    drain_idle_seconds: float = 0.5
+    """What an idle connection gets for a request that is on its way when its listener begins to drain."""
     linger_seconds: float = 2.0
     """How long a refused client may go on sending before its connection is reset."""
     max_linger_bytes: int = 1024 * 1024

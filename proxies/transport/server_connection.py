@@ -390,9 +390,13 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def close_if_idle(self) -> None:
-        """Close unless a request is in flight or arriving (drain)."""
+        """Close soon unless a request is in flight or arriving (drain).
+
+        A request may be on its way already, and a close that crosses it loses it; so the connection gets a moment, and
+        the answer to a request that comes in it closes the connection.
+        """
         if self.state is State.HEAD and not self._buffer:
-            self._close(linger=False)
+            self._deadline = min(self._deadline, self._loop.time() + self._bounds.drain_idle_seconds)
 
     def abort(self) -> None:
         """Reset the connection at once."""
