@@ -87,19 +87,22 @@ def _worker(given: argparse.Namespace) -> int:
 
 
 def _check(packs: Sequence[Path]) -> int:
-    from rules.packs import PackError, load_pack
+    from rules.lint import lint_pack
+    from rules.packs import load_pack
 
     failed = False
     for path in packs:
         try:
-            pack = load_pack(path.read_bytes(), origin=str(path))
+            data = path.read_bytes()
         except OSError as error:
             print(f"{path}: {error.strerror}", file=sys.stderr)
             failed = True
-        except PackError as error:
-            for problem in error.problems:
-                print(problem, file=sys.stderr)
-            failed = True
-        else:
-            print(f"{path}: {pack.name} {pack.version}, {len(pack.rules)} rules")
+            continue
+        problems = lint_pack(data, str(path))
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        failed = failed or bool(problems)
+        if not problems:
+            pack = load_pack(data, origin=str(path))
+            print(f"{path}: {pack.name} {pack.version}, {len(pack.rules)} rules, all examples hold")
     return EXIT_REFUSED if failed else 0

@@ -37,7 +37,10 @@ def prepare(settings: Settings) -> tuple[DataDirectory, Keys]:
     """
     directory = DataDirectory(settings.data_dir)
     path = database_path(settings, directory)
-    keys = load_keys(settings, directory, may_generate=not database_exists(path, directory))
+    is_first_start = not database_exists(path, directory)
+    if is_first_start and settings.admin_password_file is not None and settings.admin_password_file.exists():
+        raise SettingsError("admin_password_file", "exists already; it is never overwritten.")
+    keys = load_keys(settings, directory, may_generate=is_first_start)
     upgrade_database(path, directory, keys)
     return directory, keys
 

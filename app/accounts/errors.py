@@ -1,6 +1,6 @@
 """Errors of the accounts."""
 
-from app.errors import Conflict, NotAuthenticated, NotFound
+from app.errors import BadRequest, Conflict, NotAuthenticated, NotFound
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -9,6 +9,12 @@ class InvalidCredentials(NotAuthenticated):
     code = "INVALID_CREDENTIALS"
     default_message = "The user name or the password is wrong."
     default_remediation = "Check both and try again."
+
+
+class NotASession(BadRequest):
+    code = "not_a_session"
+    default_message = "This credential is an API token, not a session."
+    default_remediation = "Revoke it with POST /api/v1/tokens/{id}/revoke."
 
 
 class UsernameTaken(Conflict):

@@ -47,9 +47,12 @@ async def touch_session(session: AsyncSession, digest: str, now: datetime) -> No
     await session.execute(update(LoginSession).where(LoginSession.digest == digest).values(seen_at=now))
 
 
-async def delete_session(session: AsyncSession, digest: str) -> None:
-    """End one session."""
-    await session.execute(delete(LoginSession).where(LoginSession.digest == digest))
+async def delete_session(session: AsyncSession, digest: str) -> bool:
+    """End one session; False when there was none."""
+    ended = await session.scalar(
+        delete(LoginSession).where(LoginSession.digest == digest).returning(LoginSession.digest)
+    )
+    return ended is not None
 
 
 async def delete_sessions_of(session: AsyncSession, user_id: str) -> None:

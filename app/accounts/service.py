@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.accounts import repository, throttle
-from app.accounts.errors import InvalidCredentials, UserNotFound
+from app.accounts.errors import InvalidCredentials, NotASession, UserNotFound
 from app.accounts.models import APIToken, LoginSession, User
 from app.accounts.schemas import UserView, user_view
 from app.audit.service import AuditLog
@@ -107,9 +107,13 @@ class Accounts:
         return login
 
     async def log_out(self, actor: Actor) -> None:
-        """End the session on the server; a copy of the cookie is worth nothing from now on."""
+        """End the session on the server; a copy of the cookie is worth nothing from now on.
+
+        Raises NotASession for an API token, which does not end by logging out.
+        """
         async with self._database.writer() as session:
-            await repository.delete_session(session, actor.credential)
+            if not await repository.delete_session(session, actor.credential):
+                raise NotASession
             await self._audit.record(
                 session, "auth.logout", actor=actor, resource=("user", actor.user_id, actor.username)
             )

@@ -177,8 +177,10 @@ async def stream(
     checked = beaten = loop.time()
     try:
         yield b": connected\n\n"
-        while not subscription.closed:
+        while True:
             event = await subscription.next(RECHECK_SECONDS)
+            if event is None and subscription.closed:
+                return
             now = loop.time()
             if now - checked >= RECHECK_SECONDS:
                 checked = now

@@ -15,7 +15,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.exceptions.http_exceptions import ClientException
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import (
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 API_PREFIXES = ("/api/", "/schema/", "/health", "/ready", "/metrics")
+CHALLENGE = 'Bearer realm="ostiary"'
 LOGIN_PAGE = "/login"
 PASSWORD_PAGE = "/password"  # noqa: S105 - a path.
 
@@ -99,6 +100,8 @@ def as_app_error(error: Exception) -> AppError:
             return BY_STATUS[error.status_code]()
         case ClientException():
             return BadRequest()
+        case IntegrityError():
+            return Conflict()
         case OperationalError() | PoolTimeout():
             return Unavailable("The database is not available at the moment.")
     return AppError()
@@ -108,6 +111,8 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
     """Litestar's exception handler for everything."""
     told = as_app_error(error)
     request_id = request.scope["state"].get("request_id", "")
+    if told.status == NotAuthenticated.status:
+        told.headers.setdefault("WWW-Authenticate", CHALLENGE)
     if told.status >= 500:
         logger.error("Request %s failed", request_id, exc_info=error)
     if request.url.path.startswith(API_PREFIXES):
@@ -155,7 +160,8 @@ def _fields(error: ValidationException) -> dict[str, str]:
     for item in extra:
         if isinstance(item, dict):
             message = str(item.get("message", "is not valid"))
-            fields[str(item.get("key") or _named_in(message) or "body")] = message
+            key = str(item.get("key", "data"))
+            fields[(_named_in(message) or "body") if key == "data" else key] = message
     return fields
 
 

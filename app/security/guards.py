@@ -48,7 +48,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if actor is None:
         if handler.opt.get("open_on_loopback") and _is_open_here(connection):
             return
-        raise NotAuthenticated(headers={"WWW-Authenticate": 'Bearer realm="ostiary"'})
+        raise NotAuthenticated
     if actor.must_change_password and not handler.opt.get("before_password_change"):
         raise PasswordChangeRequired
     if needed is None or not actor.role.covers(Role(needed)):

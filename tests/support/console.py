@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -58,20 +59,36 @@ class Console:
 
 
 @asynccontextmanager
-async def console_app(directory: Path, *, password_changed: bool = True, **settings: Any) -> AsyncIterator[Console]:
-    """A console on a fresh (or used) data directory; `admin` headers work at once unless told otherwise."""
+async def console_app(
+    directory: Path, *, password_changed: bool = True, data_from: Path | None = None, **settings: Any
+) -> AsyncIterator[Console]:
+    """A console on a fresh data directory, or on a copy of `data_from` (made by `used_data_directory`).
+
+    `console.admin` holds working headers unless the password is to stay unchanged.
+    """
+    if data_from is not None:
+        shutil.copytree(data_from, directory / "data")
     password_file = directory / "admin-password"
     wanted = Settings(data_dir=directory / "data", admin_password_file=password_file, port=PORT, **settings)
     DataDirectory(wanted.data_dir).create()
     _, keys = prepare(wanted)
     app = create_app(wanted, keys)
     async with AsyncTestClient(app, base_url=BASE_URL) as client:
-        one_time_password = password_file.read_text().strip()
+        one_time_password = password_file.read_text().strip() if data_from is None else ""
         console = Console(app, client, one_time_password)
-        if password_changed:
+        if data_from is not None:
+            console.admin = await console.log_in(PASSWORD)
+        elif password_changed:
             first = await console.log_in(one_time_password)
             console.admin = await console.change_password(first, one_time_password, PASSWORD)
         yield console
+
+
+async def used_data_directory(directory: Path) -> Path:
+    """A data directory whose administrator has the password PASSWORD: to be copied, as making one takes a second."""
+    async with console_app(directory):
+        pass
+    return directory / "data"
 
 
 class ConsoleProcess:

@@ -1,0 +1,137 @@
+"""Where settings come from, which of them wins, and what is refused with the name of the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, check_secret, load
+
+GOOD_SECRET = "kJ8s0QmzX2vB7nLr4TyWc1HdPe6FaGu9"
+
+
+def test_defaults_serve_loopback_only() -> None:
+    settings = load({}, {})
+    assert (settings.host, settings.port, settings.environment) == ("127.0.0.1", 8080, "development")
+    assert settings.base_url == "http://127.0.0.1:8080"
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "ostiary.toml"
+    file.write_text('port = 1001\nworkers = 3\nhost = "::1"\nallowed_hosts = ["a.test:1", "b.test:2"]\n')
+    settings = load({"config": str(file), "port": 1003, "workers": None}, {"PORT": "1002", "MAX_REQUEST_SIZE_MB": "7"})
+    assert (settings.port, settings.workers, settings.max_request_size_mb) == (1003, 3, 7)
+    assert settings.allowed_hosts == ("a.test:1", "b.test:2")
+    assert load({}, {"OSTIARY_CONFIG": str(file), "PORT": "1002"}).port == 1002
+
+
+def test_documented_environment_variables_are_honoured() -> None:
+    environ = {
+        "SERVER_PORT": "9001",
+        "OSTIARY_DATA_DIR": "/srv/ostiary",
+        "DB_PATH": "/srv/gateway.db",
+        "ENVIRONMENT": "production",
+        "ENCRYPTION_KEY": GOOD_SECRET,
+        "JWT_SECRET": GOOD_SECRET[::-1],
+        "ALLOWED_ORIGINS": "https://a.test, https://b.test:8443",
+        "PUBLIC_BASE_URL": "https://console.test/",
+        "OSTIARY_WORKERS": "2",
+        "ENABLE_METRICS": "false",
+        "DB_RETENTION_DAYS": "60",
+        "DB_RETENTION_REQUESTS_DAYS": "14",
+    }
+    settings = load({}, environ)
+    assert settings.port == 9001
+    assert settings.data_dir == Path("/srv/ostiary")
+    assert settings.database_url == "sqlite:////srv/gateway.db"
+    assert settings.environment == "production"
+    assert settings.allowed_origins == ("https://a.test", "https://b.test:8443")
+    assert settings.base_url == "https://console.test"
+    assert settings.is_https
+    assert (settings.workers, settings.enable_metrics) == (2, False)
+    assert (settings.retention_alerts_days, settings.retention_requests_days) == (60, 14)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "setting"),
+    [
+        ({"port": 65536}, {}, "port"),
+        ({"port": True}, {}, "port"),
+        ({}, {"PORT": "eighty"}, "port"),
+        ({}, {"OSTIARY_WORKERS": "0"}, "workers"),
+        ({}, {"MAX_REQUEST_SIZE_MB": "-1"}, "max_request_size_mb"),
+        ({}, {"ENVIRONMENT": "prod"}, "environment"),
+        ({}, {"ENABLE_METRICS": "perhaps"}, "enable_metrics"),
+        ({}, {"LOG_LEVEL": "loud"}, "log_level"),
+        ({}, {"OSTIARY_DRAIN_TIMEOUT_SECONDS": "soon"}, "drain_timeout_seconds"),
+        ({}, {"DB_RETENTION_AUDIT_DAYS": "5"}, "retention_audit_days"),
+        ({}, {"DATABASE_URL": "postgresql://db/ostiary"}, "database_url"),
+        ({}, {"PUBLIC_BASE_URL": "console.test"}, "public_base_url"),
+        ({}, {"PUBLIC_BASE_URL": "https://console.test:99999"}, "public_base_url"),
+        ({}, {"ALLOWED_ORIGINS": "*"}, "allowed_origins"),
+        ({}, {"ALLOWED_ORIGINS": "https://a.test/path"}, "allowed_origins"),
+        ({"host": "0.0.0.0"}, {}, "host"),
+        ({"colour": "red"}, {}, "colour"),
+        ({"data_dir": ""}, {}, "data_dir"),
+        ({"allowed_hosts": 3}, {}, "allowed_hosts"),
+        ({"host": 3}, {}, "host"),
+        ({"enable_metrics": []}, {}, "enable_metrics"),
+        ({"drain_timeout_seconds": True}, {}, "drain_timeout_seconds"),
+        ({"config": "/nowhere/ostiary.toml"}, {}, "config"),
+    ],
+)
+def test_bad_values_are_refused_naming_the_setting(
+    flags: dict[str, object], environ: dict[str, str], setting: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"Setting {setting}: ") as refusal:
+        load(flags, environ)
+    assert refusal.value.setting == setting
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ostiary.toml"
+    file.write_text("port: 80")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load({"config": str(file)}, {})
+
+
+def test_ADM_01_beyond_loopback_needs_tls_in_front_or_an_explicit_flag() -> None:
+    assert load({"host": "0.0.0.0", "allow_plain_http": True}, {}).host == "0.0.0.0"
+    assert load({"host": "0.0.0.0"}, {"PUBLIC_BASE_URL": "https://console.test"}).host == "0.0.0.0"
+    with pytest.raises(SettingsError, match="--allow-plain-http"):
+        load({"host": "192.0.2.1"}, {"PUBLIC_BASE_URL": "http://console.test"})
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "short",
+        "a" * 40,
+        "changeme-changeme-changeme-changeme",
+        "your-secret-key-must-be-32-chars-long!",
+        "1234567890" * 3,
+    ],
+)
+def test_SEC_05_weak_and_placeholder_keys_are_refused_without_repeating_them(secret: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load({}, {"ENCRYPTION_KEY": secret})
+    assert refusal.value.setting == "encryption_key"
+    assert secret not in str(refusal.value)
+
+
+def test_SEC_05_a_random_key_is_accepted() -> None:
+    check_secret("secret_key", GOOD_SECRET)
+
+
+def test_settings_never_show_their_secrets() -> None:
+    settings = Settings(encryption_key=GOOD_SECRET, secret_key=GOOD_SECRET)
+    assert GOOD_SECRET not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:81"), ("::1", "http://[::1]:81"), ("192.0.2.1", "http://192.0.2.1:81")],
+)
+def test_base_url_is_one_that_a_browser_can_open(host: str, url: str) -> None:
+    assert Settings(host=host, port=81).base_url == url
