@@ -55,6 +55,9 @@ class HTTPListener:
         self.in_flight = 0
         """Requests whose handler runs."""
         self.date_line = b""
+        host, port = sock.getsockname()[:2]
+        self.address = (str(host), int(port))
+        """Host and port as bound."""
         self._sock = sock
         self._on_refused = on_refused
         self._connections: set[ServerConnection] = set()
@@ -66,12 +69,6 @@ class HTTPListener:
     def connections(self) -> int:
         """Open connections, refused ones that are being closed included."""
         return len(self._connections)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port as bound."""
-        host, port = self._sock.getsockname()[:2]
-        return str(host), int(port)
 
     async def start(self) -> None:
         """Begin to accept."""

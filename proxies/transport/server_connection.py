@@ -61,6 +61,7 @@ class ServerConnection(asyncio.Protocol):
         "_request",
         "_requests",
         "_response",
+        "_running",
         "_scanned",
         "_stall_deadline",
         "_transport",
@@ -92,6 +93,7 @@ class ServerConnection(asyncio.Protocol):
         self._drain_waiter: asyncio.Future[None] | None = None
         self._paused_reading = False
         self._half_closed = False
+        self._running = False
         self.state = State.HEAD
         self.task: asyncio.Task[None] | None = None
 
@@ -143,6 +145,9 @@ class ServerConnection(asyncio.Protocol):
             self._request.fail(BadBody("The client closed the connection."))
         if self.task is not None and self._response is not None and not self._response.finished:
             self.task.cancel()
+            if not self._running:
+                # Cancelled before its first step: the task will never run, so it cannot account for itself.
+                self._exchange_ended()
         self._listener.forget(self)
 
     def pause_writing(self) -> None:
@@ -203,8 +208,7 @@ class ServerConnection(asyncio.Protocol):
                 self._body_due = head.content_length
             if rest:
                 self._body_received(rest)
-        if self.state is not State.CLOSED:
-            self.task = self._loop.create_task(self._exchange(request, response))
+        self.task = self._loop.create_task(self._exchange(request, response))
 
     def _body_received(self, data: bytes) -> None:
         request = self._request
@@ -275,6 +279,7 @@ class ServerConnection(asyncio.Protocol):
 
     async def _exchange(self, request: Request, response: Response) -> None:
         """Run the handler; whatever it does, the client gets one answer or a visible end."""
+        self._running = True
         try:
             await self._listener.handler(request, response)
             if not response.started:
@@ -301,6 +306,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _exchange_ended(self) -> None:
         self._listener.in_flight -= 1
+        self._running = False
         self._request = None
         self._response = None
         self.task = None
