@@ -42,6 +42,9 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
         if origin.is_preflight(exchange):
             exchange.answer(204, origin.preflight_headers(exchange))
             return
+        if request.path.startswith("/.well-known/"):
+            # Clients ask for these without a credential and need a plain no, not a 401 (G-12).
+            raise Refusal(404, "not_found", "There is no such document.", remediation="Use an API key.")
         pipeline.admit(exchange)
         await endpoint.serve(exchange)
     except Refusal as refusal:
@@ -55,6 +58,10 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
         exchange.outcome = "client_closed"
         exchange.truncated = response.started
         raise
+    except ConnectionResetError:
+        # The client left while something was being written to it; the cancellation was on its way.
+        exchange.outcome = "client_closed"
+        exchange.truncated = response.started
     except Exception:
         logger.exception("call %s failed inside the gateway", exchange.id)
         _refuse(exchange, endpoint, _INTERNAL)

@@ -48,6 +48,7 @@ class Exchange:
 
     __slots__ = (
         "_lap_at",
+        "_received_at",
         "_recorded",
         "_recorder",
         "added_findings",
@@ -64,6 +65,7 @@ class Exchange:
         "request_bytes",
         "response",
         "response_bytes",
+        "rpc_id",
         "started_at",
         "status",
         "streamed",
@@ -82,13 +84,15 @@ class Exchange:
         self._recorded = False
         self.started_at = time.time()
         self.id = call_id(self.started_at)
-        self._lap_at = request.received_at
+        self._received_at = self._lap_at = request.received_at
         self.principal = ANONYMOUS
         self.protocol = "http"
         self.operation = ""
         self.added_findings: list[Finding] = []
         self.verdict: Verdict = ALLOWED
         self.usage: Usage | None = None
+        self.rpc_id: int | str | None = None
+        """JSON-RPC id that an answer, also a refusal, must carry; None while it is unknown and for other protocols."""
         self.outcome: Outcome = "allowed"
         self.error_code = ""
         self.reason = ""
@@ -114,6 +118,17 @@ class Exchange:
         self.timings_ms[step] = self.timings_ms.get(step, 0.0) + elapsed * 1000
         if waiting:
             self.waited_seconds += elapsed
+
+    def fork(self, operation: str) -> Exchange:
+        """A call of its own, judged and recorded apart: one message of a stream that stays open for hours."""
+        part = Exchange(self.proxy, self.request, self.response, self._recorder)
+        part._received_at = part._lap_at = time.perf_counter()
+        part.principal = self.principal
+        part.protocol = self.protocol
+        part.operation = operation
+        part.status = self.status
+        part.streamed = True
+        return part
 
     # --- Answers --------------------------------------------------------------------------------------------------
 
@@ -154,7 +169,7 @@ class Exchange:
             return
         self._recorded = True
         now = time.perf_counter()
-        duration_seconds = now - self.request.received_at
+        duration_seconds = now - self._received_at
         request = self.request
         self._recorder.record(
             CallRecord(

@@ -11,6 +11,7 @@ idempotent one is repeated when a reused connection turns out to be dead before 
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections import deque
 
@@ -75,13 +76,15 @@ class UpstreamPool:
         body: bytes,
         *,
         idempotent: bool = False,
+        endless: bool = False,
     ) -> UpstreamResponse:
         """Send one request and return when the response head is there. Raises UpstreamError.
 
         `target` is origin-form and is put behind the target URL's path. `headers` may hold everything but framing.
+        An `endless` answer is a stream that is meant to stay open: only silence ends it, not its age (G-11).
         """
         message = self._encode(method, target, headers, body)
-        total_deadline = asyncio.get_running_loop().time() + self._limits.total_timeout_seconds
+        total_deadline = math.inf if endless else asyncio.get_running_loop().time() + self._limits.total_timeout_seconds
         connection = await self._acquire()
         reused = connection.exchanges > 0
         try:

@@ -1,0 +1,55 @@
+"""What both eras do alike with one request: check its parameters, and turn a JSON answer into the client's message."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxies.exchange import Exchange
+from proxies.mcp.drain import Answer
+from proxies.mcp.gates import Gate
+from proxies.mcp.messages import Message, error_response
+from proxies.mcp.methods import STRING_PARAMS
+from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
+from proxies.mcp.upstream import parse_messages, read_json
+from proxies.strict_json import dump
+
+JSON_HEADERS: Final = [("content-type", "application/json"), ("cache-control", "no-store")]
+
+
+def operation_of(message: Message) -> str:
+    """What the record calls this message: its method, and the tool for a call."""
+    name = (message.params or {}).get("name")
+    if message.method == "tools/call" and type(name) is str:
+        return f"tools/call {printable(name)}"
+    return printable(message.method) or message.kind
+
+
+def check_params(message: Message, *, status: int) -> None:
+    """Refuse a request that lacks the string it is about, or whose arguments are not an object (-32602)."""
+    params = message.params or {}
+    needed = STRING_PARAMS.get(message.method)
+    if needed is not None and type(params.get(needed)) is not str:
+        raise invalid_params(f"params.{needed} must be a string.", status=status)
+    if type(params.get("arguments", {})) is not dict:
+        raise invalid_params("params.arguments must be an object.", status=status)
+
+
+async def pass_json(exchange: Exchange, response: Answer, gate: Gate) -> list[Message]:
+    """The messages of a JSON answer that may pass; raises `Refusal` when a response is missing."""
+    value: Any = await read_json(exchange, response)
+    messages = parse_messages(value, allow_batch=gate.allow_batches)
+    passed = [kept for message in messages if (kept := gate.take(message))]
+    if gate.unanswered():
+        raise upstream_invalid("The upstream did not answer the request.")
+    return passed
+
+
+def answer_message(exchange: Exchange, message: Message, status: int = 200) -> None:
+    """Send one message as the whole answer."""
+    exchange.answer(status, JSON_HEADERS, dump(message.body()))
+
+
+def without_id(message: Message, id: int | str | None) -> Message:
+    """An error of the upstream that lost the id of its request, with the id put back."""
+    error = message.error or {}
+    return error_response(id, error["code"], error["message"], error.get("data"))

@@ -1,0 +1,235 @@
+"""Gates: what of an upstream's messages goes to the client, in which form, and when the last one has come. No I/O.
+
+`relay` shows every message of a stream to the gate of that stream. A gate inspects through the function it was given,
+which raises `Refusal` when a message must not pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from proxies.mcp.messages import (
+    METHOD_NOT_FOUND,
+    REJECTED_BY_USER,
+    Message,
+    MessageId,
+    error_response,
+    result_response,
+)
+from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS
+from proxies.mcp.refusals import printable, upstream_invalid
+from proxies.mcp.sessions import IdTable, Session, remember, take
+from proxies.mcp.texts import error_texts, result_texts, server_message_texts
+from proxies.refusal import Refusal
+from rules.model import Text
+
+logger = logging.getLogger(__name__)
+
+Inspect = Callable[[list[Text], str], None]
+"""Inspects the texts of one message of the named method; raises `Refusal` on a block."""
+Adapt = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Checks and changes the result of a method before it is inspected; raises `Refusal`."""
+
+SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+
+
+class Gate(Protocol):
+    """What `relay` needs of a gate."""
+
+    allow_batches: bool
+    """Whether one event may hold an array of messages (2025-03-26)."""
+    replies: list[Message]
+    """Messages to send to the upstream on the client's behalf (D-03); `relay` takes them out."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream has served its purpose: the last awaited response has passed."""
+
+    def take(self, message: Message) -> Message | None:
+        """The message for the client, or None to drop it; raises `Refusal` to end the stream."""
+
+    def unanswered(self) -> list[MessageId]:
+        """Ids that still wait for a response."""
+
+
+class LegacyGate:
+    """The stream that answers a legacy POST: notifications, server requests and the responses to `awaited`."""
+
+    def __init__(self, session: Session, awaited: IdTable, inspect: Inspect) -> None:
+        self.replies: list[Message] = []
+        self.allow_batches = session.version == "2025-03-26"
+        self._session = session
+        self._awaited = awaited
+        self._inspect = inspect
+
+    @property
+    def done(self) -> bool:
+        """Every awaited response has come."""
+        return not self._awaited
+
+    def take(self, message: Message) -> Message | None:
+        """See `Gate`."""
+        if message.kind == "response":
+            return self._response(message)
+        if message.kind == "request":
+            return self._server_request(message)
+        if message.method not in SERVER_NOTIFICATIONS:
+            logger.warning("dropped the unknown notification %s", printable(message.method))
+            return None
+        self._inspect(server_message_texts(message), message.method)
+        return message
+
+    def unanswered(self) -> list[MessageId]:
+        """See `Gate`."""
+        return [id for _, id in self._awaited]
+
+    def _response(self, message: Message) -> Message | None:
+        method = take(self._awaited, message.id)
+        if method is None or message.id is None:
+            logger.warning("dropped a response to a request that was not made on this stream")
+            return None
+        take(self._session.client_requests, message.id)
+        if message.error is not None:
+            self._inspect(error_texts(message.error), method)
+        else:
+            self._inspect(result_texts(method, message.result or {}), method)
+        return message
+
+    def _server_request(self, message: Message) -> Message | None:
+        assert message.id is not None  # parse_message gives every request an id.
+        capability = SERVER_REQUESTS.get(message.method)
+        if capability is None or (capability and capability not in self._session.capabilities):
+            logger.warning("declined the server request %s: not declared by the client", printable(message.method))
+            self.replies.append(error_response(message.id, METHOD_NOT_FOUND, "Method not found"))
+            return None
+        try:
+            self._inspect(server_message_texts(message), message.method)
+        except Refusal as refusal:
+            if refusal.outcome != "blocked":
+                raise
+            self.replies.append(declined(message))
+            return None
+        remember(self._session.server_requests, message.id, message.method)
+        return message
+
+
+class SessionGate(LegacyGate):
+    """A legacy GET stream (L-08): no response of its own, except on resumption. A block drops the message only."""
+
+    @property
+    def done(self) -> bool:
+        """It ends when one side closes it."""
+        return False
+
+    def take(self, message: Message) -> Message | None:
+        """See `Gate`."""
+        try:
+            return super().take(message)
+        except Refusal as refusal:
+            if refusal.outcome != "blocked" or message.kind == "response":
+                raise
+            return None
+
+    def unanswered(self) -> list[MessageId]:
+        """Nobody waits on this stream; a resumed request may come on the next one."""
+        return []
+
+
+class ModernGate:
+    """The stream that answers one modern request: its notifications, then exactly one response (M-12)."""
+
+    allow_batches = False
+
+    def __init__(self, request: Message, *, wants_log: bool, inspect: Inspect, adapt: Adapt) -> None:
+        self.replies: list[Message] = []
+        self._request = request
+        self._wants_log = wants_log
+        self._inspect = inspect
+        self._adapt = adapt
+        self._answered = False
+
+    @property
+    def done(self) -> bool:
+        """The response has passed."""
+        return self._answered
+
+    def take(self, message: Message) -> Message | None:
+        """See `Gate`."""
+        if message.kind == "request":
+            raise upstream_invalid("The upstream sent a request, which this protocol version forbids.")
+        if message.kind == "response":
+            return self._response(message)
+        if not self._may_pass(message):
+            logger.warning("dropped the notification %s", printable(message.method))
+            return None
+        self._inspect(server_message_texts(message), message.method)
+        return message
+
+    def unanswered(self) -> list[MessageId]:
+        """See `Gate`."""
+        return [] if self._answered or self._request.id is None else [self._request.id]
+
+    def _may_pass(self, message: Message) -> bool:
+        if message.method == "notifications/message":
+            return self._wants_log
+        return message.method in REQUEST_STREAM_NOTIFICATIONS
+
+    def _response(self, message: Message) -> Message:
+        if (type(message.id), message.id) != (type(self._request.id), self._request.id):
+            raise upstream_invalid("The upstream answered a request that was not made.")
+        if message.error is not None:
+            self._inspect(error_texts(message.error), self._request.method)
+            passed = message
+        else:
+            result = self._adapt(self._request.method, message.result or {})
+            self._inspect(result_texts(self._request.method, result), self._request.method)
+            assert message.id is not None  # A result without id does not parse.
+            passed = result_response(message.id, result)
+        self._answered = True
+        return passed
+
+
+class ListenGate(ModernGate):
+    """The stream of `subscriptions/listen`: an acknowledgement, then only what was asked for (M-14)."""
+
+    def __init__(self, request: Message, *, inspect: Inspect, adapt: Adapt) -> None:
+        super().__init__(request, wants_log=False, inspect=inspect, adapt=adapt)
+        wanted = (request.params or {}).get("notifications")
+        self._filter: dict[str, Any] = wanted if type(wanted) is dict else {}
+        self._acknowledged = False
+
+    def _may_pass(self, message: Message) -> bool:
+        if message.method == "notifications/cancelled":
+            # How some servers end a subscription instead of answering it.
+            return (message.params or {}).get("requestId") == self._request.id
+        meta = (message.params or {}).get("_meta")
+        subscription = meta.get(SUBSCRIPTION_ID) if type(meta) is dict else None
+        if (type(subscription), subscription) != (type(self._request.id), self._request.id):
+            return False
+        if message.method == ACKNOWLEDGED:
+            self._acknowledged = True
+            return True
+        if not self._acknowledged:
+            raise upstream_invalid("The upstream did not acknowledge the subscription first.")
+        wanted = self._filter.get(LISTEN_FILTERS.get(message.method, ""))
+        if message.method == "notifications/resources/updated":
+            return type(wanted) is list and _is_below((message.params or {}).get("uri"), wanted)
+        return wanted is True
+
+
+def _is_below(uri: Any, wanted: list[Any]) -> bool:
+    """Whether a URI is one of the wanted ones or a part of one."""
+    return type(uri) is str and any(
+        type(one) is str and (uri == one or uri.startswith(one.rstrip("/") + "/")) for one in wanted
+    )
+
+
+def declined(message: Message) -> Message:
+    """What the client would say to a request that its user does not want (D-03)."""
+    assert message.id is not None  # Only requests are declined.
+    if message.method == "elicitation/create":
+        return result_response(message.id, {"action": "decline"})
+    return error_response(message.id, REJECTED_BY_USER, "Rejected by gateway policy")

@@ -1,0 +1,173 @@
+"""Relays an upstream's event stream: every message parsed, shown to the gate, written anew; the end is always explicit.
+
+A client never mistakes a broken stream for an answer: each request that is still open when the stream cannot go on gets a
+JSON-RPC error as the last events (D-02, M-13), or the connection is cut where there is no request to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from proxies.exchange import Exchange
+from proxies.keepalive import KeepAlive
+from proxies.mcp.drain import Answer
+from proxies.mcp.eras import PRIMING_SINCE
+from proxies.mcp.event_ids import seal
+from proxies.mcp.gates import Gate
+from proxies.mcp.messages import Message
+from proxies.mcp.refusals import refusal_response, upstream_invalid
+from proxies.mcp.sessions import Session
+from proxies.mcp.upstream import events, parse_answer, parse_messages
+from proxies.refusal import Refusal
+from proxies.strict_json import dump
+from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout, UpstreamTotalTimeout
+from proxies.transport.sse import SSEEvent, encode_event
+
+STREAM_HEADERS: Final = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-store"),
+    ("x-accel-buffering", "no"),
+]
+MAX_RETRY_MS: Final = 600_000
+
+Reply = Callable[[Message], Awaitable[None]]
+"""Sends a message to the upstream on the client's behalf."""
+
+
+async def relay(
+    exchange: Exchange,
+    upstream: Answer,
+    gate: Gate,
+    *,
+    session: Session | None = None,
+    reply: Reply | None = None,
+    first: tuple[Message, ...] = (),
+) -> bool:
+    """Relay a stream until the gate is done or it ends. `first` goes to the client before anything else.
+
+    With a `session` (legacy) event ids and priming events go on, so that the client can resume. True when the gate was
+    done, so that only the rest of the upstream's stream is left to read.
+    """
+    exchange.start_answer(200, STREAM_HEADERS)
+    stream = _Stream(exchange, gate, session, reply)
+    try:
+        if first:
+            await stream.write(b"".join(encode_event(_event(message)) for message in first))
+        async for event in events(exchange, upstream):
+            await stream.take(event)
+            if gate.done:
+                return True
+        stream.check_end()
+    except Refusal as refusal:
+        await stream.end(refusal)
+    except UpstreamError as error:
+        await stream.end_on(error)
+    else:
+        exchange.finish_answer()
+    finally:
+        stream.keepalive.stop()
+    return False
+
+
+class _Stream:
+    """The client's side of one relayed stream."""
+
+    def __init__(self, exchange: Exchange, gate: Gate, session: Session | None, reply: Reply | None) -> None:
+        self._exchange = exchange
+        self._gate = gate
+        self._session = session
+        self._reply = reply
+        self._resumable = False
+        self.keepalive = KeepAlive(exchange)
+
+    async def take(self, event: SSEEvent) -> None:
+        """Pass one event through the gate; raises `Refusal`."""
+        id = self._sealed(event)
+        if not event.data:
+            await self._prime(event, id)
+            return
+        value = parse_answer(event.data.encode("utf-8", "surrogatepass"))
+        passed: list[Message] = []
+        try:
+            for message in parse_messages(value, allow_batch=self._gate.allow_batches):
+                if kept := self._gate.take(message):
+                    passed.append(kept)
+        finally:
+            # What passed before a refusal still goes out, and whoever waits upstream gets its reply.
+            await self._send_replies()
+            if passed:
+                await self._send(passed, id)
+
+    def check_end(self) -> None:
+        """The upstream ended its stream: fine where nobody waits, or where the client can resume (L-10)."""
+        if self._gate.unanswered() and not self._resumable:
+            raise upstream_invalid("The upstream ended its answer before the response.")
+
+    async def end(self, refusal: Refusal) -> None:
+        """Answer what is still open with the refusal and end the stream (D-02)."""
+        exchange = self._exchange
+        exchange.outcome = refusal.outcome
+        exchange.error_code = refusal.code
+        exchange.reason = refusal.message
+        open_ids = self._gate.unanswered()
+        if not open_ids:
+            exchange.abort_answer()
+            return
+        exchange.truncated = refusal.outcome == "upstream_error"
+        last = b"".join(encode_event(_event(refusal_response(id, refusal, exchange.id))) for id in open_ids)
+        await self._finish(last)
+
+    async def end_on(self, error: UpstreamError) -> None:
+        """End the stream for a failure of the upstream."""
+        if not self._gate.unanswered() and isinstance(error, UpstreamIdleTimeout | UpstreamTotalTimeout):
+            # Nobody waits on this stream and its time is over: the client opens the next one.
+            self._exchange.finish_answer()
+            return
+        await self.end(Refusal(error.status, error.code, error.message, outcome="upstream_error"))
+
+    async def write(self, data: bytes) -> None:
+        """Send whole events."""
+        self.keepalive.touch()
+        await self._exchange.write(data)
+        self._exchange.lap("downstream", waiting=True)
+
+    async def _send(self, messages: list[Message], id: str | None) -> None:
+        rendered = [_event(message) for message in messages]
+        rendered[-1] = _event(messages[-1], id)
+        data = b"".join(encode_event(event) for event in rendered)
+        if self._gate.done:
+            await self._finish(data)
+        else:
+            await self.write(data)
+
+    async def _finish(self, data: bytes) -> None:
+        """The last events. The record goes first: what the client saw complete is never lost."""
+        self.keepalive.stop()
+        self._exchange.response_bytes += len(data)
+        self._exchange.record()
+        await self._exchange.response.write(data)
+        self._exchange.finish_answer()
+
+    async def _prime(self, event: SSEEvent, id: str | None) -> None:
+        """An event without data gives the client an id to resume from; older clients choke on it (L-10)."""
+        if id is None or self._session is None or self._session.version < PRIMING_SINCE:
+            return
+        retry = event.retry if event.retry is not None and 0 <= event.retry <= MAX_RETRY_MS else None
+        await self.write(encode_event(SSEEvent(event=None, data="", id=id, retry=retry)))
+
+    def _sealed(self, event: SSEEvent) -> str | None:
+        if self._session is None or not event.id:
+            return None
+        self._resumable = True
+        return seal(self._session.event_key, event.id)
+
+    async def _send_replies(self) -> None:
+        replies, self._gate.replies = self._gate.replies, []
+        for message in replies:
+            if self._reply is not None:
+                await self._reply(message)
+
+
+def _event(message: Message, id: str | None = None) -> SSEEvent:
+    return SSEEvent(event="message", data=dump(message.body()).decode(), id=id, retry=None)

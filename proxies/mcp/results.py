@@ -1,0 +1,87 @@
+"""What a result must look like to pass, and what is changed in it on the way: decisions without I/O."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from proxies.mcp.capabilities import without_uninspected
+from proxies.mcp.eras import LEGACY_VERSIONS, SUPPORTED_VERSIONS
+from proxies.mcp.methods import CACHEABLE_METHODS, INPUT_METHODS, SERVER_REQUESTS
+from proxies.mcp.param_headers import InvalidAnnotation, LearnedTools, header_annotations
+from proxies.mcp.refusals import printable, upstream_invalid
+
+logger = logging.getLogger(__name__)
+
+MAX_TTL_MS: Final = 60_000
+"""Bound of a client's cache, so that a revocation takes effect within a minute (M-17)."""
+MAX_REQUEST_STATE_CHARACTERS: Final = 256 * 1024
+
+
+def initialize_result(result: dict[str, Any]) -> dict[str, Any]:
+    """An `InitializeResult` that the gateway understands (L-05, L-06); raises `Refusal` for an unknown version."""
+    if result.get("protocolVersion") not in LEGACY_VERSIONS:
+        raise upstream_invalid("The upstream chose a protocol version that this gateway does not understand.")
+    return {**result, "capabilities": without_uninspected(result.get("capabilities"))}
+
+
+def modern_result(
+    method: str, result: dict[str, Any], *, declared: frozenset[str], proxy_id: str, learned: LearnedTools
+) -> dict[str, Any]:
+    """A modern result, checked and adapted (M-05, M-15..M-17, M-19); raises `Refusal` for one that must not pass."""
+    kind = result.get("resultType", "complete")
+    if kind == "input_required":
+        _check_input_required(method, result, declared)
+        return result
+    if kind != "complete":
+        raise upstream_invalid("The upstream sent a result of an unknown type.")
+    if method == "server/discover":
+        result = _discover(result)
+    elif method == "tools/list":
+        result = _tools(result, proxy_id, learned)
+    if method in CACHEABLE_METHODS:
+        ttl = result.get("ttlMs")
+        capped = min(ttl, MAX_TTL_MS) if type(ttl) is int and ttl > 0 else 0
+        # The credential decides who may see a result, so no cache between client and gateway may share it.
+        result = {**result, "ttlMs": capped, "cacheScope": "private"}
+    return result
+
+
+def _check_input_required(method: str, result: dict[str, Any], declared: frozenset[str]) -> None:
+    requests = result.get("inputRequests", {})
+    state = result.get("requestState", "")
+    if method not in INPUT_METHODS:
+        raise upstream_invalid("The upstream asked for input where the protocol does not allow it.")
+    if type(requests) is not dict or type(state) is not str or len(state) > MAX_REQUEST_STATE_CHARACTERS:
+        raise upstream_invalid("The upstream asked for input in a malformed way.")
+    for request in requests.values():
+        wanted = SERVER_REQUESTS.get(str(request.get("method"))) if type(request) is dict else None
+        if not wanted or wanted not in declared:
+            raise upstream_invalid("The upstream asked for input of a kind that the client did not declare.")
+
+
+def _discover(result: dict[str, Any]) -> dict[str, Any]:
+    versions = result.get("supportedVersions")
+    if type(versions) is not list:
+        raise upstream_invalid("The upstream's discover result does not list its versions.")
+    return {
+        **result,
+        "supportedVersions": [version for version in versions if version in SUPPORTED_VERSIONS],
+        "capabilities": without_uninspected(result.get("capabilities")),
+    }
+
+
+def _tools(result: dict[str, Any], proxy_id: str, learned: LearnedTools) -> dict[str, Any]:
+    """Leave out tools whose header annotations are invalid (M-05), and learn those of the others."""
+    tools = result.get("tools")
+    if type(tools) is not list or not all(type(tool) is dict and type(tool.get("name")) is str for tool in tools):
+        raise upstream_invalid("The upstream's list of tools is malformed.")
+    offered = []
+    for tool in tools:
+        try:
+            learned.learn(proxy_id, tool["name"], header_annotations(tool.get("inputSchema")))
+        except InvalidAnnotation as error:
+            logger.warning("tool %s is not offered: %s", printable(tool["name"]), error)
+        else:
+            offered.append(tool)
+    return {**result, "tools": offered}

@@ -1,0 +1,174 @@
+"""The upstream leg: what is sent with a message, and what an HTTP answer means before its messages are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from proxies.exchange import Exchange
+from proxies.mcp.drain import Answer
+from proxies.mcp.eras import METHOD_HEADER, NAME_HEADER, VERSION_HEADER
+from proxies.mcp.header_values import encode_value
+from proxies.mcp.messages import INVALID_REQUEST, Message, MessageRefused, parse_batch, parse_message
+from proxies.mcp.methods import NAME_PARAM
+from proxies.mcp.param_headers import PREFIX
+from proxies.mcp.refusals import RPCRefusal, upstream_invalid
+from proxies.mcp.texts import TRACE_HEADERS
+from proxies.refusal import Refusal
+from proxies.strict_json import JSONRefused, parse
+from proxies.transport.headers import forwardable_request_headers
+from proxies.transport.pool import UpstreamResponse
+from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge
+
+SESSION_HEADER: Final = "mcp-session-id"
+LAST_EVENT_HEADER: Final = "last-event-id"
+MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
+MAX_SESSION_ID_CHARACTERS: Final = 1024
+
+_ACCEPT: Final = ("accept", "application/json, text/event-stream")
+
+
+# --- What is sent -----------------------------------------------------------------------------------------------------
+
+
+def legacy_headers(exchange: Exchange, *, version: str | None, session_id: str | None) -> list[tuple[str, str]]:
+    """The fields of a legacy message: the version and session of the upstream leg, never the client's (L-04)."""
+    headers = _common_headers(exchange)
+    if version is not None:
+        headers.append((VERSION_HEADER, version))
+    if session_id is not None:
+        headers.append((SESSION_HEADER, session_id))
+    return headers
+
+
+def modern_headers(exchange: Exchange, message: Message, version: str) -> list[tuple[str, str]]:
+    """The fields of a modern request, made anew from the body that is sent (M-08); `Mcp-Param-*` goes on (M-06)."""
+    headers = _common_headers(exchange, allow_prefixes=(PREFIX,))
+    headers += [(VERSION_HEADER, version), (METHOD_HEADER, message.method)]
+    parameter = NAME_PARAM.get(message.method)
+    if parameter is not None:
+        headers.append((NAME_HEADER, encode_value((message.params or {})[parameter])))
+    return headers
+
+
+async def send(
+    exchange: Exchange, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
+) -> UpstreamResponse:
+    """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
+    if body:
+        headers = [*headers, ("content-type", "application/json")]
+    pool = exchange.proxy.pool
+    # The pool puts the target's own path in front: the target is the endpoint.
+    return await pool.request(method, "" if pool.origin.base_path else "/", headers, body, endless=endless)
+
+
+def _common_headers(exchange: Exchange, allow_prefixes: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    headers = forwardable_request_headers(exchange.request.headers, TRACE_HEADERS, allow_prefixes=allow_prefixes)
+    headers.append(_ACCEPT)
+    auth = exchange.proxy.config.upstream_auth
+    if auth.type == "bearer":
+        headers.append(("authorization", f"Bearer {auth.value}"))
+    elif auth.type == "header":
+        headers.append((auth.name.lower(), auth.value))
+    return headers
+
+
+# --- What came back ---------------------------------------------------------------------------------------------------
+
+
+def media_type(response: Answer) -> str:
+    """The media type without parameters, lower-case."""
+    return (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+
+
+def is_stream(response: Answer) -> bool:
+    """Whether the answer is an event stream."""
+    return media_type(response) == "text/event-stream"
+
+
+def session_id_of(response: Answer) -> str | None:
+    """The session id that the upstream assigned; raises `Refusal` for one that must not be sent back."""
+    id = response.headers.get(SESSION_HEADER)
+    if id is not None and not (0 < len(id) <= MAX_SESSION_ID_CHARACTERS and all("!" <= c <= "~" for c in id)):
+        raise upstream_invalid("The upstream assigned a malformed session id.")
+    return id
+
+
+async def read_json(exchange: Exchange, response: Answer) -> Any:
+    """The whole JSON body; raises `Refusal` where it is something else."""
+    if media_type(response) != "application/json":
+        raise upstream_invalid("The upstream's answer is neither JSON nor an event stream.")
+    limit_bytes = exchange.proxy.config.limits.max_response_bytes
+    data = await response.read(limit_bytes)
+    exchange.lap("upstream", waiting=True)
+    return parse_answer(data)
+
+
+def parse_answer(data: bytes) -> Any:
+    """The JSON value of upstream bytes; raises `Refusal`."""
+    try:
+        return parse(data)
+    except JSONRefused as error:
+        raise upstream_invalid(f"The upstream's answer is not usable. {error}") from None
+
+
+def parse_messages(value: Any, *, allow_batch: bool) -> list[Message]:
+    """The messages in one JSON value from the upstream; raises `Refusal`."""
+    try:
+        if allow_batch and type(value) is list:
+            return parse_batch(value)
+        return [parse_message(value)]
+    except MessageRefused as error:
+        raise upstream_invalid(f"The upstream sent something that is not a JSON-RPC message. {error}") from None
+
+
+async def events(exchange: Exchange, response: Answer) -> AsyncIterator[SSEEvent]:
+    """The events of a stream that may hold a message; comments and other event types end here (I-12)."""
+    parser = SSEParser(MAX_EVENT_BYTES)
+    try:
+        async for chunk in response:
+            exchange.lap("upstream", waiting=True)
+            for event in parser.feed(chunk):
+                if event.event in (None, "", "message"):
+                    yield event
+        for event in parser.close():
+            if event.event in (None, "", "message"):
+                yield event
+    except SSETooLarge:
+        raise upstream_invalid("The upstream sent an event that is larger than the gateway can inspect.") from None
+    exchange.lap("upstream", waiting=True)
+
+
+def failed(response: Answer, *, modern: bool) -> Refusal:
+    """What a status other than 2xx means for the client. Reason and body are never relayed (I-13)."""
+    status = response.status
+    if status == 429:
+        retry_after = response.headers.get("retry-after")
+        return Refusal(
+            429,
+            "upstream_rate_limited",
+            "The upstream is limiting the rate of requests.",
+            remediation="Try again later.",
+            outcome="upstream_error",
+            headers=(("retry-after", retry_after),) if retry_after and retry_after.isdecimal() else (),
+        )
+    if modern and status in (400, 404, 405, 406, 415):
+        # Not evidence of a fault but of an upstream of another era: a client that only probed may fall back (E-02).
+        return RPCRefusal(
+            400,
+            INVALID_REQUEST,
+            "upstream_refused",
+            f"The upstream does not accept this request (HTTP {status}).",
+            remediation="Use the protocol version that the upstream speaks.",
+            outcome="upstream_error",
+        )
+    remediation = "Check that the upstream is up and that the proxy's target is right."
+    if status in (401, 403):
+        remediation = "Check the upstream credential in the proxy's configuration."
+    return Refusal(
+        502,
+        "upstream_error",
+        f"The upstream answered with HTTP {status}.",
+        remediation=remediation,
+        outcome="upstream_error",
+    )
