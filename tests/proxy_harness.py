@@ -75,11 +75,15 @@ async def running_proxy(
     client_key: str = "",
     upstream_bearer: str = "",
     packs: Iterable[str] | None = None,
+    ruleset: Ruleset | None = None,
     enforcement: Enforcement = "enforce",
     limits: Limits | None = None,
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
-    """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given."""
+    """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given.
+
+    It applies `ruleset`, or the shipped packs named by `packs` (all of them by default).
+    """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", 0))
@@ -105,7 +109,7 @@ async def running_proxy(
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
-        ruleset=shipped_ruleset(tuple(packs) if packs is not None else None),
+        ruleset=ruleset or shipped_ruleset(tuple(packs) if packs is not None else None),
         keys=KeyRing([APIKey(id="key_test", name="tests", digest=digest)] if client_key else []),
         pool=pool,
         authorities=origin.authorities(proxy_config),

@@ -87,15 +87,17 @@ class LegacyGate:
         return [id for _, id in self._awaited]
 
     def _response(self, message: Message) -> Message | None:
-        method = take(self._awaited, message.id)
-        if method is None or message.id is None:
+        method = None if message.id is None else self._awaited.get((type(message.id), message.id))
+        if method is None:
             logger.warning("dropped a response to a request that was not made on this stream")
             return None
-        take(self._session.client_requests, message.id)
         if message.error is not None:
             self._inspect(error_texts(message.error), method)
         else:
             self._inspect(result_texts(method, message.result or {}), method)
+        # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
+        take(self._awaited, message.id)
+        take(self._session.client_requests, message.id)
         return message
 
     def _server_request(self, message: Message) -> Message | None:

@@ -1,0 +1,58 @@
+"""A real MCP server (official SDK, both eras) as a process of its own, and a log of the calls that reached its tools.
+
+async with running_mcp_server() as server:
+    server.url            # http://127.0.0.1:PORT/mcp
+    server.calls()        # [["add", {"a": 1, "b": 2}], ...]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+PROGRAM = Path(__file__).with_name("mcp_server_program.py")
+
+
+class MCPServerProcess:
+    """The running server as a test sees it."""
+
+    def __init__(self, url: str, log_path: Path) -> None:
+        self.url = url
+        self._log_path = log_path
+
+    def calls(self) -> list[list[Any]]:
+        """Every tool call that reached the server: name and arguments, oldest first."""
+        return [json.loads(line) for line in self._log_path.read_text().splitlines()]
+
+    def forget_calls(self) -> None:
+        """Start an empty log."""
+        self._log_path.write_text("")
+
+    async def wait_for_call(self, name: str) -> None:
+        """Return when the named tool has logged something."""
+        async with asyncio.timeout(10):
+            while not any(call[0] == name for call in self.calls()):
+                await asyncio.sleep(0.02)
+
+
+@contextmanager
+def running_mcp_server(*, json_response: bool = False, stateless: bool = False) -> Iterator[MCPServerProcess]:
+    """Start the server on a free port; it is gone when the block ends."""
+    with TemporaryDirectory() as directory:
+        log_path = Path(directory) / "calls.jsonl"
+        log_path.touch()
+        command = [sys.executable, str(PROGRAM), str(log_path), str(int(json_response)), str(int(stateless))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert process.stdout is not None
+                port = int(process.stdout.readline())
+                yield MCPServerProcess(f"http://127.0.0.1:{port}/mcp", log_path)
+            finally:
+                process.kill()
