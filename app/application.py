@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from litestar import Litestar, Request, Router
 from litestar.datastructures import State
@@ -14,16 +14,21 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler, Message, Scope
 
+from app.access import api as access_api
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.accounts.directory import Directory
 from app.accounts.first_start import deliver_password
 from app.accounts.service import Accounts
+from app.alerts import api as alerts_api
 from app.audit import api as audit_api
 from app.audit.service import AuditLog
 from app.database.engine import Database, database_path
 from app.database.unit_of_work import provide_reader, provide_writer
 from app.errors import NotAuthenticated
+from app.features import NAMES as FEATURE_NAMES
+from app.features import FleetFactory, build_features
+from app.fleet import api as fleet_api
 from app.http import static
 from app.http.assets import Assets
 from app.http.events import EventBus
@@ -31,7 +36,10 @@ from app.http.headers import OuterLayer
 from app.http.page import Pages, no_badges
 from app.http.problem import handle_exception
 from app.lifespan import Part, lifespan
+from app.overview import api as overview_api
 from app.paths import DataDirectory
+from app.policies import api as policies_api
+from app.policies.library import PolicyLibrary
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
 from app.security.origin import perimeter
@@ -43,13 +51,19 @@ from app.settings import Settings
 from app.system import api as system_api
 from app.system.metrics import Metrics
 from app.system.service import System
+from app.traffic import api as traffic_api
 from app.version import __version__
 
 API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     system_api.routes,
     accounts_api.routes,
     audit_api.routes,
-    # Feature routes: fleet, policies, access, traffic, alerts, overview.
+    fleet_api.routes,
+    policies_api.routes,
+    access_api.routes,
+    traffic_api.routes,
+    alerts_api.routes,
+    overview_api.routes,
 )
 PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     static.routes,
@@ -58,25 +72,16 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
 BYTES_PER_MB = 1024 * 1024
 
 
-class FleetPart(Protocol):
-    """What the console needs of the fleet to run it; tests build the console without one."""
-
-    async def start(self) -> None:
-        """Start the workers and the proxies that start by themselves."""
-        ...
-
-    async def stop(self) -> None:
-        """Drain and stop everything."""
-        ...
-
-
-def create_app(settings: Settings, keys: Keys, *, fleet: FleetPart | None = None) -> Litestar:
+def create_app(
+    settings: Settings, keys: Keys, *, make_fleet: FleetFactory | None = None, library: PolicyLibrary | None = None
+) -> Litestar:
     """The console as an ASGI application.
 
     The data directory exists and its database has the current schema: `app.startup.prepare` sees to both.
-    `settings.port` is the port that is really listened on.
+    `settings.port` is the port that is really listened on. Without `make_fleet` there are no workers;
+    without `library` the shipped policies and packs apply.
     """
-    state = _build_state(settings, keys, fleet)
+    state = _build_state(settings, keys, make_fleet, library or PolicyLibrary.shipped())
     app = Litestar(
         route_handlers=[handler for routes in (*API_ROUTES, *PAGE_ROUTES) for handler in routes],
         dependencies=_dependencies(state),
@@ -95,7 +100,7 @@ def create_app(settings: Settings, keys: Keys, *, fleet: FleetPart | None = None
     return app
 
 
-def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> State:
+def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None, library: PolicyLibrary) -> State:
     """Every long-lived object, made once, in the order in which they need one another."""
     directory = DataDirectory(settings.data_dir)
     database = Database(database_path(settings, directory))
@@ -103,12 +108,22 @@ def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> Sta
     audit = AuditLog(keys.audit)
     accounts = Accounts(database, passwords, audit)
     bus = EventBus()
+    vault = Vault(keys.vault)
+    features = build_features(
+        settings=settings,
+        directory=directory,
+        database=database,
+        vault=vault,
+        audit=audit,
+        bus=bus,
+        library=library,
+        make_fleet=make_fleet,
+    )
     parts = [
         Part("database", database.open, database.close),
         Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
+        *features.parts,
     ]
-    if fleet is not None:
-        parts.append(Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5))
     pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=no_badges)
     return State(
         {
@@ -117,7 +132,7 @@ def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> Sta
             "settings": settings,
             "data_directory": directory,
             "database": database,
-            "vault": Vault(keys.vault),
+            "vault": vault,
             "session_cookies": SessionCookies(settings, keys),
             "perimeter": perimeter(settings),
             "audit": audit,
@@ -125,7 +140,9 @@ def _build_state(settings: Settings, keys: Keys, fleet: FleetPart | None) -> Sta
             "authenticator": accounts,
             "directory": Directory(passwords, audit),
             "bus": bus,
-            "fleet": fleet,
+            "fleet": features.fleet,
+            "ingest": features.ingest,
+            **{name: getattr(features, name) for name in FEATURE_NAMES},
             "metrics": Metrics(),
             "system": System(settings, database),
             "parts": parts,
@@ -143,6 +160,7 @@ SINGLETONS = (
     "directory",
     "bus",
     "fleet",
+    *FEATURE_NAMES,
     "metrics",
     "system",
     "database",

@@ -79,9 +79,10 @@ def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
     import uvicorn
 
     from app.application import create_app
+    from app.features import worker_fleet
     from app.http.events import EventBus
 
-    app = create_app(settings, keys)
+    app = create_app(settings, keys, make_fleet=worker_fleet(settings))
     bus: EventBus = app.state.bus
 
     class Server(uvicorn.Server):

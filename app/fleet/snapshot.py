@@ -13,7 +13,7 @@ class Configuration(msgspec.Struct, frozen=True):
     """Everything workers may have to know, as it was committed; built by `configuration.py` from the database."""
 
     proxies: tuple[ProxyConfig, ...] = ()
-    """Enabled proxies with everything resolved."""
+    """Enabled proxies with everything resolved; those in `broken` stand here too, without ruleset and credential."""
     api_keys: tuple[APIKey, ...] = ()
     rulesets: tuple[RulesetSource, ...] = ()
     auto_start: frozenset[str] = frozenset()

@@ -17,7 +17,9 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from app.application import create_app
+from app.features import FleetFactory
 from app.paths import DataDirectory
+from app.policies.library import PolicyLibrary
 from app.settings import Settings
 from app.startup import prepare
 
@@ -60,7 +62,13 @@ class Console:
 
 @asynccontextmanager
 async def console_app(
-    directory: Path, *, password_changed: bool = True, data_from: Path | None = None, **settings: Any
+    directory: Path,
+    *,
+    password_changed: bool = True,
+    data_from: Path | None = None,
+    make_fleet: FleetFactory | None = None,
+    library: PolicyLibrary | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Console]:
     """A console on a fresh data directory, or on a copy of `data_from` (made by `used_data_directory`).
 
@@ -72,7 +80,7 @@ async def console_app(
     wanted = Settings(data_dir=directory / "data", admin_password_file=password_file, port=PORT, **settings)
     DataDirectory(wanted.data_dir).create()
     _, keys = prepare(wanted)
-    app = create_app(wanted, keys)
+    app = create_app(wanted, keys, make_fleet=make_fleet, library=library)
     async with AsyncTestClient(app, base_url=BASE_URL) as client:
         one_time_password = password_file.read_text().strip() if data_from is None else ""
         console = Console(app, client, one_time_password)

@@ -1,4 +1,7 @@
-"""A console in this process, on its own copy of a data directory that is made once."""
+"""A console in this process, on its own copy of a data directory that is made once.
+
+It has small rule packs and a fleet in memory, so that no test waits for a compiler or a worker.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.console import Console, console_app, used_data_directory
+from tests.support.library import small_library
+from tests.support.memory_fleet import MemoryFleet
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +24,12 @@ def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def console(tmp_path: Path, used_data: Path) -> AsyncIterator[Console]:
-    async with console_app(tmp_path, data_from=used_data) as running:
+    async with console_app(tmp_path, data_from=used_data, make_fleet=MemoryFleet, library=small_library()) as running:
         yield running
+
+
+@pytest.fixture
+def fleet(console: Console) -> MemoryFleet:
+    """The fleet of `console`."""
+    found: MemoryFleet = console.app.state.fleet
+    return found

@@ -1,0 +1,54 @@
+"""JSON endpoints of the API keys."""
+
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from app.access.schemas import CreateKey, KeyView, NewKey
+from app.access.service import KeyService
+from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
+from app.security.permissions import Actor
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+TAGS = ["api keys"]
+
+
+@get("/api/v1/api-keys", opt=VIEWER, tags=TAGS)
+async def list_keys(
+    actor: NamedDependency[Actor],
+    keys: NamedDependency[KeyService],
+    limit: FromQuery[int] = DEFAULT_LIMIT,
+    offset: FromQuery[int] = 0,
+) -> Envelope[Listing[KeyView]]:
+    """API keys, newest first; a key is recognisable by its first characters and its last four."""
+    limit, offset = page_of(limit, offset)
+    return Envelope(await keys.page(actor, limit=limit, offset=offset))
+
+
+@post("/api/v1/api-keys", opt=ADMIN, tags=TAGS)
+async def create_key(
+    data: JSONBody[CreateKey], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
+) -> Envelope[NewKey]:
+    """Make an API key; this answer is the only one that ever holds it."""
+    return Envelope(await keys.create(actor, data), message="Copy the key now: it is not shown again.")
+
+
+@post("/api/v1/api-keys/{key_id:str}/revoke", opt=ADMIN, status_code=200, tags=TAGS)
+async def revoke_key(
+    key_id: FromPath[str], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
+) -> Envelope[KeyView]:
+    """End a key for good; it stays in the list."""
+    return Envelope(await keys.revoke(actor, key_id), message="The key is revoked.")
+
+
+@delete("/api/v1/api-keys/{key_id:str}", opt=ADMIN, status_code=200, tags=TAGS)
+async def delete_key(
+    key_id: FromPath[str], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
+) -> Envelope[None]:
+    """End a key and remove it from the list."""
+    await keys.delete(actor, key_id)
+    return Envelope(None, message="The key is deleted.")
+
+
+routes = [list_keys, create_key, revoke_key, delete_key]

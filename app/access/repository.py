@@ -1,0 +1,69 @@
+"""Every query on API keys, narrowed by tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.models import ApiKey
+from app.database.base import DEFAULT_TENANT
+
+
+class ApiKeyRepository:
+    """API keys of one tenant in one session."""
+
+    def __init__(self, session: AsyncSession, tenant_id: str = DEFAULT_TENANT) -> None:
+        self._session = session
+        self._tenant_id = tenant_id
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        """The key with this id."""
+        statement = select(ApiKey).where(ApiKey.tenant_id == self._tenant_id, ApiKey.id == key_id)
+        found: ApiKey | None = await self._session.scalar(statement)
+        return found
+
+    async def page(self, *, limit: int, offset: int) -> tuple[Sequence[ApiKey], int]:
+        """A page of keys, newest first, and how many there are."""
+        mine = ApiKey.tenant_id == self._tenant_id
+        total = await self._session.scalar(select(func.count()).select_from(ApiKey).where(mine))
+        page = select(ApiKey).where(mine).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
+        return (await self._session.scalars(page.limit(limit).offset(offset))).all(), total or 0
+
+    async def usable(self, now: datetime) -> Sequence[ApiKey]:
+        """Keys that are neither revoked nor expired."""
+        statement = select(ApiKey).where(
+            ApiKey.tenant_id == self._tenant_id,
+            ApiKey.revoked_at.is_(None),
+            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now),
+        )
+        return (await self._session.scalars(statement.order_by(ApiKey.id))).all()
+
+    async def has_active_named(self, name: str, now: datetime) -> bool:
+        """Whether a usable key has this name, so that the names in traffic and alerts stay unambiguous."""
+        return any(key.name == name for key in await self.usable(now))
+
+    async def mark_used(self, uses: Iterable[tuple[str, datetime]]) -> None:
+        """Remember the latest use of each key; an older time never replaces a newer one."""
+        for key_id, used_at in uses:
+            await self._session.execute(
+                update(ApiKey)
+                .where(
+                    ApiKey.tenant_id == self._tenant_id,
+                    ApiKey.id == key_id,
+                    or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < used_at),
+                )
+                .values(last_used_at=used_at)
+                .execution_options(synchronize_session=False)
+            )
+
+    def add(self, key: ApiKey) -> None:
+        """Insert with the unit of work."""
+        key.tenant_id = self._tenant_id
+        self._session.add(key)
+
+    async def delete(self, key: ApiKey) -> None:
+        """Delete with the unit of work."""
+        await self._session.delete(key)

@@ -1,0 +1,159 @@
+"""JSON endpoints of the alerts."""
+
+from typing import Annotated
+
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from app.alerts.repository import AlertFilter
+from app.alerts.schemas import AlertGroup, AlertNote, AlertSummary, AlertView, BulkChange, BulkResult
+from app.alerts.service import MAX_GROUPS, AlertService
+from app.alerts.workflow import AlertAction, AlertStatus
+from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
+from app.http.filters import search_text, words
+from app.security.permissions import Actor
+from rules.model import Severity
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+TAGS = ["alerts"]
+SEVERITIES = tuple(severity.word for severity in reversed(Severity))
+STATUSES = tuple(status.value for status in AlertStatus)
+
+GroupLimit = Annotated[int, QueryParameter(ge=1, le=MAX_GROUPS)]
+
+
+def _filter(
+    severity: list[str] | None, status: list[str] | None, proxy_id: str, rule_id: str, call_id: str, search: str
+) -> AlertFilter:
+    return AlertFilter(
+        severities=words("severity", severity, SEVERITIES),
+        statuses=words("status", status, STATUSES),
+        proxy_id=proxy_id,
+        rule_id=rule_id,
+        call_id=call_id,
+        search=search_text(search),
+    )
+
+
+@get("/api/v1/system/alerts", opt=VIEWER, tags=TAGS)
+async def list_alerts(
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    severity: FromQuery[list[str] | None] = None,
+    status: FromQuery[list[str] | None] = None,
+    proxy_id: FromQuery[str] = "",
+    rule_id: FromQuery[str] = "",
+    call_id: FromQuery[str] = "",
+    search: FromQuery[str] = "",
+    limit: FromQuery[int] = DEFAULT_LIMIT,
+    offset: FromQuery[int] = 0,
+) -> Envelope[Listing[AlertView]]:
+    """Alerts, newest first; `severity` and `status` may be given several times or comma-separated."""
+    limit, offset = page_of(limit, offset)
+    wanted = _filter(severity, status, proxy_id, rule_id, call_id, search)
+    return Envelope(await alerts.page(actor, wanted, limit=limit, offset=offset))
+
+
+@get("/api/v1/system/alerts/summary", opt=VIEWER, tags=TAGS)
+async def summarise_alerts(
+    actor: NamedDependency[Actor], alerts: NamedDependency[AlertService]
+) -> Envelope[AlertSummary]:
+    """How many alerts are open by severity, and how many there are by status."""
+    return Envelope(await alerts.summary(actor))
+
+
+@get("/api/v1/system/alerts/groups", opt=VIEWER, tags=TAGS)
+async def group_alerts(
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    severity: FromQuery[list[str] | None] = None,
+    status: FromQuery[list[str] | None] = None,
+    proxy_id: FromQuery[str] = "",
+    rule_id: FromQuery[str] = "",
+    search: FromQuery[str] = "",
+    limit: GroupLimit = 50,
+) -> Envelope[list[AlertGroup]]:
+    """Alerts by rule and proxy, the largest groups first."""
+    wanted = _filter(severity, status, proxy_id, rule_id, "", search)
+    return Envelope(await alerts.groups(actor, wanted, limit=limit))
+
+
+@post("/api/v1/system/alerts/bulk", opt=ADMIN, status_code=200, tags=TAGS)
+async def change_alerts(
+    data: JSONBody[BulkChange], actor: NamedDependency[Actor], alerts: NamedDependency[AlertService]
+) -> Envelope[BulkResult]:
+    """One action on up to 500 alerts; alerts that it does not apply to are skipped and counted."""
+    return Envelope(await alerts.change_many(actor, data))
+
+
+@get("/api/v1/system/alerts/{alert_id:str}", opt=VIEWER, tags=TAGS)
+async def get_alert(
+    alert_id: FromPath[str], actor: NamedDependency[Actor], alerts: NamedDependency[AlertService]
+) -> Envelope[AlertView]:
+    """One alert."""
+    return Envelope(await alerts.get(actor, alert_id))
+
+
+@post("/api/v1/system/alerts/{alert_id:str}/acknowledge", opt=ADMIN, status_code=200, tags=TAGS)
+async def acknowledge_alert(
+    alert_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    data: JSONBody[AlertNote | None] = None,
+) -> Envelope[AlertView]:
+    """Take an open alert on."""
+    return await _change(alerts, actor, alert_id, AlertAction.ACKNOWLEDGE, data)
+
+
+@post("/api/v1/system/alerts/{alert_id:str}/resolve", opt=ADMIN, status_code=200, tags=TAGS)
+async def resolve_alert(
+    alert_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    data: JSONBody[AlertNote | None] = None,
+) -> Envelope[AlertView]:
+    """Close an alert as a true hit that is dealt with."""
+    return await _change(alerts, actor, alert_id, AlertAction.RESOLVE, data)
+
+
+@post("/api/v1/system/alerts/{alert_id:str}/false-positive", opt=ADMIN, status_code=200, tags=TAGS)
+async def dismiss_alert(
+    alert_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    data: JSONBody[AlertNote | None] = None,
+) -> Envelope[AlertView]:
+    """Close an alert as a harmless text that the rule should not have hit."""
+    return await _change(alerts, actor, alert_id, AlertAction.FALSE_POSITIVE, data)
+
+
+@post("/api/v1/system/alerts/{alert_id:str}/reopen", opt=ADMIN, status_code=200, tags=TAGS)
+async def reopen_alert(
+    alert_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    data: JSONBody[AlertNote | None] = None,
+) -> Envelope[AlertView]:
+    """Open an alert again."""
+    return await _change(alerts, actor, alert_id, AlertAction.REOPEN, data)
+
+
+async def _change(
+    alerts: AlertService, actor: Actor, alert_id: str, action: AlertAction, data: AlertNote | None
+) -> Envelope[AlertView]:
+    return Envelope(await alerts.change(actor, alert_id, action, note=data.note if data else ""))
+
+
+routes = [
+    list_alerts,
+    summarise_alerts,
+    group_alerts,
+    change_alerts,
+    get_alert,
+    acknowledge_alert,
+    resolve_alert,
+    dismiss_alert,
+    reopen_alert,
+]

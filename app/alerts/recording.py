@@ -1,0 +1,87 @@
+"""From a recorded call to its alerts: one per rule, with the strongest finding of that rule as the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from app import ids
+from app.alerts.workflow import AlertStatus
+from proxies.contract import CallRecord
+from rules.model import Action, Finding
+
+_TARGET_WORDS = {"tool_args": "tool arguments", "tool_result": "a tool result"}
+_SENTENCE_ENDS = {
+    "blocked": "The call was blocked.",
+    "refused": "The call was refused for another reason.",
+    "upstream_error": "The call failed at the upstream.",
+    "failed": "The call failed in the gateway.",
+    "client_closed": "The client hung up.",
+}
+
+
+def alerting_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """The strongest finding of each rule whose action is at least alert, in the order of their first hit."""
+    strongest: dict[str, Finding] = {}
+    for finding in findings:
+        if finding.action < Action.ALERT:
+            continue
+        known = strongest.get(finding.rule_id)
+        if known is None or (finding.action, finding.severity, finding.score) > (
+            known.action,
+            known.severity,
+            known.score,
+        ):
+            strongest[finding.rule_id] = finding
+    return list(strongest.values())
+
+
+def effective_action(record: CallRecord, finding: Finding) -> Action:
+    """What the finding led to. A blocking rule in a proxy that only logs, or without a second signal, is an alert."""
+    if finding.action is Action.BLOCK and record.outcome != "blocked":
+        return Action.ALERT
+    return finding.action
+
+
+def description(record: CallRecord, finding: Finding) -> str:
+    """One plain sentence about what was found where, one about what became of the call."""
+    target = _TARGET_WORDS.get(finding.target.value, finding.target.value.replace("_", " "))
+    ending = _SENTENCE_ENDS.get(record.outcome, "The call was let through.")
+    return f"Rule {finding.rule_id} matched in {target} of {record.operation or record.path}. {ending}"[:1000]
+
+
+def alert_rows(
+    record: CallRecord, *, call: dict[str, Any], proxy_type: str, policy_names: dict[str, str], now: datetime
+) -> list[dict[str, Any]]:
+    """Rows of the alert table for one call.
+
+    `call` is the row of the log (its texts are already fit for the database); `policy_names` maps a pack to the policy
+    that brought it to this proxy.
+    """
+    shared = ("tenant_id", "proxy_id", "proxy_name", "client_ip", "client_agent", "principal_id", "principal_name")
+    return [
+        {
+            **{key: call[key] for key in shared},
+            "id": ids.new_id("alr"),
+            "call_id": record.id,
+            "severity": finding.severity.word,
+            "status": AlertStatus.OPEN.value,
+            "title": finding.title,
+            "description": description(record, finding).replace("\x00", "\ufffd"),
+            "rule_id": finding.rule_id,
+            "pack": finding.pack,
+            "policy_name": policy_names.get(finding.pack, finding.pack),
+            "category": finding.category,
+            "action": effective_action(record, finding).word,
+            "proxy_type": proxy_type,
+            "evidence": finding.evidence[:400].replace("\x00", "\ufffd"),
+            "target": finding.target.value,
+            "path": finding.path[:500].replace("\x00", "\ufffd"),
+            "created_at": call["started_at"],
+            "updated_at": now,
+            "resolved_by": None,
+            "note": "",
+        }
+        for finding in alerting_findings(record.findings)
+    ]

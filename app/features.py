@@ -1,0 +1,228 @@
+"""Puts the features together on top of what the console has: the counterpart of `application.py` for everything that
+concerns proxies. The fleet needs functions of the features and the features need the fleet; that knot is tied here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from app import clock
+from app.access.service import KeyService
+from app.alerts.service import AlertService
+from app.audit.service import AuditLog
+from app.database.engine import Database
+from app.errors import Unavailable
+from app.fleet.announcer import ProxyAnnouncer
+from app.fleet.configuration import ConfigurationBuilder
+from app.fleet.control import FleetControl, Rollout
+from app.fleet.service import ProxyService
+from app.fleet.snapshot import Configuration
+from app.fleet.state import ProxyState, ProxyStatus
+from app.fleet.supervisor import Fleet
+from app.http.events import EventBus
+from app.jobs.live_stats import LiveStatsJob
+from app.jobs.retention import Retention
+from app.jobs.scheduler import Job, Scheduler
+from app.lifespan import Part
+from app.overview.service import OverviewService
+from app.paths import DataDirectory
+from app.policies.library import PolicyLibrary
+from app.security.vault import Vault
+from app.settings import Settings
+from app.traffic.ingest import Ingest
+from app.traffic.rate import RateMeter
+from app.traffic.service import TrafficService
+from proxies.contract import CallRecord
+
+RETRY_SECONDS = 5.0
+RETENTION_SECONDS = 3600.0
+STATS_SECONDS = 2.0
+
+
+class FleetPart(FleetControl, Protocol):
+    """A fleet with a life."""
+
+    async def start(self) -> None:
+        """Start the workers and the proxies that start by themselves."""
+        ...
+
+    async def stop(self) -> None:
+        """Drain and stop everything."""
+        ...
+
+
+class FleetHooks(msgspec.Struct, frozen=True):
+    """What a fleet asks of the console."""
+
+    load_configuration: Callable[[], Awaitable[Configuration]]
+    ingest: Callable[[Sequence[CallRecord]], Awaitable[None]]
+    on_status: Callable[[ProxyStatus], None]
+
+
+FleetFactory = Callable[[FleetHooks], FleetPart]
+
+
+def worker_fleet(settings: Settings) -> FleetFactory:
+    """The real thing: worker processes and listening sockets."""
+
+    def make(hooks: FleetHooks) -> FleetPart:
+        return Fleet(
+            settings=settings,
+            load_configuration=hooks.load_configuration,
+            ingest=hooks.ingest,
+            on_status=hooks.on_status,
+        )
+
+    return make
+
+
+class NoFleet:
+    """Stands in where the console runs without workers: everything is stopped, nothing can be started."""
+
+    def __init__(self, since_at: datetime) -> None:
+        self._since_at = since_at
+
+    def __repr__(self) -> str:
+        return "<NoFleet>"
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    async def refresh(self) -> None:
+        """Nobody to tell."""
+
+    async def start_proxy(self, proxy_id: str) -> ProxyStatus:
+        """Raises Unavailable."""
+        raise Unavailable("This console runs without workers.")
+
+    restart_proxy = start_proxy
+
+    async def stop_proxy(self, proxy_id: str) -> ProxyStatus:
+        """It is stopped."""
+        return self.status(proxy_id)
+
+    def status(self, proxy_id: str) -> ProxyStatus:
+        """Stopped since the console started."""
+        return ProxyStatus(
+            proxy_id=proxy_id,
+            state=ProxyState.STOPPED,
+            reason="",
+            since_at=self._since_at,
+            workers_live=0,
+            workers_total=0,
+            snapshot_version=0,
+        )
+
+
+class Features(msgspec.Struct, frozen=True):
+    """Every service of the features, and their parts in the order in which they start."""
+
+    library: PolicyLibrary
+    proxies: ProxyService
+    keys: KeyService
+    traffic: TrafficService
+    alerts: AlertService
+    overview: OverviewService
+    scheduler: Scheduler
+    ingest: Ingest
+    fleet: FleetPart
+    parts: tuple[Part, ...]
+
+
+NAMES = ("library", "proxies", "keys", "traffic", "alerts", "overview", "scheduler")
+"""What handlers may ask for by name."""
+
+
+def build_features(
+    *,
+    settings: Settings,
+    directory: DataDirectory,
+    database: Database,
+    vault: Vault,
+    audit: AuditLog,
+    bus: EventBus,
+    library: PolicyLibrary,
+    make_fleet: FleetFactory | None,
+) -> Features:
+    """Make every service once."""
+    rate = RateMeter(lambda: clock.utcnow().timestamp())
+    ingest = Ingest(database=database, library=library, bus=bus, rate=rate)
+    configuration = ConfigurationBuilder(
+        database=database,
+        library=library,
+        vault=vault,
+        cache_directory=directory.cache,
+        data_directory=directory.root,
+        environ=os.environ,
+    )
+
+    def status_of(proxy_id: str) -> ProxyStatus:
+        return fleet.status(proxy_id)
+
+    announcer = ProxyAnnouncer(database=database, library=library, bus=bus, status_of=status_of)
+    hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=announcer.on_status)
+    fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
+    rollout = Rollout(fleet)
+    overview = OverviewService(
+        database=database,
+        fleet=fleet,
+        rollout=rollout,
+        rate=rate,
+        is_scheduler_late=lambda: scheduler.is_late,
+    )
+    scheduler = Scheduler(_jobs(settings, database, bus, rollout, overview))
+    return Features(
+        library=library,
+        proxies=ProxyService(
+            database=database,
+            audit=audit,
+            library=library,
+            vault=vault,
+            fleet=fleet,
+            rollout=rollout,
+            announce=announcer.announce,
+            console_port=settings.port,
+        ),
+        keys=KeyService(database=database, audit=audit, rollout=rollout),
+        traffic=TrafficService(database=database),
+        alerts=AlertService(database=database, audit=audit, bus=bus),
+        overview=overview,
+        scheduler=scheduler,
+        ingest=ingest,
+        fleet=fleet,
+        parts=(
+            Part("announcer", announcer.start, announcer.stop),
+            Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),
+            Part("scheduler", scheduler.start, scheduler.stop),
+        ),
+    )
+
+
+def _jobs(
+    settings: Settings, database: Database, bus: EventBus, rollout: Rollout, overview: OverviewService
+) -> list[Job]:
+    retention = Retention(
+        database=database,
+        alerts_days=settings.retention_alerts_days,
+        requests_days=settings.retention_requests_days,
+    )
+    live_stats = LiveStatsJob(overview=overview, bus=bus)
+    return [
+        Job(
+            name="retention",
+            run=retention.run,
+            every_seconds=RETENTION_SECONDS,
+            deadline_seconds=600,
+            first_after_seconds=60,
+        ),
+        Job(name="live_stats", run=live_stats.run, every_seconds=STATS_SECONDS, deadline_seconds=10),
+        Job(name="rollout_retry", run=rollout.retry, every_seconds=RETRY_SECONDS, deadline_seconds=60),
+    ]

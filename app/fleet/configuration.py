@@ -1,0 +1,162 @@
+"""From the database to the `Configuration` of the fleet: everything resolved, nothing left to look up.
+
+One proxy that cannot be resolved (a missing `env:` or `file:`, a policy that no longer exists, a damaged pack) becomes
+`broken` with its reason and leaves all others untouched. Rulesets are compiled in a thread, once per set of packs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app import clock
+from app.access.models import ApiKey
+from app.access.repository import ApiKeyRepository
+from app.database.engine import Database
+from app.errors import AppError
+from app.fleet import credentials
+from app.fleet.models import Proxy
+from app.fleet.repository import ProxyRepository
+from app.fleet.snapshot import Configuration
+from app.policies.library import PolicyLibrary
+from app.security.vault import Undecryptable, Vault
+from proxies.contract import APIKey, Enforcement, ListenerTLS, ProxyConfig, RulesetSource, UpstreamAuth
+from rules.compiler import cached_ruleset
+from rules.packs import PackError
+
+logger = logging.getLogger(__name__)
+
+SEALED_TABLE = "proxies"
+SEALED_COLUMN = "upstream_auth_secret"
+
+
+class Unresolvable(Exception):
+    """A proxy cannot be served as configured; the message is the reason that operators see."""
+
+
+class ConfigurationBuilder:
+    """Builds configurations; keeps the compiled rulesets of the packs, which do not change while the program runs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        library: PolicyLibrary,
+        vault: Vault,
+        cache_directory: Path,
+        data_directory: Path,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._database = database
+        self._library = library
+        self._vault = vault
+        self._cache_directory = cache_directory
+        self._data_directory = data_directory
+        self._environ = environ
+        self._rulesets: dict[tuple[str, ...], RulesetSource] = {}
+        self._compiling = asyncio.Lock()
+
+    async def load(self) -> Configuration:
+        """The configuration as it is committed now."""
+        async with self._database.reader() as session:
+            rows = [proxy for proxy in await ProxyRepository(session).all() if proxy.enabled]
+            keys = await ApiKeyRepository(session).usable(clock.utcnow())
+        proxies: list[ProxyConfig] = []
+        rulesets: dict[str, RulesetSource] = {}
+        broken: dict[str, str] = {}
+        for proxy in rows:
+            digest, credential = "", UpstreamAuth()
+            try:
+                ruleset = await self._ruleset(proxy.policy_names)
+                credential = await asyncio.to_thread(self._credential, proxy)
+                digest, rulesets[ruleset.digest] = ruleset.digest, ruleset
+            except Unresolvable as error:
+                logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
+                broken[proxy.id] = str(error)
+            proxies.append(self._proxy(proxy, digest, credential))
+        return Configuration(
+            proxies=tuple(proxies),
+            api_keys=tuple(_key(key) for key in keys),
+            rulesets=tuple(rulesets.values()),
+            auto_start=frozenset(proxy.id for proxy in rows if proxy.auto_start),
+            broken=broken,
+        )
+
+    def _proxy(self, proxy: Proxy, ruleset_digest: str, credential: UpstreamAuth) -> ProxyConfig:
+        log_only = proxy.enforcement == "log_only" or self._library.is_log_only(proxy.policy_names)
+        enforcement: Enforcement = "log_only" if log_only else "enforce"
+        return ProxyConfig(
+            id=proxy.id,
+            name=proxy.name,
+            type=proxy.type,  # type: ignore[arg-type]  # Checked when it was saved.
+            transport="http",
+            target_url=proxy.target_url,
+            host=proxy.host,
+            port=proxy.port,
+            ruleset=ruleset_digest,
+            enforcement=enforcement,
+            require_auth=proxy.require_auth,
+            upstream_auth=credential,
+            allowed_hosts=tuple(proxy.allowed_hosts),
+            allowed_origins=tuple(proxy.allowed_origins),
+            tls=ListenerTLS(proxy.tls_cert_path, proxy.tls_key_path) if proxy.tls_cert_path else None,
+            upstream_ca_path=proxy.upstream_ca_path,
+            policy_names=tuple(proxy.policy_names),
+        )
+
+    def _credential(self, proxy: Proxy) -> UpstreamAuth:
+        if proxy.upstream_auth_type == "none":
+            return UpstreamAuth()
+        try:
+            if proxy.upstream_auth_reference is not None:
+                value = credentials.resolve(
+                    proxy.upstream_auth_reference, environ=self._environ, data_directory=self._data_directory
+                )
+            elif proxy.upstream_auth_secret is not None:
+                value = self._vault.decrypt(
+                    proxy.upstream_auth_secret, table=SEALED_TABLE, row=proxy.id, column=SEALED_COLUMN
+                )
+            else:
+                raise Unresolvable("The upstream credential is missing. Enter it again.")
+        except credentials.CredentialUnavailable as error:
+            raise Unresolvable(str(error)) from error
+        except Undecryptable as error:
+            raise Unresolvable("The stored upstream credential cannot be decrypted. Enter it again.") from error
+        return UpstreamAuth(
+            type=proxy.upstream_auth_type,  # type: ignore[arg-type]  # Checked when it was saved.
+            name=proxy.upstream_auth_name,
+            value=value,
+        )
+
+    async def _ruleset(self, policy_names: Sequence[str]) -> RulesetSource:
+        try:
+            packs = self._library.packs_of(policy_names)
+        except AppError as error:
+            raise Unresolvable(error.message) from error
+        names = tuple(pack.name for pack in packs)
+        async with self._compiling:
+            if names not in self._rulesets:
+                try:
+                    files = await asyncio.to_thread(cached_ruleset, packs, self._cache_directory)
+                except (PackError, OSError) as error:
+                    raise Unresolvable(f"The rules cannot be compiled: {error}") from error
+                self._rulesets[names] = RulesetSource(
+                    digest=files.digest,
+                    packs_path=str(files.packs_path),
+                    database_path=str(files.database_path),
+                    packs_sha256=files.packs_sha256,
+                    database_sha256=files.database_sha256,
+                )
+            return self._rulesets[names]
+
+
+def _key(key: ApiKey) -> APIKey:
+    return APIKey(
+        id=key.id,
+        name=key.name,
+        digest=key.digest,
+        expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        proxy_ids=None if key.proxy_ids is None else tuple(key.proxy_ids),
+    )

@@ -1,0 +1,108 @@
+"""A proxy as somebody wants it, before it is a row: built from a request, checked as a whole, written to the row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from app.fleet import validation
+from app.fleet.models import Proxy
+from app.fleet.schemas import CreateProxy, UpdateProxy
+
+WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """Every plain setting of a proxy; the upstream credential travels separately (`credentials.CredentialPlan`)."""
+
+    name: str
+    type: str
+    transport: str
+    description: str
+    target_url: str
+    host: str
+    port: int
+    enabled: bool
+    auto_start: bool
+    policy_names: list[str]
+    tags: list[str]
+    enforcement: str
+    require_auth: bool
+    tls_cert_path: str
+    tls_key_path: str
+    upstream_ca_path: str
+    allowed_hosts: list[str]
+    allowed_origins: list[str]
+
+
+FIELDS = Draft.__struct_fields__
+
+
+def from_request(request: CreateProxy, *, default_policies: list[str]) -> Draft:
+    """The draft of a new proxy."""
+    values: dict[str, Any] = {name: getattr(request, name) for name in FIELDS}
+    if request.policy_names is None:
+        values["policy_names"] = default_policies
+    return Draft(**_tidied(values))
+
+
+def from_row(proxy: Proxy) -> Draft:
+    """The draft that an existing proxy is."""
+    return Draft(**{name: getattr(proxy, name) for name in FIELDS})
+
+
+def changed(draft: Draft, change: UpdateProxy) -> Draft:
+    """The draft with the fields that the change gives."""
+    given = {name: value for name in FIELDS if (value := getattr(change, name, UNSET)) is not UNSET}
+    return msgspec.structs.replace(draft, **_tidied(given))
+
+
+def _tidied(values: dict[str, Any]) -> dict[str, Any]:
+    for name in ("name", "target_url", "host"):
+        if name in values:
+            values[name] = values[name].strip()
+    if "target_url" in values:
+        values["target_url"] = values["target_url"].rstrip("/")
+    return values
+
+
+def write(draft: Draft, proxy: Proxy) -> list[str]:
+    """Copy the draft to the row; returns the names of the fields that changed."""
+    different = [name for name in FIELDS if getattr(proxy, name) != getattr(draft, name)]
+    for name in different:
+        setattr(proxy, name, getattr(draft, name))
+    proxy.name_key = validation.name_key(draft.name)
+    return different
+
+
+def problems(draft: Draft) -> dict[str, str]:
+    """Everything that is wrong with a draft by itself, by field name."""
+    found = {
+        "name": validation.name_problem(draft.name),
+        "type": validation.type_problem(draft.type),
+        "transport": validation.transport_problem(draft.transport),
+        "target_url": validation.target_url_problem(draft.target_url),
+        "host": validation.host_problem(draft.host)
+        or validation.exposure_problem(draft.host, require_auth=draft.require_auth),
+        "port": validation.port_problem(draft.port),
+        "policy_names": validation.policy_names_problem(draft.policy_names),
+        "tags": validation.tags_problem(draft.tags),
+        "tls_cert_path": validation.path_problem(draft.tls_cert_path)
+        or validation.tls_problem(draft.tls_cert_path, draft.tls_key_path),
+        "tls_key_path": validation.path_problem(draft.tls_key_path),
+        "upstream_ca_path": validation.path_problem(draft.upstream_ca_path),
+        "allowed_hosts": validation.allowed_hosts_problem(draft.allowed_hosts),
+        "allowed_origins": validation.allowed_origins_problem(draft.allowed_origins),
+    }
+    return {name: problem for name, problem in found.items() if problem}
+
+
+def listeners_collide(host: str, other: str) -> bool:
+    """Whether two proxies on one port would want the same address."""
+    if host.lower() == other.lower() or host in WILDCARD_HOSTS or other in WILDCARD_HOSTS:
+        return True
+    return (
+        "localhost" in (host.lower(), other.lower()) and validation.is_loopback(host) and validation.is_loopback(other)
+    )

@@ -1,0 +1,49 @@
+"""The table of proxies: what an operator wants, never how it currently stands (that is the supervisor's)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import JSON, Boolean, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, Tenanted, UTCDateTime
+
+
+class Proxy(Tenanted, Base):
+    """One wanted proxy. Names collide case-insensitively and after NFKC (INJ-14), hence `name_key`."""
+
+    __tablename__ = "proxies"
+    __table_args__ = (UniqueConstraint("tenant_id", "name_key"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    name_key: Mapped[str] = mapped_column(String(200))
+    type: Mapped[str] = mapped_column(String(10))
+    transport: Mapped[str] = mapped_column(String(20))
+    description: Mapped[str] = mapped_column(Text)
+    target_url: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int] = mapped_column(Integer)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    auto_start: Mapped[bool] = mapped_column(Boolean)
+    policy_names: Mapped[list[str]] = mapped_column(JSON)
+    tags: Mapped[list[str]] = mapped_column(JSON)
+    enforcement: Mapped[str] = mapped_column(String(10))
+    require_auth: Mapped[bool] = mapped_column(Boolean)
+    upstream_auth_type: Mapped[str] = mapped_column(String(10))
+    upstream_auth_name: Mapped[str] = mapped_column(String(100))
+    upstream_auth_reference: Mapped[str | None] = mapped_column(Text)
+    """`env:NAME` or `file:PATH`, when the credential stays outside the database."""
+    upstream_auth_secret: Mapped[str | None] = mapped_column(Text)
+    """The credential, encrypted by the vault and bound to this row and column."""
+    tls_cert_path: Mapped[str] = mapped_column(Text)
+    tls_key_path: Mapped[str] = mapped_column(Text)
+    upstream_ca_path: Mapped[str] = mapped_column(Text)
+    allowed_hosts: Mapped[list[str]] = mapped_column(JSON)
+    allowed_origins: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self.id} {self.name!r} {self.type} {self.host}:{self.port}>"

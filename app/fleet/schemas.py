@@ -1,0 +1,168 @@
+"""What the API and the pages say about proxies (JSON; times are RFC 3339 in UTC)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+ProxyName = Annotated[str, Meta(max_length=200)]
+AuthType = Literal["none", "bearer", "header"]
+EnforcementWord = Literal["enforce", "log_only"]
+ShortText = Annotated[str, Meta(max_length=2000)]
+TextList = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
+"""Outer bounds only; `validation.py` says what is acceptable, all fields at once."""
+
+
+class PolicyRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy as assigned to a proxy. `severity` is the worst that its rules can report."""
+
+    name: str
+    exists: bool
+    active: bool
+    description: str
+    severity: str
+
+
+class UpstreamAuthView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gateway logs in at the upstream. The credential itself is never returned."""
+
+    type: str
+    name: str
+    reference: str | None
+    """`env:NAME` or `file:PATH`; null when the credential is stored (or there is none)."""
+    set: bool
+
+
+class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
+    """One proxy: what is wanted, and how it stands."""
+
+    id: str
+    name: str
+    type: str
+    transport: str
+    description: str
+    target_url: str
+    host: str
+    port: int
+    listen_url: str
+    enabled: bool
+    auto_start: bool
+    policy_names: list[str]
+    policies: list[PolicyRef]
+    policy_count: int
+    active_policy_count: int
+    tags: list[str]
+    enforcement: str
+    require_auth: bool
+    upstream_auth: UpstreamAuthView
+    tls_cert_path: str
+    tls_key_path: str
+    upstream_ca_path: str
+    allowed_hosts: list[str]
+    allowed_origins: list[str]
+    state: str
+    state_reason: str
+    state_since_at: datetime | None
+    workers_live: int
+    workers_total: int
+    snapshot_version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class UpstreamAuthInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The wanted upstream credential. In a change, `value` null keeps the credential that is stored."""
+
+    type: AuthType = "none"
+    name: ShortText = ""
+    value: Annotated[str, Meta(max_length=20_000)] | None = None
+
+    def __repr__(self) -> str:
+        return f"<UpstreamAuthInput {self.type} {self.name}>"
+
+
+class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new proxy. Without `policy_names` it gets the standard policy of its type."""
+
+    name: ProxyName
+    type: ShortText
+    target_url: Annotated[str, Meta(max_length=4000)]
+    port: int
+    transport: ShortText = "http"
+    description: ShortText = ""
+    host: ShortText = "127.0.0.1"
+    enabled: bool = True
+    auto_start: bool = False
+    policy_names: TextList | None = None
+    tags: TextList = []
+    enforcement: EnforcementWord = "enforce"
+    require_auth: bool = True
+    upstream_auth: UpstreamAuthInput = UpstreamAuthInput()
+    tls_cert_path: ShortText = ""
+    tls_key_path: ShortText = ""
+    upstream_ca_path: ShortText = ""
+    allowed_hosts: TextList = []
+    allowed_origins: TextList = []
+
+
+class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change of a proxy: only the fields that are given. Type and transport stay what they are."""
+
+    name: ProxyName | UnsetType = UNSET
+    description: ShortText | UnsetType = UNSET
+    target_url: Annotated[str, Meta(max_length=4000)] | UnsetType = UNSET
+    host: ShortText | UnsetType = UNSET
+    port: int | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    auto_start: bool | UnsetType = UNSET
+    policy_names: TextList | UnsetType = UNSET
+    tags: TextList | UnsetType = UNSET
+    enforcement: EnforcementWord | UnsetType = UNSET
+    require_auth: bool | UnsetType = UNSET
+    upstream_auth: UpstreamAuthInput | UnsetType = UNSET
+    tls_cert_path: ShortText | UnsetType = UNSET
+    tls_key_path: ShortText | UnsetType = UNSET
+    upstream_ca_path: ShortText | UnsetType = UNSET
+    allowed_hosts: TextList | UnsetType = UNSET
+    allowed_origins: TextList | UnsetType = UNSET
+
+
+class ProxyStatusView(msgspec.Struct, frozen=True, kw_only=True):
+    """How one proxy stands; `uptime` and `uptime_seconds` are empty unless it runs."""
+
+    id: str
+    name: str
+    type: str
+    running: bool
+    state: str
+    reason: str
+    port: int
+    target: str
+    start_time: datetime | None
+    uptime: str
+    uptime_seconds: int
+    workers_live: int
+    workers_total: int
+    snapshot_version: int
+    requests_processed: int
+    errors: int
+
+
+class CheckConnection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether an upstream can be reached, asked before it is saved."""
+
+    target_url: Annotated[str, Meta(max_length=4000)]
+    upstream_ca_path: ShortText = ""
+
+
+class ConnectionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the check found. No request is sent: the check resolves, connects and, for https, verifies TLS."""
+
+    reachable: bool
+    stage: Literal["resolve", "connect", "tls", "done"]
+    message: str
+    address: str
+    elapsed_ms: float

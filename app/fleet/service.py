@@ -1,0 +1,299 @@
+"""Every decision about proxies. Each method is one unit of work; what the workers must know goes to them after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+from app import clock, ids
+from app.audit.service import AuditLog
+from app.database.engine import Database
+from app.errors import AppError, ValidationFailed
+from app.fleet import credentials, validation
+from app.fleet import draft as drafts
+from app.fleet.configuration import SEALED_COLUMN, SEALED_TABLE
+from app.fleet.control import FleetControl, Rollout
+from app.fleet.draft import Draft
+from app.fleet.errors import (
+    PortAssigned,
+    ProxyDisabled,
+    ProxyNameTaken,
+    ProxyNotFound,
+    ProxyNotStarted,
+    ProxyRunning,
+)
+from app.fleet.models import Proxy
+from app.fleet.repository import ProxyRepository
+from app.fleet.schemas import CreateProxy, ProxyView, UpdateProxy, UpstreamAuthInput
+from app.fleet.state import ProxyState, ProxyStatus
+from app.fleet.views import proxy_view
+from app.http.envelope import Listing
+from app.policies.errors import PolicyNotFound
+from app.policies.library import PolicyLibrary
+from app.security.permissions import Actor
+from app.security.vault import Vault
+
+RESOURCE = "proxy"
+
+
+class ProxyService:
+    """What can be done with proxies."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        audit: AuditLog,
+        library: PolicyLibrary,
+        vault: Vault,
+        fleet: FleetControl,
+        rollout: Rollout,
+        announce: Callable[[str], None],
+        console_port: int,
+    ) -> None:
+        self._database = database
+        self._audit = audit
+        self._library = library
+        self._vault = vault
+        self._fleet = fleet
+        self._rollout = rollout
+        self._announce = announce
+        self._console_port = console_port
+
+    # --- Reading --------------------------------------------------------------------------------------------------
+
+    async def page(
+        self,
+        actor: Actor,
+        *,
+        type_: str | None = None,
+        enabled: bool | None = None,
+        search: str = "",
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Listing[ProxyView]:
+        """A page of proxies, by name."""
+        async with self._database.reader() as session:
+            rows, total = await ProxyRepository(session, actor.tenant_id).search(
+                type_=type_, enabled=enabled, search=search, limit=limit, offset=offset
+            )
+        return Listing(items=[self._view(row) for row in rows], total=total, limit=limit, offset=offset)
+
+    async def get(self, actor: Actor, proxy_id: str) -> ProxyView:
+        """One proxy; raises ProxyNotFound."""
+        return self._view(await self.row(actor, proxy_id))
+
+    async def row(self, actor: Actor, proxy_id: str) -> Proxy:
+        """The row itself, for other services; raises ProxyNotFound."""
+        async with self._database.reader() as session:
+            return await _existing(ProxyRepository(session, actor.tenant_id), proxy_id)
+
+    async def rows(self, actor: Actor) -> Sequence[Proxy]:
+        """All rows, by name, for other services."""
+        async with self._database.reader() as session:
+            return await ProxyRepository(session, actor.tenant_id).all()
+
+    def status(self, proxy_id: str) -> ProxyStatus:
+        """How the proxy stands now."""
+        return self._fleet.status(proxy_id)
+
+    # --- Changing -------------------------------------------------------------------------------------------------
+
+    async def create(self, actor: Actor, request: CreateProxy) -> ProxyView:
+        """Make a proxy; it is started separately.
+
+        Raises ValidationFailed (422), PolicyNotFound (404), ProxyNameTaken and PortAssigned (409).
+        """
+        wanted = drafts.from_request(request, default_policies=self._library.defaults(request.type))
+        plan, credential_problems = credentials.plan(request.upstream_auth, is_set=False)
+        self._check(wanted, credential_problems)
+        now = clock.utcnow()
+        async with self._database.writer() as session:
+            repository = ProxyRepository(session, actor.tenant_id)
+            await self._check_collisions(repository, wanted, own_id="")
+            proxy = Proxy(id=ids.new_id("prx"), created_at=now, updated_at=now)
+            drafts.write(wanted, proxy)
+            self._write_credential(proxy, plan)
+            repository.add(proxy)
+            await self._audit.record(
+                session,
+                "proxy.created",
+                actor=actor,
+                resource=(RESOURCE, proxy.id, proxy.name),
+                details={"type": proxy.type, "port": proxy.port, "policies": proxy.policy_names},
+            )
+        await self._roll_out(proxy)
+        return self._view(proxy)
+
+    async def update(self, actor: Actor, proxy_id: str, request: UpdateProxy) -> ProxyView:
+        """Change a proxy; a running one serves the change at once. Raises as `create`, and ProxyNotFound."""
+        async with self._database.writer() as session:
+            repository = ProxyRepository(session, actor.tenant_id)
+            proxy = await _existing(repository, proxy_id)
+            before = drafts.from_row(proxy)
+            wanted = drafts.changed(before, request)
+            problems: dict[str, str] = {}
+            plan = None
+            if isinstance(request.upstream_auth, UpstreamAuthInput):
+                plan, problems = credentials.plan(request.upstream_auth, is_set=_has_credential(proxy))
+            keeps_secret = proxy.upstream_auth_secret is not None and (plan is None or plan.keep)
+            self._check(wanted, problems | _moved_secret_problem(before, wanted, keeps_secret=keeps_secret))
+            await self._check_collisions(repository, wanted, own_id=proxy.id)
+            changed = drafts.write(wanted, proxy)
+            if plan is not None:
+                self._write_credential(proxy, plan)
+                changed.append("upstream_auth")
+            if changed:
+                proxy.updated_at = clock.utcnow()
+                await self._audit.record(
+                    session,
+                    "proxy.updated",
+                    actor=actor,
+                    resource=(RESOURCE, proxy.id, proxy.name),
+                    details={"fields": sorted(changed)},
+                )
+        await self._roll_out(proxy)
+        return self._view(proxy)
+
+    async def delete(self, actor: Actor, proxy_id: str) -> None:
+        """Delete a proxy that is stopped; its traffic and alerts stay. Raises ProxyNotFound, ProxyRunning."""
+        async with self._database.writer() as session:
+            repository = ProxyRepository(session, actor.tenant_id)
+            proxy = await _existing(repository, proxy_id)
+            if self._fleet.status(proxy.id).state.occupied:
+                raise ProxyRunning(f"The proxy {proxy.name} is running.")
+            await repository.delete(proxy)
+            await self._audit.record(
+                session,
+                "proxy.deleted",
+                actor=actor,
+                resource=(RESOURCE, proxy.id, proxy.name),
+                details={"type": proxy.type, "port": proxy.port},
+            )
+        await self._roll_out(proxy)
+
+    # --- Running --------------------------------------------------------------------------------------------------
+
+    async def start(self, actor: Actor, proxy_id: str) -> ProxyView:
+        """Start a proxy and wait until it runs; raises ProxyDisabled, ProxyNotStarted or what binding the port says."""
+        return await self._operate(actor, proxy_id, self._fleet.start_proxy, "started", must_run=True)
+
+    async def stop(self, actor: Actor, proxy_id: str) -> ProxyView:
+        """Stop a proxy: no new connections, calls in flight finish within the drain timeout."""
+        return await self._operate(actor, proxy_id, self._fleet.stop_proxy, "stopped", must_run=False)
+
+    async def restart(self, actor: Actor, proxy_id: str) -> ProxyView:
+        """Stop and start a proxy; raises as `start`."""
+        return await self._operate(actor, proxy_id, self._fleet.restart_proxy, "restarted", must_run=True)
+
+    async def _operate(
+        self,
+        actor: Actor,
+        proxy_id: str,
+        operation: Callable[[str], Awaitable[ProxyStatus]],
+        word: str,
+        *,
+        must_run: bool,
+    ) -> ProxyView:
+        proxy = await self.row(actor, proxy_id)
+        if must_run and not proxy.enabled:
+            raise ProxyDisabled(f"The proxy {proxy.name} is disabled.")
+        try:
+            status = await operation(proxy.id)
+            if must_run and status.state is ProxyState.FAILED:
+                raise ProxyNotStarted(status.reason or f"The proxy {proxy.name} could not be started.")
+        except AppError as error:
+            await self._record_operation(actor, proxy, word, result="failure", details={"reason": error.message})
+            raise
+        await self._record_operation(actor, proxy, word, result="success", details={"state": status.state.value})
+        return self._view(proxy)
+
+    async def _record_operation(
+        self,
+        actor: Actor,
+        proxy: Proxy,
+        word: str,
+        *,
+        result: Literal["success", "failure"],
+        details: dict[str, object],
+    ) -> None:
+        async with self._database.writer() as session:
+            await self._audit.record(
+                session,
+                f"proxy.{word}",
+                actor=actor,
+                resource=(RESOURCE, proxy.id, proxy.name),
+                result=result,
+                details=details,
+            )
+
+    async def _roll_out(self, proxy: Proxy) -> None:
+        await self._rollout.roll_out()
+        self._announce(proxy.id)
+
+    # --- Deciding -------------------------------------------------------------------------------------------------
+
+    def _check(self, wanted: Draft, credential_problems: dict[str, str]) -> None:
+        problems = drafts.problems(wanted) | credential_problems
+        if problems:
+            raise ValidationFailed(fields=problems)
+        if unknown := self._library.unknown(wanted.policy_names):
+            raise PolicyNotFound(
+                f"There is no policy named {unknown[0]}.",
+                fields={"policy_names": f"There is no policy named {unknown[0]}."},
+            )
+        unfit = [name for name in wanted.policy_names if not self._library.applies_to(name, wanted.type)]
+        if unfit:
+            raise ValidationFailed(
+                fields={"policy_names": f"The policy {unfit[0]} is not meant for proxies of type {wanted.type}."}
+            )
+
+    async def _check_collisions(self, repository: ProxyRepository, wanted: Draft, *, own_id: str) -> None:
+        same_name = await repository.by_name_key(validation.name_key(wanted.name))
+        if same_name is not None and same_name.id != own_id:
+            message = f"The name is taken by the proxy {same_name.name}."
+            raise ProxyNameTaken(message, fields={"name": message})
+        if wanted.port == self._console_port:
+            message = f"Port {wanted.port} is the console's own."
+            raise PortAssigned(message, fields={"port": message})
+        for other in await repository.by_port(wanted.port):
+            if other.id != own_id and drafts.listeners_collide(wanted.host, other.host):
+                message = f"Port {wanted.port} is taken by the proxy {other.name}."
+                raise PortAssigned(message, fields={"port": message})
+
+    def _write_credential(self, proxy: Proxy, plan: credentials.CredentialPlan) -> None:
+        proxy.upstream_auth_type = plan.type
+        proxy.upstream_auth_name = plan.name
+        if plan.keep:
+            return
+        proxy.upstream_auth_reference = plan.reference
+        proxy.upstream_auth_secret = (
+            None
+            if plan.secret is None
+            else self._vault.encrypt(plan.secret, table=SEALED_TABLE, row=proxy.id, column=SEALED_COLUMN)
+        )
+
+    def _view(self, proxy: Proxy) -> ProxyView:
+        return proxy_view(proxy, self._fleet.status(proxy.id), self._library)
+
+
+async def _existing(repository: ProxyRepository, proxy_id: str) -> Proxy:
+    proxy = await repository.get(proxy_id)
+    if proxy is None:
+        raise ProxyNotFound
+    return proxy
+
+
+def _has_credential(proxy: Proxy) -> bool:
+    return proxy.upstream_auth_secret is not None or proxy.upstream_auth_reference is not None
+
+
+def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -> dict[str, str]:
+    """A stored credential was given for one upstream; sending it to another one takes somebody who knows it."""
+    if not keeps_secret or wanted.target_url == before.target_url:
+        return {}
+    if validation.target_url_problem(wanted.target_url):
+        return {}
+    if validation.origin(wanted.target_url) == validation.origin(before.target_url):
+        return {}
+    return {"upstream_auth.value": "The target has another origin: enter the upstream credential again."}

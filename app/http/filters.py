@@ -1,0 +1,23 @@
+"""What lists accept in their query strings, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from app.errors import ValidationFailed
+
+MAX_SEARCH_CHARACTERS = 200
+
+
+def words(field: str, given: Sequence[str] | None, allowed: Collection[str]) -> tuple[str, ...]:
+    """The words of a repeatable or comma-separated parameter; raises ValidationFailed for a word that is not allowed."""
+    found = tuple(word for item in given or () for word in item.split(",") if word)
+    unknown = [word for word in found if word not in allowed]
+    if unknown or len(found) > len(allowed):
+        raise ValidationFailed(fields={field: f"Use one or more of {', '.join(allowed)}."})
+    return found
+
+
+def search_text(given: str) -> str:
+    """A search text within bounds, and without NUL, at which SQLite would end the pattern."""
+    return given.strip()[:MAX_SEARCH_CHARACTERS].replace("\x00", "\ufffd")

@@ -1,0 +1,56 @@
+"""Deletes what is older than the settings allow, in portions, so that no other writer waits long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.alerts.repository import AlertRepository
+from app.database.engine import Database
+from app.traffic.repository import TrafficRepository
+
+logger = logging.getLogger(__name__)
+
+PORTION_ROWS = 2_000
+ROLLUP_DAYS = 400
+"""Roll-ups are small and answer "compared with last year"."""
+
+
+class Retention:
+    """The job. Calls and alerts by the settings, roll-ups after 400 days."""
+
+    def __init__(self, *, database: Database, alerts_days: int, requests_days: int) -> None:
+        self._database = database
+        self._alerts_days = alerts_days
+        self._requests_days = requests_days
+
+    async def run(self) -> None:
+        """Delete everything that is too old now."""
+        now = clock.utcnow()
+        calls_before = now - timedelta(days=self._requests_days)
+        alerts_before = now - timedelta(days=self._alerts_days)
+        calls = await self._delete(
+            lambda session: TrafficRepository(session).delete_calls_before(calls_before, limit=PORTION_ROWS)
+        )
+        alerts = await self._delete(
+            lambda session: AlertRepository(session).delete_before(alerts_before, limit=PORTION_ROWS)
+        )
+        async with self._database.writer() as session:
+            await TrafficRepository(session).delete_rollups_before(now - timedelta(days=ROLLUP_DAYS))
+        if calls or alerts:
+            logger.info("Retention deleted %d calls and %d alerts", calls, alerts)
+
+    async def _delete(self, portion: Callable[[AsyncSession], Awaitable[int]]) -> int:
+        total = 0
+        while True:
+            async with self._database.writer() as session:
+                deleted = await portion(session)
+            total += deleted
+            if deleted < PORTION_ROWS:
+                return total
+            await asyncio.sleep(0)  # Whoever waits for the writer gets a turn between two portions.

@@ -1,0 +1,187 @@
+"""The shipped policies and packs, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.fleet.schemas import PolicyRef
+from app.policies.errors import PackNotFound, PolicyNotFound
+from app.policies.schemas import PackSummary, PackView, PolicyView, RuleView
+from rules.model import Severity
+from rules.packs import SHIPPED, Pack, Rule, load_directory
+from rules.policies import PolicyTemplate, load_policies
+
+DEFAULT_POLICIES = {"llm": ["llm-standard-security"], "mcp": ["mcp-standard-security"]}
+
+
+class PolicyLibrary:
+    """Policies by name and packs by name. A policy whose pack is missing exists but is not active."""
+
+    def __init__(self, policies: Mapping[str, PolicyTemplate], packs: Mapping[str, Pack]) -> None:
+        self._policies = dict(policies)
+        self._packs = dict(packs)
+
+    def __repr__(self) -> str:
+        return f"<PolicyLibrary {len(self._policies)} policies, {len(self._packs)} packs>"
+
+    @classmethod
+    def shipped(cls) -> PolicyLibrary:
+        """What comes with the program; raises PackError when a file is damaged."""
+        return cls(load_policies(), load_directory(SHIPPED))
+
+    @property
+    def rule_count(self) -> int:
+        """Rules in all packs together."""
+        return sum(len(pack.rules) for pack in self._packs.values())
+
+    # --- For decisions --------------------------------------------------------------------------------------------
+
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """The names that no policy has."""
+        return [name for name in names if name not in self._policies]
+
+    def applies_to(self, name: str, proxy_type: str) -> bool:
+        """Whether a policy is meant for this type of proxy."""
+        return self._policies[name].type in ("both", proxy_type)
+
+    def defaults(self, proxy_type: str) -> list[str]:
+        """The policies of a proxy whose creator named none."""
+        return [name for name in DEFAULT_POLICIES.get(proxy_type, []) if name in self._policies]
+
+    def is_log_only(self, names: Sequence[str]) -> bool:
+        """Whether all of these policies only watch. One that enforces makes the whole set enforce."""
+        templates = [self._policies[name] for name in names if name in self._policies]
+        return bool(templates) and all(template.enforcement == "log_only" for template in templates)
+
+    def packs_of(self, names: Iterable[str]) -> list[Pack]:
+        """The packs of these policies together, each once, by name; raises PolicyNotFound or PackNotFound."""
+        wanted: set[str] = set()
+        for name in names:
+            wanted.update(self._template(name).packs)
+        return [self._pack(name) for name in sorted(wanted)]
+
+    def policy_by_pack(self, names: Iterable[str]) -> dict[str, str]:
+        """For each pack the first of these policies that brings it."""
+        by_pack: dict[str, str] = {}
+        for name in names:
+            if template := self._policies.get(name):
+                for pack in template.packs:
+                    by_pack.setdefault(pack, name)
+        return by_pack
+
+    def refs(self, names: Iterable[str]) -> list[PolicyRef]:
+        """The assigned policies of a proxy, as the API shows them."""
+        found = []
+        for name in names:
+            template = self._policies.get(name)
+            found.append(
+                PolicyRef(
+                    name=name,
+                    exists=template is not None,
+                    active=template is not None and self._is_active(template),
+                    description=template.description if template else "",
+                    severity=self._worst(template) if template else "info",
+                )
+            )
+        return found
+
+    # --- For the API ----------------------------------------------------------------------------------------------
+
+    def policies(self, *, type_: str = "", search: str = "") -> list[PolicyView]:
+        """All policies that match, by name."""
+        views = [self.policy(name) for name in sorted(self._policies) if not type_ or self.applies_to(name, type_)]
+        text = search.lower()
+        return [view for view in views if text in f"{view.name} {view.title} {view.description}".lower()]
+
+    def policy(self, name: str) -> PolicyView:
+        """One policy; raises PolicyNotFound."""
+        template = self._template(name)
+        return PolicyView(
+            name=template.name,
+            title=template.title,
+            description=template.description,
+            type=template.type,
+            packs=list(template.packs),
+            enforcement=template.enforcement,
+            severity=self._worst(template),
+            rule_count=sum(len(self._packs[pack].rules) for pack in template.packs if pack in self._packs),
+            active=self._is_active(template),
+            shipped=True,
+        )
+
+    def packs(self) -> list[PackSummary]:
+        """All packs, by name."""
+        return [
+            PackSummary(
+                name=pack.name,
+                version=pack.version,
+                title=pack.title,
+                description=pack.description,
+                rule_count=len(pack.rules),
+                policies=self._users(pack.name),
+            )
+            for _, pack in sorted(self._packs.items())
+        ]
+
+    def pack(self, name: str) -> PackView:
+        """One pack with its rules; raises PackNotFound."""
+        pack = self._pack(name)
+        return PackView(
+            name=pack.name,
+            version=pack.version,
+            title=pack.title,
+            description=pack.description,
+            rule_count=len(pack.rules),
+            policies=self._users(name),
+            rules=[rule_view(rule) for rule in pack.rules],
+        )
+
+    def _template(self, name: str) -> PolicyTemplate:
+        if template := self._policies.get(name):
+            return template
+        raise PolicyNotFound(f"There is no policy named {name}.")
+
+    def _pack(self, name: str) -> Pack:
+        if pack := self._packs.get(name):
+            return pack
+        raise PackNotFound(f"There is no pack named {name}.")
+
+    def _users(self, pack_name: str) -> list[str]:
+        return sorted(name for name, template in self._policies.items() if pack_name in template.packs)
+
+    def _is_active(self, template: PolicyTemplate) -> bool:
+        return all(pack in self._packs for pack in template.packs)
+
+    def _worst(self, template: PolicyTemplate) -> str:
+        packs = (self._packs[name] for name in template.packs if name in self._packs)
+        severities = (Severity.parse(rule.severity) for pack in packs for rule in pack.rules)
+        return max(severities, default=Severity.INFO).word
+
+
+def rule_view(rule: Rule) -> RuleView:
+    """A rule as the API shows it."""
+    match = rule.match
+    return RuleView(
+        id=rule.id,
+        rev=rule.rev,
+        title=rule.title,
+        category=rule.category,
+        severity=rule.severity,
+        confidence=rule.confidence,
+        score=rule.score,
+        action=rule.action,
+        targets=[target.value for target in rule.targets],
+        direction=list(rule.direction),
+        views=list(rule.views),
+        validators=list(rule.validators),
+        patterns=[pattern.re for pattern in (*match.all, *match.any)],
+        owasp_llm=list(rule.map.owasp_llm),
+        owasp_mcp=list(rule.map.owasp_mcp),
+        owasp_asi=list(rule.map.owasp_asi),
+        atlas=list(rule.map.atlas),
+        cwe=list(rule.map.cwe),
+        examples_match=list(rule.examples.match),
+        examples_no_match=list(rule.examples.no_match),
+        false_positives=rule.false_positives,
+        references=list(rule.references),
+    )

@@ -1,0 +1,122 @@
+"""Takes the batches of the workers: calls, roll-ups, alerts and last uses of keys in one transaction, then the bus.
+
+Safe to repeat: a call is counted, and its alerts are raised, only when its row is new.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.access.repository import ApiKeyRepository
+from app.alerts.recording import alert_rows
+from app.alerts.repository import AlertRepository
+from app.alerts.service import alert_view
+from app.database.base import DEFAULT_TENANT
+from app.database.engine import Database
+from app.fleet.repository import ProxyRepository
+from app.http.events import EventBus
+from app.policies.library import PolicyLibrary
+from app.traffic.rate import RateMeter
+from app.traffic.repository import TrafficRepository
+from app.traffic.rollup import increments
+from app.traffic.views import call_row, view_of_row
+from proxies.contract import CallRecord
+
+TRANSACTION_CALLS = 1_000
+"""A batch is written in portions of this size, so that no writer waits long behind it."""
+PUBLISHED_CALLS_PER_PORTION = 25
+"""Calls without findings on the bus per portion: a live list that nobody can read needs no more."""
+OLDEST_AT = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+CLOCK_SKEW_SECONDS = 3600
+
+
+class ProxyFacts(msgspec.Struct, frozen=True):
+    """What a record does not say about its proxy. A proxy that was deleted meanwhile has no name any more."""
+
+    name: str = ""
+    type: str = ""
+    policy_by_pack: dict[str, str] = {}
+
+
+class Ingest:
+    """The function that the fleet hands batches to; it returns when they are committed and raises when they are not."""
+
+    def __init__(self, *, database: Database, library: PolicyLibrary, bus: EventBus, rate: RateMeter) -> None:
+        self._database = database
+        self._library = library
+        self._bus = bus
+        self._rate = rate
+
+    async def __call__(self, records: Sequence[CallRecord]) -> None:
+        """Commit these calls; those that are known already change nothing."""
+        for start in range(0, len(records), TRANSACTION_CALLS):
+            await self._commit(records[start : start + TRANSACTION_CALLS])
+
+    async def _commit(self, records: Sequence[CallRecord]) -> None:
+        now = clock.utcnow()
+        unique = {record.id: _within_time(record, now) for record in records}
+        alerts: list[dict[str, Any]] = []
+        async with self._database.writer() as session:
+            traffic = TrafficRepository(session)
+            known = await traffic.known_ids(unique)
+            fresh = [record for call_id, record in unique.items() if call_id not in known]
+            if not fresh:
+                return
+            facts = await self._facts(session)
+            rows = []
+            for record in fresh:
+                proxy = facts.get(record.proxy_id, ProxyFacts())
+                row = call_row(record, tenant_id=DEFAULT_TENANT, proxy_name=proxy.name)
+                rows.append(row)
+                if record.findings:
+                    alerts += alert_rows(
+                        record, call=row, proxy_type=proxy.type, policy_names=proxy.policy_by_pack, now=now
+                    )
+            await traffic.add_calls(rows)
+            await traffic.add_increments(increments(fresh, tenant_id=DEFAULT_TENANT))
+            await AlertRepository(session).add_new(alerts)
+            await ApiKeyRepository(session).mark_used(_latest_uses(fresh))
+            raised = await AlertRepository(session).of_calls({row["call_id"] for row in alerts}) if alerts else []
+            alert_events = [msgspec.to_builtins(alert_view(alert)) for alert in raised]
+        self._rate.add(len(fresh))
+        self._publish(rows, alert_events)
+
+    async def _facts(self, session: AsyncSession) -> dict[str, ProxyFacts]:
+        return {
+            proxy.id: ProxyFacts(proxy.name, proxy.type, self._library.policy_by_pack(proxy.policy_names))
+            for proxy in await ProxyRepository(session).all()
+        }
+
+    def _publish(self, rows: Sequence[Mapping[str, Any]], alert_events: Sequence[dict[str, Any]]) -> None:
+        ordinary = 0
+        for row in rows:
+            if not row["findings"]:
+                ordinary += 1
+                if ordinary > PUBLISHED_CALLS_PER_PORTION:
+                    continue
+            self._bus.publish("call", msgspec.to_builtins(view_of_row(dict(row))))
+        for event in alert_events:
+            self._bus.publish("alert", event)
+
+
+def _within_time(record: CallRecord, now: datetime) -> CallRecord:
+    """A start outside any sensible time would land in no chart and outlive retention; it becomes now."""
+    started = record.started_at
+    if math.isfinite(started) and OLDEST_AT <= started <= now.timestamp() + CLOCK_SKEW_SECONDS:
+        return record
+    return msgspec.structs.replace(record, started_at=now.timestamp())
+
+
+def _latest_uses(records: Sequence[CallRecord]) -> list[tuple[str, datetime]]:
+    latest: dict[str, float] = {}
+    for record in records:
+        if record.principal_id:
+            latest[record.principal_id] = max(latest.get(record.principal_id, 0.0), record.started_at)
+    return [(key_id, datetime.fromtimestamp(at, UTC)) for key_id, at in sorted(latest.items())]

@@ -1,0 +1,219 @@
+"""Every query on calls and their roll-ups, narrowed by tenant.
+
+The upserts use `INSERT … ON CONFLICT`, which SQLite and PostgreSQL share; the two dialects only differ in where
+SQLAlchemy keeps the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, Table, delete, func, insert, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.base import DEFAULT_TENANT
+from app.traffic.models import ADDED_COLUMNS, VERDICTS, Call, client_hours, rule_hours, traffic_minutes
+from app.traffic.rollup import CLIENT_SUMS, MINUTE_SUMS, RULE_SUMS, Increments, Row
+
+COUNT_LIMIT = 10_000
+"""Counting a filtered log stops here: nobody reads page 200, and a million rows must not be counted for it."""
+PATHS_FROM_LATEST_CALLS = 5_000
+
+
+class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls; empty fields do not restrict. `search` is found in path, operation, client, principal and id."""
+
+    proxy_id: str = ""
+    verdicts: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+    protocol: str = ""
+    principal_id: str = ""
+    client_ip: str = ""
+    status: int | None = None
+    search: str = ""
+    since_at: datetime | None = None
+    until_at: datetime | None = None
+
+
+class TrafficRepository:
+    """Calls and roll-ups of one tenant in one session."""
+
+    def __init__(self, session: AsyncSession, tenant_id: str = DEFAULT_TENANT) -> None:
+        self._session = session
+        self._tenant_id = tenant_id
+
+    # --- Writing --------------------------------------------------------------------------------------------------
+
+    async def known_ids(self, call_ids: Collection[str]) -> set[str]:
+        """Which of these calls are in the log already."""
+        known: set[str] = set()
+        ids = list(call_ids)
+        for start in range(0, len(ids), 500):
+            statement = select(Call.id).where(Call.id.in_(ids[start : start + 500]))
+            known.update((await self._session.scalars(statement)).all())
+        return known
+
+    async def add_calls(self, rows: list[Row]) -> None:
+        """Insert rows that `known_ids` did not know."""
+        await self._session.execute(insert(Call.__table__), rows)  # type: ignore[arg-type]
+
+    async def add_increments(self, increments: Increments) -> None:
+        """Add the sums to the roll-ups, creating the rows that do not exist yet."""
+        await self._add(traffic_minutes, increments.minutes, MINUTE_SUMS)
+        await self._add(rule_hours, increments.rules, RULE_SUMS)
+        await self._add(client_hours, increments.clients, CLIENT_SUMS)
+
+    async def _add(self, table: Table, rows: list[Row], sums: Sequence[str]) -> None:
+        if not rows:
+            return
+        dialect = self._session.get_bind().dialect.name
+        upsert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+        keys = [column.name for column in table.primary_key]
+        added = {name: table.c[name] + upsert.excluded[name] for name in sums}
+        await self._session.execute(upsert.on_conflict_do_update(index_elements=keys, set_=added), rows)
+
+    async def delete_calls_before(self, cutoff: datetime, *, limit: int) -> int:
+        """Delete at most `limit` calls that began before the cutoff, oldest first; how many were deleted."""
+        oldest = (
+            select(Call.id)
+            .where(Call.tenant_id == self._tenant_id, Call.started_at < cutoff)
+            .order_by(Call.started_at)
+            .limit(limit)
+        )
+        result = await self._session.execute(delete(Call).where(Call.id.in_(oldest.scalar_subquery())))
+        return result.rowcount  # type: ignore[attr-defined,no-any-return]
+
+    async def delete_rollups_before(self, cutoff: datetime) -> None:
+        """Delete roll-up rows that began before the cutoff."""
+        minute = int(cutoff.timestamp() // 60)
+        for table, column, value in (
+            (traffic_minutes, traffic_minutes.c.minute, minute),
+            (rule_hours, rule_hours.c.hour, minute // 60),
+            (client_hours, client_hours.c.hour, minute // 60),
+        ):
+            await self._session.execute(delete(table).where(table.c.tenant_id == self._tenant_id, column < value))
+
+    # --- The log --------------------------------------------------------------------------------------------------
+
+    async def get(self, call_id: str) -> Call | None:
+        """The call with this id."""
+        found: Call | None = await self._session.scalar(
+            select(Call).where(Call.tenant_id == self._tenant_id, Call.id == call_id)
+        )
+        return found
+
+    async def page(self, wanted: CallFilter, *, limit: int, offset: int) -> Sequence[Call]:
+        """A page of calls, newest first."""
+        statement = select(Call).where(*self._conditions(wanted)).order_by(Call.started_at.desc(), Call.id.desc())
+        return (await self._session.scalars(statement.limit(limit).offset(offset))).all()
+
+    async def count(self, wanted: CallFilter) -> int:
+        """How many calls match; counting stops one after COUNT_LIMIT."""
+        matching = select(Call.id).where(*self._conditions(wanted)).limit(COUNT_LIMIT + 1).subquery()
+        return await self._session.scalar(select(func.count()).select_from(matching)) or 0
+
+    def _conditions(self, wanted: CallFilter) -> list[ColumnElement[bool]]:
+        conditions = [Call.tenant_id == self._tenant_id]
+        for column, value in (
+            (Call.proxy_id, wanted.proxy_id),
+            (Call.protocol, wanted.protocol),
+            (Call.principal_id, wanted.principal_id),
+            (Call.client_ip, wanted.client_ip),
+        ):
+            if value:
+                conditions.append(column == value)
+        if wanted.verdicts:
+            conditions.append(Call.verdict.in_(wanted.verdicts))
+        if wanted.outcomes:
+            conditions.append(Call.outcome.in_(wanted.outcomes))
+        if wanted.status is not None:
+            conditions.append(Call.status == wanted.status)
+        if wanted.since_at is not None:
+            conditions.append(Call.started_at >= wanted.since_at)
+        if wanted.until_at is not None:
+            conditions.append(Call.started_at < wanted.until_at)
+        if wanted.search:
+            columns = (Call.path, Call.operation, Call.client_ip, Call.principal_name, Call.id)
+            text = wanted.search.lower()
+            conditions.append(or_(*(func.lower(column).contains(text, autoescape=True) for column in columns)))
+        return conditions
+
+    # --- Statistics -----------------------------------------------------------------------------------------------
+
+    async def totals(self, since_minute: int, *, proxy_id: str = "") -> Row:
+        """One row with the sum of every counter since that minute."""
+        sums = [func.coalesce(func.sum(traffic_minutes.c[name]), 0).label(name) for name in MINUTE_SUMS]
+        statement = select(*sums).where(*self._minutes(since_minute, proxy_id))
+        return dict((await self._session.execute(statement)).mappings().one())
+
+    async def points(self, since_minute: int, *, step_minutes: int, proxy_id: str = "") -> list[Row]:
+        """Calls by verdict per step, as rows with `step` (minutes since 1970 divided by the step), oldest first."""
+        step = (traffic_minutes.c.minute // step_minutes).label("step")
+        sums = [func.sum(traffic_minutes.c[name]).label(name) for name in VERDICTS]
+        statement = select(step, *sums).where(*self._minutes(since_minute, proxy_id)).group_by(step).order_by(step)
+        return [dict(row) for row in (await self._session.execute(statement)).mappings()]
+
+    async def totals_by_proxy(self, since_minute: int) -> list[Row]:
+        """The sums of every counter since that minute, one row per proxy."""
+        names = (*VERDICTS, "failed", *ADDED_COLUMNS)
+        sums = [func.sum(traffic_minutes.c[name]).label(name) for name in names]
+        proxy_id = traffic_minutes.c.proxy_id
+        statement = select(proxy_id, *sums).where(*self._minutes(since_minute, "")).group_by(proxy_id)
+        return [dict(row) for row in (await self._session.execute(statement)).mappings()]
+
+    async def top_rules(self, since_hour: int, *, limit: int, proxy_id: str = "") -> list[Row]:
+        """The rules that hit most since that hour."""
+        table, hits = rule_hours, func.sum(rule_hours.c.hits).label("hits")
+        statement = (
+            select(
+                table.c.rule_id,
+                func.max(table.c.pack).label("pack"),
+                func.max(table.c.title).label("title"),
+                func.max(table.c.severity).label("severity"),
+                hits,
+                func.sum(table.c.blocked).label("blocked"),
+            )
+            .where(*self._hours(table, since_hour, proxy_id))
+            .group_by(table.c.rule_id)
+            .order_by(hits.desc(), table.c.rule_id)
+            .limit(limit)
+        )
+        return [dict(row) for row in (await self._session.execute(statement)).mappings()]
+
+    async def top_clients(self, since_hour: int, *, limit: int, proxy_id: str = "") -> list[Row]:
+        """The clients that called most since that hour."""
+        table, calls = client_hours, func.sum(client_hours.c.calls).label("calls")
+        statement = (
+            select(table.c.client, calls, func.sum(table.c.blocked).label("blocked"))
+            .where(*self._hours(table, since_hour, proxy_id))
+            .group_by(table.c.client)
+            .order_by(calls.desc(), table.c.client)
+            .limit(limit)
+        )
+        return [dict(row) for row in (await self._session.execute(statement)).mappings()]
+
+    async def top_paths(self, since_at: datetime, *, limit: int, proxy_id: str) -> list[Row]:
+        """The paths that were called most, among the latest calls of the proxy: paths are the client's invention, so
+        they are not rolled up."""
+        latest = (
+            select(Call.path)
+            .where(Call.tenant_id == self._tenant_id, Call.proxy_id == proxy_id, Call.started_at >= since_at)
+            .order_by(Call.started_at.desc())
+            .limit(PATHS_FROM_LATEST_CALLS)
+            .subquery()
+        )
+        count = func.count().label("count")
+        statement = select(latest.c.path, count).group_by(latest.c.path).order_by(count.desc(), latest.c.path)
+        return [dict(row) for row in (await self._session.execute(statement.limit(limit))).mappings()]
+
+    def _minutes(self, since_minute: int, proxy_id: str) -> list[ColumnElement[bool]]:
+        table = traffic_minutes
+        conditions = [table.c.tenant_id == self._tenant_id, table.c.minute >= since_minute]
+        return [*conditions, table.c.proxy_id == proxy_id] if proxy_id else conditions
+
+    def _hours(self, table: Table, since_hour: int, proxy_id: str) -> list[ColumnElement[bool]]:
+        conditions = [table.c.tenant_id == self._tenant_id, table.c.hour >= since_hour]
+        return [*conditions, table.c.proxy_id == proxy_id] if proxy_id else conditions

@@ -1,0 +1,173 @@
+"""What the API and the pages say about traffic. Durations in milliseconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One hit of one rule in a call; the evidence is masked."""
+
+    rule_id: str
+    pack: str
+    title: str
+    category: str
+    severity: str
+    confidence: str
+    score: int
+    action: str
+    target: str
+    path: str
+    start: int
+    end: int
+    view: str
+    evidence: str
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of one call, as the upstream reported or the gateway estimated them."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    source: str
+
+
+class CallView(msgspec.Struct, frozen=True, kw_only=True):
+    """One call. `verdict` is the word of the charts: allowed, alerted, blocked, refused or error."""
+
+    id: str
+    proxy_id: str
+    proxy_name: str
+    started_at: datetime
+    duration_ms: float
+    added_ms: float
+    method: str
+    path: str
+    protocol: str
+    operation: str
+    client_ip: str
+    client_agent: str
+    principal_id: str
+    principal_name: str
+    status: int
+    outcome: str
+    action: str
+    verdict: str
+    error_code: str
+    reason: str
+    request_bytes: int
+    response_bytes: int
+    streamed: bool
+    truncated: bool
+    snapshot_version: int
+    usage: UsageView | None
+    timings_ms: dict[str, float]
+    findings: list[FindingView]
+
+
+class CallList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of calls, newest first. Counting stops at a bound; `total_is_exact` says whether it was reached."""
+
+    items: list[CallView]
+    total: int
+    limit: int
+    offset: int
+    total_is_exact: bool
+
+
+class TrafficPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls by verdict in one step of a chart, which begins at `at`."""
+
+    at: datetime
+    allowed: int
+    alerted: int
+    blocked: int
+    refused: int
+    error: int
+
+
+class TrafficTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over a time range, and quantiles of the time that the gateway added (null without calls)."""
+
+    calls: int
+    allowed: int
+    alerted: int
+    blocked: int
+    refused: int
+    error: int
+    failed: int
+    request_bytes: int
+    response_bytes: int
+    input_tokens: int
+    output_tokens: int
+    average_duration_ms: float
+    added_p50_ms: float | None
+    added_p99_ms: float | None
+
+
+class RuleHits(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a rule hit, and how many of those calls were blocked."""
+
+    rule_id: str
+    pack: str
+    title: str
+    severity: str
+    hits: int
+    blocked: int
+
+
+class ClientCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a client (the name of its key, or its address) called."""
+
+    client: str
+    calls: int
+    blocked: int
+
+
+class PathCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a path was called, among the latest calls."""
+
+    path: str
+    count: int
+
+
+class ProxyStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Statistics of one proxy over the last hours. The first block has the documented names (inventory b.1)."""
+
+    proxy_id: str
+    time_range_hours: int
+    total_requests: int
+    successful_requests: int
+    failed_requests: int
+    avg_response_time_ms: float
+    total_data_transferred: int
+    alerts_triggered: int
+    top_endpoints: list[PathCount]
+
+    totals: TrafficTotals
+    step_seconds: int
+    points: list[TrafficPoint]
+    top_rules: list[RuleHits]
+    top_clients: list[ClientCalls]
+
+
+class LogRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a proxy's request log, with the documented names (inventory b.1)."""
+
+    id: str
+    proxy_config_id: str
+    timestamp: datetime
+    method: str
+    path: str
+    status_code: int
+    duration_ms: float
+    request_size: int
+    response_size: int
+    client_ip: str
+    risk_level: str
+    """The worst severity among the findings, or `none`."""

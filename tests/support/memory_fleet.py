@@ -1,0 +1,65 @@
+"""A fleet without processes: it keeps the states and the configurations that the console hands it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from app.errors import Conflict
+from app.features import FleetHooks
+from app.fleet.snapshot import Configuration
+from app.fleet.state import ProxyState, ProxyStatus
+
+
+class MemoryFleet:
+    """Starts and stops by changing a state; loads the real configuration at every refresh."""
+
+    def __init__(self, hooks: FleetHooks) -> None:
+        self.hooks = hooks
+        self.made_at = datetime.now(UTC)
+        self.configurations: list[Configuration] = []
+        self.statuses: dict[str, ProxyStatus] = {}
+        self.fail_with = ""
+        self.refuse_with = ""
+        self.refresh_error: Exception | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest configuration."""
+        return self.configurations[-1]
+
+    async def start(self) -> None:
+        await self.refresh()
+
+    async def stop(self) -> None:
+        self.statuses.clear()
+
+    async def refresh(self) -> None:
+        if self.refresh_error is not None:
+            raise self.refresh_error
+        self.configurations.append(await self.hooks.load_configuration())
+
+    async def start_proxy(self, proxy_id: str) -> ProxyStatus:
+        if self.refuse_with:
+            raise Conflict(self.refuse_with)
+        reason = self.fail_with or self.configuration.broken.get(proxy_id, "")
+        return self._move(proxy_id, ProxyState.FAILED if reason else ProxyState.RUNNING, reason)
+
+    async def restart_proxy(self, proxy_id: str) -> ProxyStatus:
+        return await self.start_proxy(proxy_id)
+
+    async def stop_proxy(self, proxy_id: str) -> ProxyStatus:
+        return self._move(proxy_id, ProxyState.STOPPED, "")
+
+    def status(self, proxy_id: str) -> ProxyStatus:
+        stopped = ProxyStatus(proxy_id, ProxyState.STOPPED, "", self.made_at, 0, 1, 0)
+        return self.statuses.get(proxy_id, stopped)
+
+    def _move(self, proxy_id: str, state: ProxyState, reason: str) -> ProxyStatus:
+        status = msgspec.structs.replace(
+            self.status(proxy_id), state=state, reason=reason, since_at=datetime.now(UTC), workers_live=1
+        )
+        self.statuses[proxy_id] = status
+        self.hooks.on_status(status)
+        return status
