@@ -52,6 +52,8 @@ class WorkerChannel:
         payload = encoder.encode(message)
         if len(payload) > MAX_FRAME_BYTES:
             raise ValueError(f"a message of {len(payload)} bytes does not fit into a frame")
+        if self._writer.is_closing():  # Writing on would be a RuntimeError under uvloop.
+            raise ChannelClosed("the worker is gone")
         self._writer.write(len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload)
         try:
             await self._writer.drain()

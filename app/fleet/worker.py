@@ -222,6 +222,8 @@ class Worker:
 
     async def drain(self, deadline_seconds: float) -> None:
         """Tell it to finish and to end."""
+        if self.state == "ended":
+            return
         self.state = "draining"
         try:
             await self._channel.send(Drain(deadline_seconds))

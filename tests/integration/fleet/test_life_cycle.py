@@ -22,7 +22,6 @@ from tests.support.fleet import (
     HeldUpstream,
     api_key,
     configuration,
-    free_port,
     held_upstream,
     proxy,
     running_fleet,
@@ -288,21 +287,20 @@ async def test_AG_MG_4_drain_ends_at_its_deadline(tmp_path: Path) -> None:
 
 
 async def test_RUN_01_stop_of_the_fleet_drains_a_running_stream(tmp_path: Path) -> None:
-    async with held_upstream() as upstream:
-        async with running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
+    async with held_upstream() as upstream, running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
+        await bench.fleet.start_proxy("prx_a")
+        async with stream(bench, upstream) as lines:
+            assert "first" in await anext(lines)
+            stopping = asyncio.create_task(bench.fleet.stop())
+            await bench.until(lambda: refuses(bench.config("prx_a")))
+            upstream.release.set()
+            assert [line async for line in lines][-1] == "data: [DONE]"
+            await stopping
+        assert len(bench.calls) == 1
+        assert bench.fleet.workers() == ()
+        assert bench.state("prx_a") is ProxyState.STOPPED
+        with pytest.raises(AppError, match="shutting down"):
             await bench.fleet.start_proxy("prx_a")
-            async with stream(bench, upstream) as lines:
-                assert "first" in await anext(lines)
-                stopping = asyncio.create_task(bench.fleet.stop())
-                await bench.until(lambda: refuses(bench.config("prx_a")))
-                upstream.release.set()
-                assert [line async for line in lines][-1] == "data: [DONE]"
-                await stopping
-            assert len(bench.calls) == 1
-            assert bench.fleet.workers() == ()
-            assert bench.state("prx_a") is ProxyState.STOPPED
-            with pytest.raises(AppError, match="shutting down"):
-                await bench.fleet.start_proxy("prx_a")
 
 
 async def test_RUN_03_port_in_a_snapshot_of_two_workers_is_shared(tmp_path: Path) -> None:
