@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 
 import msgspec
 import pytest
@@ -560,10 +559,3 @@ async def test_drain_cuts_what_is_left_at_its_deadline() -> None:
         assert await client.read_to_end() == b""
         await upstream.connections[0].gone.wait()
         await client.close()
-
-
-async def test_plain_bytes_on_a_tls_port_and_tls_on_a_plain_port_end_cleanly() -> None:
-    async with passthrough("http://127.0.0.1:9") as proxy:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await proxy.connect(tls=ssl.create_default_context())
-        assert proxy.refused == [(400, "bad_line_end")] or proxy.refused[0][0] == 400
