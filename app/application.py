@@ -15,13 +15,16 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler, Message, Scope
 
 from app.access import api as access_api
+from app.access import pages as access_pages
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.accounts.directory import Directory
 from app.accounts.first_start import deliver_password
 from app.accounts.service import Accounts
 from app.alerts import api as alerts_api
+from app.alerts import pages as alerts_pages
 from app.audit import api as audit_api
+from app.audit import pages as audit_pages
 from app.audit.service import AuditLog
 from app.database.engine import Database, database_path
 from app.database.unit_of_work import provide_reader, provide_writer
@@ -29,16 +32,21 @@ from app.errors import NotAuthenticated
 from app.features import NAMES as FEATURE_NAMES
 from app.features import FleetFactory, build_features
 from app.fleet import api as fleet_api
+from app.fleet import pages as fleet_pages
 from app.http import static
 from app.http.assets import Assets
 from app.http.events import EventBus
 from app.http.headers import OuterLayer
-from app.http.page import Pages, no_badges
+from app.http.page import Pages
 from app.http.problem import handle_exception
 from app.lifespan import Part, lifespan
 from app.overview import api as overview_api
+from app.overview import live
+from app.overview import pages as overview_pages
+from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
+from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
@@ -49,9 +57,11 @@ from app.security.sessions import SessionCookies
 from app.security.vault import Vault
 from app.settings import Settings
 from app.system import api as system_api
+from app.system import pages as system_pages
 from app.system.metrics import Metrics
 from app.system.service import System
 from app.traffic import api as traffic_api
+from app.traffic import pages as traffic_pages
 from app.version import __version__
 
 API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
@@ -68,6 +78,15 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
 PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     static.routes,
     accounts_pages.routes,
+    overview_pages.routes,
+    fleet_pages.routes,
+    traffic_pages.routes,
+    alerts_pages.routes,
+    policies_pages.routes,
+    access_pages.routes,
+    audit_pages.routes,
+    system_pages.routes,
+    live.routes,
 )
 BYTES_PER_MB = 1024 * 1024
 
@@ -124,10 +143,12 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
         Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
         *features.parts,
     ]
-    pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=no_badges)
+    badges = RailBadges(alerts=features.alerts, proxies=features.proxies)
+    pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=badges)
     return State(
         {
             "pages": pages,
+            "badges": badges,
             "render_error": pages.error,
             "settings": settings,
             "data_directory": directory,
@@ -152,6 +173,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
 
 SINGLETONS = (
     "pages",
+    "badges",
     "settings",
     "vault",
     "session_cookies",

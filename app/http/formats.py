@@ -93,3 +93,17 @@ def plural(count: int, one: str, many: str = "") -> str:
 def words(name: str) -> str:
     """An identifier as words: `upstream_error` → `upstream error`."""
     return name.replace("_", " ").replace("-", " ")
+
+
+def brief(value: object) -> str:
+    """A value of an audit entry in a line: lists joined, nothing as `none`."""
+    if isinstance(value, list | tuple):
+        return ", ".join(brief(item) for item in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def moment_of(seconds: float | None) -> datetime | None:
+    """The time that so many Unix seconds mean."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

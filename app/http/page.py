@@ -132,6 +132,8 @@ def environment(assets: Assets) -> jinja2.Environment:
         "short_id": formats.short_id,
         "plural": formats.plural,
         "words": formats.words,
+        "brief": formats.brief,
+        "moment_of": formats.moment_of,
         "hostile": hostile,
         "evidence": evidence,
         "with_query": with_query,

@@ -418,6 +418,7 @@ document.addEventListener("htmx:sse:error", (event) => {
   if (event.detail.status === 401) setLive("off", "logged out");
   else setLive("reconnecting", "reconnecting");
 });
+document.addEventListener("resync", () => { for (const list of $$("[data-live]")) reloadList(list.id); });
 function retryStream(event) {
   const stream = $("#stream");
   if (event.detail.ctx?.sourceElement !== stream || stream._htmx?.sse) return;
@@ -445,6 +446,8 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const wizard of $$(".wizard")) showStep(wizard, 0, false);
   for (const form of $$("form")) { showDependent(form); showForType(form); }
   for (const note of $$("[data-toast]")) retire(note);
+  const address = $("[data-address]")?.dataset.address;
+  if (address) history.replaceState(null, "", address);
   focusFirstError(document);
   showSelection();
   refreshTimes();

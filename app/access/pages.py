@@ -1,0 +1,143 @@
+"""Pages of the API keys."""
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.access.errors import KeyNotFound
+from app.access.schemas import CreateKey, NewKey
+from app.access.service import KeyService
+from app.errors import AppError
+from app.fleet.service import ProxyService
+from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, page_of
+from app.http.forms import convert
+from app.http.page import Form, Pages, Toast, redirect
+from app.security.permissions import Actor
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+HOME = (("/access", "Access"),)
+
+
+@get("/access", opt=VIEWER, include_in_schema=False)
+async def keys_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    keys: NamedDependency[KeyService],
+    proxies: NamedDependency[ProxyService],
+    offset: FromQuery[int] = 0,
+) -> Response[str]:
+    """All keys, newest first."""
+    return await _list(request, actor, pages, keys, proxies, offset=offset)
+
+
+@get("/access/new", opt=ADMIN, include_in_schema=False)
+async def new_key_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    proxy_id: FromQuery[str] = "",
+) -> Response[str]:
+    """The form for a new key, limited to one proxy when a link asks for that."""
+    return await _form(request, actor, pages, proxies, Form({"proxy_ids": [proxy_id] if proxy_id else []}), 200)
+
+
+@post("/access/new", opt=ADMIN, include_in_schema=False)
+async def create_key(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    keys: NamedDependency[KeyService],
+    proxies: NamedDependency[ProxyService],
+) -> Response[str]:
+    """Make a key and show it: here and never again."""
+    given = await request.form()
+    limited = given.get("scope") == "some"
+    values = {
+        "name": str(given.get("name", "")),
+        "proxy_ids": [str(value) for value in given.getall("proxy_ids", [])] if limited else None,
+        "expires_in_days": str(given.get("expires_in_days", "")) or None,
+    }
+    try:
+        created = await keys.create(actor, convert(values, CreateKey))
+    except AppError as error:
+        return await _form(request, actor, pages, proxies, Form(values).refused(error), error.status)
+    return await _list(request, actor, pages, keys, proxies, created=created)
+
+
+@post("/access/{key_id:str}/revoke", opt=ADMIN, include_in_schema=False)
+async def revoke_key(
+    request: Request[Any, Any, Any],
+    key_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """End a key, after a confirmation that names it."""
+    if (await request.form()).get("confirmed") != "yes":
+        listed = await keys.page(actor, limit=MAX_LIMIT)
+        key = next((key for key in listed.items if key.id == key_id), None)
+        if key is None:
+            raise KeyNotFound
+        return await pages.page(
+            request,
+            "confirm.html",
+            title="Revoke key",
+            active="access",
+            crumbs=HOME,
+            question=f"Revoke key “{key.name}”?",
+            detail=f"Clients that send …{key.last4} are refused within a second. This cannot be undone.",
+            label="Revoke key",
+            url=f"/access/{key_id}/revoke",
+            back="/access",
+        )
+    key = await keys.revoke(actor, key_id)
+    return redirect(request, "/access", Toast(f"Key “{key.name}” is revoked."))
+
+
+async def _list(
+    request: Request[Any, Any, Any],
+    actor: Actor,
+    pages: Pages,
+    keys: KeyService,
+    proxies: ProxyService,
+    *,
+    offset: int = 0,
+    created: NewKey | None = None,
+) -> Response[str]:
+    limit, offset = page_of(DEFAULT_LIMIT, offset)
+    listed = await keys.page(actor, limit=limit, offset=offset)
+    known = await proxies.page(actor, limit=MAX_LIMIT)
+    return await pages.page(
+        request,
+        "access/list.html",
+        title="Access",
+        active="access",
+        list=listed,
+        names={proxy.id: proxy.name for proxy in known.items},
+        created=created,
+        status=201 if created else 200,
+    )
+
+
+async def _form(
+    request: Request[Any, Any, Any], actor: Actor, pages: Pages, proxies: ProxyService, form: Form, status: int
+) -> Response[str]:
+    known = await proxies.page(actor, limit=MAX_LIMIT)
+    return await pages.page(
+        request,
+        "access/new.html",
+        title="Create key",
+        active="access",
+        crumbs=HOME,
+        form=form,
+        proxy_options=[(proxy.id, proxy.name) for proxy in known.items],
+        status=status,
+    )
+
+
+routes = [keys_page, new_key_page, create_key, revoke_key]

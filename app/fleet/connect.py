@@ -1,0 +1,178 @@
+"""What to paste into a client so that it uses a proxy: texts per client, with the right address and a placeholder."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from app.fleet.schemas import ProxyView
+
+KEY_PLACEHOLDER = "YOUR_OSTIARY_KEY"
+
+
+class Client(msgspec.Struct, frozen=True):
+    """One client: where the text goes (empty when that is obvious) and the text."""
+
+    name: str
+    where: str
+    text: str
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Clients of one sort."""
+
+    title: str
+    clients: list[Client]
+
+
+def clients_of(proxy: ProxyView) -> list[Group]:
+    """Every client that can use this proxy."""
+    return _mcp(proxy) if proxy.type == "mcp" else _llm(proxy)
+
+
+def _llm(proxy: ProxyView) -> list[Group]:
+    base = proxy.listen_url
+    return [
+        Group("SDKs", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]),
+        Group("Command line and editors", [_curl_chat(base), _claude_code(base), _cursor_model(base)]),
+    ]
+
+
+def _openai_python(base: str) -> Client:
+    text = f"""from openai import OpenAI
+
+client = OpenAI(
+    base_url="{base}/v1",
+    api_key="{KEY_PLACEHOLDER}",
+)
+answer = client.chat.completions.create(
+    model="gpt-5.1",
+    messages=[{{"role": "user", "content": "Hello"}}],
+)
+print(answer.choices[0].message.content)
+"""
+    return Client("OpenAI SDK, Python", "", text)
+
+
+def _openai_javascript(base: str) -> Client:
+    text = f"""import OpenAI from "openai";
+
+const client = new OpenAI({{
+  baseURL: "{base}/v1",
+  apiKey: "{KEY_PLACEHOLDER}",
+}});
+const answer = await client.chat.completions.create({{
+  model: "gpt-5.1",
+  messages: [{{ role: "user", content: "Hello" }}],
+}});
+console.log(answer.choices[0].message.content);
+"""
+    return Client("OpenAI SDK, JavaScript", "", text)
+
+
+def _anthropic_python(base: str) -> Client:
+    text = f"""import anthropic
+
+client = anthropic.Anthropic(
+    base_url="{base}",
+    api_key="{KEY_PLACEHOLDER}",
+)
+message = client.messages.create(
+    model="claude-sonnet-4-5",
+    max_tokens=1024,
+    messages=[{{"role": "user", "content": "Hello"}}],
+)
+print(message.content[0].text)
+"""
+    return Client("Anthropic SDK, Python", "", text)
+
+
+def _curl_chat(base: str) -> Client:
+    text = f"""curl {base}/v1/chat/completions \\
+  -H "Authorization: Bearer {KEY_PLACEHOLDER}" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"model": "gpt-5.1", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+"""
+    return Client("curl", "", text)
+
+
+def _claude_code(base: str) -> Client:
+    text = f"""export ANTHROPIC_BASE_URL={base}
+export ANTHROPIC_AUTH_TOKEN={KEY_PLACEHOLDER}
+claude
+"""
+    return Client("Claude Code", "In a shell; for a proxy in front of Anthropic's API.", text)
+
+
+def _cursor_model(base: str) -> Client:
+    text = f"Base URL  {base}/v1\nAPI key   {KEY_PLACEHOLDER}\n"
+    return Client("Cursor, VS Code and others", "Settings, Models: override the OpenAI base URL and key.", text)
+
+
+def _mcp(proxy: ProxyView) -> list[Group]:
+    url = f"{proxy.listen_url}/mcp"
+    name = _plain_name(proxy.name)
+    headers = {"Authorization": f"Bearer {KEY_PLACEHOLDER}"} if proxy.require_auth else {}
+    return [
+        Group("Assistants", [_claude_desktop(name, url, headers), _claude_code_mcp(name, url, headers)]),
+        Group(
+            "Editors and command line",
+            [_cursor_mcp(name, url, headers), _vscode_mcp(name, url, headers), _curl_mcp(url, headers)],
+        ),
+    ]
+
+
+def _claude_desktop(name: str, url: str, headers: dict[str, str]) -> Client:
+    flags = [part for key, value in headers.items() for part in ("--header", f"{key}:{value}")]
+    server = {"command": "npx", "args": ["-y", "mcp-remote", url, *flags]}
+    where = "claude_desktop_config.json (Settings, Developer, Edit config)"
+    return Client("Claude Desktop", where, _pretty({"mcpServers": {name: server}}))
+
+
+def _claude_code_mcp(name: str, url: str, headers: dict[str, str]) -> Client:
+    flags = "".join(f' \\\n  --header "{key}: {value}"' for key, value in headers.items())
+    return Client("Claude Code", "In a shell.", f"claude mcp add --transport http {name} {url}{flags}\n")
+
+
+def _cursor_mcp(name: str, url: str, headers: dict[str, str]) -> Client:
+    server: dict[str, object] = {"url": url, "headers": headers} if headers else {"url": url}
+    return Client("Cursor", "~/.cursor/mcp.json", _pretty({"mcpServers": {name: server}}))
+
+
+def _vscode_mcp(name: str, url: str, headers: dict[str, str]) -> Client:
+    server: dict[str, object] = {"type": "http", "url": url}
+    if headers:
+        server["headers"] = headers
+    return Client("VS Code", ".vscode/mcp.json", _pretty({"servers": {name: server}}))
+
+
+def _curl_mcp(url: str, headers: dict[str, str]) -> Client:
+    flags = "".join(f'  -H "{key}: {value}" \\\n' for key, value in headers.items())
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "curl", "version": "1"},
+        },
+    }
+    text = (
+        f"curl {url} \\\n{flags}"
+        '  -H "Accept: application/json, text/event-stream" \\\n'
+        '  -H "Content-Type: application/json" \\\n'
+        f"  -d '{json.dumps(body)}'\n"
+    )
+    return Client("curl", "", text)
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _plain_name(name: str) -> str:
+    """The proxy's name as clients accept it in commands and as a key: ASCII letters, digits and dashes."""
+    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower()).strip("-")
+    return plain or "ostiary"

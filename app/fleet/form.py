@@ -1,0 +1,109 @@
+"""The proxy form of the pages: from a view or nothing to fields, and from fields to the API's structs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from litestar.datastructures import FormMultiDict
+
+from app.fleet.schemas import CreateProxy, ProxyView, UpdateProxy
+from app.http.forms import convert, lines
+
+FIRST_PORT = 4000
+FIELD_NAMES = {
+    "upstream_auth": "auth_value",
+    "upstream_auth.type": "auth_type",
+    "upstream_auth.name": "auth_name",
+    "upstream_auth.value": "auth_value",
+}
+"""Where an error of the API belongs in the form."""
+
+
+def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
+    """The fields of a new proxy: the first port from 4000 that no proxy has, and the standard policies."""
+    used = set(used_ports)
+    port = next(port for port in range(FIRST_PORT, FIRST_PORT + len(used) + 1) if port not in used)
+    return {
+        "type": "llm",
+        "host": "127.0.0.1",
+        "port": port,
+        "auth_type": "bearer",
+        "policy_names": defaults,
+        "enforcement": "enforce",
+        "require_auth": True,
+        "auto_start": True,
+    }
+
+
+def of_proxy(proxy: ProxyView) -> dict[str, Any]:
+    """The fields of an existing proxy; its credential is not among them."""
+    return {
+        "type": proxy.type,
+        "name": proxy.name,
+        "description": proxy.description,
+        "target_url": proxy.target_url,
+        "host": proxy.host,
+        "port": proxy.port,
+        "auth_type": proxy.upstream_auth.type,
+        "auth_name": proxy.upstream_auth.name,
+        "policy_names": proxy.policy_names,
+        "enforcement": proxy.enforcement,
+        "require_auth": proxy.require_auth,
+        "auto_start": proxy.auto_start,
+        "allowed_hosts": "\n".join(proxy.allowed_hosts),
+        "allowed_origins": "\n".join(proxy.allowed_origins),
+        "tls_cert_path": proxy.tls_cert_path,
+        "tls_key_path": proxy.tls_key_path,
+        "upstream_ca_path": proxy.upstream_ca_path,
+        "tags": ", ".join(proxy.tags),
+    }
+
+
+def typed(given: FormMultiDict) -> dict[str, Any]:
+    """What was typed, to show it again; never the credential."""
+    values: dict[str, Any] = {name: str(value) for name, value in given.items() if not name.startswith("_")}
+    values.pop("auth_value", None)
+    values["policy_names"] = [str(name) for name in given.getall("policy_names", [])]
+    values["require_auth"] = "require_auth" in given
+    values["auto_start"] = "auto_start" in given
+    return values
+
+
+def creation(given: FormMultiDict) -> CreateProxy:
+    """The request for a new proxy; raises ValidationFailed."""
+    return convert({"type": _text(given, "type"), "upstream_auth": _auth(given), **_shared(given)}, CreateProxy)
+
+
+def change(given: FormMultiDict) -> UpdateProxy:
+    """The request for a change; an empty credential keeps the stored one. Raises ValidationFailed."""
+    return convert({"upstream_auth": _auth(given), **_shared(given)}, UpdateProxy)
+
+
+def _shared(given: FormMultiDict) -> dict[str, Any]:
+    texts = ("name", "description", "target_url", "host", "enforcement")
+    paths = ("tls_cert_path", "tls_key_path", "upstream_ca_path")
+    return {
+        **{name: _text(given, name) for name in (*texts, *paths)},
+        "port": _text(given, "port") or "0",
+        "policy_names": [str(name) for name in given.getall("policy_names", [])],
+        "require_auth": "require_auth" in given,
+        "auto_start": "auto_start" in given,
+        "allowed_hosts": lines(_text(given, "allowed_hosts")),
+        "allowed_origins": lines(_text(given, "allowed_origins")),
+        "tags": lines(_text(given, "tags")),
+    }
+
+
+def _auth(given: FormMultiDict) -> dict[str, Any]:
+    """An empty credential is left out: it keeps the stored one of a proxy that has one, and is missed for a new one."""
+    kind = _text(given, "auth_type") or "none"
+    return {
+        "type": kind,
+        "name": _text(given, "auth_name") if kind == "header" else "",
+        "value": (_text(given, "auth_value") or None) if kind != "none" else None,
+    }
+
+
+def _text(given: FormMultiDict, name: str) -> str:
+    return str(given.get(name, "")).strip()

@@ -1,0 +1,310 @@
+"""Pages of the proxies: list, wizard, detail with its tabs, and the actions on one."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit import repository as audit_repository
+from app.audit.schemas import audit_entry_view
+from app.errors import AppError
+from app.fleet import form as forms
+from app.fleet.connect import KEY_PLACEHOLDER, clients_of
+from app.fleet.connection_check import check_connection
+from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView
+from app.fleet.service import ProxyService
+from app.http.envelope import MAX_LIMIT
+from app.http.filters import search_text
+from app.http.forms import convert
+from app.http.htmx import is_htmx, target_id
+from app.http.page import Form, Pages, Toast, redirect
+from app.overview.pages import last_hour
+from app.policies.library import PolicyLibrary
+from app.security.permissions import Actor
+from app.traffic.repository import CallFilter
+from app.traffic.service import TrafficService
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+HOME = (("/proxies", "Proxies"),)
+TABS = ("live", "policy", "connect", "config", "logs")
+LATEST_CALLS = 30
+LATEST_ENTRIES = 30
+MAX_ROWS = 100
+"""Proxies in the list; the search finds the others."""
+DONE = {"start": "is running", "stop": "is stopped", "restart": "is running again"}
+
+
+class ProxyRow(msgspec.Struct, frozen=True):
+    """A row of the list."""
+
+    proxy: ProxyView
+    spark: list[int]
+    added_p99_ms: float | None
+
+
+@get("/proxies", opt=VIEWER, include_in_schema=False)
+async def proxies_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    traffic: NamedDependency[TrafficService],
+    search: FromQuery[str] = "",
+    type: FromQuery[str] = "",
+) -> Response[str]:
+    """What runs where."""
+    # `state` is a name that Litestar keeps for itself, so it is read here.
+    state = str(request.query_params.get("state", ""))
+    filters = {"search": search_text(search), "type": type[:20], "state": state[:20]}
+    found = await proxies.page(actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT)
+    shown = [proxy for proxy in found.items if not filters["state"] or proxy.state == filters["state"]][:MAX_ROWS]
+    return await pages.page(
+        request,
+        "fleet/list.html",
+        title="Proxies",
+        active="proxies",
+        stream="?show=proxies",
+        filters=filters,
+        rows=[await _row(traffic, actor, proxy) for proxy in shown],
+    )
+
+
+@get("/proxies/new", opt=ADMIN, include_in_schema=False)
+async def new_proxy_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    library: NamedDependency[PolicyLibrary],
+) -> Response[str]:
+    """The wizard: kind, target, protection, review."""
+    used = [proxy.port for proxy in (await proxies.page(actor, limit=MAX_LIMIT)).items]
+    defaults = library.defaults("llm") + library.defaults("mcp")
+    return await _wizard(request, pages, library, Form(forms.blank(used, defaults)), 200)
+
+
+@post("/proxies/new", opt=ADMIN, include_in_schema=False)
+async def create_proxy(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    library: NamedDependency[PolicyLibrary],
+) -> Response[str]:
+    """Make the proxy, and start it when asked to; a failed start is told on its page."""
+    given = await request.form()
+    try:
+        wanted = forms.creation(given)
+        fitting = [name for name in wanted.policy_names or [] if not library.unknown([name])]
+        fitting = [name for name in fitting if library.applies_to(name, wanted.type)]
+        created = await proxies.create(actor, msgspec.structs.replace(wanted, policy_names=fitting))
+    except AppError as error:
+        form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
+        return await _wizard(request, pages, library, form, error.status)
+    toast = Toast(f"{created.name} is created.")
+    if given.get("then") == "start":
+        try:
+            await proxies.start(actor, created.id)
+            toast = Toast(f"{created.name} is running.")
+        except AppError as error:
+            toast = Toast(f"{created.name} is created but did not start. {error.message}", kind="error")
+    return redirect(request, f"/proxies/{created.id}", toast)
+
+
+@post("/proxies/test-connection", opt=ADMIN, include_in_schema=False)
+async def test_connection(request: Request[Any, Any, Any], pages: NamedDependency[Pages]) -> Response[str]:
+    """Whether the typed target can be reached, as a line under the field."""
+    given = await request.form()
+    values = {name: str(given.get(name, "")) for name in ("target_url", "upstream_ca_path")}
+    try:
+        report = await check_connection(convert(values, CheckConnection))
+    except AppError as error:
+        words = " ".join(error.fields.values()) or error.message
+        report = ConnectionReport(reachable=False, stage="resolve", message=words, address="", elapsed_ms=0)
+    return pages.answer(request, "fleet/_probe.html", report=report)
+
+
+@get("/proxies/{proxy_id:str}", opt=VIEWER, include_in_schema=False)
+async def proxy_page(
+    request: Request[Any, Any, Any],
+    proxy_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    traffic: NamedDependency[TrafficService],
+    library: NamedDependency[PolicyLibrary],
+    reader: NamedDependency[AsyncSession],
+    tab: FromQuery[str] = "live",
+) -> Response[str]:
+    """One proxy, one tab of it."""
+    proxy = await proxies.get(actor, proxy_id)
+    tab = tab if tab in TABS else "live"
+    context: dict[str, Any] = {}
+    if tab in ("live", "policy"):
+        context["stats"] = await traffic.stats(actor, proxy_id, hours=24)
+    if tab in ("live", "logs"):
+        found = await traffic.page(actor, CallFilter(proxy_id=proxy_id), limit=LATEST_CALLS)
+        context |= {"calls": found.items, "filtered": False}
+    if tab == "policy":
+        context["policies"] = [library.policy(ref.name) for ref in proxy.policies if ref.exists]
+    if tab == "connect":
+        context |= {"clients": clients_of(proxy), "key_placeholder": KEY_PLACEHOLDER}
+    if tab == "logs":
+        context["entries"] = await _entries(reader, actor, proxy_id)
+    if tab == "config":
+        context |= _config(library, proxy, Form(forms.of_proxy(proxy)))
+    return await _detail(request, pages, proxy, tab, **context)
+
+
+@post("/proxies/{proxy_id:str}", opt=ADMIN, include_in_schema=False)
+async def save_proxy(
+    request: Request[Any, Any, Any],
+    proxy_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    library: NamedDependency[PolicyLibrary],
+) -> Response[str]:
+    """Change the proxy; a running one serves the change at once."""
+    given = await request.form()
+    try:
+        proxy = await proxies.update(actor, proxy_id, forms.change(given))
+    except AppError as error:
+        proxy = await proxies.get(actor, proxy_id)
+        form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
+        return await _detail(request, pages, proxy, "config", error.status, **_config(library, proxy, form))
+    return redirect(request, f"/proxies/{proxy_id}?tab=config", Toast(f"{proxy.name} is saved."))
+
+
+@post("/proxies/{proxy_id:str}/{verb:str}", opt=ADMIN, include_in_schema=False)
+async def operate_proxy(
+    request: Request[Any, Any, Any],
+    proxy_id: FromPath[str],
+    verb: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    traffic: NamedDependency[TrafficService],
+) -> Response[str]:
+    """Start, stop, restart or delete; answers with the row or the buttons that asked."""
+    if verb == "delete":
+        return await _delete(request, actor, pages, proxies, proxy_id)
+    operations = {"start": proxies.start, "stop": proxies.stop, "restart": proxies.restart}
+    if verb not in operations:
+        return pages.error(request, ProxyVerbUnknown(), request.scope["state"].get("request_id", ""))
+    proxy = await operations[verb](actor, proxy_id)
+    toast = Toast(f"{proxy.name} {DONE[verb]}.")
+    if not is_htmx(request):
+        return redirect(request, f"/proxies/{proxy_id}", toast)
+    if target_id(request) == "proxy-actions":
+        return pages.answer(request, "fleet/_state.html", toast=toast, proxy=proxy)
+    row = await _row(traffic, actor, proxy)
+    return pages.answer(request, "fleet/_row.html", toast=toast, row=row)
+
+
+class ProxyVerbUnknown(AppError):
+    """Something that cannot be done with a proxy."""
+
+    code = "NOT_FOUND"
+    status = 404
+    default_message = "There is no such action."
+    default_remediation = "Start, stop, restart or delete the proxy."
+
+
+async def _delete(
+    request: Request[Any, Any, Any], actor: Actor, pages: Pages, proxies: ProxyService, proxy_id: str
+) -> Response[str]:
+    proxy = await proxies.get(actor, proxy_id)
+    if (await request.form()).get("confirmed") != "yes":
+        return await pages.page(
+            request,
+            "confirm.html",
+            title="Delete proxy",
+            active="proxies",
+            crumbs=HOME,
+            question=f"Delete {proxy.name}?",
+            detail="Its configuration and stored key are removed. This cannot be undone.",
+            label="Delete",
+            url=f"/proxies/{proxy_id}/delete",
+            back=f"/proxies/{proxy_id}?tab=config",
+        )
+    try:
+        await proxies.delete(actor, proxy_id)
+    except AppError as error:
+        toast = Toast(f"{error.message} {error.remediation}", kind="error")
+        return redirect(request, f"/proxies/{proxy_id}?tab=config", toast)
+    return redirect(request, "/proxies", Toast(f"{proxy.name} is deleted."))
+
+
+async def _wizard(
+    request: Request[Any, Any, Any], pages: Pages, library: PolicyLibrary, form: Form, status: int
+) -> Response[str]:
+    return await pages.page(
+        request,
+        "fleet/new.html",
+        title="New proxy",
+        active="proxies",
+        crumbs=HOME,
+        form=form,
+        policies=library.policies(),
+        status=status,
+    )
+
+
+async def _detail(
+    request: Request[Any, Any, Any], pages: Pages, proxy: ProxyView, tab: str, status: int = 200, **context: Any
+) -> Response[str]:
+    return await pages.page(
+        request,
+        "fleet/detail.html",
+        title=proxy.name,
+        active="proxies",
+        crumbs=HOME,
+        stream=f"?show=proxy&proxy_id={proxy.id}",
+        proxy=proxy,
+        tab=tab,
+        status=status,
+        **context,
+    )
+
+
+def _config(library: PolicyLibrary, proxy: ProxyView, form: Form) -> dict[str, Any]:
+    raw = msgspec.json.format(msgspec.json.encode(proxy), indent=2).decode()
+    fitting = [policy for policy in library.policies() if library.applies_to(policy.name, proxy.type)]
+    return {"form": form, "policies": fitting, "raw_json": raw}
+
+
+async def _row(traffic: TrafficService, actor: Actor, proxy: ProxyView) -> ProxyRow:
+    totals = await traffic.totals(actor, hours=24, proxy_id=proxy.id)
+    spark = await last_hour(traffic, actor, proxy.id) if totals.calls else []
+    return ProxyRow(proxy, spark, totals.added_p99_ms)
+
+
+async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[Any]:
+    """The latest audit entries about this proxy."""
+    found, _ = await audit_repository.search(
+        reader,
+        tenant_id=actor.tenant_id,
+        event_type="proxy.",
+        actor="",
+        result="",
+        limit=MAX_LIMIT,
+        offset=0,
+    )
+    mine = [entry for entry in found if entry.resource_id == proxy_id][:LATEST_ENTRIES]
+    return [audit_entry_view(entry) for entry in mine]
+
+
+routes = [
+    proxies_page,
+    new_proxy_page,
+    create_proxy,
+    test_connection,
+    proxy_page,
+    save_proxy,
+    operate_proxy,
+]

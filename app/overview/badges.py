@@ -1,0 +1,24 @@
+"""The counts beside the words in the rail."""
+
+from __future__ import annotations
+
+from app.alerts.service import AlertService
+from app.fleet.service import ProxyService
+from app.fleet.state import ProxyState
+from app.http.page import Badges
+from app.security.permissions import Actor
+
+
+class RailBadges:
+    """Counts open critical and high alerts, and failed proxies."""
+
+    def __init__(self, *, alerts: AlertService, proxies: ProxyService) -> None:
+        self._alerts = alerts
+        self._proxies = proxies
+
+    async def __call__(self, actor: Actor) -> Badges:
+        """The counts for the tenant of this actor."""
+        summary = await self._alerts.summary(actor)
+        rows = await self._proxies.rows(actor)
+        failed = sum(self._proxies.status(row.id).state is ProxyState.FAILED for row in rows)
+        return Badges(urgent_alerts=summary.needs_attention, failed_proxies=failed)

@@ -1,0 +1,258 @@
+"""Settings: this console, its people, API tokens, and what it is made of. Also the places for "Go to…"."""
+
+from importlib import metadata
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.directory import Directory
+from app.accounts.schemas import CreateToken, CreateUser, UpdateUser
+from app.errors import AppError
+from app.fleet.service import ProxyService
+from app.http.envelope import MAX_LIMIT
+from app.http.forms import convert
+from app.http.page import Form, Pages, Toast, redirect
+from app.policies.library import PolicyLibrary
+from app.security.permissions import Actor
+from app.settings import Settings
+from app.system.service import System
+
+ADMIN = {"role": "admin"}
+TABS = ("general", "users", "tokens", "about")
+LIBRARIES = (
+    "litestar",
+    "uvicorn",
+    "Jinja2",
+    "msgspec",
+    "SQLAlchemy",
+    "alembic",
+    "aiosqlite",
+    "APScheduler",
+    "prometheus-client",
+    "httptools",
+    "uvloop",
+    "hyperscan",
+    "google-re2",
+    "cryptography",
+    "argon2-cffi",
+)
+
+
+@get("/settings", opt=ADMIN, include_in_schema=False)
+async def settings_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    settings: NamedDependency[Settings],
+    system: NamedDependency[System],
+    directory: NamedDependency[Directory],
+    reader: NamedDependency[AsyncSession],
+    tab: FromQuery[str] = "general",
+) -> Response[str]:
+    """One tab of the settings."""
+    match tab:
+        case "users":
+            return await _users(request, pages, directory, reader, actor)
+        case "tokens":
+            return await _tokens(request, pages, directory, reader, actor)
+        case "about":
+            return await _page(request, pages, "about", vendored=pages.assets.versions(), libraries=_libraries())
+    return await _page(request, pages, "general", facts=_facts(settings, system), workers=_workers(request))
+
+
+@post("/settings/users", opt=ADMIN, include_in_schema=False)
+async def create_user(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    directory: NamedDependency[Directory],
+    writer: NamedDependency[AsyncSession],
+) -> Response[str]:
+    """Add a person and show their one-time password: here and never again."""
+    given = await request.form()
+    values = {name: str(given.get(name, "")) for name in ("username", "role")}
+    try:
+        created = await directory.create_user(writer, actor, convert(values, CreateUser))
+    except AppError as error:
+        return await _users(
+            request, pages, directory, writer, actor, form=Form(values).refused(error), status=error.status
+        )
+    shown = (created.user.username, created.one_time_password)
+    return await _users(request, pages, directory, writer, actor, created_password=shown, status=201)
+
+
+@post("/settings/users/{user_id:str}", opt=ADMIN, include_in_schema=False)
+async def update_user(
+    request: Request[Any, Any, Any],
+    user_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+    writer: NamedDependency[AsyncSession],
+) -> Response[str]:
+    """Let a person in again, or keep them out."""
+    given = await request.form()
+    is_active = given.get("is_active") == "yes"
+    try:
+        user = await directory.update_user(writer, actor, user_id, UpdateUser(is_active=is_active))
+    except AppError as error:
+        return redirect(request, "/settings?tab=users", Toast(f"{error.message} {error.remediation}", kind="error"))
+    words = "may log in again" if is_active else "is deactivated; their sessions are ended"
+    return redirect(request, "/settings?tab=users", Toast(f"{user.username} {words}."))
+
+
+@post("/settings/tokens", opt=ADMIN, include_in_schema=False)
+async def create_token(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    directory: NamedDependency[Directory],
+    writer: NamedDependency[AsyncSession],
+) -> Response[str]:
+    """Make a token and show it: here and never again."""
+    given = await request.form()
+    values: dict[str, Any] = {name: str(given.get(name, "")) for name in ("name", "role", "expires_in_days")}
+    wanted = values | {"expires_in_days": values["expires_in_days"] or None}
+    try:
+        created = await directory.create_token(writer, actor, convert(wanted, CreateToken))
+    except AppError as error:
+        return await _tokens(
+            request, pages, directory, writer, actor, form=Form(values).refused(error), status=error.status
+        )
+    shown = (created.details.name, created.token)
+    return await _tokens(request, pages, directory, writer, actor, created_token=shown, status=201)
+
+
+@post("/settings/tokens/{token_id:str}/revoke", opt=ADMIN, include_in_schema=False)
+async def revoke_token(
+    request: Request[Any, Any, Any],
+    token_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+    writer: NamedDependency[AsyncSession],
+) -> Response[str]:
+    """End a token at once."""
+    token = await directory.revoke_token(writer, actor, token_id)
+    return redirect(request, "/settings?tab=tokens", Toast(f"Token “{token.name}” is revoked."))
+
+
+@get("/goto", opt={"role": "viewer"}, include_in_schema=False)
+async def places(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    library: NamedDependency[PolicyLibrary],
+) -> Response[str]:
+    """Proxies, policies and packs for the dialog; the pages themselves are already in it."""
+    known = await proxies.page(actor, limit=MAX_LIMIT)
+    found = [(f"/proxies/{proxy.id}", "server-2", proxy.name, "proxy") for proxy in known.items]
+    if actor.role == "admin":
+        found += [("/proxies/new", "plus", "New proxy", "action"), ("/access/new", "key", "Create API key", "action")]
+        found += [(f"/settings?tab={tab}", "settings", f"Settings: {tab}", "page") for tab in TABS[1:]]
+    found += [(f"/policies/{policy.name}", "shield-check", policy.title, "policy") for policy in library.policies()]
+    found += [(f"/packs/{pack.name}", "package", pack.title, "pack") for pack in library.packs()]
+    return pages.answer(request, "_goto.html", places=found)
+
+
+async def _users(
+    request: Request[Any, Any, Any],
+    pages: Pages,
+    directory: Directory,
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    form: Form | None = None,
+    created_password: tuple[str, str] | None = None,
+    status: int = 200,
+) -> Response[str]:
+    return await _page(
+        request,
+        pages,
+        "users",
+        status,
+        users=await directory.users(session, actor),
+        me=actor.user_id,
+        form=form or Form({"role": "viewer"}),
+        created_password=created_password,
+    )
+
+
+async def _tokens(
+    request: Request[Any, Any, Any],
+    pages: Pages,
+    directory: Directory,
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    form: Form | None = None,
+    created_token: tuple[str, str] | None = None,
+    status: int = 200,
+) -> Response[str]:
+    return await _page(
+        request,
+        pages,
+        "tokens",
+        status,
+        tokens=await directory.tokens(session, actor),
+        form=form or Form({"role": "viewer", "expires_in_days": "90"}),
+        created_token=created_token,
+    )
+
+
+async def _page(
+    request: Request[Any, Any, Any], pages: Pages, tab: str, status: int = 200, **context: Any
+) -> Response[str]:
+    return await pages.page(
+        request, "system/settings.html", title="Settings", active="settings", tab=tab, status=status, **context
+    )
+
+
+def _workers(request: Request[Any, Any, Any]) -> tuple[Any, ...]:
+    """The workers, where this console runs any."""
+    workers = getattr(request.app.state.fleet, "workers", None)
+    return tuple(workers()) if workers else ()
+
+
+def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
+    """What is set, and the name of the setting; nothing secret."""
+    info = system.info(0)
+    days = info.retention_days
+    return [
+        ("Address", settings.base_url, "host, port, public_base_url"),
+        ("Environment", settings.environment, "environment"),
+        ("Started", f"{info.started_at:%Y-%m-%d %H:%M:%S} UTC", ""),
+        ("Data directory", str(settings.data_dir.absolute()), "data_dir"),
+        ("Workers", str(settings.workers), "workers"),
+        ("Largest request", f"{settings.max_request_size_mb} MB", "max_request_size_mb"),
+        ("Further Host names", ", ".join(settings.allowed_hosts) or "none", "allowed_hosts"),
+        ("Alerts are kept", f"{days['alerts']} days", "retention_alerts_days"),
+        ("Calls are kept", f"{days['requests']} days", "retention_requests_days"),
+        ("Audit entries are kept", f"{days['audit']} days", "retention_audit_days"),
+        ("Python, SQLite", f"{info.python}, {info.sqlite}", ""),
+        ("Platform", f"{info.platform}, process {info.pid}{', one executable' if info.is_frozen else ''}", ""),
+    ]
+
+
+def _libraries() -> list[tuple[str, str, str]]:
+    """The main Python libraries with version and licence, as far as their metadata is shipped."""
+    found = []
+    for name in LIBRARIES:
+        try:
+            about = metadata.metadata(name)
+        except metadata.PackageNotFoundError:
+            continue
+        named = about.get_all("License-Expression") or about.get_all("License") or [_classified(about)]
+        found.append((name, about["Version"], (named[0] or "see its metadata").splitlines()[0][:60]))
+    return found
+
+
+def _classified(about: Any) -> str:
+    classifiers = about.get_all("Classifier") or []
+    licences = [entry.rpartition(" :: ")[2] for entry in classifiers if entry.startswith("License :: ")]
+    return ", ".join(licences)
+
+
+routes = [settings_page, create_user, update_user, create_token, revoke_token, places]

@@ -1,0 +1,145 @@
+"""Pages of the traffic: the log of calls and one call in detail."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app import clock
+from app.alerts.repository import AlertFilter
+from app.alerts.service import AlertService
+from app.fleet.service import ProxyService
+from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, page_of
+from app.http.filters import search_text
+from app.http.formats import short_id
+from app.http.page import Pages, with_query
+from app.security.permissions import Actor
+from app.traffic.models import VERDICTS
+from app.traffic.repository import CallFilter
+from app.traffic.schemas import CallView
+from app.traffic.service import TrafficService
+
+VIEWER = {"role": "viewer"}
+HOME = (("/traffic", "Traffic"),)
+HOURS = ("1", "24", "168")
+TIMELINE_WIDTH = 1000
+WAITING = ("upstream", "forward")
+"""Steps whose time is the upstream's, not ours."""
+
+
+class TimelineStep(msgspec.Struct, frozen=True):
+    """One pipeline step as a bar in a box 1000 wide. `kind` is `bad` where the call was stopped, `wait` upstream."""
+
+    name: str
+    kind: str
+    x: float
+    width: float
+    ms: float
+
+
+@get("/traffic", opt=VIEWER, include_in_schema=False)
+async def traffic_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    traffic: NamedDependency[TrafficService],
+    proxies: NamedDependency[ProxyService],
+    search: FromQuery[str] = "",
+    proxy_id: FromQuery[str] = "",
+    verdict: FromQuery[str] = "",
+    hours: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
+) -> Response[str]:
+    """Calls, newest first; the address holds the filter."""
+    limit, offset = page_of(DEFAULT_LIMIT, offset)
+    filters = {
+        "search": search_text(search),
+        "proxy_id": proxy_id[:64],
+        "verdict": verdict if verdict in VERDICTS else "",
+        "hours": hours if hours in HOURS else "",
+    }
+    found = await traffic.page(actor, filter_of(filters), limit=limit, offset=offset)
+    known = await proxies.page(actor, limit=MAX_LIMIT)
+    stream = with_query("?show=traffic", **filters) if not offset else ""
+    return await pages.page(
+        request,
+        "traffic/list.html",
+        title="Traffic",
+        active="traffic",
+        stream=stream,
+        filters=filters,
+        filtered=any(filters.values()),
+        base=with_query("/traffic", **filters),
+        list=found,
+        calls=found.items,
+        hide_proxy=False,
+        proxy_options=[(proxy.id, proxy.name) for proxy in known.items],
+    )
+
+
+@get("/traffic/{call_id:str}", opt=VIEWER, include_in_schema=False)
+async def call_page(
+    request: Request[Any, Any, Any],
+    call_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    traffic: NamedDependency[TrafficService],
+    alerts: NamedDependency[AlertService],
+) -> Response[str]:
+    """What happened in this call, and why."""
+    call = await traffic.get(actor, call_id)
+    raised = await alerts.page(actor, AlertFilter(call_id=call_id), limit=MAX_LIMIT)
+    return await pages.page(
+        request,
+        "traffic/detail.html",
+        title=short_id(call.id),
+        active="traffic",
+        crumbs=HOME,
+        call=call,
+        steps=timeline(call),
+        alerts=raised.items,
+    )
+
+
+def filter_of(filters: dict[str, str]) -> CallFilter:
+    """The filter that the address names."""
+    hours = filters.get("hours", "")
+    return CallFilter(
+        proxy_id=filters.get("proxy_id", ""),
+        verdicts=(filters["verdict"],) if filters.get("verdict") else (),
+        search=filters.get("search", ""),
+        since_at=clock.utcnow() - timedelta(hours=int(hours)) if hours else None,
+    )
+
+
+def matches(call: CallView, filters: dict[str, str]) -> bool:
+    """Whether a fresh call belongs into a list with this filter; the time range always fits."""
+    text = filters.get("search", "").lower()
+    searched = " ".join((call.path, call.operation, call.client_ip, call.principal_name, call.id)).lower()
+    return (
+        filters.get("proxy_id", "") in ("", call.proxy_id)
+        and filters.get("verdict", "") in ("", call.verdict)
+        and text in searched
+    )
+
+
+def timeline(call: CallView) -> list[TimelineStep]:
+    """The steps in the order in which they ran. Every bar is wide enough to be seen."""
+    total = sum(call.timings_ms.values()) or 1.0
+    steps = []
+    x = 0.0
+    last = next(reversed(call.timings_ms), "")
+    for name, spent_ms in call.timings_ms.items():
+        width = max(spent_ms / total * TIMELINE_WIDTH * 0.94, 6.0)
+        x = min(x, TIMELINE_WIDTH - width)
+        stopped = call.verdict in ("blocked", "refused") and name == last
+        kind = "bad" if stopped else "wait" if name in WAITING else ""
+        steps.append(TimelineStep(name, kind, round(x, 1), round(width, 1), spent_ms))
+        x += width
+    return steps
+
+
+routes = [traffic_page, call_page]
