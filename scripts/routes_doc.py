@@ -1,7 +1,7 @@
 """Writes docs/routes.md: every route of the console, its methods and the role it needs, taken from the router itself.
 
-    python scripts/routes_doc.py           write the file
-    python scripts/routes_doc.py --check   exit 1 when the file is not what the router says
+python scripts/routes_doc.py           write the file
+python scripts/routes_doc.py --check   exit 1 when the file is not what the router says
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def main() -> int:
     document = render(console_routes())
     if "--check" in sys.argv[1:]:
         is_current = TARGET.exists() and TARGET.read_text(encoding="utf-8") == document
-        print("docs/routes.md is current." if is_current else "docs/routes.md is out of date: run scripts/routes_doc.py")
+        print(
+            "docs/routes.md is current." if is_current else "docs/routes.md is out of date: run scripts/routes_doc.py"
+        )
         return 0 if is_current else 1
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(document, encoding="utf-8")

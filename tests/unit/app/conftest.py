@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.console import Console, console_app, used_data_directory
+from tests.support.features import Bench, features_on
 from tests.support.library import small_library
 from tests.support.memory_fleet import MemoryFleet
 
@@ -33,3 +34,10 @@ def fleet(console: Console) -> MemoryFleet:
     """The fleet of `console`."""
     found: MemoryFleet = console.app.state.fleet
     return found
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, used_data: Path) -> AsyncIterator[Bench]:
+    """The features without the web server, in the test's own loop."""
+    async with features_on(tmp_path, used_data) as running:
+        yield running
