@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 from litestar import Litestar
@@ -20,6 +21,7 @@ from app.application import create_app
 from app.features import FleetFactory
 from app.paths import DataDirectory
 from app.policies.library import PolicyLibrary
+from app.security import passwords
 from app.settings import Settings
 from app.startup import prepare
 
@@ -80,11 +82,13 @@ async def console_app(
     wanted = Settings(data_dir=directory / "data", admin_password_file=password_file, port=PORT, **settings)
     DataDirectory(wanted.data_dir).create()
     _, keys = prepare(wanted)
-    app = create_app(wanted, keys, make_fleet=make_fleet, library=library)
+    # Two full-strength hashes a test would be most of the suite's time; test_passwords.py checks the real strength.
+    with mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
+        app = create_app(wanted, keys, make_fleet=make_fleet, library=library)
     async with AsyncTestClient(app, base_url=BASE_URL) as client:
         one_time_password = password_file.read_text().strip() if data_from is None else ""
         console = Console(app, client, one_time_password)
-        if data_from is not None:
+        if data_from is not None and password_changed:
             console.admin = await console.log_in(PASSWORD)
         elif password_changed:
             first = await console.log_in(one_time_password)

@@ -1,0 +1,137 @@
+"""The audit log: one entry for each change, chained, and every way of tampering that the chain itself can show."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.audit.service import AuditLog
+from app.security.permissions import Actor, Role
+from tests.support.console import PASSWORD, Console
+
+ACTOR = Actor(user_id="usr_1", username="alice", role=Role.ADMIN, via="session", ip="192.0.2.1", credential="c")
+
+
+async def entries(console: Console, query: str = "") -> list[dict[str, Any]]:
+    answer = await console.client.get(f"/api/v1/audit?limit=500{query}", headers=console.admin)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["data"]["items"]
+    return items
+
+
+async def verify(console: Console) -> dict[str, Any]:
+    answer = await console.client.get("/api/v1/audit/verify", headers=console.admin)
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+async def test_AUD_08_every_change_adds_exactly_one_entry(console: Console) -> None:
+    client, admin = console.client, console.admin
+    before = len(await entries(console))
+    user = (await client.post("/api/v1/users", headers=admin, json={"username": "bob"})).json()["data"]["user"]
+    await client.patch(f"/api/v1/users/{user['id']}", headers=admin, json={"role": "admin"})
+    await client.patch(f"/api/v1/users/{user['id']}", headers=admin, json={"is_active": False})
+    await client.patch(f"/api/v1/users/{user['id']}", headers=admin, json={"is_active": True})
+    token = (await client.post("/api/v1/tokens", headers=admin, json={"name": "ci"})).json()["data"]["details"]
+    await client.post(f"/api/v1/tokens/{token['id']}/revoke", headers=admin)
+    await client.post("/api/v1/auth/login", json={"username": "admin", "password": "wrong"})
+    await client.post("/api/v1/auth/login", json={"username": "hunter2-typed-here", "password": "wrong"})
+    other = await console.log_in(PASSWORD)
+    await client.post("/api/v1/auth/logout", headers=other)
+    console.admin = await console.change_password(admin, PASSWORD, f"{PASSWORD}!")
+    added = list(reversed(await entries(console)))[before:]
+    assert [entry["event_type"] for entry in added] == [
+        "user.created",
+        "user.role.changed",
+        "user.deactivated",
+        "user.activated",
+        "token.created",
+        "token.revoked",
+        "auth.login.failed",
+        "auth.login.failed",
+        "auth.login",
+        "auth.logout",
+        "auth.password.change",
+    ]
+    assert added[1]["details"] == {"before": "viewer", "after": "admin"}
+    assert added[1]["actor"]["username"] == "admin"
+    assert added[1]["resource"] == {"type": "user", "id": user["id"], "name": "bob"}
+    assert added[1]["request_id"].startswith("req_")
+    assert "hunter2" not in str(added)
+    assert {entry["result"] for entry in added if entry["event_type"] == "auth.login.failed"} == {"failure"}
+
+
+async def test_a_change_that_fails_leaves_no_entry(console: Console) -> None:
+    before = len(await entries(console))
+    await console.client.post("/api/v1/users", headers=console.admin, json={"username": "admin"})
+    assert len(await entries(console)) == before
+
+
+async def test_entries_are_found_by_type_actor_and_result(console: Console) -> None:
+    assert {entry["event_type"] for entry in await entries(console, "&event_type=auth.password")} == {
+        "auth.password.change"
+    }
+    assert await entries(console, "&username=nobody") == []
+    assert await entries(console, "&event_type=%25") == []
+    assert all(entry["result"] == "success" for entry in await entries(console, "&result=success"))
+
+
+async def test_AUD_04_concurrent_changes_make_one_gapless_chain(console: Console) -> None:
+    database, audit = console.app.state.database, console.app.state.audit
+
+    async def record(number: int) -> None:
+        async with database.writer() as session:
+            await audit.record(session, "proxy.created", actor=ACTOR, details={"n": number})
+
+    await asyncio.gather(*(record(number) for number in range(50)))
+    checked = await verify(console)
+    sequences = [entry["sequence"] for entry in await entries(console)]
+    assert checked == {"entries_checked": len(sequences), "first_bad_sequence": None}
+    assert sequences == list(range(len(sequences), 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("tampering", "first_bad"),
+    [
+        ("UPDATE audit_entries SET details = '{}' WHERE sequence = 5", 5),
+        ("UPDATE audit_entries SET at = '2020-01-01 00:00:00.000000' WHERE sequence = 5", 5),
+        ("UPDATE audit_entries SET mac = previous_mac WHERE sequence = 5", 5),
+        ("DELETE FROM audit_entries WHERE sequence = 5", 6),
+        ("UPDATE audit_entries SET sequence = 999 WHERE sequence = 5", 6),
+        ("UPDATE audit_entries SET actor_name = actor_role, actor_role = actor_name WHERE sequence = 5", 5),
+    ],
+)
+async def test_AUD_01_tampering_is_found_where_it_happened(console: Console, tampering: str, first_bad: int) -> None:
+    database, audit = console.app.state.database, console.app.state.audit
+    async with database.writer() as session:
+        for number in range(8):
+            await audit.record(session, "proxy.created", actor=ACTOR, details={"n": number})
+        await session.execute(text(tampering))
+    assert (await verify(console))["first_bad_sequence"] == first_bad
+
+
+async def test_AUD_09_pruning_the_oldest_entries_keeps_the_chain(console: Console) -> None:
+    async with console.app.state.database.writer() as session:
+        await session.execute(text("DELETE FROM audit_entries WHERE sequence <= 2"))
+    assert (await verify(console))["first_bad_sequence"] is None
+
+
+async def test_AUD_01_a_chain_made_with_another_key_does_not_verify(console: Console) -> None:
+    async with console.app.state.database.reader() as session:
+        assert await AuditLog(b"another key").verify(session) == (0, 1)
+
+
+async def test_long_chains_are_read_in_batches(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.audit.service.VERIFY_BATCH_ROWS", 2)
+    checked = await verify(console)
+    assert checked["entries_checked"] == len(await entries(console))
+
+
+async def test_oversized_details_are_left_out_not_cut(console: Console) -> None:
+    async with console.app.state.database.writer() as session:
+        entry = await console.app.state.audit.record(session, "proxy.created", actor=None, details={"x": "y" * 5000})
+        assert entry.details == '{"omitted":"5008 characters of detail"}'
+        assert (entry.actor_name, entry.actor_type, entry.action) == ("system", "system", "created")
