@@ -80,10 +80,11 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _worker(given: argparse.Namespace) -> int:
-    from proxies import worker  # type: ignore[attr-defined,unused-ignore]
+    from proxies import worker
 
-    code: int = worker.run(channel_fd=given.channel_fd, sockets_fd=given.sockets_fd, spool_dir=given.spool_dir)
-    return code
+    return worker.run(
+        channel_fd=given.channel_fd, sockets_fd=given.sockets_fd, spool_dir=given.spool_dir, version=__version__
+    )
 
 
 def _check(packs: Sequence[Path]) -> int:

@@ -29,7 +29,8 @@ QUEUE_EVENTS = 256
 RING_EVENTS = 1000
 MAX_SUBSCRIBERS = 256
 HEARTBEAT_SECONDS = 15.0
-RECHECK_SECONDS = 5.0
+RECHECK_SECONDS = 3.0
+"""A stream outlives its session by at most this long; ADM-09 asks for five seconds."""
 HEARTBEAT = b": heartbeat\n\n"
 
 

@@ -1,0 +1,87 @@
+"""Health, readiness, metrics, system information, the event stream and the API's own description."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.version import __version__
+from tests.support.console import Console, console_app
+
+
+async def test_ADM_23_health_says_only_that_it_is_healthy(console: Console) -> None:
+    for path in ("/health", "/api/v1/health"):
+        answer = await console.client.get(path)
+        assert answer.status_code == 200
+        assert set(answer.json()) == {"status", "timestamp", "version"}
+        assert answer.json()["status"] == "healthy"
+        assert answer.json()["version"] == __version__
+
+
+async def test_ready_follows_the_lifespan_and_the_database(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = await console.client.get("/ready")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ready", "checks": {"started": "ok", "database": "ok"}},
+    )
+    console.app.state.system.is_ready = False
+    assert (await console.client.get("/ready")).status_code == 503
+    console.app.state.system.is_ready = True
+
+    def fail() -> Any:
+        raise OperationalError("SELECT 1", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr(console.app.state.database, "reader", fail)
+    answer = await console.client.get("/ready")
+    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "does not answer")
+    assert "disk" not in answer.text
+
+
+async def test_ADM_23_metrics_need_a_token_and_count_by_route(console: Console) -> None:
+    assert (await console.client.get("/metrics")).status_code == 401
+    await console.client.get("/somewhere/else/entirely")
+    answer = await console.client.get("/metrics", headers=console.admin)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert f'ostiary_build_info{{version="{__version__}"}} 1.0' in answer.text
+    assert 'ostiary_console_requests_total{method="POST",route="/api/v1/auth/login",status="200"} 1.0' in answer.text
+    assert 'route="unmatched",status="404"' in answer.text
+    assert "entirely" not in answer.text
+
+
+async def test_metrics_can_be_switched_off_and_loopback_means_loopback(tmp_path: Path, used_data: Path) -> None:
+    async with console_app(tmp_path / "open", data_from=used_data, metrics_on_loopback=True) as console:
+        # The test client's address is none at all.
+        assert (await console.client.get("/metrics")).status_code == 401
+    async with console_app(tmp_path / "off", data_from=used_data, enable_metrics=False) as console:
+        assert (await console.client.get("/metrics", headers=console.admin)).status_code == 404
+
+
+async def test_system_info_describes_what_runs(console: Console) -> None:
+    data = (await console.client.get("/api/v1/system/info", headers=console.admin)).json()["data"]
+    assert data["version"] == __version__
+    assert data["uptime_seconds"] >= 0
+    assert data["retention_days"] == {"alerts": 90, "requests": 30, "audit": 90}
+    assert data["is_frozen"] is False
+
+
+async def test_ADM_23_the_api_describes_itself_to_those_who_are_logged_in(console: Console) -> None:
+    assert (await console.client.get("/schema/openapi.json")).status_code == 401
+    answer = await console.client.get("/schema/openapi.json", headers=console.admin)
+    described = json.loads(answer.text)
+    assert described["info"]["title"] == "Ostiary"
+    assert {"/api/v1/auth/login", "/api/v1/users", "/api/v1/tokens", "/api/v1/audit"} <= set(described["paths"])
+    for path in ("/schema/redoc", "/schema/swagger", "/schema/rapidoc", "/schema/openapi.yaml"):
+        assert (await console.client.get(path, headers=console.admin)).status_code == 404
+
+
+@pytest.mark.parametrize("topics", ["weather", "alert,weather", "call,<script>"])
+async def test_the_event_stream_refuses_topics_that_do_not_exist(console: Console, topics: str) -> None:
+    answer = await console.client.get(f"/api/v1/events?topics={topics}", headers=console.admin)
+    assert answer.status_code == 422
+    assert list(answer.json()["fields"]) == ["topics"]
+    assert console.app.state.bus.subscribers == 0
