@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
-import sys
-from collections.abc import Iterator
-from types import FrameType
 
 import msgspec
 
@@ -19,14 +15,10 @@ from app.instance import InstanceLock
 from app.paths import DataDirectory
 from app.security.keys import Keys, load_keys
 from app.settings import Settings, SettingsError
-from app.version import __version__
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 512
-GRACEFUL_SECONDS = 5
-MAX_CONNECTIONS = 1000
-KEEPALIVE_SECONDS = 30
 PRIVATE_UMASK = 0o077
 
 
@@ -76,54 +68,14 @@ def serve(settings: Settings) -> None:
 
 def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
     # Imported here: the checks above fail in a tenth of the time that these imports take.
-    import uvicorn
-
     from app.application import create_app
     from app.features import worker_fleet
     from app.http.events import EventBus
+    from app.http.server import ConsoleServer
 
     app = create_app(settings, keys, make_fleet=worker_fleet(settings))
     bus: EventBus = app.state.bus
-
-    class Server(uvicorn.Server):
-        """uvicorn, but a signal also ends the open event streams, and a clean stop is exit code 0."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                sys.stdout.write(f"Ostiary {__version__}: Listening on {settings.base_url}\n")
-                sys.stdout.flush()
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            stop_signals = (signal.SIGINT, signal.SIGTERM)
-            before = {number: signal.signal(number, self.handle_exit) for number in stop_signals}
-            try:
-                yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if self.should_exit:
-                self.force_exit = True
-            self.should_exit = True
-            bus.close()
-
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        lifespan="on",
-        backlog=BACKLOG,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=KEEPALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
-    )
-    server = Server(config)
+    server = ConsoleServer(app, settings, on_stop=bus.close)
     server.run(sockets=[listener])
     if not server.started:
         raise SystemExit(1)

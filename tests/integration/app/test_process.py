@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.http.headers import CONTENT_SECURITY_POLICY
 from tests.support.console import PASSWORD, ConsoleProcess
 
 BOXED_PASSWORD = re.compile(rb"Password\s+([A-Za-z0-9]{20})")
@@ -168,13 +170,29 @@ async def test_ADM_23_metrics_for_a_scraper_on_this_machine(tmp_path: Path) -> N
         assert (await client.get("/api/v1/system/info")).status_code == 401
 
 
-async def test_ADM_07_malformed_http_gets_no_detail(tmp_path: Path) -> None:
+async def raw_answer(console: ConsoleProcess, *sent: bytes) -> bytes:
+    """What a console answers to bytes that are no proper request."""
+    host, port = console.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(30):
+        for data in sent:
+            writer.write(data)
+            await writer.drain()
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_ADM_07_the_servers_own_refusals_carry_the_headers_too(tmp_path: Path) -> None:
     async with ConsoleProcess(tmp_path) as console:
-        host, port = console.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"NONSENSE\r\n\r\n")
-        async with asyncio.timeout(10):
-            answer = await reader.read()
-        writer.close()
-        assert answer.startswith(b"HTTP/1.1 400")
-        assert b"server:" not in answer.lower()
+        malformed = await raw_answer(console, b"NONSENSE\r\n\r\n")
+        endless = await raw_answer(console, b"GET / HTTP/1.1\r\n", *[b"X-Filler: " + b"a" * 8000 + b"\r\n"] * 9)
+        async with console.client() as client:
+            assert (await client.get("/health", headers={"X-Filler": "a" * 60_000})).status_code == 200
+    for answer, status in ((malformed, 400), (endless, 431)):
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode())
+        assert CONTENT_SECURITY_POLICY.encode() in head
+        assert b"x-content-type-options: nosniff" in head
+        assert b"server:" not in head.lower()
+        assert json.loads(body)["status"] == status
