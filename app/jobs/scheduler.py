@@ -55,7 +55,7 @@ class Scheduler:
         self._late_after_seconds = late_after_seconds
         self._scheduler: AsyncIOScheduler | None = None
         self._watchdog: asyncio.Task[None] | None = None
-        self._beaten_at = time.monotonic()
+        self.beaten_at = time.monotonic()
         self.reports = {job.name: JobReport(name=job.name) for job in self.jobs}
 
     def __repr__(self) -> str:
@@ -64,7 +64,7 @@ class Scheduler:
     @property
     def is_late(self) -> bool:
         """Whether a started scheduler has not run its heartbeat for too long."""
-        return self._scheduler is not None and time.monotonic() - self._beaten_at > self._late_after_seconds
+        return self._scheduler is not None and time.monotonic() - self.beaten_at > self._late_after_seconds
 
     async def start(self) -> None:
         """Schedule everything."""
@@ -82,7 +82,7 @@ class Scheduler:
                 id=job.name,
                 next_run_time=datetime.fromtimestamp(time.time() + first, UTC),
             )
-        self._beaten_at = time.monotonic()
+        self.beaten_at = time.monotonic()
         scheduler.start()
         self._scheduler = scheduler
         self._watchdog = asyncio.create_task(self._watch(), name="scheduler-watchdog")
@@ -116,10 +116,10 @@ class Scheduler:
             report.last_duration_ms = round((time.perf_counter() - started) * 1000, 3)
 
     async def _beat(self) -> None:
-        self._beaten_at = time.monotonic()
+        self.beaten_at = time.monotonic()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_EVERY_SECONDS)
             if self.is_late:
-                logger.critical("The scheduler has not run for %d seconds", time.monotonic() - self._beaten_at)
+                logger.critical("The scheduler has not run for %d seconds", time.monotonic() - self.beaten_at)

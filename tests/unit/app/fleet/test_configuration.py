@@ -1,0 +1,127 @@
+"""From the database to the configuration of the fleet: one broken proxy never touches another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from app.fleet import configuration
+from app.fleet.models import Proxy
+from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
+from rules.packs import PackError, Problem
+from tests.support.features import ADMIN, Bench
+
+
+async def test_a_proxy_is_resolved_with_its_credential_rules_and_limits(bench: Bench) -> None:
+    auth = UpstreamAuthInput(type="bearer", value="sk-upstream")
+    made = await bench.proxy(upstream_auth=auth, allowed_hosts=["gw.example.org"], auto_start=True)
+    found = bench.fleet.configuration
+    proxy = found.proxies[0]
+    assert (proxy.id, proxy.name, proxy.type, proxy.host, proxy.port) == (made.id, "OpenAI", "llm", "127.0.0.1", 4000)
+    assert (proxy.upstream_auth.type, proxy.upstream_auth.value) == ("bearer", "sk-upstream")
+    assert proxy.allowed_hosts == ("gw.example.org",)
+    assert proxy.enforcement == "enforce"
+    assert proxy.policy_names == ("llm-standard-security",)
+    assert found.auto_start == frozenset({made.id})
+    assert found.broken == {}
+    ruleset = found.rulesets[0]
+    assert ruleset.digest == proxy.ruleset
+    assert Path(ruleset.database_path).is_file()
+    assert Path(ruleset.packs_path).is_relative_to(bench.settings.data_dir.absolute() / "cache")
+
+
+async def test_proxies_with_the_same_packs_share_one_ruleset(bench: Bench) -> None:
+    await bench.proxy()
+    await bench.proxy("Two", 4001)
+    await bench.proxy("Three", 4002, type="mcp")
+    await bench.proxy("Four", 4003, policy_names=[])
+    found = bench.fleet.configuration
+    assert found.broken == {}
+    assert len({proxy.ruleset for proxy in found.proxies}) == 3
+    assert len(found.rulesets) == 3
+
+
+async def test_the_weaker_enforcement_of_proxy_and_policies_applies(bench: Bench) -> None:
+    await bench.proxy(enforcement="log_only")
+    await bench.proxy("Watched", 4001, policy_names=["monitor-only"])
+    await bench.proxy("Mixed", 4002, policy_names=["monitor-only", "llm-standard-security"])
+    words = {proxy.name: proxy.enforcement for proxy in bench.fleet.configuration.proxies}
+    assert words == {"OpenAI": "log_only", "Watched": "log_only", "Mixed": "enforce"}
+
+
+async def test_a_disabled_proxy_is_left_out(bench: Bench) -> None:
+    made = await bench.proxy()
+    await bench.features.proxies.update(ADMIN, made.id, UpdateProxy(enabled=False))
+    assert bench.fleet.configuration.proxies == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"upstream_auth": UpstreamAuthInput(type="bearer", value="env:OSTIARY_TEST_UNSET")}, "env:OSTIARY_TEST_UNSET"),
+        ({"upstream_auth": UpstreamAuthInput(type="bearer", value="file:/nowhere/key")}, "file:/nowhere/key"),
+        ({"policy_names": ["llm-incomplete"]}, "jailbreak"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_resolved_is_broken_with_its_reason_and_alone(
+    bench: Bench, changes: dict[str, object], reason: str
+) -> None:
+    good = await bench.proxy()
+    bad = await bench.proxy("Bad", 4001, **changes)
+    found = bench.fleet.configuration
+    assert set(found.broken) == {bad.id}
+    assert reason in found.broken[bad.id]
+    by_id = {proxy.id: proxy for proxy in found.proxies}
+    assert by_id[bad.id].ruleset == ""
+    assert by_id[bad.id].upstream_auth.value == ""
+    assert by_id[good.id].ruleset in {source.digest for source in found.rulesets}
+
+
+async def test_a_reference_is_read_anew_for_every_configuration(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTIARY_TEST_KEY", "first")
+    await bench.proxy(upstream_auth=UpstreamAuthInput(type="bearer", value="env:OSTIARY_TEST_KEY"))
+    assert bench.fleet.configuration.proxies[0].upstream_auth.value == "first"
+    monkeypatch.setenv("OSTIARY_TEST_KEY", "second")
+    await bench.fleet.refresh()
+    assert bench.fleet.configuration.proxies[0].upstream_auth.value == "second"
+    monkeypatch.delenv("OSTIARY_TEST_KEY")
+    await bench.fleet.refresh()
+    assert len(bench.fleet.configuration.broken) == 1
+
+
+async def test_SEC_02_a_sealed_credential_that_was_moved_to_another_row_does_not_open(bench: Bench) -> None:
+    first = await bench.proxy(upstream_auth=UpstreamAuthInput(type="bearer", value="sk-first"))
+    second = await bench.proxy("Two", 4001, upstream_auth=UpstreamAuthInput(type="bearer", value="sk-second"))
+    async with bench.database.writer() as session:
+        row = await session.get(Proxy, first.id)
+        assert row is not None
+        await session.execute(
+            update(Proxy).where(Proxy.id == second.id).values(upstream_auth_secret=row.upstream_auth_secret)
+        )
+    await bench.fleet.refresh()
+    found = bench.fleet.configuration
+    assert set(found.broken) == {second.id}
+    assert "sk-" not in found.broken[second.id]
+    assert found.proxies[0].upstream_auth.value == "sk-first"
+
+
+async def test_rules_that_cannot_be_compiled_break_only_the_proxies_that_use_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(packs: list[object], _: Path) -> None:
+        raise PackError([Problem(file="x.json", pointer="/rules/0", reason="does not compile")])
+
+    await bench.proxy()
+    monkeypatch.setattr(configuration, "cached_ruleset", refuse)
+    other = await bench.proxy("Two", 4001, type="mcp")
+    found = bench.fleet.configuration
+    assert set(found.broken) == {other.id}
+    assert "does not compile" in found.broken[other.id]
+
+
+async def test_a_start_of_a_broken_proxy_says_why(bench: Bench) -> None:
+    bad = await bench.proxy(upstream_auth=UpstreamAuthInput(type="bearer", value="env:OSTIARY_TEST_UNSET"))
+    with pytest.raises(Exception, match="the variable is not set"):
+        await bench.features.proxies.start(ADMIN, bad.id)
