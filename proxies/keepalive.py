@@ -37,6 +37,13 @@ class KeepAlive:
         if quiet_seconds >= KEEPALIVE_SECONDS and (self._task is None or self._task.done()):
             self.touch()
             # Whole events are written at once, so a comment between two writes cannot split one.
-            self._task = self._loop.create_task(self._exchange.write(KEEPALIVE))
+            self._task = self._loop.create_task(self._comment())
             quiet_seconds = 0.0
         self._timer = self._loop.call_later(max(0.05, KEEPALIVE_SECONDS - quiet_seconds), self._tick)
+
+    async def _comment(self) -> None:
+        try:
+            await self._exchange.write(KEEPALIVE)
+        except ConnectionResetError:
+            # The client is gone; the handler hears of it in the same moment and ends the stream.
+            self._timer.cancel()

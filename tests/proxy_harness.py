@@ -76,13 +76,15 @@ async def running_proxy(
     upstream_bearer: str = "",
     packs: Iterable[str] | None = None,
     ruleset: Ruleset | None = None,
+    other_keys: Iterable[str] = (),
     enforcement: Enforcement = "enforce",
     limits: Limits | None = None,
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
     """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given.
 
-    It applies `ruleset`, or the shipped packs named by `packs` (all of them by default).
+    `other_keys` open it too, each as a principal of its own. It applies `ruleset`, or the
+    shipped packs named by `packs` (all of them by default).
     """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,13 +106,15 @@ async def running_proxy(
         limits=limits or Limits(),
     )
     proxy_config = msgspec.structs.replace(proxy_config, **config)
-    digest = hashlib.sha256(client_key.encode()).hexdigest()
+    names = {"key_test": client_key} if client_key else {}
+    names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
+    keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
     pool = UpstreamPool(target_url, proxy_config.limits, None)
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
         ruleset=ruleset or shipped_ruleset(tuple(packs) if packs is not None else None),
-        keys=KeyRing([APIKey(id="key_test", name="tests", digest=digest)] if client_key else []),
+        keys=KeyRing(keys),
         pool=pool,
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),

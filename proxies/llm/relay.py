@@ -6,11 +6,10 @@ truncates or speaks nonsense ends it with an error event and a cut connection, n
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any, Final
 
 from proxies.exchange import Exchange
+from proxies.keepalive import KeepAlive
 from proxies.llm.errors import stream_event
 from proxies.llm.streams import Interpreter, Reading
 from proxies.llm.surfaces import Surface
@@ -19,10 +18,9 @@ from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError
 from proxies.transport.pool import UpstreamResponse
-from proxies.transport.sse import KEEPALIVE, SSEEvent, SSEParser, SSETooLarge, encode_event
+from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge, encode_event
 
 MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
-KEEPALIVE_SECONDS: Final = 15.0
 STREAM_HEADERS: Final = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
@@ -42,7 +40,7 @@ async def relay_stream(
     """Relay `upstream` to the client as an inspected event stream. `hide_usage` drops the usage the gateway asked for."""
     exchange.start_answer(upstream.status, [*STREAM_HEADERS, *headers])
     stream = _Stream(exchange, surface, interpreter, hide_usage=hide_usage)
-    keepalive = _KeepAlive(exchange)
+    keepalive = KeepAlive(exchange)
     try:
         await _pump(exchange, stream, upstream, keepalive)
     except Refusal as refusal:
@@ -59,7 +57,7 @@ async def relay_stream(
         exchange.usage = interpreter.usage
 
 
-async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse, keepalive: _KeepAlive) -> None:
+async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse, keepalive: KeepAlive) -> None:
     parser = SSEParser(MAX_EVENT_BYTES)
     try:
         async for chunk in upstream:
@@ -72,7 +70,7 @@ async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse,
     stream.close()
 
 
-async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: _KeepAlive) -> None:
+async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
     """Inspect the events of one read and send what passed: the good ones before a block still reach the client."""
     released: list[bytes] = []
     try:
@@ -159,31 +157,3 @@ async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal,
         exchange.finish_answer()
     else:
         exchange.abort_answer()
-
-
-class _KeepAlive:
-    """Sends a comment when nothing was sent for a while, so that nobody between takes the stream for dead."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._sent_at = time.monotonic()
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self._tick)
-
-    def touch(self) -> None:
-        """Something is being sent now."""
-        self._sent_at = time.monotonic()
-
-    def stop(self) -> None:
-        """The stream is over."""
-        self._timer.cancel()
-
-    def _tick(self) -> None:
-        quiet_seconds = time.monotonic() - self._sent_at
-        if quiet_seconds >= KEEPALIVE_SECONDS and (self._task is None or self._task.done()):
-            self.touch()
-            # Whole events are written at once, so a comment between two writes cannot split one.
-            self._task = self._loop.create_task(self._exchange.write(KEEPALIVE))
-            quiet_seconds = 0.0
-        self._timer = self._loop.call_later(max(0.05, KEEPALIVE_SECONDS - quiet_seconds), self._tick)

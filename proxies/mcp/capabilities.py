@@ -10,21 +10,18 @@ STRIPPED: Final = frozenset({"extensions", "tasks"})
 """Extensions have an allow-list that is empty so far; tasks deliver results through calls that are not relayed yet."""
 
 
-def without_uninspected(capabilities: Any) -> Any:
-    """The capabilities without those that the gateway cannot follow."""
+def strip(holder: dict[str, Any], member: str = "capabilities") -> dict[str, Any]:
+    """A copy of what holds capabilities, without those that the gateway cannot follow."""
+    capabilities = holder.get(member)
     if type(capabilities) is not dict:
-        return capabilities
-    return {name: value for name, value in capabilities.items() if name not in STRIPPED}
+        return dict(holder)
+    return {**holder, member: {name: value for name, value in capabilities.items() if name not in STRIPPED}}
 
 
-def strip_declared(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of `initialize`, or of any modern request, with the client's capabilities stripped."""
-    if "capabilities" in params:
-        params = {**params, "capabilities": without_uninspected(params["capabilities"])}
+def strip_meta(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a modern request with the client's declared capabilities stripped."""
     meta = params.get("_meta")
-    if type(meta) is dict and META_CAPABILITIES in meta:
-        params = {**params, "_meta": {**meta, META_CAPABILITIES: without_uninspected(meta[META_CAPABILITIES])}}
-    return params
+    return {**params, "_meta": strip(meta, META_CAPABILITIES)} if type(meta) is dict else params
 
 
 def declared_names(capabilities: Any) -> frozenset[str]:

@@ -105,6 +105,10 @@ class Drains:
         task.add_done_callback(self._tasks.discard)
 
 
+DRAINS: Final = Drains()
+"""Those of this worker."""
+
+
 async def _drain(answer: Answer | Awaitable[Answer], seconds: float) -> None:
     response: Answer | None = None
     try:

@@ -10,24 +10,13 @@ from proxies.mcp.calls import JSON_HEADERS
 from proxies.mcp.eras import VERSION_HEADER, era_of, names_modern_version
 from proxies.mcp.messages import PARSE_ERROR
 from proxies.mcp.refusals import RPCRefusal, invalid_request, refusal_response
-from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER
+from proxies.mcp.upstream import SESSION_HEADER
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.headers import Headers
 
 _PATHS: Final = frozenset({"", "/mcp"})
 """Where the endpoint answers besides the target's own path; a final slash makes no difference."""
-
-_SINGLE: Final = (
-    "authorization",
-    "content-type",
-    LAST_EVENT_HEADER,
-    "origin",
-    SESSION_HEADER,
-    "x-api-key",
-)
-"""Fields that decide something: two of them could be read differently by the next hop (G-06). The modern era has an error
-of its own for its routing fields."""
 
 
 async def serve(exchange: Exchange) -> None:
@@ -41,7 +30,6 @@ async def serve(exchange: Exchange) -> None:
         return
     if request.method not in ("GET", "DELETE"):
         raise _method_not_allowed()
-    _check_single(request.headers, VERSION_HEADER, *_SINGLE)
     # A dual-era endpoint tells them apart by the session, which the modern era does not have (M-09).
     if SESSION_HEADER not in request.headers or names_modern_version(request.headers.get(VERSION_HEADER)):
         raise _method_not_allowed()
@@ -71,7 +59,6 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
 
 async def _post(exchange: Exchange) -> None:
     headers = exchange.request.headers
-    _check_single(headers, *_SINGLE)
     _check_media_types(headers)
     data = await exchange.request.body()
     exchange.request_bytes = len(data)
@@ -81,7 +68,6 @@ async def _post(exchange: Exchange) -> None:
     if era_of(headers, value) == "modern":
         await modern.serve_post(exchange, value)
     else:
-        _check_single(headers, VERSION_HEADER)
         await legacy.serve_post(exchange, value)
 
 
@@ -92,14 +78,6 @@ def _parse(data: bytes) -> Any:
         raise RPCRefusal(
             400, PARSE_ERROR, "invalid_json", str(error), remediation="Send one JSON-RPC message in UTF-8."
         ) from None
-
-
-def _check_single(headers: Headers, *names: str) -> None:
-    if not headers.has_repeats():
-        return
-    for name in names:
-        if len(headers.getall(name)) > 1:
-            raise invalid_request(f"The {name} header appears more than once.")
 
 
 def _check_media_types(headers: Headers) -> None:

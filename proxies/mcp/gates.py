@@ -19,7 +19,7 @@ from proxies.mcp.messages import (
     result_response,
 )
 from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS
-from proxies.mcp.refusals import printable, upstream_invalid
+from proxies.mcp.refusals import printable, refusal_response, upstream_invalid
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import error_texts, result_texts, server_message_texts
 from proxies.refusal import Refusal
@@ -119,7 +119,11 @@ class LegacyGate:
 
 
 class SessionGate(LegacyGate):
-    """A legacy GET stream (L-08): no response of its own, except on resumption. A block drops the message only."""
+    """A legacy GET stream (L-08): no response of its own, except on resumption. A block concerns one message only."""
+
+    def __init__(self, session: Session, awaited: IdTable, inspect: Inspect, *, ref: str) -> None:
+        super().__init__(session, awaited, inspect)
+        self._ref = ref
 
     @property
     def done(self) -> bool:
@@ -131,9 +135,12 @@ class SessionGate(LegacyGate):
         try:
             return super().take(message)
         except Refusal as refusal:
-            if refusal.outcome != "blocked" or message.kind == "response":
+            if refusal.outcome != "blocked":
                 raise
-            return None
+            if message.kind != "response":
+                return None
+            take(self._awaited, message.id)
+            return refusal_response(message.id, refusal, self._ref)
 
     def unanswered(self) -> list[MessageId]:
         """Nobody waits on this stream; a resumed request may come on the next one."""

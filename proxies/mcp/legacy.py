@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, operation_of, pass_json
-from proxies.mcp.capabilities import declared_names, strip_declared
-from proxies.mcp.drain import ABANDONED_SECONDS, REMAINDER_SECONDS, Answer, Drains, PatientResponse
+from proxies.mcp.capabilities import declared_names, strip
+from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer, PatientResponse
 from proxies.mcp.eras import BATCH_VERSION, VERSION_HEADER, check_legacy_version, negotiable
 from proxies.mcp.gates import LegacyGate, declined
 from proxies.mcp.inspection import inspect_apart
@@ -44,7 +44,6 @@ from proxies.transport.errors import UpstreamError
 from rules.model import Text
 
 SESSIONS: Final = SessionStore()
-DRAINS: Final = Drains()
 MAX_EVENTS_BEFORE_INITIALIZED: Final = 100
 
 
@@ -124,10 +123,10 @@ async def send_reply(exchange: Exchange, session: Session, message: Message) -> 
 
 async def _initialize(exchange: Exchange, message: Message) -> None:
     """Negotiate on the upstream leg and open a session of our own (L-02, L-05, L-06)."""
-    params = strip_declared(message.params or {})
+    params = strip(message.params or {})
     params["protocolVersion"] = negotiable(params.get("protocolVersion"))
     request = Message(kind="request", id=message.id, method="initialize", params=params)
-    inspect_apart(exchange, request_texts(request), "request")
+    inspect_apart(exchange, request_texts(request, exchange.request.headers), "request")
     headers = legacy_headers(exchange, version=None, session_id=None)
     response = await send(exchange, "POST", headers, dump(request.body()))
     exchange.lap("upstream", waiting=True)
@@ -136,8 +135,10 @@ async def _initialize(exchange: Exchange, message: Message) -> None:
             raise failed(response, modern=False)
         answer = await _initialize_answer(exchange, request, response)
         upstream_id = session_id_of(response)
-    finally:
+    except BaseException:
         await response.aclose()
+        raise
+    DRAINS.start(response, REMAINDER_SECONDS)
     if answer.error is not None:
         inspect_apart(exchange, error_texts(answer.error), "response")
         answer_message(exchange, answer)
@@ -200,7 +201,7 @@ def _admit_request(exchange: Exchange, session: Session, message: Message) -> No
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
-    inspect_apart(exchange, request_texts(message), "request")
+    inspect_apart(exchange, request_texts(message, exchange.request.headers), "request")
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
 

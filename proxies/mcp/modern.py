@@ -7,22 +7,19 @@ from typing import Any, Final
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
-from proxies.mcp.capabilities import declared_names, strip_declared
-from proxies.mcp.drain import REMAINDER_SECONDS, Answer, Drains
+from proxies.mcp.capabilities import declared_names, strip_meta
+from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.eras import (
     META_CAPABILITIES,
     META_LOG_LEVEL,
-    METHOD_HEADER,
-    NAME_HEADER,
     VERSION_HEADER,
     check_modern,
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.header_values import decode_value
 from proxies.mcp.inspection import inspect_and_record, inspect_apart
 from proxies.mcp.messages import Message, MessageRefused, parse_message
-from proxies.mcp.param_headers import PREFIX, LearnedTools, mismatch
+from proxies.mcp.param_headers import LearnedTools, mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import modern_result
@@ -33,7 +30,6 @@ from proxies.strict_json import dump
 from rules.model import Text
 
 LEARNED: Final = LearnedTools()
-DRAINS: Final = Drains()
 
 
 async def serve_post(exchange: Exchange, value: Any) -> None:
@@ -43,12 +39,15 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     exchange.operation = operation_of(message)
     if message.kind == "notification":
         # Core defines no notification from client to server: accepted and dropped (M-11).
-        check_supported(exchange.request.headers.get(VERSION_HEADER) or "")
+        version = exchange.request.headers.get(VERSION_HEADER)
+        if version is None:
+            raise header_mismatch("The MCP-Protocol-Version header is missing.")
+        check_supported(version)
         exchange.answer(202, [])
         return
     exchange.rpc_id = message.id
     _check(exchange, message)
-    message = Message(kind="request", id=message.id, method=message.method, params=strip_declared(message.params or {}))
+    message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
     inspect_apart(exchange, request_texts(message, exchange.request.headers), "request")
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
@@ -79,14 +78,8 @@ def _parse(exchange: Exchange, value: Any) -> Message:
 
 def _check(exchange: Exchange, message: Message) -> None:
     headers = exchange.request.headers
-    for name in (VERSION_HEADER, METHOD_HEADER, NAME_HEADER):
-        if len(headers.getall(name)) > 1:
-            raise header_mismatch(f"The {name} header appears more than once.")
     check_modern(message, headers)
     check_params(message, status=400)
-    for name, raw in headers.items():
-        if name.startswith(PREFIX) and decode_value(raw) is None:
-            raise header_mismatch(f"The {name} header is malformed.")
     if message.method == "tools/call":
         params = message.params or {}
         wanted = LEARNED.wanted(exchange.proxy.config.id, params["name"])

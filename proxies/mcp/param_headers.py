@@ -61,8 +61,6 @@ def mismatch(wanted: tuple[ParamHeader, ...], arguments: Any, headers: Headers) 
                 return f"The {one.header} header is present, but its argument is not."
         elif raw is None:
             return f"The {one.header} header is missing."
-        elif len(headers.getall(one.header)) > 1:
-            return f"The {one.header} header appears more than once."
         elif not _matches(one.type, value, decode_value(raw)):
             return f"The {one.header} header does not match its argument."
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from proxies.mcp.capabilities import without_uninspected
+from proxies.mcp.capabilities import strip
 from proxies.mcp.eras import LEGACY_VERSIONS, SUPPORTED_VERSIONS
 from proxies.mcp.methods import CACHEABLE_METHODS, INPUT_METHODS, SERVER_REQUESTS
 from proxies.mcp.param_headers import InvalidAnnotation, LearnedTools, header_annotations
@@ -22,7 +22,7 @@ def initialize_result(result: dict[str, Any]) -> dict[str, Any]:
     """An `InitializeResult` that the gateway understands (L-05, L-06); raises `Refusal` for an unknown version."""
     if result.get("protocolVersion") not in LEGACY_VERSIONS:
         raise upstream_invalid("The upstream chose a protocol version that this gateway does not understand.")
-    return {**result, "capabilities": without_uninspected(result.get("capabilities"))}
+    return strip(result)
 
 
 def modern_result(
@@ -64,11 +64,7 @@ def _discover(result: dict[str, Any]) -> dict[str, Any]:
     versions = result.get("supportedVersions")
     if type(versions) is not list:
         raise upstream_invalid("The upstream's discover result does not list its versions.")
-    return {
-        **result,
-        "supportedVersions": [version for version in versions if version in SUPPORTED_VERSIONS],
-        "capabilities": without_uninspected(result.get("capabilities")),
-    }
+    return strip({**result, "supportedVersions": [one for one in versions if one in SUPPORTED_VERSIONS]})
 
 
 def _tools(result: dict[str, Any], proxy_id: str, learned: LearnedTools) -> dict[str, Any]:
