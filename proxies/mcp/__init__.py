@@ -1,7 +1,8 @@
 """MCP over Streamable HTTP, both eras, the same era on both legs. Path of a message:
 
 1. The transport has refused ambiguous framing and repeated fields (G-06). `endpoint.serve` routes by path and method,
-   checks media types (G-03, G-05), reads the body once through `strict_json` (G-04) and asks `eras` which era the request belongs to (M-01).
+   checks media types (G-03, G-05), reads the body once through `strict_json` (G-04) and asks `eras` which era the
+   request belongs to (M-01).
 2. `legacy` (2024-11-05 to 2025-11-25: sessions, GET and DELETE, batches) or `modern` (2026-07-28: one self-contained
    request, header and body must agree) validates it. `messages` parses JSON-RPC, `methods` knows what may cross in which
    direction; what is not listed there does not cross (I-30).
