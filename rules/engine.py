@@ -19,7 +19,7 @@ from rules.matching import Hit, MatchRule, Part, RuleScan
 from rules.model import Finding, Target, Text
 from rules.normalize import BASE64_TRIGGER, TRIGGERS, DerivedView, derive
 from rules.packs import View, read_packs
-from rules.patterns import PatternRefused, Regexps
+from rules.patterns import Locators, PatternRefused, Regexps
 from rules.stream import StreamScan
 from rules.verdicts import decide
 
@@ -50,7 +50,7 @@ class Ruleset:
         self.rule_count = len(rules)
         self.pattern_count = len(keys)
         self._regexps = Regexps(keys)
-        self._locators = Regexps(keys, at_lines=True)
+        self._locators = Locators(keys, self._regexps)
         self._by_anchor: dict[int, list[int]] = {}
         self._by_watched: dict[int, list[int]] = {}
         for index, rule in enumerate(self._rules):
@@ -153,7 +153,7 @@ class _Buffer:
             self._parts[index] = Part(data, 0, 0, 0, closed=True, ascii=self.is_ascii or data.isascii())
         return self._parts[index]
 
-    def candidates(self, rule: MatchRule, hits: Hits, locators: Regexps) -> list[int]:
+    def candidates(self, rule: MatchRule, hits: Hits, locators: Locators) -> list[int]:
         """The texts in which an anchor of the rule may occur, ascending."""
         if len(self.sources) == 1:
             return [0] if self.sources[0].target in rule.targets else []
@@ -163,7 +163,7 @@ class _Buffer:
                 found.update(self._occurrences(rule, locators, number, hits[number]))
         return sorted(found)
 
-    def _occurrences(self, rule: MatchRule, locators: Regexps, number: int, first_end: int) -> Iterable[int]:
+    def _occurrences(self, rule: MatchRule, locators: Locators, number: int, first_end: int) -> Iterable[int]:
         """Texts in which a pattern occurs. A match may reach into the next text here; matching decides exactly."""
         starts = self.starts
         index = bisect_right(starts, first_end - 1) - 1

@@ -207,6 +207,9 @@ class RuleScan:
         """The next certain match at or after `position`: its span and the span of its value, as offsets in the part."""
         match = self._regexps[number].search(part.data, position)
         if match is None:
+            # What begins further back would be longer than a match may be: do not look there again.
+            unseen = boundary(part.data, max(position, len(part.data) - WINDOW_BYTES))
+            self._resume[number] = part.base + unseen
             return None
         start, end = match.start(), match.end()
         if not part.closed and end == len(part.data):

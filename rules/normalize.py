@@ -14,6 +14,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from rules.packs import View
@@ -26,6 +27,8 @@ TRIGGERS = (key_of("[A-Za-z0-9+/_-]{24}", ""),)
 
 MAX_DECODED_VIEWS = 32
 """Per text; further runs stay encoded."""
+MAX_RUNS = 2_000
+"""Base64-like runs of one text that are looked at."""
 MAX_DECODED_BYTES = 4096
 """Of one run; the rest of a longer one stays encoded."""
 MAX_DEPTH = 2
@@ -38,11 +41,12 @@ _INVISIBLE = (
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0100-\U000e01ef"
 )
 _TAGS = "\U000e0000-\U000e007f"
+_SPACES = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _COMPATIBLE = (
-    "\u00aa\u00b2\u00b3\u00b9\u00ba\u017f\u1d2c-\u1d6a\u2000-\u200a\u2070-\u209f\u2100-\u214f\u2460-\u24ff\u3000"
-    "\u3200-\u33ff\ufb00-\ufb06\uff01-\uff9f\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
+    "\u00aa\u00b2\u00b3\u00b9\u00ba\u017f\u1d2c-\u1d6a\u2070-\u209f\u2100-\u214f\u2460-\u24ff\u3200-\u33ff"
+    "\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
 )
-_SUSPICIOUS = re.compile(f"[{_INVISIBLE}]+|[{_TAGS}]+|[{_COMPATIBLE}]+")
+_SUSPICIOUS = re.compile(f"(?P<tags>[{_TAGS}]+)|(?P<folded>[{_SPACES}{_COMPATIBLE}]+)|[{_INVISIBLE}]+")
 
 
 class DerivedView(NamedTuple):
@@ -81,7 +85,7 @@ def _normalized(text: str) -> DerivedView:
         start, end = match.span()
         for piece, low, high, copied in (
             (text[position:start], position, start, True),
-            (_spell(match[0]), start, end, False),
+            (_spell(match), start, end, False),
         ):
             if piece:
                 pieces.append((size, low, high, copied))
@@ -93,22 +97,18 @@ def _normalized(text: str) -> DerivedView:
     return DerivedView("normalized", "".join(out), tuple(pieces))
 
 
-def _spell(run: str) -> str:
-    """What a run of suspicious characters reads as."""
-    code = ord(run[0])
-    if _TAG_BASE <= code <= _TAG_BASE + 0x7F:
-        return "".join(chr(ord(char) - _TAG_BASE) for char in run if 0x20 <= ord(char) - _TAG_BASE < 0x7F)
-    folded = unicodedata.normalize("NFKC", run)
-    return "" if _SUSPICIOUS.fullmatch(folded) and folded == run else _without_invisible(folded)
-
-
-def _without_invisible(text: str) -> str:
-    return _SUSPICIOUS.sub("", text) if not text.isascii() else text
+def _spell(match: re.Match[str]) -> str:
+    """What a run of suspicious characters reads as: nothing, for invisible ones."""
+    if tags := match["tags"]:
+        return "".join(chr(ord(char) - _TAG_BASE) for char in tags if 0x20 <= ord(char) - _TAG_BASE < 0x7F)
+    if folded := match["folded"]:
+        return unicodedata.normalize("NFKC", folded).replace("\u2028", "\n").replace("\u2029", "\n")
+    return ""
 
 
 def _decoded(text: str) -> Iterator[DerivedView]:
     count = 0
-    for match in _BASE64_RUN.finditer(text):
+    for match in islice(_BASE64_RUN.finditer(text), MAX_RUNS):
         inner: str | None = match[0]
         for _ in range(MAX_DEPTH):
             inner = _decode(inner) if inner else None

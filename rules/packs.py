@@ -200,6 +200,10 @@ def read_pack(data: bytes, origin: str) -> tuple[Pack | None, list[Problem]]:
     if problems:
         return None, problems
     pack = msgspec.convert(document, Pack)
+    try:
+        dump_packs([pack])
+    except UnicodeEncodeError:
+        return None, [Problem(origin, "", "holds a lone surrogate, which is not text")]
     seen: dict[str, int] = {}
     for index, rule in enumerate(pack.rules):
         first = seen.setdefault(rule.id, index)
@@ -274,6 +278,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def json_schema_text() -> str:
+    """The JSON schema of a pack, as it stands in `schema/rulepack.schema.json`."""
+    return json.dumps(msgspec.json.schema(Pack), indent=2, ensure_ascii=False) + "\n"
 
 
 _packs_encoder = msgspec.msgpack.Encoder()

@@ -16,10 +16,15 @@ from typing import NamedTuple, Protocol
 import hyperscan
 import re2
 
+RE2_BYTES = 2 * 1024 * 1024
+"""Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
+
 _FLAG_BITS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
 _ESCAPE_OR_CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _WIDE_ESCAPE = re.compile(r"\\[^\w\s]?[WSDBpPxXuUN]")
 _UNBOUNDED_WIDE = re.compile(r"(?:\.|\[\^(?:\\.|[^\]\\])+\]|\\[WSD])(?:[*+]|\{\d+,\})")
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+_COUNT = re.compile(r"\{\d*,\d+\}(?![?)|]|$)")
 _TEXT_ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*\\[AzZ]")
 
 
@@ -57,25 +62,61 @@ def key_of(pattern: str, flags: str) -> PatternKey:
 def regexp(key: PatternKey, *, at_lines: bool = False) -> Regexp:
     """The RE2 form of a pattern over UTF-8 bytes; `at_lines` lets `^` and `$` match at every line."""
     flags = "".join(sorted({*key.flags, "m"})) if at_lines else key.flags
-    source = f"(?{flags}){key.re}" if flags else key.re
+    source = with_short_gaps(key.re)
+    if flags:
+        source = f"(?{flags}){source}"
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = RE2_BYTES
     try:
         return re2.compile(source.encode(), options)  # type: ignore[no-any-return]
     except re2.error as error:
         raise PatternRefused(f"RE2 refuses it: {_text(error)}") from None
 
 
+def with_short_gaps(pattern: str) -> str:
+    """The pattern with its gaps made lazy: a bounded count of `.` or of a negated class that something follows.
+
+    This changes where a match ends, never whether there is one. It keeps two mentions apart that a greedy gap would
+    join, leaves a value after a gap whole, and lets a match in a stream be certain as soon as it is complete.
+    """
+    pieces: list[str] = []
+    position = 0
+    while token := _TOKEN.match(pattern, position):
+        pieces.append(token[0])
+        position = token.end()
+        if token[0] == "." or token[0].startswith("[^"):
+            count = _COUNT.match(pattern, position)
+            if count:
+                pieces.append(count[0] + "?")
+                position = count.end()
+    return "".join(pieces)
+
+
 class Regexps(dict[int, Regexp]):
     """The RE2 forms of numbered patterns, each made when it is first needed."""
 
-    def __init__(self, keys: Sequence[PatternKey], *, at_lines: bool = False) -> None:
+    def __init__(self, keys: Sequence[PatternKey]) -> None:
         super().__init__()
         self._keys = keys
-        self._at_lines = at_lines
 
     def __missing__(self, number: int) -> Regexp:
-        made = self[number] = regexp(self._keys[number], at_lines=self._at_lines)
+        made = self[number] = regexp(self._keys[number])
+        return made
+
+
+class Locators(dict[int, Regexp]):
+    """The RE2 forms of numbered patterns for a buffer of several texts: `^` and `$` match at every line."""
+
+    def __init__(self, keys: Sequence[PatternKey], regexps: Regexps) -> None:
+        super().__init__()
+        self._keys = keys
+        self._regexps = regexps
+
+    def __missing__(self, number: int) -> Regexp:
+        key = self._keys[number]
+        anchored = "^" in key.re or "$" in key.re
+        made = self[number] = regexp(key, at_lines=True) if anchored else self._regexps[number]
         return made
 
 
@@ -117,8 +158,8 @@ def spans_characters(pattern: str) -> bool:
 
 def check(key: PatternKey) -> int:
     """The number of groups of a sound pattern; raises `PatternRefused` when an engine or the syntax rules refuse it."""
-    if "\0" in key.re:
-        raise PatternRefused("a NUL character would end the pattern early; write \\x00")
+    if "\0" in key.re or any("\ud800" <= char <= "\udfff" for char in key.re):
+        raise PatternRefused("it holds a NUL or a lone surrogate; write \\x00 for a NUL")
     if _TEXT_ANCHOR.search(key.re):
         raise PatternRefused("\\A, \\z and \\Z are not portable; use ^ and $")
     if _UNBOUNDED_WIDE.search(key.re):

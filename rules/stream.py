@@ -4,7 +4,7 @@ Hyperscan's stream mode says when a pattern first occurs; from then on the exact
 runs over the part of the text that is still in reach. A finding is reported as soon as no further text could undo
 it: when a character follows the match and, for rules with distances, when the surroundings are known. The pieces
 may be cut anywhere between characters; the findings are those of the whole text (raw view), with two exceptions that
-no pack should rely on: a match longer than `matching.WINDOW_BYTES` is reported cut off, and a pattern with an optional
+no pack should rely on: a match longer than `matching.WINDOW_BYTES` may be cut off or missed, and a pattern with an optional
 tail of several characters may be reported without the tail.
 """
 

@@ -1,0 +1,94 @@
+"""The binding's traps (detection §1.2) under load."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from rules.hyperscan_database import EngineError, PatternDatabase, compile_block, compile_stream
+from rules.patterns import PatternKey
+
+KEYS = [PatternKey("needle", ""), PatternKey(r"\bx{1,3}\b", "i"), PatternKey(r"end$", ""), PatternKey("é.{0,9}ü", "s")]
+
+
+@pytest.fixture(scope="module")
+def database() -> PatternDatabase:
+    return PatternDatabase(compile_block(KEYS), compile_stream(KEYS))
+
+
+def test_a_scan_names_the_patterns_and_where_each_first_ends(database: PatternDatabase) -> None:
+    assert database.scan(b"a needle, XX, needle xx end") == {0: 8, 1: 12, 2: 27}
+    assert database.scan("é🙂🙂🙂🙂🙂🙂🙂🙂🙂ü".encode()) == {3: 40}
+    assert database.scan(b"") == {}
+
+
+def test_a_stream_finds_patterns_across_pieces_and_at_the_end(database: PatternDatabase) -> None:
+    stream = database.open_stream()
+    for piece in (b"a nee", b"dle, the e", b"nd"):
+        stream.feed(piece)
+    assert stream.hits == {0: 8}
+    stream.close()
+    assert stream.hits == {0: 8, 2: 17}
+    stream.close()
+    with pytest.raises(EngineError):
+        stream.feed(b"x")
+
+
+def test_thousands_of_open_streams_keep_their_own_hits(database: PatternDatabase) -> None:
+    streams = [database.open_stream() for _ in range(3000)]
+    gc.collect()
+    for number, stream in enumerate(streams):
+        stream.feed(b"nee" if number % 2 else b"pin")
+    for stream in streams:
+        stream.feed(b"dle x ")
+    assert all(stream.hits == ({0: 6, 1: 8} if number % 2 else {1: 8}) for number, stream in enumerate(streams))
+    for stream in streams[::2]:
+        stream.close()
+    # The other half is collected unclosed, which must free its state as well.
+    del stream, streams
+    gc.collect()
+    assert database.scan(b"needle") == {0: 6}
+
+
+def test_four_threads_scan_and_stream_on_one_database(database: PatternDatabase) -> None:
+    failures: list[object] = []
+    shared = [database.open_stream() for _ in range(400)]
+
+    def work(part: int) -> None:
+        for number in range(400):
+            if database.scan(b"." * 3000 + b"needle") != {0: 3006}:
+                failures.append("scan")
+            stream = database.open_stream()
+            for piece in (b"nee" * 100, b"nee", b"dle xx"):
+                stream.feed(piece)
+            stream.close()
+            if stream.hits != {0: 306, 1: 309}:
+                failures.append(stream.hits)
+            if number % 4 == part:
+                # A stream may be closed by another thread than the one that opened it.
+                shared[number].feed(b"needle")
+                shared[number].close()
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert all(stream.hits == {0: 6} for stream in shared)
+
+
+def test_a_database_from_elsewhere_is_refused() -> None:
+    block, stream = compile_block(KEYS), compile_stream(KEYS)
+    for one, other in ((b"", stream), (block[: len(block) // 2], stream), (block, b"\0" * 100)):
+        with pytest.raises(EngineError):
+            PatternDatabase(one, other)
+    with pytest.raises(EngineError):
+        PatternDatabase(stream, block).open_stream()
+
+
+def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
+    with pytest.raises(EngineError):
+        compile_block([])
