@@ -1,30 +1,28 @@
 """One pattern in its three engines.
 
 Hyperscan answers "does it occur?" for all patterns at once; RE2 answers "where exactly, and what are the groups?"
-for one; Python's `re` only confirms that the pattern means the same to a reader of Python. The Hyperscan side may
-say yes too often, never too rarely: `^` and `$` always match at lines there, and a pattern that Hyperscan finds too
-large is compiled in its approximating mode. RE2 decides, and it is linear for every pattern.
+for one; Python's `re` only confirms that the pattern means the same to a reader of Python. The Hyperscan form is
+widened (`prefilter`) and may say yes too often, never too rarely. RE2 decides, and it is linear for every pattern.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import hyperscan
 import re2
 
+from rules.prefilter import NotUnderstood, widen
+
 RE2_BYTES = 2 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
 
 _FLAG_BITS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
-_ESCAPE_OR_CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_WIDE_ESCAPE = re.compile(r"\\[^\w\s]?[WSDBpPxXuUN]")
-_UNBOUNDED_WIDE = re.compile(r"(?:\.|\[\^(?:\\.|[^\]\\])+\]|\\[WSD])(?:[*+]|\{\d+,\})")
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 _COUNT = re.compile(r"\{\d*,\d+\}(?![?)|]|$)")
+_UNBOUNDED = re.compile(r"[*+]|\{\d+,\}")
 _TEXT_ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*\\[AzZ]")
 
 
@@ -82,15 +80,32 @@ def with_short_gaps(pattern: str) -> str:
     """
     pieces: list[str] = []
     position = 0
-    while token := _TOKEN.match(pattern, position):
-        pieces.append(token[0])
-        position = token.end()
-        if token[0] == "." or token[0].startswith("[^"):
-            count = _COUNT.match(pattern, position)
-            if count:
-                pieces.append(count[0] + "?")
-                position = count.end()
+    for token, end in _tokens(pattern):
+        if end <= position:
+            continue
+        pieces.append(pattern[position:end])
+        position = end
+        count = _COUNT.match(pattern, end) if _is_gap(token) else None
+        if count:
+            pieces.append(count[0] + "?")
+            position = count.end()
     return "".join(pieces)
+
+
+def _tokens(pattern: str) -> Iterator[tuple[str, int]]:
+    """The escapes, classes and single characters of a pattern, each with its end."""
+    return ((token[0], token.end()) for token in _TOKEN.finditer(pattern))
+
+
+def _is_gap(token: str) -> bool:
+    return token == "." or token.startswith("[^")  # noqa: S105
+
+
+def _has_unbounded_gap(pattern: str) -> bool:
+    return any(
+        (_is_gap(token) or token in ("\\W", "\\S", "\\D")) and _UNBOUNDED.match(pattern, end)
+        for token, end in _tokens(pattern)
+    )
 
 
 class Regexps(dict[int, Regexp]):
@@ -121,39 +136,21 @@ class Locators(dict[int, Regexp]):
 
 
 def expression(key: PatternKey) -> bytes:
-    """The source of a pattern for Hyperscan."""
-    return key.re.encode()
+    """The source of a pattern for Hyperscan; raises `PatternRefused` for syntax that the engines do not share."""
+    try:
+        return widen(key.re)
+    except NotUnderstood as error:
+        raise PatternRefused(f"not portable: {error}") from None
 
 
-@functools.lru_cache(maxsize=20_000)
 def hyperscan_flags(key: PatternKey) -> int:
-    """The Hyperscan flags under which a pattern compiles, in block and in stream mode; raises `PatternRefused`.
-
-    Bytes are faster and smaller than UTF-8 mode, which is needed only where one character of the pattern may be
-    several bytes of the text.
-    """
-    base = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE
+    """The Hyperscan flags of a pattern. `^` and `$` are at lines, because a buffer may hold several texts."""
+    flags: int = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE
     if "i" in key.flags:
-        base |= hyperscan.HS_FLAG_CASELESS
+        flags |= hyperscan.HS_FLAG_CASELESS
     if "s" in key.flags:
-        base |= hyperscan.HS_FLAG_DOTALL
-    candidates = [base]
-    if spans_characters(key.re):
-        wide = base | hyperscan.HS_FLAG_UTF8
-        candidates = [wide, wide | hyperscan.HS_FLAG_PREFILTER]
-    reason = ""
-    for flags in candidates:
-        reason = _hyperscan_problem(key, flags)
-        if not reason:
-            return flags
-    raise PatternRefused(f"Hyperscan refuses it: {reason}")
-
-
-def spans_characters(pattern: str) -> bool:
-    """Whether one element of the pattern can match a character outside ASCII."""
-    if not pattern.isascii() or "[^" in pattern or _WIDE_ESCAPE.search(pattern):
-        return True
-    return "." in _ESCAPE_OR_CLASS.sub("", pattern)
+        flags |= hyperscan.HS_FLAG_DOTALL
+    return flags
 
 
 def check(key: PatternKey) -> int:
@@ -162,7 +159,7 @@ def check(key: PatternKey) -> int:
         raise PatternRefused("it holds a NUL or a lone surrogate; write \\x00 for a NUL")
     if _TEXT_ANCHOR.search(key.re):
         raise PatternRefused("\\A, \\z and \\Z are not portable; use ^ and $")
-    if _UNBOUNDED_WIDE.search(key.re):
+    if _has_unbounded_gap(key.re):
         raise PatternRefused("an unbounded gap such as .* must have an upper bound, for example .{0,80}")
     flags = re.ASCII if key.re.isascii() else re.NOFLAG
     for letter in key.flags:
@@ -174,17 +171,16 @@ def check(key: PatternKey) -> int:
     if compiled.search(""):
         raise PatternRefused("it matches the empty text")
     exact = regexp(key)
-    hyperscan_flags(key)
+    _check_hyperscan(key)
     return exact.groups
 
 
-def _hyperscan_problem(key: PatternKey, flags: int) -> str:
+def _check_hyperscan(key: PatternKey) -> None:
     for mode in (hyperscan.HS_MODE_BLOCK, hyperscan.HS_MODE_STREAM):
         try:
-            hyperscan.Database(mode=mode).compile(expressions=[expression(key)], flags=[flags])
+            hyperscan.Database(mode=mode).compile(expressions=[expression(key)], flags=[hyperscan_flags(key)])
         except hyperscan.error as error:
-            return _text(error)
-    return ""
+            raise PatternRefused(f"Hyperscan refuses it: {_text(error)}") from None
 
 
 def _text(error: Exception) -> str:

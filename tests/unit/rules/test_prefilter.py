@@ -1,0 +1,119 @@
+"""The Hyperscan form of a pattern never misses what the pattern matches."""
+
+from __future__ import annotations
+
+import hyperscan
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rules.hyperscan_database import PatternDatabase, compile_block, compile_stream
+from rules.patterns import PatternKey, PatternRefused, check, regexp
+from rules.prefilter import NotUnderstood, widen
+
+WORDS = "ignore all any the previous prior instructions rules é日 ж Ж 🙂 a b 1 22 . - \n _ x".split(" ")
+ATOMS = [
+    *("a", "b", "x", "é", "Ж", "日", "🙂", ".", r"\d", r"\w", r"\W", r"\S", r"\s", "[ab]", "[^a]", "[^é\\n]", "[а-я]"),
+    *(
+        "[x-é]",
+        r"\.",
+        "[]a-]",
+        r"[\W_]",
+        r"[\d\-.]",
+        r"\xe9",
+        r"\x41",
+        r"\n",
+        "1",
+        "ignore",
+        "rules",
+        "{",
+        r"[^\x41-\x7a]",
+    ),
+]
+atoms = st.sampled_from(ATOMS)
+counts = st.sampled_from(["", "", "", "?", "+", "{2}", "{1,3}", "{0,4}", "{2,}", "??", "{1,2}?"])
+
+
+def _compose(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    group = st.tuples(st.sampled_from(["(", "(?:", "(?P<n>", "(?i:"]), children).map(
+        lambda pair: f"{pair[0]}{pair[1]})"
+    )
+    item = st.tuples(st.one_of(atoms, group), counts).map("".join)
+    return st.one_of(
+        st.lists(item, min_size=1, max_size=5).map("".join),
+        st.lists(children, min_size=1, max_size=3).map("|".join),
+    )
+
+
+patterns = st.recursive(atoms, _compose, max_leaves=14).filter(lambda pattern: pattern.count("(?P<n>") <= 1)
+texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    pattern=patterns, flags=st.sampled_from(["", "i", "s", "is", "m"]), samples=st.lists(texts, min_size=3, max_size=8)
+)
+def test_what_a_pattern_matches_its_widened_form_finds(pattern: str, flags: str, samples: list[str]) -> None:
+    key = PatternKey(pattern, flags)
+    try:
+        check(key)
+    except PatternRefused:
+        return
+    exact = regexp(key)
+    database = PatternDatabase(compile_block([key]), compile_stream([key]))
+    for sample in samples:
+        data = sample.encode("utf-8", "replace")
+        match = exact.search(data)
+        if match is not None:
+            assert 0 in database.scan(data), (pattern, flags, sample)
+            stream = database.open_stream()
+            for position in range(len(data)):
+                stream.feed(data[position : position + 1])
+            stream.close()
+            assert 0 in stream.hits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "widened"),
+    [
+        (r"\bAKIA[0-9A-Z]{16}\b", rb"\bAKIA[0-9A-Z]{16}\b"),
+        (r"sk-[a-z]{20,200}", rb"sk-[a-z]{20,}"),
+        (r"a.{0,80}b.c[^x]{3}", rb"a.*b.{1,4}c[^x]+"),
+        (r"(?:\d[ -]?){13,19}?", rb"(?:\d[\x20\x2d]?){13,}"),
+        (r"(?P<v>ab){300}", rb"(?:ab)+"),
+        (r"é?[ü-ő]x{2}", rb"(?:\xc3\x89|\xc3\xa9)?[\x80-\xff]{1,4}x{2}".replace(rb"\xc3\x89", rb"\xc3\x89")),
+        (r"[^a-é]\x00\t", rb"[^a-\x7f]{1,4}\x00\t"),
+        (r"^x$|(?i)y", rb"^x$|(?i)y"),
+        (r"[ж]?[^ж]", rb"[\x80-\xff]*[\x00-\xff]{1,4}"),
+    ],
+)
+def test_widening(pattern: str, widened: bytes) -> None:
+    assert widen(pattern) == widened
+
+
+def test_a_pattern_with_long_optional_lists_is_cut_to_its_best_part() -> None:
+    fillers = "|".join(f"filler{number}" for number in range(9))
+    pattern = rf"\b(?:show|print)\s+(?:(?:{fillers})\s+){{0,4}}(?:system prompt|instructions)\b"
+    assert widen(pattern) == rb"(?:system prompt|instructions)\b"
+    assert widen(rf"as(?:{fillers}){{0,4}}to|x") == rb"as[\x00-\xff]*to|x"
+    assert widen(rf"as(?:{fillers}){{1,4}}to") == f"as(?:{fillers})+".encode()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(r"(?=a)b", r"(?<!a)b", r"(a)\1", r"\p{L}", r"[[:alpha:]]", r"(a", r"a)", r"[a", r"*a", r"a{2}{3}", r"\Qa\E"),
+        *("a++", r"\x4", r"[\p{L}]", r"[a-\d]", "(" * 50 + "a" + ")" * 50, "\\", r"(?x)a"),
+    ],
+)
+def test_syntax_that_the_engines_do_not_share_is_refused(pattern: str) -> None:
+    with pytest.raises(NotUnderstood):
+        widen(pattern)
+
+
+def test_patterns_that_explode_in_hyperscan_as_they_are_compile_widened() -> None:
+    words = "|".join(f"word{number}[\\W_]{{1,4}}tail" for number in range(40))
+    pattern = rf"(?:{words})[\W_]{{1,4}}(?:(?:{words})[\W_]{{1,4}}){{0,4}}(?:end.{{0,80}})\bstop[^\n]{{0,300}}z"
+    assert check(PatternKey(pattern, "i")) == 0
+    with pytest.raises(hyperscan.error):
+        hyperscan.Database().compile(expressions=[b"ignore.{0,40}\\bx[^\\n]{0,60}y"], flags=[0x20 | 1])
