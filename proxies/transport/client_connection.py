@@ -73,6 +73,9 @@ class UpstreamResponse:
 
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body, with a content coding undone. Raises UpstreamTooLarge and the other UpstreamErrors."""
+        if not self.complete and int(self.headers.get("content-length") or 0) > limit_bytes:
+            self._abandon()
+            raise _too_large(limit_bytes)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -81,7 +84,7 @@ class UpstreamResponse:
                 parts += self._take()
             if size > limit_bytes:
                 self._abandon()
-                raise UpstreamTooLarge(f"The upstream's answer is larger than {limit_bytes} bytes.")
+                raise _too_large(limit_bytes)
             if self.complete:
                 break
             await self._more()
@@ -455,3 +458,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
         if response is not None:
             response.fail(error)
+
+
+def _too_large(limit_bytes: int) -> UpstreamTooLarge:
+    return UpstreamTooLarge(f"The upstream's answer is larger than {limit_bytes} bytes.")

@@ -213,7 +213,7 @@ def _fields(raw: bytes, method: str, version: str) -> Headers:
         raise RequestRefused(400, "bad_head", "The request head is malformed or ambiguous.") from error
     if not collector.complete or parser.get_method() != method.encode() or parser.get_http_version() != version:
         raise RequestRefused(400, "bad_head", "The request head is ambiguous.")
-    headers = Headers(collector.fields)
+    headers = collector.headers(raw)
     if headers.has_repeats():
         _check_repeats(headers)
     return headers

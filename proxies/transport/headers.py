@@ -67,13 +67,35 @@ _RESPONSE_NEVER = HOP_BY_HOP | {
 }
 
 
+_COMMON_NAMES = (
+    "Accept Accept-Encoding Accept-Language Anthropic-Beta Anthropic-Version Api-Key Authorization Cache-Control "
+    "Connection Content-Encoding Content-Length Content-Type Cookie Date Expect Host Keep-Alive Last-Event-ID "
+    "Mcp-Method Mcp-Name MCP-Protocol-Version Mcp-Session-Id Origin OpenAI-Organization OpenAI-Project "
+    "OpenAI-Processing-Ms OpenAI-Version Referer Retry-After Server Set-Cookie Strict-Transport-Security "
+    "Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Traceparent Transfer-Encoding User-Agent Vary Via X-Api-Key "
+    "X-Request-Id X-Stainless-Arch X-Stainless-Async X-Stainless-Lang X-Stainless-OS X-Stainless-Package-Version "
+    "X-Stainless-Read-Timeout X-Stainless-Retry-Count X-Stainless-Runtime X-Stainless-Runtime-Version"
+).split(" ")
+_SPELLINGS = {
+    spelling.encode(): name.lower() for name in _COMMON_NAMES for spelling in (name, name.lower(), name.title())
+}
+"""Usual spellings of usual names, so that most fields need no conversion."""
+
+_CONNECTION_TOKENS = {
+    "keep-alive": frozenset({"keep-alive"}),
+    "Keep-Alive": frozenset({"keep-alive"}),
+    "close": frozenset({"close"}),
+}
+_NO_TOKENS: frozenset[str] = frozenset()
+
+
 class Headers:
     """Ordered (name, value) pairs with constant-time lookup. Names are lower-case."""
 
     __slots__ = ("_index", "_items")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
-        self._items = list(items)
+        self._items = items if isinstance(items, list) else list(items)
         # Built in reverse so that the first of several fields wins. The guard refuses repeated fields wherever the
         # choice could matter.
         self._index = dict(reversed(self._items))
@@ -103,8 +125,11 @@ class Headers:
 
     def tokens(self, name: str) -> frozenset[str]:
         """The lower-case members of a comma-separated list field, such as Connection."""
-        if name not in self._index:
-            return frozenset()
+        value = self._index.get(name)
+        if value is None:
+            return _NO_TOKENS
+        if not self.has_repeats() and value in _CONNECTION_TOKENS:
+            return _CONNECTION_TOKENS[value]
         members = ",".join(self.getall(name)).lower().split(",")
         return frozenset(stripped for member in members if (stripped := member.strip(" \t")))
 
@@ -125,19 +150,26 @@ class Headers:
 class FieldCollector:
     """Receives llhttp's callbacks for one message head and keeps its fields."""
 
-    __slots__ = ("complete", "fields")
+    __slots__ = ("_fields", "complete")
 
     def __init__(self) -> None:
-        self.fields: list[tuple[str, str]] = []
+        self._fields: list[tuple[str, str]] = []
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field: llhttp has removed leading blanks, trailing ones are removed here (RFC 9112 §5)."""
-        self.fields.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+        """One field. Called for each of them, hence the table of spellings instead of a conversion."""
+        self._fields.append((_SPELLINGS.get(name) or name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """The empty line was seen."""
         self.complete = True
+
+    def headers(self, raw: bytes) -> Headers:
+        """What was collected from this head. llhttp leaves blanks behind a value in place; they are not part of it
+        (RFC 9112 §5)."""
+        if b" \r\n" in raw or b"\t\r\n" in raw:
+            return Headers([(name, value.rstrip(" \t")) for name, value in self._fields])
+        return Headers(self._fields)
 
 
 def encode_fields(fields: Sequence[tuple[str, str]]) -> bytes:

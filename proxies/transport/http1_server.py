@@ -114,6 +114,11 @@ class HTTPListener:
         self._empty.clear()
         return len(self._connections) <= self.limits.max_connections
 
+    @property
+    def is_flooded(self) -> bool:
+        """Whether there are so many connections over the cap that refusing them politely would cost too much."""
+        return len(self._connections) > self.limits.max_connections + self.bounds.polite_refusals
+
     def forget(self, connection: ServerConnection) -> None:
         """The connection is closed."""
         self._connections.discard(connection)
@@ -139,8 +144,8 @@ class HTTPListener:
     def _sweep(self) -> None:
         """Check every connection's deadlines, renew the Date line, and come again."""
         loop = asyncio.get_running_loop()
+        self._sweep_timer = loop.call_later(self.bounds.sweep_seconds, self._sweep)
         self.date_line = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
         now = loop.time()
         for connection in list(self._connections):
             connection.tick(now)
-        self._sweep_timer = loop.call_later(self.bounds.sweep_seconds, self._sweep)

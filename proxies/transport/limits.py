@@ -36,9 +36,12 @@ class Bounds(msgspec.Struct, frozen=True):
     """Silence tolerated after a client's FIN while its answer is pending."""
     drain_idle_seconds: float = 0.5
     """What an idle connection gets for a request that is on its way when its listener begins to drain."""
-    linger_seconds: float = 2.0
-    """How long a refused client may go on sending before its connection is reset."""
-    max_linger_bytes: int = 1024 * 1024
+    linger_seconds: float = 10.0
+    """How long a refused client may go on sending before its connection is reset: most clients send their whole body
+    before they look for an answer, and a reset would destroy it."""
+    max_linger_bytes: int = 64 * 1024 * 1024
+    polite_refusals: int = 128
+    """Connections over the cap that are told so; those beyond are reset."""
     max_requests_per_connection: int = 10_000
     max_connection_age_seconds: float = 3600.0
     upstream_keepalive_seconds: float = 55.0

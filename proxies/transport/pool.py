@@ -254,6 +254,6 @@ class UpstreamPool:
         """Check every connection's deadlines; come again while there are any."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self._sweep_timer = loop.call_later(self._bounds.sweep_seconds, self._sweep) if self._all else None
         for connection in list(self._all):
             connection.tick(now)
-        self._sweep_timer = loop.call_later(self._bounds.sweep_seconds, self._sweep) if self._all else None

@@ -82,21 +82,17 @@ def _head_too_large() -> UpstreamProtocolError:
 
 
 def _fields(raw: bytes, status: int) -> Headers:
+    if status == 101:
+        raise UpstreamProtocolError("The upstream switched protocols without being asked.")
     collector = FieldCollector()
     parser = httptools.HttpResponseParser(collector)
     try:
         parser.feed_data(raw)
-    except httptools.HttpParserUpgrade as upgrade:
-        # No upgrade was asked for. A 101 is refused by the connection; elsewhere the field is an idle offer.
-        if status == 101:
-            raise UpstreamProtocolError("The upstream switched protocols without being asked.") from upgrade
-    except httptools.HttpParserError as error:
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
         raise UpstreamProtocolError("The upstream's response head is malformed or ambiguous.") from error
     if not collector.complete or parser.get_status_code() != status:
         raise UpstreamProtocolError("The upstream's response head is ambiguous.")
-    if status == 101:
-        raise UpstreamProtocolError("The upstream switched protocols without being asked.")
-    headers = Headers(collector.fields)
+    headers = collector.headers(raw)
     if headers.has_repeats():
         seen: set[str] = set()
         for name, _ in headers:

@@ -106,7 +106,13 @@ class ServerConnection(asyncio.Protocol):
         self._peer_ip = _peer_ip(transport.get_extra_info("peername"))
         self._opened_at = now = self._loop.time()
         self._deadline = now + self._limits.header_timeout_seconds
-        if not self._listener.admit(self):
+        if self._listener.admit(self):
+            return
+        if self._listener.is_flooded:
+            self._listener.refused(self._peer_ip, 503, "too_many_connections")
+            self.state = State.CLOSING
+            self._transport.abort()
+        else:
             self._refuse(RequestRefused(503, "too_many_connections", "The proxy has too many connections."))
 
     def data_received(self, data: bytes) -> None:

@@ -437,6 +437,78 @@ async def test_LIM_07_connections_over_the_cap_get_a_clean_refusal() -> None:
             await client.close()
 
 
+async def test_LIM_07_a_flood_of_connections_over_the_cap_is_reset() -> None:
+    limits = msgspec.structs.replace(LIMITS, max_connections=1)
+    bounds = msgspec.structs.replace(QUICK, polite_refusals=2, linger_seconds=60)
+    async with Upstream() as upstream, passthrough(upstream.url, limits=limits, bounds=bounds) as proxy:
+        first = await proxy.connect()
+        await first.send(http_request())
+        assert (await first.read_response()).status == 200
+        polite = [await proxy.connect() for _ in range(2)]
+        for client in polite:
+            assert (await client.read_response()).status == 503
+        for _ in range(3):
+            received, _ = await proxy.exchange(b"")
+            assert received == b""
+        assert proxy.listener.connections == 3
+        assert proxy.refused == [(503, "too_many_connections")] * 5
+        await first.send(http_request())
+        assert (await first.read_response()).status == 200
+        for client in (first, *polite):
+            await client.close()
+
+
+async def test_LIM_02_a_client_that_sends_its_whole_body_first_still_sees_the_refusal() -> None:
+    bounds = msgspec.structs.replace(QUICK, linger_seconds=HANG_SECONDS)
+    async with Upstream() as upstream, passthrough(upstream.url, bounds=bounds) as proxy:
+        client = await proxy.connect()
+        await client.send(http_request("/x", method="POST", body=b"a" * (8 * 1024 * 1024)))
+        assert (await client.read_response()).status == 413
+        assert not client.was_reset
+        await client.close()
+
+
+async def test_LIM_02_a_refused_client_cannot_go_on_sending_for_ever() -> None:
+    bounds = msgspec.structs.replace(QUICK, linger_seconds=HANG_SECONDS, max_linger_bytes=1024 * 1024)
+
+    async def refuse(request: Request, response: Response) -> None:
+        response.send(401, [])
+
+    async with passthrough(handler=refuse, bounds=bounds) as proxy:
+        client = await proxy.connect()
+        head = http_request("/x", method="POST", headers=("Content-Length: 999999999",))
+        sending = asyncio.create_task(client.send(head + b"a" * 64 * 1024 * 1024))
+        async with asyncio.timeout(HANG_SECONDS):
+            assert (await client.read_response()).status == 401
+            await client.read_to_end()
+            await asyncio.gather(sending, return_exceptions=True)
+            while proxy.listener.connections:
+                await asyncio.sleep(0.01)
+        await client.close()
+
+
+async def test_LIM_02_a_refused_body_is_not_read_without_bound_while_the_handler_thinks() -> None:
+    think = asyncio.Event()
+
+    async def handler(request: Request, response: Response) -> None:
+        await think.wait()
+        response.send(200, [], b"%d" % len(await request.body()))
+
+    bounds = msgspec.structs.replace(QUICK, max_linger_bytes=512 * 1024)
+    async with passthrough(handler=handler, bounds=bounds) as proxy:
+        client = await proxy.connect()
+        body = b"a" * 32 * 1024 * 1024
+        sending = asyncio.create_task(client.send(http_request("/x", method="POST", body=body)))
+        for _ in range(50):
+            await asyncio.sleep(0.005)
+        assert not sending.done()
+        think.set()
+        assert (await client.read_response()).status == 413
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await client.close()
+
+
 async def test_LIM_18_an_idle_connection_is_closed_after_its_time() -> None:
     async with Upstream() as upstream, passthrough(upstream.url, limits=SHORT_HEAD) as proxy:
         client = await proxy.connect()

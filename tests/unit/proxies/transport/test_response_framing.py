@@ -363,10 +363,25 @@ async def test_HTTP_10_a_target_that_would_break_the_request_line_is_not_sent(ta
         assert upstream.connections == []
 
 
-async def test_a_response_larger_than_the_caller_allows_is_given_up() -> None:
-    async with Upstream() as upstream, passthrough(upstream.url) as proxy:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http_response(200, b"0123456789"),
+        OK + b"Content-Length: 1000000\r\n\r\n0",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(b"0123", b"4567", last=False),
+        OK + b"\r\n0123456789",
+    ],
+    ids=["complete", "declared", "chunked", "until-close"],
+)
+async def test_a_response_larger_than_the_caller_allows_is_given_up(answer: bytes) -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_request()
+        await peer.send(answer)
+        await peer.wait_gone()
+
+    async with Upstream(script) as upstream, passthrough(upstream.url) as proxy:
         assert proxy.pool is not None
-        response = await proxy.pool.request("GET", "/0123456789", [], b"")
+        response = await proxy.pool.request("GET", "/", [], b"")
         with pytest.raises(UpstreamError) as caught:
             await response.read(5)
         assert (caught.value.status, caught.value.code) == (502, "upstream_too_large")
