@@ -123,6 +123,10 @@ class Accounts:
 
         Raises ValidationFailed (with the field), or TooManyAttempts as wrong guesses count like failed logins.
         """
+        if problem := problem_with(new, username=actor.username):
+            raise ValidationFailed(fields={"new_password": problem})
+        if new == current:
+            raise ValidationFailed(fields={"new_password": "It must differ from the current one."})
         async with self._database.writer() as session:
             user = await self._own_user(session, actor)
             encoded = user.password_hash
@@ -135,10 +139,6 @@ class Accounts:
             )
         if not await self._passwords.verify(encoded, current):
             raise ValidationFailed(fields={"current_password": "This is not the current password."})
-        if problem := problem_with(new, username=user.username):
-            raise ValidationFailed(fields={"new_password": problem})
-        if new == current:
-            raise ValidationFailed(fields={"new_password": "It must differ from the current one."})
         fresh = await self._passwords.hash(new)
         async with self._database.writer() as session:
             now = clock.utcnow()

@@ -7,15 +7,15 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import httpx
 from litestar import Litestar
-from litestar.testing import AsyncTestClient
+from litestar.testing import AsyncTestClient, TestClient
 
 from app.application import create_app
 from app.features import FleetFactory
@@ -62,6 +62,34 @@ class Console:
         return {"Authorization": f"Bearer {answer.json()['data']['token']}"}
 
 
+def build_app(
+    directory: Path,
+    data_from: Path | None = None,
+    make_fleet: FleetFactory | None = None,
+    library: PolicyLibrary | None = None,
+    **settings: Any,
+) -> Litestar:
+    """The application on a data directory inside `directory`, not yet running."""
+    if data_from is not None:
+        shutil.copytree(data_from, directory / "data")
+    wanted = Settings(
+        data_dir=directory / "data", admin_password_file=directory / "admin-password", port=PORT, **settings
+    )
+    DataDirectory(wanted.data_dir).create()
+    _, keys = prepare(wanted)
+    # Two full-strength hashes a test would be most of the suite's time; test_passwords.py checks the real strength.
+    with mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
+        return create_app(wanted, keys, make_fleet=make_fleet, library=library)
+
+
+@contextmanager
+def shared_console(directory: Path, data_from: Path) -> Iterator[tuple[TestClient[Litestar], dict[str, str]]]:
+    """A client and the administrator's headers, for tests that change nothing: making an application takes its time."""
+    with TestClient(build_app(directory, data_from), base_url=BASE_URL) as client:
+        answer = client.post("/api/v1/auth/login", json={"username": "admin", "password": PASSWORD})
+        yield client, {"Authorization": f"Bearer {answer.json()['data']['token']}"}
+
+
 @asynccontextmanager
 async def console_app(
     directory: Path,
@@ -76,16 +104,9 @@ async def console_app(
 
     `console.admin` holds working headers unless the password is to stay unchanged.
     """
-    if data_from is not None:
-        shutil.copytree(data_from, directory / "data")
-    password_file = directory / "admin-password"
-    wanted = Settings(data_dir=directory / "data", admin_password_file=password_file, port=PORT, **settings)
-    DataDirectory(wanted.data_dir).create()
-    _, keys = prepare(wanted)
-    # Two full-strength hashes a test would be most of the suite's time; test_passwords.py checks the real strength.
-    with mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
-        app = create_app(wanted, keys, make_fleet=make_fleet, library=library)
+    app = build_app(directory, data_from, make_fleet, library, **settings)
     async with AsyncTestClient(app, base_url=BASE_URL) as client:
+        password_file = directory / "admin-password"
         one_time_password = password_file.read_text().strip() if data_from is None else ""
         console = Console(app, client, one_time_password)
         if data_from is not None and password_changed:
@@ -101,6 +122,11 @@ async def used_data_directory(directory: Path) -> Path:
     async with console_app(directory):
         pass
     return directory / "data"
+
+
+def _coverage() -> dict[str, str]:
+    """What tells a process that it is being measured; nothing else of this environment is handed on."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
 
 
 class ConsoleProcess:
@@ -128,7 +154,7 @@ class ConsoleProcess:
             sys.executable,
             *("-m", "app", "serve", "--port", "0", "--data-dir", str(self.data_dir), *flags),
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **_coverage(), **self.environ},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -6,12 +6,14 @@ It has small rule packs and a fleet in memory, so that no test waits for a compi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
 
-from tests.support.console import Console, console_app, used_data_directory
+from tests.support.console import Console, console_app, shared_console, used_data_directory
 from tests.support.features import Bench, features_on
 from tests.support.library import small_library
 from tests.support.memory_fleet import MemoryFleet
@@ -40,4 +42,13 @@ def fleet(console: Console) -> MemoryFleet:
 async def bench(tmp_path: Path, used_data: Path) -> AsyncIterator[Bench]:
     """The features without the web server, in the test's own loop."""
     async with features_on(tmp_path, used_data) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(
+    used_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[TestClient[Litestar], dict[str, str]]]:
+    """One console for all tests of a module that change nothing: its client and the administrator's headers."""
+    with shared_console(tmp_path_factory.mktemp("shared"), used_data) as running:
         yield running

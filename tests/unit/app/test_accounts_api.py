@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
 from sqlalchemy import text
 
 from app import clock
 from app.security.sessions import ABSOLUTE_LIFETIME, IDLE_LIFETIME
 from tests.support.console import PASSWORD, Console, console_app
 
+Shared = tuple[TestClient[Litestar], dict[str, str]]
 ME = "/api/v1/auth/me"
 
 
@@ -200,15 +203,17 @@ async def test_the_last_admin_stays(console: Console, wanted: dict[str, Any]) ->
     assert answer.status_code == 200
 
 
-async def test_a_person_that_does_not_exist_is_not_found(console: Console) -> None:
-    answer = await console.client.patch("/api/v1/users/usr_x", headers=console.admin, json={})
+def test_a_person_that_does_not_exist_is_not_found(shared: Shared) -> None:
+    client, admin = shared
+    answer = client.patch("/api/v1/users/usr_x", headers=admin, json={})
     assert (answer.status_code, answer.json()["error_code"]) == (404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize("field", ["id", "password_hash", "tenant_id", "created_at", "must_change_password"])
-async def test_ADM_15_fields_that_are_not_theirs_to_set_are_refused(console: Console, field: str) -> None:
-    me = (await console.client.get(ME, headers=console.admin)).json()["data"]["user"]["id"]
-    answer = await console.client.patch(f"/api/v1/users/{me}", headers=console.admin, json={field: "x"})
+def test_ADM_15_fields_that_are_not_theirs_to_set_are_refused(shared: Shared, field: str) -> None:
+    client, admin = shared
+    me = client.get(ME, headers=admin).json()["data"]["user"]["id"]
+    answer = client.patch(f"/api/v1/users/{me}", headers=admin, json={field: "x"})
     assert answer.status_code == 422
     assert list(answer.json()["fields"]) == [field]
 
@@ -270,8 +275,9 @@ async def test_a_deactivated_persons_token_is_dead(console: Console) -> None:
     assert await status_of(console, token) == 401
 
 
-async def test_a_token_that_does_not_exist_is_not_found(console: Console) -> None:
-    answer = await console.client.post("/api/v1/tokens/tok_x/revoke", headers=console.admin)
+def test_a_token_that_does_not_exist_is_not_found(shared: Shared) -> None:
+    client, admin = shared
+    answer = client.post("/api/v1/tokens/tok_x/revoke", headers=admin)
     assert answer.status_code == 404
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from litestar import Request, Response, get, post
+from litestar import Litestar, Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.testing import TestClient
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +16,7 @@ from app.http.headers import CONTENT_SECURITY_POLICY
 from app.security.guards import UndeclaredRoute, check_routes
 from tests.support.console import BASE_URL, PASSWORD, Console, console_app
 
+Shared = tuple[TestClient[Litestar], dict[str, str]]
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -51,22 +53,25 @@ async def browser_session(console: Console, password: str = PASSWORD) -> tuple[d
         ("OPTIONS", "/api/v1/auth/me", 401),
     ],
 )
-async def test_ADM_07_headers_are_on_every_response(console: Console, method: str, path: str, status: int) -> None:
-    answer = await console.client.request(method, path, content=b"{" if method == "POST" else None)
+def test_ADM_07_headers_are_on_every_response(shared: Shared, method: str, path: str, status: int) -> None:
+    client, _ = shared
+    answer = client.request(method, path, content=b"{" if method == "POST" else None)
     assert answer.status_code == status, answer.text
     assert_secure(answer.headers)
 
 
-async def test_ADM_07_refusals_of_the_outer_layer_carry_them_too(console: Console) -> None:
+def test_ADM_07_refusals_of_the_outer_layer_carry_them_too(shared: Shared) -> None:
+    client, _ = shared
     for headers in ({"Host": "evil.test"}, {"Origin": "https://evil.test"}):
-        assert_secure((await console.client.get("/health", headers=headers)).headers)
+        assert_secure((client.get("/health", headers=headers)).headers)
 
 
 @pytest.mark.parametrize("host", ["evil.test", "localhost.evil:8080", "127.0.0.1:8081", "LOCALHOST:8080", ""])
-async def test_ADM_02_a_foreign_host_is_refused_on_every_path(console: Console, host: str) -> None:
+def test_ADM_02_a_foreign_host_is_refused_on_every_path(shared: Shared, host: str) -> None:
+    client, _ = shared
     for path in ("/health", "/", "/api/v1/auth/me", "/metrics", "/nowhere"):
         headers = {"Host": host, "X-Forwarded-Host": "127.0.0.1:8080"}
-        answer = await console.client.get(path, headers=headers)
+        answer = client.get(path, headers=headers)
         assert answer.status_code == 421
         assert answer.json()["error_code"] == "host_not_allowed"
 
@@ -74,12 +79,11 @@ async def test_ADM_02_a_foreign_host_is_refused_on_every_path(console: Console, 
 @pytest.mark.parametrize(
     "origin", ["https://evil.test", "null", "http://127.0.0.1:9", "http://127.0.0.1:8080.evil.test"]
 )
-async def test_ADM_03_ADM_06_a_foreign_origin_is_refused_and_gets_no_cors_headers(
-    console: Console, origin: str
-) -> None:
+def test_ADM_03_ADM_06_a_foreign_origin_is_refused_and_gets_no_cors_headers(shared: Shared, origin: str) -> None:
+    client, admin = shared
     for method in ("GET", "POST", "OPTIONS"):
-        headers = {"Origin": origin, "Access-Control-Request-Method": "POST", **console.admin}
-        answer = await console.client.request(method, "/api/v1/auth/me", headers=headers)
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST", **admin}
+        answer = client.request(method, "/api/v1/auth/me", headers=headers)
         assert answer.status_code == 403
         assert answer.json()["error_code"] == "cross_site_refused"
         assert not [name for name in answer.headers if name.startswith("access-control")]
@@ -149,7 +153,8 @@ async def test_ADM_17_a_credential_in_the_wrong_place_is_none(console: Console) 
     assert (await console.client.get(f"/api/v1/auth/me?token={token}")).status_code == 401
 
 
-async def test_ADM_18_path_tricks_do_not_change_who_may_enter(console: Console) -> None:
+def test_ADM_18_path_tricks_do_not_change_who_may_enter(shared: Shared) -> None:
+    client, _ = shared
     for path in (
         "//api/v1/users",
         "/api/v1/users/",
@@ -158,7 +163,7 @@ async def test_ADM_18_path_tricks_do_not_change_who_may_enter(console: Console) 
         "/api/v1/users;x",
         "/./api/v1/users",
     ):
-        answer = await console.client.get(f"{BASE_URL}{path}")
+        answer = client.get(f"{BASE_URL}{path}")
         assert answer.status_code in (401, 404), path
 
 
@@ -235,9 +240,10 @@ async def test_ADM_22_a_fault_says_nothing_but_its_request_id(tmp_path: Path, us
         (b"", 422, "body"),
     ],
 )
-async def test_bad_bodies_name_the_field(console: Console, body: bytes, status: int, field: str | None) -> None:
-    headers = {**console.admin, "Content-Type": "application/json"}
-    answer = await console.client.post("/api/v1/users", content=body, headers=headers)
+def test_bad_bodies_name_the_field(shared: Shared, body: bytes, status: int, field: str | None) -> None:
+    client, admin = shared
+    headers = {**admin, "Content-Type": "application/json"}
+    answer = client.post("/api/v1/users", content=body, headers=headers)
     told = answer.json()
     assert answer.status_code == status, told
     assert told["success"] is False

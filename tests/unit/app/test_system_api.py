@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
 from sqlalchemy.exc import OperationalError
 
 from app.version import __version__
 from tests.support.console import Console, console_app
 
+Shared = tuple[TestClient[Litestar], dict[str, str]]
 
-async def test_ADM_23_health_says_only_that_it_is_healthy(console: Console) -> None:
+
+def test_ADM_23_health_says_only_that_it_is_healthy(shared: Shared) -> None:
+    client, _ = shared
     for path in ("/health", "/api/v1/health"):
-        answer = await console.client.get(path)
+        answer = client.get(path)
         assert answer.status_code == 200
         assert set(answer.json()) == {"status", "timestamp", "version"}
         assert answer.json()["status"] == "healthy"
@@ -61,27 +66,30 @@ async def test_metrics_can_be_switched_off_and_loopback_means_loopback(tmp_path:
         assert (await console.client.get("/metrics", headers=console.admin)).status_code == 404
 
 
-async def test_system_info_describes_what_runs(console: Console) -> None:
-    data = (await console.client.get("/api/v1/system/info", headers=console.admin)).json()["data"]
+def test_system_info_describes_what_runs(shared: Shared) -> None:
+    client, admin = shared
+    data = client.get("/api/v1/system/info", headers=admin).json()["data"]
     assert data["version"] == __version__
     assert data["uptime_seconds"] >= 0
     assert data["retention_days"] == {"alerts": 90, "requests": 30, "audit": 90}
     assert data["is_frozen"] is False
 
 
-async def test_ADM_23_the_api_describes_itself_to_those_who_are_logged_in(console: Console) -> None:
-    assert (await console.client.get("/schema/openapi.json")).status_code == 401
-    answer = await console.client.get("/schema/openapi.json", headers=console.admin)
+def test_ADM_23_the_api_describes_itself_to_those_who_are_logged_in(shared: Shared) -> None:
+    client, admin = shared
+    assert client.get("/schema/openapi.json").status_code == 401
+    answer = client.get("/schema/openapi.json", headers=admin)
     described = json.loads(answer.text)
     assert described["info"]["title"] == "Ostiary"
     assert {"/api/v1/auth/login", "/api/v1/users", "/api/v1/tokens", "/api/v1/audit"} <= set(described["paths"])
     for path in ("/schema/redoc", "/schema/swagger", "/schema/rapidoc", "/schema/openapi.yaml"):
-        assert (await console.client.get(path, headers=console.admin)).status_code == 404
+        assert client.get(path, headers=admin).status_code == 404
 
 
 @pytest.mark.parametrize("topics", ["weather", "alert,weather", "call,<script>"])
-async def test_the_event_stream_refuses_topics_that_do_not_exist(console: Console, topics: str) -> None:
-    answer = await console.client.get(f"/api/v1/events?topics={topics}", headers=console.admin)
+def test_the_event_stream_refuses_topics_that_do_not_exist(shared: Shared, topics: str) -> None:
+    client, admin = shared
+    answer = client.get(f"/api/v1/events?topics={topics}", headers=admin)
     assert answer.status_code == 422
     assert list(answer.json()["fields"]) == ["topics"]
-    assert console.app.state.bus.subscribers == 0
+    assert client.app.state.bus.subscribers == 0
