@@ -14,7 +14,6 @@ from urllib.parse import quote
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.exceptions.http_exceptions import ClientException
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -27,7 +26,6 @@ from app.errors import (
     NotFound,
     PasswordChangeRequired,
     TooLarge,
-    TooManyAttempts,
     Unavailable,
     ValidationFailed,
 )
@@ -94,11 +92,9 @@ def as_app_error(error: Exception) -> AppError:
             return error
         case ValidationException():
             return ValidationFailed(fields=_fields(error))
-        case HTTPException(status_code=429):
-            return TooManyAttempts(retry_after_seconds=1)
         case HTTPException() if error.status_code in BY_STATUS:
             return BY_STATUS[error.status_code]()
-        case ClientException():
+        case HTTPException() if error.status_code < 500:
             return BadRequest()
         case IntegrityError():
             return Conflict()
@@ -134,9 +130,12 @@ def _for_browser(request: Request[Any, Any, Any], told: AppError, request_id: st
         return Response(b"", status_code=told.status, headers={"HX-Redirect": target}, media_type="text/html")
     if target:
         return Response(b"", status_code=303, headers={"Location": target}, media_type="text/html")
-    render = request.app.state.get("render_error")
-    if render is not None:
-        page: Response[Any] = render(request, told, request_id)
+    try:
+        page: Response[Any] = request.app.state.render_error(request, told, request_id)
+    except Exception:
+        # An error page that fails must not hide the error: it is drawn without templates instead.
+        logger.exception("Request %s: the error page failed", request_id)
+    else:
         return page
     return Response(
         _plain_page(told, request_id), status_code=told.status, media_type="text/html", headers=dict(told.headers)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from litestar import Litestar, Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException
 from litestar.testing import TestClient
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.service import Accounts
 from app.http.headers import CONTENT_SECURITY_POLICY
+from app.http.problem import as_app_error
 from app.security.guards import UndeclaredRoute, check_routes
 from tests.support.console import BASE_URL, PASSWORD, Console, console_app
 
@@ -198,6 +200,29 @@ async def test_a_page_may_draw_errors_itself(console: Console) -> None:
     console.app.state.render_error = draw
     answer = await console.client.get("/nowhere")
     assert (answer.status_code, answer.text) == (404, "drawn 404")
+
+
+async def test_an_error_page_that_fails_is_drawn_without_templates(console: Console) -> None:
+    def fail(request: Any, told: Any, request_id: str) -> Any:
+        raise KeyError("<template>")
+
+    console.app.state.render_error = fail
+    answer = await console.client.get("/nowhere")
+    assert answer.status_code == 404
+    assert "There is nothing here." in answer.text
+    assert answer.headers["x-request-id"] in answer.text
+    assert "template" not in answer.text
+    assert_secure(answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(413, "PAYLOAD_TOO_LARGE"), (415, "UNSUPPORTED_MEDIA_TYPE"), (418, "BAD_REQUEST"), (502, "INTERNAL_ERROR")],
+)
+def test_the_frameworks_own_errors_are_told_in_our_words(status: int, code: str) -> None:
+    told = as_app_error(HTTPException("their words", status_code=status))
+    assert told.code == code
+    assert "their words" not in told.message
 
 
 async def test_ADM_22_a_fault_says_nothing_but_its_request_id(tmp_path: Path, used_data: Path) -> None:
