@@ -8,7 +8,7 @@ from proxies.exchange import Exchange
 from proxies.mcp.event_ids import unseal
 from proxies.mcp.gates import SessionGate
 from proxies.mcp.inspection import inspect_and_record
-from proxies.mcp.legacy import (
+from proxies.mcp.legacy_session import (
     SESSIONS,
     check_upstream_status,
     send_reply,

@@ -31,9 +31,14 @@ _ACCEPT: Final = ("accept", "application/json, text/event-stream")
 # --- What is sent -----------------------------------------------------------------------------------------------------
 
 
-def legacy_headers(exchange: Exchange, *, version: str | None, session_id: str | None) -> list[tuple[str, str]]:
-    """The fields of a legacy message: the version and session of the upstream leg, never the client's (L-04)."""
-    headers = _common_headers(exchange)
+def legacy_headers(
+    exchange: Exchange, *, version: str | None, session_id: str | None, traced: bool = False
+) -> list[tuple[str, str]]:
+    """The fields of a legacy message: the version and session of the upstream leg, never the client's (L-04).
+
+    `traced` adds the client's trace fields, which only a caller that has inspected them may ask for (I-24).
+    """
+    headers = _common_headers(exchange, TRACE_HEADERS if traced else frozenset())
     if version is not None:
         headers.append((VERSION_HEADER, version))
     if session_id is not None:
@@ -43,7 +48,7 @@ def legacy_headers(exchange: Exchange, *, version: str | None, session_id: str |
 
 def modern_headers(exchange: Exchange, message: Message, version: str) -> list[tuple[str, str]]:
     """The fields of a modern request, made anew from the body that is sent (M-08); `Mcp-Param-*` goes on (M-06)."""
-    headers = _common_headers(exchange, allow_prefixes=(PREFIX,))
+    headers = _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
     headers += [(VERSION_HEADER, version), (METHOD_HEADER, message.method)]
     parameter = NAME_PARAM.get(message.method)
     if parameter is not None:
@@ -62,8 +67,10 @@ async def send(
     return await pool.request(method, "" if pool.origin.base_path else "/", headers, body, endless=endless)
 
 
-def _common_headers(exchange: Exchange, allow_prefixes: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    headers = forwardable_request_headers(exchange.request.headers, TRACE_HEADERS, allow_prefixes=allow_prefixes)
+def _common_headers(
+    exchange: Exchange, allow: frozenset[str], allow_prefixes: tuple[str, ...] = ()
+) -> list[tuple[str, str]]:
+    headers = forwardable_request_headers(exchange.request.headers, allow, allow_prefixes=allow_prefixes)
     headers.append(_ACCEPT)
     auth = exchange.proxy.config.upstream_auth
     if auth.type == "bearer":

@@ -239,12 +239,16 @@ async def test_D_01_a_block_is_an_error_on_200_and_the_upstream_never_sees_the_c
     assert methods(upstream) == ["initialize"]
 
 
-async def test_I_24_trace_headers_are_inspected() -> None:
-    async with wire(Server()) as (client, upstream, _proxy):
+async def test_I_24_trace_headers_go_with_requests_only_and_inspected() -> None:
+    async with wire(Server(GET=stream_answer())) as (client, upstream, _proxy):
         session = await client.initialize()
         answer = await client.post(request("ping"), session=session, baggage=f"k={BLOCKED}")
+        await client.post(request("ping"), session=session, baggage="k=v")
+        await client.post(notification("notifications/cancelled"), session=session, baggage=f"k={BLOCKED}")
+        await client.http.get("/mcp", headers=legacy_headers(session, baggage=f"k={BLOCKED}"))
     assert answer.json()["error"]["code"] == -32010
-    assert methods(upstream) == ["initialize"]
+    assert methods(upstream) == ["initialize", "ping", "notifications/cancelled", "GET"]
+    assert [seen.header("baggage") for seen in upstream.requests] == [None, "k=v", None, None]
 
 
 async def test_D_03_a_denied_notification_is_accepted_dropped_and_recorded() -> None:

@@ -1,0 +1,96 @@
+"""initialize: the version is negotiated on the upstream leg, the session is opened on ours (L-02, L-05, L-06)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxies.exchange import Exchange
+from proxies.mcp.calls import JSON_HEADERS, answer_message
+from proxies.mcp.capabilities import declared_names, strip
+from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
+from proxies.mcp.eras import negotiable
+from proxies.mcp.inspection import inspect_apart
+from proxies.mcp.legacy_session import SESSIONS
+from proxies.mcp.messages import Message, result_response
+from proxies.mcp.refusals import upstream_invalid
+from proxies.mcp.results import initialize_result
+from proxies.mcp.texts import error_texts, request_texts, result_texts
+from proxies.mcp.upstream import (
+    SESSION_HEADER,
+    events,
+    failed,
+    is_stream,
+    legacy_headers,
+    parse_answer,
+    parse_messages,
+    read_json,
+    send,
+    session_id_of,
+)
+from proxies.strict_json import dump
+
+MAX_EVENTS_BEFORE_INITIALIZED: Final = 100
+
+
+async def initialize(exchange: Exchange, message: Message) -> None:
+    """Negotiate on the upstream leg and open a session of our own (L-02, L-05, L-06)."""
+    params = strip(message.params or {})
+    params["protocolVersion"] = negotiable(params.get("protocolVersion"))
+    request = Message(kind="request", id=message.id, method="initialize", params=params)
+    inspect_apart(exchange, request_texts(request, exchange.request.headers), "request")
+    headers = legacy_headers(exchange, version=None, session_id=None, traced=True)
+    response = await send(exchange, "POST", headers, dump(request.body()))
+    exchange.lap("upstream", waiting=True)
+    try:
+        if response.status != 200:
+            raise failed(response, modern=False)
+        answer = await _initialize_answer(exchange, request, response)
+        upstream_id = session_id_of(response)
+    except BaseException:
+        await response.aclose()
+        raise
+    DRAINS.start(response, REMAINDER_SECONDS)
+    if answer.error is not None:
+        inspect_apart(exchange, error_texts(answer.error), "response")
+        answer_message(exchange, answer)
+        return
+    result = initialize_result(answer.result or {})
+    inspect_apart(exchange, result_texts("initialize", result), "response")
+    session = SESSIONS.open(
+        proxy_id=exchange.proxy.config.id,
+        principal_id=exchange.principal.id,
+        upstream_id=upstream_id,
+        version=result["protocolVersion"],
+        capabilities=declared_names(params.get("capabilities")),
+    )
+    assert message.id is not None  # A request has an id.
+    body = dump(result_response(message.id, result).body())
+    exchange.answer(200, [*JSON_HEADERS, (SESSION_HEADER, session.id)], body)
+
+
+async def _initialize_answer(exchange: Exchange, request: Message, response: Answer) -> Message:
+    """The response to initialize, from JSON or from a stream.
+
+    The session id must be in the head of our answer and depends on the result, so this one answer is always JSON; what a
+    server says before it is dropped, which the protocol leaves it no reason to do.
+    """
+    if not is_stream(response):
+        (message,) = parse_messages(await read_json(exchange, response), allow_batch=False)
+        if _answers(message, request):
+            return message
+        raise upstream_invalid("The upstream did not answer the request.")
+    seen = 0
+    async for event in events(exchange, response):
+        seen += 1
+        if seen > MAX_EVENTS_BEFORE_INITIALIZED:
+            break
+        if not event.data:
+            continue
+        (message,) = parse_messages(parse_answer(event.data.encode()), allow_batch=False)
+        if _answers(message, request):
+            return message
+    raise upstream_invalid("The upstream ended its answer before the response.")
+
+
+def _answers(message: Message, request: Message) -> bool:
+    return message.kind == "response" and (type(message.id), message.id) == (type(request.id), request.id)

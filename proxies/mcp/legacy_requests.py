@@ -1,0 +1,74 @@
+"""Requests inside a legacy session: admitted one by one, forwarded together, answered as JSON or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxies.exchange import Exchange
+from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
+from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS
+from proxies.mcp.gates import LegacyGate
+from proxies.mcp.inspection import inspect_apart
+from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply
+from proxies.mcp.messages import Message
+from proxies.mcp.methods import CLIENT_REQUESTS
+from proxies.mcp.refusals import method_not_found
+from proxies.mcp.relay import relay
+from proxies.mcp.sessions import IdTable, Session, remember
+from proxies.mcp.texts import request_texts
+from proxies.mcp.upstream import is_stream
+from proxies.strict_json import dump
+from rules.model import Text
+
+
+def admit_request(exchange: Exchange, session: Session, message: Message) -> None:
+    """Everything that must hold before a request goes on; raises `Refusal`."""
+    if message.method not in CLIENT_REQUESTS["legacy"]:
+        raise method_not_found(message.method, status=200)
+    check_params(message, status=200)
+    inspect_apart(exchange, request_texts(message, exchange.request.headers), "request")
+    assert message.id is not None  # A request has an id.
+    remember(session.client_requests, message.id, message.method)
+
+
+async def forward(
+    exchange: Exchange, session: Session, body: bytes, awaited: IdTable, denied: tuple[Message, ...] = ()
+) -> None:
+    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch."""
+    response = await send_patiently(exchange, session, body)
+    finished = False
+    try:
+        check_upstream_status(response, session)
+
+        def inspect(texts: list[Text], _method: str) -> None:
+            inspect_apart(exchange, texts, "response")
+
+        gate = LegacyGate(session, awaited, inspect)
+        if is_stream(response):
+
+            async def reply(message: Message) -> None:
+                await send_reply(exchange, session, message)
+
+            finished = await relay(exchange, response, gate, session=session, reply=reply, first=denied)
+        else:
+            passed = [m for m in await pass_json(exchange, response, gate) if m.kind == "response"]
+            answer(exchange, [*denied, *passed], is_batch=exchange.rpc_id is None)
+    except asyncio.CancelledError:
+        # The client left, which cancels nothing in these eras (L-11).
+        DRAINS.start(response, ABANDONED_SECONDS)
+        raise
+    except BaseException:
+        await response.aclose()
+        raise
+    if finished:
+        DRAINS.start(response, REMAINDER_SECONDS)
+    else:
+        await response.aclose()
+
+
+def answer(exchange: Exchange, messages: list[Message], *, is_batch: bool) -> None:
+    """The whole JSON answer to one request or to a batch."""
+    if is_batch:
+        exchange.answer(200, JSON_HEADERS, dump([message.body() for message in messages]))
+    else:
+        answer_message(exchange, messages[0])
