@@ -1,4 +1,4 @@
-"""The command line: `ostiary serve` (default), `worker`, `check`, `version`.
+"""The command line: `ostiary serve` (default), `worker`, `check`, `reset-password`, `audit verify`, `version`.
 
 Each command imports what it needs, when it runs.
 """
@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.version import __version__
 
+if TYPE_CHECKING:
+    from app.settings import Settings
+
 EXIT_REFUSED = 1
-EXIT_USAGE = 2
-COMMANDS = ("serve", "worker", "check", "version")
+COMMANDS = ("serve", "worker", "check", "reset-password", "audit", "version")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,25 +27,31 @@ def run(arguments: Sequence[str]) -> int:
     if words[:1] not in [[command] for command in COMMANDS] and not set(words[:1]) & {"-h", "--help", "--version"}:
         words = ["serve", *words]
     given = _parser().parse_args(words)
-    if given.command == "worker":
-        return _worker(given)
-    if given.command == "check":
-        return _check(given.packs)
-    if given.command == "version":
-        print(__version__)
-        return 0
-    return _serve(given)
+    match given.command:
+        case "worker":
+            return _worker(given)
+        case "check":
+            return _check(given.packs)
+        case "version":
+            print(__version__)
+            return 0
+        case "reset-password":
+            return _with_settings(given, lambda settings: _reset_password(settings, given.username))
+        case "audit":
+            return _with_settings(given, _verify_audit)
+    return _with_settings(given, _serve)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ostiary", description="A security gateway for AI traffic.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="run the console and its proxies (the default)")
-    serve.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    installation = argparse.ArgumentParser(add_help=False)
+    installation.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    installation.add_argument("--data-dir", type=Path, metavar="DIR", help="keys, database, caches (./ostiary-data)")
+    serve = commands.add_parser("serve", parents=[installation], help="run the console and its proxies (the default)")
     serve.add_argument("--host", help="address of the console (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port of the console (8080)")
-    serve.add_argument("--data-dir", type=Path, metavar="DIR", help="keys, database, caches (./ostiary-data)")
     serve.add_argument("--workers", type=int, metavar="N", help="worker processes (1)")
     serve.add_argument("--admin-password-file", type=Path, metavar="FILE", help="write the one-time password there")
     serve.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
@@ -56,26 +65,57 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--spool-dir", type=Path, required=True)
     check = commands.add_parser("check", help="check rule packs: schema, lint, their own examples")
     check.add_argument("packs", nargs="+", type=Path, metavar="PACK")
+    reset = commands.add_parser(
+        "reset-password", parents=[installation], help="print a new one-time password (the console must be stopped)"
+    )
+    reset.add_argument("username", nargs="?", default="admin")
+    audit = commands.add_parser("audit", help="check the audit log's chain")
+    audit.add_subparsers(dest="audit_command", required=True).add_parser("verify", parents=[installation])
     commands.add_parser("version", help="print the version")
     return parser
 
 
-def _serve(given: argparse.Namespace) -> int:
+def _with_settings(given: argparse.Namespace, action: Callable[[Settings], int]) -> int:
+    """Run what needs an installation; what refuses to work says why on one line."""
     from app import logs
     from app.database.upgrade import DatabaseRefused
+    from app.errors import AppError
     from app.instance import AlreadyRunning
     from app.security.keys import KeysMissing
-    from app.settings import SettingsError, load
-    from app.startup import serve
+    from app.settings import READERS, SettingsError, load
 
-    flags = {name: value for name, value in vars(given).items() if name != "command"}
+    flags = {name: value for name, value in vars(given).items() if name in READERS or name == "config"}
     try:
         settings = load(flags, os.environ)
         logs.configure(settings)
-        serve(settings)
-    except (SettingsError, AlreadyRunning, KeysMissing, DatabaseRefused) as refusal:
+        return action(settings)
+    except (SettingsError, AlreadyRunning, KeysMissing, DatabaseRefused, AppError) as refusal:
         print(f"ostiary: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
+
+
+def _serve(settings: Settings) -> int:
+    from app.startup import serve
+
+    serve(settings)
+    return 0
+
+
+def _reset_password(settings: Settings, username: str) -> int:
+    from app.offline import reset_password
+
+    reset_password(settings, username, lambda password: print(f"One-time password of {username}: {password}"))
+    return 0
+
+
+def _verify_audit(settings: Settings) -> int:
+    from app.offline import verify_audit
+
+    checked, bad = verify_audit(settings)
+    if bad is not None:
+        print(f"The audit log is broken at entry {bad}; {checked} entries before it are sound.", file=sys.stderr)
+        return EXIT_REFUSED
+    print(f"The audit log is sound: {checked} entries.")
     return 0
 
 

@@ -213,6 +213,7 @@ def _jobs(
         database=database,
         alerts_days=settings.retention_alerts_days,
         requests_days=settings.retention_requests_days,
+        audit_days=settings.retention_audit_days,
     )
     live_stats = LiveStatsJob(overview=overview, bus=bus)
     return [

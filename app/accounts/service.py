@@ -78,6 +78,30 @@ class Accounts:
             deliver(password)
         return True
 
+    async def reset_password(self, username: str, deliver: Callable[[str], None]) -> None:
+        """Give an account a new one-time password and end its sessions; raises UserNotFound.
+
+        For the operator at the machine, who has no session: there is no actor.
+        """
+        password = one_time_password()
+        encoded = await self._passwords.hash(password)
+        async with self._database.writer() as session:
+            user = await repository.user_by_name(session, username.strip().lower())
+            if user is None:
+                raise UserNotFound
+            user.password_hash, user.must_change_password, user.is_active = encoded, True, True
+            user.updated_at = clock.utcnow()
+            await repository.delete_sessions_of(session, user.id)
+            await throttle.forget_account(session, user.username)
+            await self._audit.record(
+                session,
+                "auth.password.reset",
+                actor=None,
+                resource=("user", user.id, user.username),
+                severity="critical",
+            )
+            deliver(password)
+
     # --- Login and logout -------------------------------------------------------------------------------------------
 
     async def log_in(self, username: str, password: str, *, ip: str, user_agent: str, request_id: str = "") -> Login:

@@ -73,13 +73,18 @@ async def take_back(session: AsyncSession, *, username: str, ip: str, now: datet
 
     Otherwise somebody with one account could reset the address between guesses at another.
     """
-    account = await repository.throttle_for(session, account_subject(username))
-    if account is not None:
-        await session.delete(account)
+    await forget_account(session, username)
     address = await repository.throttle_for(session, address_subject(ip))
     if address is not None:
         address.failures = max(address.failures - 1, 0)
         address.blocked_until = now
+
+
+async def forget_account(session: AsyncSession, username: str) -> None:
+    """The account starts afresh: its password was just reset."""
+    account = await repository.throttle_for(session, account_subject(username))
+    if account is not None:
+        await session.delete(account)
 
 
 def _count(session: AsyncSession, row: LoginThrottle | None, subject: str, longest: timedelta, now: datetime) -> None:

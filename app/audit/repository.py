@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.models import AuditEntry
@@ -19,6 +20,21 @@ async def after(session: AsyncSession, sequence: int, limit: int) -> Sequence[Au
     """Entries that follow a sequence number, oldest first; all tenants, as the chain is one."""
     query = select(AuditEntry).where(AuditEntry.sequence > sequence).order_by(AuditEntry.sequence).limit(limit)
     return (await session.scalars(query)).all()
+
+
+async def delete_before(session: AsyncSession, at: datetime, limit: int) -> int:
+    """Delete the oldest entries that are older than `at`, at most `limit`; the newest of all always stays.
+
+    Only from the old end: what follows a younger entry stays, whatever its clock said, so that the chain has no holes.
+    """
+    bounds = await session.execute(select(func.min(AuditEntry.sequence), func.max(AuditEntry.sequence)))
+    first, newest_sequence = bounds.one()
+    if first is None:
+        return 0
+    kept_from = await session.scalar(select(func.min(AuditEntry.sequence)).where(AuditEntry.at >= at))
+    end = min(kept_from or newest_sequence, first + limit)
+    deleted = await session.scalars(delete(AuditEntry).where(AuditEntry.sequence < end).returning(AuditEntry.sequence))
+    return len(deleted.all())
 
 
 async def search(

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.audit import repository
 from app.audit.models import AuditEntry
-from app.clock import utcnow
 from app.database.base import DEFAULT_TENANT
 from app.ids import new_id
 from app.security.permissions import Actor
@@ -80,7 +80,7 @@ class AuditLog:
             sequence=previous.sequence + 1 if previous else 1,
             tenant_id=actor.tenant_id if actor else DEFAULT_TENANT,
             id=new_id("aud"),
-            at=utcnow(),
+            at=clock.utcnow(),
             event_type=event_type,
             severity=severity,
             actor_id=actor.user_id if actor else "",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.alerts.repository import AlertRepository
+from app.audit import repository as audit_repository
 from app.database.engine import Database
 from app.traffic.repository import TrafficRepository
 
@@ -22,12 +23,13 @@ ROLLUP_DAYS = 400
 
 
 class Retention:
-    """The job. Calls and alerts by the settings, roll-ups after 400 days."""
+    """The job. Calls, alerts and audit entries by the settings, roll-ups after 400 days."""
 
-    def __init__(self, *, database: Database, alerts_days: int, requests_days: int) -> None:
+    def __init__(self, *, database: Database, alerts_days: int, requests_days: int, audit_days: int) -> None:
         self._database = database
         self._alerts_days = alerts_days
         self._requests_days = requests_days
+        self._audit_days = audit_days
 
     async def run(self) -> None:
         """Delete everything that is too old now."""
@@ -40,10 +42,14 @@ class Retention:
         alerts = await self._delete(
             lambda session: AlertRepository(session).delete_before(alerts_before, limit=PORTION_ROWS)
         )
+        audit_before = now - timedelta(days=self._audit_days)
+        entries = await self._delete(
+            lambda session: audit_repository.delete_before(session, audit_before, limit=PORTION_ROWS)
+        )
         async with self._database.writer() as session:
             await TrafficRepository(session).delete_rollups_before(now - timedelta(days=ROLLUP_DAYS))
-        if calls or alerts:
-            logger.info("Retention deleted %d calls and %d alerts", calls, alerts)
+        if calls or alerts or entries:
+            logger.info("Retention deleted %d calls, %d alerts and %d audit entries", calls, alerts, entries)
 
     async def _delete(self, portion: Callable[[AsyncSession], Awaitable[int]]) -> int:
         total = 0

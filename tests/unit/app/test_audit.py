@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from app import clock
+from app.audit import repository
 from app.audit.service import AuditLog
 from app.security.permissions import Actor, Role
 from tests.support.console import PASSWORD, Console
@@ -113,10 +116,38 @@ async def test_AUD_01_tampering_is_found_where_it_happened(console: Console, tam
     assert (await verify(console))["first_bad_sequence"] == first_bad
 
 
-async def test_AUD_09_pruning_the_oldest_entries_keeps_the_chain(console: Console) -> None:
+async def test_AUD_09_pruning_takes_the_oldest_only_and_keeps_the_chain(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, audit = console.app.state.database, console.app.state.audit
+    now = clock.utcnow()
+    # The third entry comes from a clock that went back: it is old, but what stands before it is not.
+    for age in (100, 95, 0, 99, 1):
+        monkeypatch.setattr(clock, "utcnow", lambda age=age: now - timedelta(days=age))
+        async with database.writer() as session:
+            await session.execute(
+                text("UPDATE audit_entries SET at = '2020-01-01 00:00:00.000000' WHERE sequence <= 4")
+            )
+            last = await audit.record(session, "proxy.created", actor=ACTOR)
+    monkeypatch.undo()
+    before = now - timedelta(days=90)
+    async with database.writer() as session:
+        assert await repository.delete_before(session, before, limit=3) == 3
+    async with database.writer() as session:
+        deleted = await repository.delete_before(session, before, limit=100)
+    async with database.reader() as session:
+        sequences = list(await session.scalars(text("SELECT sequence FROM audit_entries ORDER BY sequence")))
+        assert await audit.verify(session) == (3, None)
+    assert sequences == [last.sequence - 2, last.sequence - 1, last.sequence]
+    assert deleted == sequences[0] - 4
+
+
+async def test_AUD_09_the_head_of_the_chain_is_never_pruned(console: Console) -> None:
     async with console.app.state.database.writer() as session:
-        await session.execute(text("DELETE FROM audit_entries WHERE sequence <= 2"))
-    assert (await verify(console))["first_bad_sequence"] is None
+        await repository.delete_before(session, clock.utcnow() + timedelta(days=1), limit=100)
+        assert await session.scalar(text("SELECT count(*) FROM audit_entries")) == 1
+        await session.execute(text("DELETE FROM audit_entries"))
+        assert await repository.delete_before(session, clock.utcnow(), limit=100) == 0
 
 
 async def test_AUD_01_a_chain_made_with_another_key_does_not_verify(console: Console) -> None:

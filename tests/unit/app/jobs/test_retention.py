@@ -22,7 +22,7 @@ async def test_SYP_retention_deletes_by_age_and_keeps_the_rest(bench: Bench, mon
         at = (now - timedelta(days=days)).timestamp()
         await bench.features.ingest([blocked_call(id=f"{name}_{number}", started_at=at) for number in range(7)])
     monkeypatch.setattr(module, "PORTION_ROWS", 3)
-    await Retention(database=bench.database, alerts_days=90, requests_days=30).run()
+    await Retention(database=bench.database, alerts_days=90, requests_days=30, audit_days=90).run()
     calls = (await bench.features.traffic.page(ADMIN, CallFilter(), limit=100)).items
     assert {call.id.split("_")[0] for call in calls} == {"young"}
     assert len(calls) == 7
