@@ -159,10 +159,13 @@ class ServedProxy:
         except (OSError, ValueError) as error:
             self.fail(f"The certificate or its key cannot be used: {plain_reason(error)}")
             return True
-        listener = HTTPListener(self.socket.dup(), self._handle, config.limits, context, on_refused=self._note_refused)
+        sock = self.socket.dup()
+        listener = HTTPListener(sock, self._handle, config.limits, context, on_refused=self._note_refused)
         try:
             await listener.start()
         except OSError as error:
+            await listener.drain(0)
+            sock.close()
             self.fail(f"The port cannot be served: {plain_reason(error)}")
             return True
         self._listener = listener

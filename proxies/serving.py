@@ -45,6 +45,7 @@ class Serving:
         """Sockets without a proxy yet, by (proxy id, host, port), with the snapshot version that asks for them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain_timeout_seconds = 30.0
+        self._applying = False
         self.version = 0
 
     def __repr__(self) -> str:
@@ -80,6 +81,13 @@ class Serving:
             if config.ruleset not in rulesets and served is not None and served.accepting:
                 reason = problems.get(config.ruleset, "the snapshot does not bring them.")
                 raise SnapshotUnusable(f"The rules of proxy {config.name!r} cannot be loaded: {reason}")
+        self._applying = True
+        try:
+            await self._swap(snapshot, rulesets, problems)
+        finally:
+            self._applying = False
+
+    async def _swap(self, snapshot: Snapshot, rulesets: dict[str, Ruleset], problems: dict[str, str]) -> None:
         keys = KeyRing(snapshot.api_keys)
         before, self._served = self._served, {}
         self._drain_timeout_seconds = snapshot.drain_timeout_seconds
@@ -115,7 +123,10 @@ class Serving:
             self._on_change()
 
     async def drain(self, deadline_seconds: float) -> None:
-        """Stop accepting everywhere, finish what is in flight within the deadline, close everything."""
+        """Stop accepting everywhere, finish what is in flight within the deadline, close everything.
+
+        A later call with a shorter deadline shortens the drains that are going on.
+        """
         self._drain_timeout_seconds = deadline_seconds
         served, self._served = self._served, {}
         for proxy in served.values():
@@ -123,6 +134,9 @@ class Serving:
         for sock, _ in self._sockets.values():
             sock.close()
         self._sockets.clear()
+        await asyncio.sleep(0)  # The drains begin.
+        self._on_change()
+        await asyncio.gather(*(proxy.drain(deadline_seconds) for proxy in self._draining))
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -173,7 +187,8 @@ class Serving:
             logger.exception("draining %r failed", proxy)
         finally:
             self._draining.discard(proxy)
-            self._on_change()
+            if not self._applying:  # Half a snapshot must not be reported; the whole one will be.
+                self._on_change()
 
     def _release_pool(self, lease: PoolLease) -> None:
         self._spawn(lease.pool.aclose())

@@ -168,8 +168,7 @@ class Worker:
         await asyncio.wait({delivered, gone}, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
         if not delivered.done():
-            self._journal.close()
-            await asyncio.wait({delivered}, timeout=ORPHAN_DRAIN_SECONDS)
+            await self._leave_alone()
             delivered.cancel()
 
     async def _deliver(self, deadline_seconds: float) -> None:
