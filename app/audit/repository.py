@@ -27,12 +27,12 @@ async def delete_before(session: AsyncSession, at: datetime, limit: int) -> int:
 
     Only from the old end: what follows a younger entry stays, whatever its clock said, so that the chain has no holes.
     """
-    bounds = await session.execute(select(func.min(AuditEntry.sequence), func.max(AuditEntry.sequence)))
-    first, newest_sequence = bounds.one()
-    if first is None:
+    first = await session.scalar(select(func.min(AuditEntry.sequence)))
+    last = await session.scalar(select(func.max(AuditEntry.sequence)))
+    if first is None or last is None:
         return 0
     kept_from = await session.scalar(select(func.min(AuditEntry.sequence)).where(AuditEntry.at >= at))
-    end = min(kept_from or newest_sequence, first + limit)
+    end = min(kept_from or last, first + limit)
     deleted = await session.scalars(delete(AuditEntry).where(AuditEntry.sequence < end).returning(AuditEntry.sequence))
     return len(deleted.all())
 
