@@ -34,6 +34,8 @@ class RunningProxy:
         self.url = url
         self.records: list[CallRecord] = []
         self.recorded_before_answer = True
+        self.bytes_sent_at_record: list[int] = []
+        """Body bytes of the latest answer that had been sent when each call was recorded."""
         self._arrived = asyncio.Condition()
         self._answering: dict[str, Response] = {}
 
@@ -46,6 +48,7 @@ class RunningProxy:
         if call.findings and self._answering["latest"].started and not call.streamed:
             self.recorded_before_answer = False
         self.records.append(call)
+        self.bytes_sent_at_record.append(self._answering["latest"].bytes_sent)
         asyncio.get_running_loop().create_task(self._notify())
 
     async def _notify(self) -> None:

@@ -299,6 +299,7 @@ async def test_a_stream_is_parsed_and_written_anew() -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-accel-buffering"] == "no"
     assert messages_of(answer.text) == [progress, text_result(1, "ok")]
+    assert proxy.bytes_sent_at_record[-1] < len(answer.content) - 10, "the record must come before the last message"
     assert "comment" not in answer.text
     assert "other" not in answer.text
     assert proxy.records[-1].streamed
