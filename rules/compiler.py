@@ -13,11 +13,12 @@ import secrets
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from rules.hyperscan_database import ENGINE, EngineError, PatternDatabase, compile_block, compile_stream
-from rules.matching import rule_patterns
+from rules.matching import local_patterns, scanned_patterns
 from rules.normalize import TRIGGERS
 from rules.packs import Pack, PackError, Problem, dump_packs
 from rules.patterns import PatternKey, PatternRefused
@@ -56,10 +57,23 @@ class RulesetFiles(msgspec.Struct, frozen=True):
     rule_count: int
 
 
-def pattern_table(packs: Sequence[Pack]) -> list[PatternKey]:
-    """Every distinct pattern in the order of its number; the engine's own trigger patterns come first."""
-    keys = [key for pack in packs for rule in pack.rules for key in rule_patterns(rule)]
-    return list(dict.fromkeys([*TRIGGERS, *keys]))
+class PatternTable(NamedTuple):
+    """Every distinct pattern of a set of packs; a pattern's number is its position."""
+
+    keys: list[PatternKey]
+    scanned: int
+    """How many of them, from the first, are in the database; the others are only looked for near an anchor."""
+
+
+def pattern_table(packs: Sequence[Pack]) -> PatternTable:
+    """The patterns in the order of their numbers; the engine's own trigger patterns come first."""
+    keys = dict.fromkeys(TRIGGERS)
+    local: dict[PatternKey, None] = {}
+    for pack in packs:
+        for rule in pack.rules:
+            keys.update(dict.fromkeys(scanned_patterns(rule)))
+            local.update(dict.fromkeys(local_patterns(rule)))
+    return PatternTable([*keys, *(key for key in local if key not in keys)], len(keys))
 
 
 def ruleset_digest(packs_bytes: bytes) -> str:
@@ -75,8 +89,9 @@ def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
     packs_bytes = dump_packs(ordered)
     digest = ruleset_digest(packs_bytes)
     try:
-        keys = pattern_table(ordered)
-        database = DatabaseFile(digest=digest, block=compile_block(keys), stream=compile_stream(keys))
+        keys, scanned = pattern_table(ordered)
+        widened = keys[:scanned]
+        database = DatabaseFile(digest=digest, block=compile_block(widened), stream=compile_stream(widened))
     except (EngineError, PatternRefused, ValueError) as error:
         raise PackError([Problem("", "", f"the packs do not compile: {error}")]) from None
     return CompiledRuleset(

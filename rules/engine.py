@@ -42,7 +42,7 @@ class Ruleset:
         except msgspec.DecodeError:
             raise EngineError("not a file of packs") from None
         self.digest = ruleset_digest(packs_bytes)
-        keys = pattern_table(packs)
+        keys = pattern_table(packs).keys
         numbers = {key: number for number, key in enumerate(keys)}
         self._database = load_database(database_bytes, self.digest)
         rules = [MatchRule(rule, pack.name, numbers) for pack in packs for rule in pack.rules]

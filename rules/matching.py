@@ -116,13 +116,22 @@ class MatchRule:
         return (*self.anchors, *self.required, *self.one_of, *self.forbidden)
 
 
-def rule_patterns(rule: Rule) -> Iterable[PatternKey]:
-    """Every pattern of a rule, those that its validators add included; raises ValueError for a bad validator."""
+def scanned_patterns(rule: Rule) -> Iterable[PatternKey]:
+    """The patterns without which the rule cannot hit, and those whose absence in the whole text matters.
+
+    Those that its validators add are included; raises ValueError for a bad validator.
+    """
     match = rule.match
     near = (*match.near, *validators.parse(rule.validators).context)
-    for items in (match.all, match.any, near, match.none):
+    forbidden = tuple(item for item in match.none if item.within is None)
+    for items in (match.all, match.any, near, forbidden):
         for item in items:
             yield key_of(item.re, item.flags)
+
+
+def local_patterns(rule: Rule) -> Iterable[PatternKey]:
+    """The patterns that only matter near an anchor."""
+    return (key_of(item.re, item.flags) for item in rule.match.none if item.within is not None)
 
 
 class _Anchor:
@@ -264,7 +273,7 @@ class RuleScan:
         is_open = False
         for number, within in self._rule.none:
             low, high, grows = part.around(start, end, within)
-            if number in hits and self._inside(part, number, low, high):
+            if self._inside(part, number, low, high):
                 return False
             is_open = is_open or grows
         for index in tuple(anchor.missing):

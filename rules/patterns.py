@@ -8,6 +8,7 @@ widened (`prefilter`) and may say yes too often, never too rarely. RE2 decides, 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,7 +17,7 @@ import re2
 
 from rules.prefilter import NotUnderstood, widen
 
-RE2_BYTES = 2 * 1024 * 1024
+RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
 
 _FLAG_BITS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
@@ -161,18 +162,22 @@ def check(key: PatternKey) -> int:
         raise PatternRefused("\\A, \\z and \\Z are not portable; use ^ and $")
     if _has_unbounded_gap(key.re):
         raise PatternRefused("an unbounded gap such as .* must have an upper bound, for example .{0,80}")
-    flags = re.ASCII if key.re.isascii() else re.NOFLAG
+    _check_hyperscan(key)
+    exact = regexp(key)
+    _check_python(key)
+    return exact.groups
+
+
+def _check_python(key: PatternKey) -> None:
+    flags = re.ASCII
     for letter in key.flags:
         flags |= _FLAG_BITS[letter]
     try:
-        compiled = re.compile(key.re, flags)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            re.compile(key.re, flags)
     except (re.error, RecursionError, OverflowError, FutureWarning) as error:
         raise PatternRefused(f"Python refuses it: {error}") from None
-    if compiled.search(""):
-        raise PatternRefused("it matches the empty text")
-    exact = regexp(key)
-    _check_hyperscan(key)
-    return exact.groups
 
 
 def _check_hyperscan(key: PatternKey) -> None:

@@ -48,11 +48,13 @@ class Piece(NamedTuple):
 
 
 def widen(pattern: str) -> bytes:
-    """The widened form of a pattern that RE2 accepts; raises `NotUnderstood` for the rest."""
+    """The widened form of a pattern that RE2 accepts; raises `NotUnderstood` for the rest and for empty matches."""
     parser = _Parser(pattern)
     piece = parser.alternation(0)
     if parser.position != len(pattern):
         raise NotUnderstood("a closing parenthesis without an opening one")
+    if not piece.shortest:
+        raise NotUnderstood("it can match without a character")
     return piece.text
 
 

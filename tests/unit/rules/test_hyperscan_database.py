@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 
+import hyperscan
 import pytest
 
 from rules.hyperscan_database import EngineError, PatternDatabase, compile_block, compile_stream
@@ -92,3 +93,26 @@ def test_a_database_from_elsewhere_is_refused() -> None:
 def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
     with pytest.raises(EngineError):
         compile_block([])
+
+
+class _Broken:
+    """Stands for a database whose engine fails at run time, which cannot be provoked from outside."""
+
+    def __getattr__(self, name: str) -> object:
+        raise hyperscan.error("out of memory")
+
+
+def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = PatternDatabase(compile_block(KEYS), compile_stream(KEYS))
+    stream = database.open_stream()
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "_block", _Broken())
+        patched.setattr(stream, "_stream", _Broken())
+        with pytest.raises(EngineError):
+            database.scan(b"needle")
+        with pytest.raises(EngineError):
+            stream.feed(b"needle")
+        patched.setattr(database, "_stream", _Broken())
+        with pytest.raises(EngineError):
+            database.open_stream()
+    stream.close()
