@@ -9,6 +9,7 @@
   x NotFound (404)
   x Conflict (409)
   x TooLarge (413)
+  x UnsupportedMediaType (415)
   x ValidationFailed (422, with `fields`)
   x TooManyAttempts (429, with `retry_after_seconds`)
   x Unavailable (503)
@@ -98,6 +99,13 @@ class TooLarge(AppError):
     status = 413
     default_message = "The request is too large."
     default_remediation = "Send less, or raise MAX_REQUEST_SIZE_MB."
+
+
+class UnsupportedMediaType(AppError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+    default_message = "The content type is not supported."
+    default_remediation = "Send application/json."
 
 
 class ValidationFailed(AppError):

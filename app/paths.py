@@ -45,7 +45,6 @@ def write_private(path: Path, data: bytes) -> None:
     """Write a new file that only its owner can read; raises FileExistsError rather than overwrite."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, PRIVATE_FILE_MODE)
         file.write(data)
         file.flush()
         os.fsync(descriptor)

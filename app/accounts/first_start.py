@@ -13,6 +13,7 @@ from app.paths import write_private
 from app.settings import Settings, SettingsError
 
 BOX_WIDTH = 68
+ASCII_BOX = str.maketrans("┌┐└┘─│", "++++-|")
 
 
 def deliver_password(settings: Settings) -> Callable[[str], None]:
@@ -20,7 +21,7 @@ def deliver_password(settings: Settings) -> Callable[[str], None]:
 
     def deliver(password: str) -> None:
         if settings.admin_password_file is None:
-            sys.stdout.write(banner(settings.base_url, password))
+            sys.stdout.write(drawable(banner(settings.base_url, password), sys.stdout.encoding))
             sys.stdout.flush()
             return
         try:
@@ -31,6 +32,15 @@ def deliver_password(settings: Settings) -> Callable[[str], None]:
             raise SettingsError("admin_password_file", f"cannot be written: {error.strerror}.") from None
 
     return deliver
+
+
+def drawable(text: str, encoding: str | None) -> str:
+    """The text, its box in plain ASCII where the terminal's encoding knows no line-drawing characters."""
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(ASCII_BOX)
+    return text
 
 
 def banner(url: str, password: str) -> str:

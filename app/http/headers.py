@@ -46,6 +46,8 @@ PAGE_REFERRER_POLICY = "same-origin"
 OTHER_REFERRER_POLICY = "no-referrer"
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 REQUEST_ID_HEADER = "x-request-id"
+POLICY_VIOLATION = 1008
+"""WebSocket close code of RFC 6455 section 7.4.1."""
 
 
 class MisdirectedHost(AppError):
@@ -74,8 +76,12 @@ class OuterLayer:
                 self._add_headers(message, request_id)
             await send(message)
 
+        if scope["type"] != ScopeType.HTTP:
+            # The console has no WebSocket routes; should a server offer one, it is closed before anything looks at it.
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+            return
         refusal = self._refusal(scope)
-        if refusal is None or scope["type"] != ScopeType.HTTP:
+        if refusal is None:
             await self._app(scope, receive, send_with_headers)
             return
         body = failure_json(refusal, request_id)

@@ -27,6 +27,7 @@ from app.errors import (
     PasswordChangeRequired,
     TooLarge,
     Unavailable,
+    UnsupportedMediaType,
     ValidationFailed,
 )
 from app.http.envelope import Failure
@@ -45,13 +46,6 @@ class MethodNotAllowed(AppError):
     status = 405
     default_message = "This address does not know that method."
     default_remediation = "Check the method against the API's description."
-
-
-class UnsupportedMediaType(AppError):
-    code = "UNSUPPORTED_MEDIA_TYPE"
-    status = 415
-    default_message = "The content type is not supported."
-    default_remediation = "Send application/json."
 
 
 BY_STATUS: dict[int, type[AppError]] = {

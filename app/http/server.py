@@ -141,9 +141,11 @@ class ConsoleServer(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         """Start, and say where."""
         await super().startup(sockets)
-        if self.started:
-            sys.stdout.write(f"Ostiary {__version__}: Listening on {self._address}\n")
-            sys.stdout.flush()
+        # Whoever started the console may have closed the terminal since; that is no reason to stop.
+        with contextlib.suppress(OSError, ValueError):
+            if self.started:
+                sys.stdout.write(f"Ostiary {__version__}: Listening on {self._address}\n")
+                sys.stdout.flush()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import ClientException
 
-from app.errors import CrossSiteRefused, Forbidden, NotAuthenticated, PasswordChangeRequired
+from app.errors import CrossSiteRefused, Forbidden, NotAuthenticated, PasswordChangeRequired, UnsupportedMediaType
 from app.security.origin import SAFE_METHODS, is_proven_same_origin
 from app.security.permissions import Actor, Role
 from app.security.sessions import CSRF_FIELD, CSRF_HEADER
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLIC = "public"
+API_PREFIX = "/api/"
+JSON_TYPE = "application/json"
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -43,6 +45,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if actor is not None and actor.via == "session":
         connection.scope["state"]["csrf_token"] = connection.app.state.session_cookies.csrf_token(actor.credential)
     await _check_csrf(connection, actor)
+    _check_content_type(connection)
     if needed == PUBLIC:
         return
     if actor is None:
@@ -90,6 +93,16 @@ def check_routes(app: Litestar) -> None:
 
 def _is_automatic_options(handler: Any) -> bool:
     return getattr(handler, "http_methods", None) == {"OPTIONS"}
+
+
+def _check_content_type(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """The API reads JSON and nothing else; a form or plain text is what other sites could make a browser send (ADM-05)."""
+    headers = connection.headers
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if not has_body or not connection.scope["path"].startswith(API_PREFIX):
+        return
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
+        raise UnsupportedMediaType
 
 
 def _is_open_here(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:

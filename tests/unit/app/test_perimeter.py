@@ -57,7 +57,8 @@ async def browser_session(console: Console, password: str = PASSWORD) -> tuple[d
 )
 def test_ADM_07_headers_are_on_every_response(shared: Shared, method: str, path: str, status: int) -> None:
     client, _ = shared
-    answer = client.request(method, path, content=b"{" if method == "POST" else None)
+    json_type = {"Content-Type": "application/json"} if method == "POST" else {}
+    answer = client.request(method, path, content=b"{" if method == "POST" else None, headers=json_type)
     assert answer.status_code == status, answer.text
     assert_secure(answer.headers)
 
@@ -133,9 +134,34 @@ async def test_ADM_05_a_plain_form_may_carry_the_token_as_a_field(tmp_path: Path
 
 async def test_ADM_05_a_login_form_must_come_from_our_own_page(console: Console) -> None:
     body = {"username": "admin", "password": PASSWORD}
-    assert (await console.client.post("/api/v1/auth/login", data=body)).status_code == 403
-    own = await console.client.post("/api/v1/auth/login", data=body, headers={"Origin": BASE_URL})
-    assert own.status_code == 400
+    assert (await console.client.post("/login", data=body, follow_redirects=False)).status_code == 403
+    own = await console.client.post("/login", data=body, headers={"Origin": BASE_URL}, follow_redirects=False)
+    assert (own.status_code, own.headers["location"]) == (303, "/")
+    assert "HttpOnly" in own.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", FORM, "multipart/form-data; boundary=x", "application/jsonx"]
+)
+def test_ADM_05_the_api_reads_json_only(shared: Shared, content_type: str | None) -> None:
+    client, admin = shared
+    headers = admin | ({"Content-Type": content_type} if content_type else {})
+    answer = client.post("/api/v1/users", content=b'{"username": "mallory"}', headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+async def test_ADM_03_a_websocket_is_closed_before_anything_looks_at_it(console: Console) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    scope: Any = {"type": "websocket", "path": "/api/v1/events", "headers": [], "state": {}}
+    await console.app.asgi_handler(scope, receive, send)
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
 
 
 async def test_ADM_17_a_credential_in_the_wrong_place_is_none(console: Console) -> None:

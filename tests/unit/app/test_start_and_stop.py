@@ -11,7 +11,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from sqlalchemy import text
 
-from app.accounts.first_start import banner, deliver_password
+from app.accounts.first_start import banner, deliver_password, drawable
 from app.accounts.service import Accounts
 from app.ids import new_id, ulid
 from app.lifespan import Part, lifespan
@@ -110,6 +110,15 @@ async def test_ADM_24_a_password_that_cannot_be_delivered_leaves_no_administrato
     assert shown == banner("http://127.0.0.1:1234", "shown-once")
     assert "http://127.0.0.1:1234/" in shown
     assert len({len(line) for line in shown.strip().splitlines()}) == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", None, "no-such-encoding"])
+def test_a_terminal_without_line_drawing_gets_a_plain_box(encoding: str | None) -> None:
+    text = banner("http://127.0.0.1:8080", "shown-once")
+    assert drawable(text, "utf-8") == text
+    plain = drawable(text, encoding)
+    assert plain.isascii()
+    assert "| Password  shown-once" in plain
 
 
 def test_ADM_24_an_existing_password_file_is_refused_before_anything_is_made(tmp_path: Path) -> None:
