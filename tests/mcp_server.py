@@ -7,7 +7,6 @@ async with running_mcp_server() as server:
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -15,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
+
+Mode = Literal["plain", "json", "stateless", "resumable"]
+"""How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again."""
 
 PROGRAM = Path(__file__).with_name("mcp_server_program.py")
 
@@ -35,20 +37,14 @@ class MCPServerProcess:
         """Start an empty log."""
         self._log_path.write_text("")
 
-    async def wait_for_call(self, name: str) -> None:
-        """Return when the named tool has logged something."""
-        async with asyncio.timeout(10):
-            while not any(call[0] == name for call in self.calls()):
-                await asyncio.sleep(0.02)
-
 
 @contextmanager
-def running_mcp_server(*, json_response: bool = False, stateless: bool = False) -> Iterator[MCPServerProcess]:
+def running_mcp_server(mode: Mode = "plain") -> Iterator[MCPServerProcess]:
     """Start the server on a free port; it is gone when the block ends."""
     with TemporaryDirectory() as directory:
         log_path = Path(directory) / "calls.jsonl"
         log_path.touch()
-        command = [sys.executable, str(PROGRAM), str(log_path), str(int(json_response)), str(int(stateless))]
+        command = [sys.executable, str(PROGRAM), str(log_path), mode]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             try:
                 assert process.stdout is not None

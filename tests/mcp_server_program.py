@@ -1,4 +1,4 @@
-"""The MCP server that `mcp_server` starts: LOG_PATH JSON_RESPONSE STATELESS; prints its port once it listens.
+"""The MCP server that `mcp_server` starts: LOG_PATH MODE; prints its port once it listens.
 
 The SDK evaluates the tools' type hints at run time, so this module must not postpone them.
 """
@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
+from mcp.types import JSONRPCMessage
 from pydantic import BaseModel, Field
 
 POISON = (
@@ -27,6 +29,27 @@ class Wish(BaseModel):
     """What the tool `ask` asks for."""
 
     wish: str
+
+
+class Memory(EventStore):
+    """Keeps every event, so that a client can resume any stream."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[str, JSONRPCMessage | None]] = []
+
+    async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
+        """Keep one event; its id is its place."""
+        self._events.append((stream_id, message))
+        return str(len(self._events) - 1)
+
+    async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> str | None:
+        """Send what came later on the same stream."""
+        stream_id, _ = self._events[int(last_event_id)]
+        for index in range(int(last_event_id) + 1, len(self._events)):
+            other, message = self._events[index]
+            if other == stream_id and message is not None:
+                await send_callback(EventMessage(message, str(index)))
+        return stream_id
 
 
 def build_server(log_path: Path) -> Any:
@@ -95,6 +118,13 @@ def build_server(log_path: Path) -> Any:
         await ctx.notify_tools_changed()
         return "announced"
 
+    @server.tool()
+    async def poll(ctx: Context) -> str:
+        """Close the stream before the answer is there: the client has to come back for it."""
+        await ctx.close_sse_stream()
+        await asyncio.sleep(0.1)
+        return "fetched"
+
     @server.resource("test://greeting")
     def greeting() -> str:
         """A greeting."""
@@ -108,9 +138,17 @@ def build_server(log_path: Path) -> Any:
     return server
 
 
-async def serve(log_path: Path, *, json_response: bool, stateless: bool) -> None:
+MODES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "json": {"json_response": True},
+    "stateless": {"stateless_http": True},
+    "resumable": {"event_store": Memory(), "retry_interval": 20},
+}
+
+
+async def serve(log_path: Path, mode: str) -> None:
     """Serve until killed; the port goes to standard output once connections are accepted."""
-    app = build_server(log_path).streamable_http_app(json_response=json_response, stateless_http=stateless)
+    app = build_server(log_path).streamable_http_app(**MODES[mode])
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.listen(64)
@@ -119,6 +157,4 @@ async def serve(log_path: Path, *, json_response: bool, stateless: bool) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        serve(Path(sys.argv[1]), json_response=bool(int(sys.argv[2])), stateless=bool(int(sys.argv[3]))),
-    )
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

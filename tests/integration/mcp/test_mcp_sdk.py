@@ -16,7 +16,9 @@ from mcp.shared.exceptions import MCPError
 from rules.model import Action, Target
 from tests.mcp_rules import BLOCKED, small_ruleset
 from tests.mcp_server import MCPServerProcess, running_mcp_server
+from tests.mcp_wire import initialize_answer, json_answer, result, rpc, rpc_error, wire
 from tests.proxy_harness import RunningProxy, running_proxy
+from tests.rawpeer import RawMessage, UpstreamPeer, http_response
 
 CLIENT_KEY = "ost_" + "k" * 43
 UPSTREAM_KEY = "upstream-credential-for-tests"
@@ -193,18 +195,65 @@ def is_not_authorised(error: MCPError) -> bool:
     return error.error.code == -32011 and "API key" in error.error.message
 
 
-@pytest.fixture(scope="module", params=[{"json_response": True}, {"stateless": True}], ids=["json", "stateless"])
+@pytest.fixture(scope="module", params=["json", "stateless", "resumable"])
 def other_server(request: pytest.FixtureRequest) -> Iterator[MCPServerProcess]:
-    with running_mcp_server(**request.param) as running:
+    with running_mcp_server(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+async def other_proxy(other_server: MCPServerProcess) -> AsyncIterator[RunningProxy]:
+    async with running_proxy(
+        type="mcp", target_url=other_server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()
+    ) as running:
         yield running
 
 
 @ERAS
-async def test_servers_that_answer_with_json_or_without_sessions(other_server, mode) -> None:
-    async with (
-        running_proxy(type="mcp", target_url=other_server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()) as proxy,
-        connect(proxy, mode) as client,
-    ):
+async def test_servers_that_answer_in_other_ways(other_proxy, mode) -> None:
+    async with connect(other_proxy, mode) as client:
         result = await client.call_tool("echo", {"text": "hello"})
 
     assert result.content[0].text == "hello"
+
+
+async def test_L_10_a_client_that_was_sent_away_fetches_its_answer_later() -> None:
+    with running_mcp_server("resumable") as server:
+        async with (
+            running_proxy(type="mcp", target_url=server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()) as proxy,
+            connect(proxy, "legacy") as client,
+        ):
+            result = await client.call_tool("poll", {})
+    assert result.content[0].text == "fetched"
+    assert "stream resumed" in [record.operation for record in proxy.records]
+
+
+async def test_E_02_a_client_that_probes_falls_back_on_a_legacy_upstream() -> None:
+    async def legacy_only(raw: RawMessage, _peer: UpstreamPeer) -> bytes | None:
+        if raw.method != "POST":
+            return http_response(405)
+        message = rpc(raw)
+        if message["method"] == "server/discover":
+            return json_answer(rpc_error("server-error", -32600, "Bad Request: Missing session ID"), 400)
+        if message["method"] == "initialize":
+            return initialize_answer(raw)
+        if "id" not in message:
+            return http_response(202)
+        return json_answer(result(message["id"], tools=[]))
+
+    async with wire(legacy_only) as (_client, upstream, proxy), connect(proxy, "auto") as client:
+        assert (await client.list_tools()).tools == []
+        assert client.protocol_version == "2025-11-25"
+    assert rpc(upstream.requests[0])["method"] == "server/discover"
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_what_passes_is_equal_to_what_the_server_says_directly(proxy, server, mode) -> None:
+    async def listed(client: Client) -> list[Any]:
+        answers = [await client.list_tools(), await client.list_prompts(), await client.list_resources()]
+        # The gateway shortens how long a client may keep a list (M-17).
+        return [answer.model_dump(exclude={"ttl_ms", "cache_scope"}) for answer in answers]
+
+    async with Client(server.url, mode=mode) as direct, connect(proxy, mode) as through:
+        assert await listed(through) == await listed(direct)
+        assert (await through.call_tool("add", {"a": 1, "b": 2})) == (await direct.call_tool("add", {"a": 1, "b": 2}))
