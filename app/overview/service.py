@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,7 +26,8 @@ from app.traffic.models import ADDED_COLUMNS, VERDICTS
 from app.traffic.rate import RateMeter
 from app.traffic.repository import TrafficRepository
 from app.traffic.schemas import ClientCalls, RuleHits
-from app.traffic.service import points_of, totals_of
+from app.traffic.service import points_of, sum_of, totals_of
+from app.traffic.window import Window
 
 HOURS = 24
 TOP = 8
@@ -54,20 +55,20 @@ class OverviewService:
     async def overview(self, actor: Actor) -> OverviewView:
         """The whole page."""
         now = clock.utcnow()
-        minute, day = int(now.timestamp() // 60), int(now.timestamp() // 86400)
+        window, since_midnight = Window.last(HOURS, now), Window.today(now)
         async with self._database.reader() as session:
             traffic = TrafficRepository(session, actor.tenant_id)
             alerts = AlertRepository(session, actor.tenant_id)
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-            totals = totals_of(await traffic.totals(minute - HOURS * 60))
-            today = totals_of(await traffic.totals(day * 1440))
-            points, step_seconds = await points_of(traffic, hours=HOURS)
-            by_proxy = {row["proxy_id"]: row for row in await traffic.totals_by_proxy(minute - HOURS * 60)}
-            rules = await traffic.top_rules(day * 24, limit=TOP)
-            clients = await traffic.top_clients(day * 24, limit=TOP)
+            by_proxy = {row["proxy_id"]: row for row in await traffic.totals_by_proxy(window)}
+            today = totals_of(await traffic.totals(since_midnight))
+            points = await points_of(traffic, window)
+            rules = await traffic.top_rules(since_midnight, limit=TOP)
+            clients = await traffic.top_clients(since_midnight, limit=TOP)
             worst = await alerts.worst_open(limit=MAX_ATTENTION)
             counts = await alerts.counts()
             has_key = bool(await ApiKeyRepository(session, actor.tenant_id).usable(now))
+        totals = totals_of(sum_of(list(by_proxy.values())))
         statuses = {proxy.id: self._fleet.status(proxy.id) for proxy in proxies}
         states = _by_state(statuses.values())
         open_alerts = {row["severity"]: row["count"] for row in counts if row["status"] == "open"}
@@ -85,7 +86,7 @@ class OverviewService:
             rules_today=[RuleHits(**row) for row in rules],
             top_clients=[ClientCalls(**row) for row in clients],
             totals=totals,
-            step_seconds=step_seconds,
+            step_seconds=window.step_minutes * 60,
             points=points,
             proxies=[_summary(proxy, statuses[proxy.id], by_proxy.get(proxy.id)) for proxy in proxies],
             get_started=GetStarted(
@@ -105,8 +106,8 @@ class OverviewService:
 
     async def _live(self, session: AsyncSession, tenant_id: str, now: datetime) -> LiveStats:
         traffic = TrafficRepository(session, tenant_id)
-        today = totals_of(await traffic.totals(int(now.timestamp() // 86400) * 1440))
-        recent = totals_of(await traffic.totals(int((now - timedelta(hours=HOURS)).timestamp() // 60)))
+        today = totals_of(await traffic.totals(Window.today(now)))
+        recent = totals_of(await traffic.totals(Window.last(HOURS, now)))
         counts = await AlertRepository(session, tenant_id).counts()
         proxies = await ProxyRepository(session, tenant_id).all()
         return LiveStats(

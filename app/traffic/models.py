@@ -1,8 +1,8 @@
 """The request log and its roll-ups.
 
 `calls` keeps one row per call for the retention time. The roll-ups are small, are written in the same transaction as
-the calls and answer every chart and ranking, so that no page ever counts the log: `traffic_minutes` per proxy and
-minute, `rule_hours` and `client_hours` per proxy and hour. Their time columns are whole minutes or hours since 1970.
+the calls and answer every chart and ranking, so that no page ever counts the log: `traffic_minutes` and `traffic_hours`
+per proxy and time, `rule_hours` and `client_hours` per proxy and hour. Their time columns are whole minutes or hours since 1970.
 """
 
 from __future__ import annotations
@@ -67,21 +67,38 @@ class Call(Base):
 ADDED_COLUMNS = tuple(f"added_{index:02d}" for index in range(BUCKETS))
 """One counter per bucket of `histogram.BOUNDS_MS`: columns, so that the database can add them up."""
 
+
+def _counters() -> list[Column[Any]]:
+    """What is counted per proxy and time, in minutes and again in hours."""
+    return [
+        *(Column(verdict, Integer, nullable=False) for verdict in VERDICTS),
+        Column("failed", Integer, nullable=False),
+        Column("request_bytes", BigInteger, nullable=False),
+        Column("response_bytes", BigInteger, nullable=False),
+        Column("input_tokens", BigInteger, nullable=False),
+        Column("output_tokens", BigInteger, nullable=False),
+        Column("duration_ms", Float, nullable=False),
+        *(Column(name, Integer, nullable=False) for name in ADDED_COLUMNS),
+    ]
+
+
 traffic_minutes = Table(
     "traffic_minutes",
     Base.metadata,
     Column("tenant_id", String(40), primary_key=True),
-    Column("proxy_id", String(40), primary_key=True),
     Column("minute", Integer, primary_key=True),
-    *(Column(verdict, Integer, nullable=False) for verdict in VERDICTS),
-    Column("failed", Integer, nullable=False),
-    Column("request_bytes", BigInteger, nullable=False),
-    Column("response_bytes", BigInteger, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
-    Column("output_tokens", BigInteger, nullable=False),
-    Column("duration_ms", Float, nullable=False),
-    *(Column(name, Integer, nullable=False) for name in ADDED_COLUMNS),
-    Index("ix_traffic_minutes_tenant_minute", "tenant_id", "minute"),
+    Column("proxy_id", String(40), primary_key=True),
+    *_counters(),
+    Index("ix_traffic_minutes_tenant_proxy_minute", "tenant_id", "proxy_id", "minute"),
+)
+
+traffic_hours = Table(
+    "traffic_hours",
+    Base.metadata,
+    Column("tenant_id", String(40), primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("proxy_id", String(40), primary_key=True),
+    *_counters(),
 )
 
 rule_hours = Table(

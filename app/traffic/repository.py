@@ -15,8 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
-from app.traffic.models import ADDED_COLUMNS, VERDICTS, Call, client_hours, rule_hours, traffic_minutes
-from app.traffic.rollup import CLIENT_SUMS, MINUTE_SUMS, RULE_SUMS, Increments, Row
+from app.traffic.models import VERDICTS, Call, client_hours, rule_hours, traffic_hours, traffic_minutes
+from app.traffic.rollup import CLIENT_SUMS, RULE_SUMS, TRAFFIC_SUMS, Increments, Row
+from app.traffic.window import MINUTES_PER_HOUR, Window
 
 COUNT_LIMIT = 10_000
 """Counting a filtered log stops here: nobody reads page 200, and a million rows must not be counted for it."""
@@ -62,7 +63,8 @@ class TrafficRepository:
 
     async def add_increments(self, increments: Increments) -> None:
         """Add the sums to the roll-ups, creating the rows that do not exist yet."""
-        await self._add(traffic_minutes, increments.minutes, MINUTE_SUMS)
+        await self._add(traffic_minutes, increments.minutes, TRAFFIC_SUMS)
+        await self._add(traffic_hours, increments.hours, TRAFFIC_SUMS)
         await self._add(rule_hours, increments.rules, RULE_SUMS)
         await self._add(client_hours, increments.clients, CLIENT_SUMS)
 
@@ -91,6 +93,7 @@ class TrafficRepository:
         minute = int(cutoff.timestamp() // 60)
         for table, column, value in (
             (traffic_minutes, traffic_minutes.c.minute, minute),
+            (traffic_hours, traffic_hours.c.hour, minute // 60),
             (rule_hours, rule_hours.c.hour, minute // 60),
             (client_hours, client_hours.c.hour, minute // 60),
         ):
@@ -143,29 +146,32 @@ class TrafficRepository:
 
     # --- Statistics -----------------------------------------------------------------------------------------------
 
-    async def totals(self, since_minute: int, *, proxy_id: str = "") -> Row:
-        """One row with the sum of every counter since that minute."""
-        sums = [func.coalesce(func.sum(traffic_minutes.c[name]), 0).label(name) for name in MINUTE_SUMS]
-        statement = select(*sums).where(*self._minutes(since_minute, proxy_id))
+    async def totals(self, window: Window, *, proxy_id: str = "") -> Row:
+        """One row with the sum of every counter in the window."""
+        table = traffic_hours if window.is_hourly else traffic_minutes
+        sums = [func.coalesce(func.sum(table.c[name]), 0).label(name) for name in TRAFFIC_SUMS]
+        statement = select(*sums).where(*self._within(table, window, proxy_id))
         return dict((await self._session.execute(statement)).mappings().one())
 
-    async def points(self, since_minute: int, *, step_minutes: int, proxy_id: str = "") -> list[Row]:
-        """Calls by verdict per step, as rows with `step` (minutes since 1970 divided by the step), oldest first."""
-        step = (traffic_minutes.c.minute // step_minutes).label("step")
-        sums = [func.sum(traffic_minutes.c[name]).label(name) for name in VERDICTS]
-        statement = select(step, *sums).where(*self._minutes(since_minute, proxy_id)).group_by(step).order_by(step)
+    async def totals_by_proxy(self, window: Window) -> list[Row]:
+        """The sums of every counter in the window, one row per proxy."""
+        table = traffic_hours if window.is_hourly else traffic_minutes
+        sums = [func.sum(table.c[name]).label(name) for name in TRAFFIC_SUMS]
+        statement = select(table.c.proxy_id, *sums).where(*self._within(table, window, "")).group_by(table.c.proxy_id)
         return [dict(row) for row in (await self._session.execute(statement)).mappings()]
 
-    async def totals_by_proxy(self, since_minute: int) -> list[Row]:
-        """The sums of every counter since that minute, one row per proxy."""
-        names = (*VERDICTS, "failed", *ADDED_COLUMNS)
-        sums = [func.sum(traffic_minutes.c[name]).label(name) for name in names]
-        proxy_id = traffic_minutes.c.proxy_id
-        statement = select(proxy_id, *sums).where(*self._minutes(since_minute, "")).group_by(proxy_id)
+    async def points(self, window: Window, *, proxy_id: str = "") -> list[Row]:
+        """Calls by verdict per chart step, as rows with `step` (in units of the step since 1970), oldest first."""
+        is_fine = window.step_minutes < MINUTES_PER_HOUR
+        table = traffic_minutes if is_fine else traffic_hours
+        time = table.c.minute if is_fine else table.c.hour * MINUTES_PER_HOUR
+        step = (time // window.step_minutes).label("step")
+        sums = [func.sum(table.c[name]).label(name) for name in VERDICTS]
+        statement = select(step, *sums).where(*self._within(table, window, proxy_id)).group_by(step).order_by(step)
         return [dict(row) for row in (await self._session.execute(statement)).mappings()]
 
-    async def top_rules(self, since_hour: int, *, limit: int, proxy_id: str = "") -> list[Row]:
-        """The rules that hit most since that hour."""
+    async def top_rules(self, window: Window, *, limit: int, proxy_id: str = "") -> list[Row]:
+        """The rules that hit most, from the first hour that the window touches."""
         table, hits = rule_hours, func.sum(rule_hours.c.hits).label("hits")
         statement = (
             select(
@@ -176,19 +182,19 @@ class TrafficRepository:
                 hits,
                 func.sum(table.c.blocked).label("blocked"),
             )
-            .where(*self._hours(table, since_hour, proxy_id))
+            .where(*self._within(table, window, proxy_id))
             .group_by(table.c.rule_id)
             .order_by(hits.desc(), table.c.rule_id)
             .limit(limit)
         )
         return [dict(row) for row in (await self._session.execute(statement)).mappings()]
 
-    async def top_clients(self, since_hour: int, *, limit: int, proxy_id: str = "") -> list[Row]:
-        """The clients that called most since that hour."""
+    async def top_clients(self, window: Window, *, limit: int, proxy_id: str = "") -> list[Row]:
+        """The clients that called most, from the first hour that the window touches."""
         table, calls = client_hours, func.sum(client_hours.c.calls).label("calls")
         statement = (
             select(table.c.client, calls, func.sum(table.c.blocked).label("blocked"))
-            .where(*self._hours(table, since_hour, proxy_id))
+            .where(*self._within(table, window, proxy_id))
             .group_by(table.c.client)
             .order_by(calls.desc(), table.c.client)
             .limit(limit)
@@ -209,11 +215,9 @@ class TrafficRepository:
         statement = select(latest.c.path, count).group_by(latest.c.path).order_by(count.desc(), latest.c.path)
         return [dict(row) for row in (await self._session.execute(statement.limit(limit))).mappings()]
 
-    def _minutes(self, since_minute: int, proxy_id: str) -> list[ColumnElement[bool]]:
-        table = traffic_minutes
-        conditions = [table.c.tenant_id == self._tenant_id, table.c.minute >= since_minute]
-        return [*conditions, table.c.proxy_id == proxy_id] if proxy_id else conditions
-
-    def _hours(self, table: Table, since_hour: int, proxy_id: str) -> list[ColumnElement[bool]]:
-        conditions = [table.c.tenant_id == self._tenant_id, table.c.hour >= since_hour]
+    def _within(self, table: Table, window: Window, proxy_id: str) -> list[ColumnElement[bool]]:
+        is_in_time = (
+            table.c.minute >= window.first_minute if table is traffic_minutes else table.c.hour >= window.first_hour
+        )
+        conditions = [table.c.tenant_id == self._tenant_id, is_in_time]
         return [*conditions, table.c.proxy_id == proxy_id] if proxy_id else conditions

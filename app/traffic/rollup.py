@@ -13,7 +13,7 @@ from app.traffic.verdict import is_failed, verdict_of
 from proxies.contract import CallRecord
 
 Row = dict[str, Any]
-MINUTE_SUMS = (
+TRAFFIC_SUMS = (
     *VERDICTS,
     "failed",
     "request_bytes",
@@ -31,6 +31,7 @@ class Increments(msgspec.Struct):
     """Rows to add to each roll-up table, one per key."""
 
     minutes: list[Row]
+    hours: list[Row]
     rules: list[Row]
     clients: list[Row]
 
@@ -43,6 +44,7 @@ def client_of(record: CallRecord) -> str:
 def increments(records: Iterable[CallRecord], *, tenant_id: str) -> Increments:
     """What these calls add up to, per proxy and minute, rule and hour, client and hour."""
     minutes: dict[tuple[Any, ...], Row] = {}
+    hours: dict[tuple[Any, ...], Row] = {}
     rules: dict[tuple[Any, ...], Row] = {}
     clients: dict[tuple[Any, ...], Row] = {}
     for record in records:
@@ -51,11 +53,13 @@ def increments(records: Iterable[CallRecord], *, tenant_id: str) -> Increments:
         key = (record.proxy_id, minute)
         row = minutes.get(key)
         if row is None:
-            row = minutes[key] = {**scope, "minute": minute, **dict.fromkeys(MINUTE_SUMS, 0)}
+            row = minutes[key] = {**scope, "minute": minute, **dict.fromkeys(TRAFFIC_SUMS, 0)}
         _count_minute(row, record)
         _count_rules(rules, record, {**scope, "hour": minute // 60})
         _count_client(clients, record, {**scope, "hour": minute // 60})
-    return Increments(list(minutes.values()), list(rules.values()), list(clients.values()))
+    for row in minutes.values():
+        _add_to_hour(hours, row)
+    return Increments(list(minutes.values()), list(hours.values()), list(rules.values()), list(clients.values()))
 
 
 def _count_minute(row: Row, record: CallRecord) -> None:
@@ -68,6 +72,16 @@ def _count_minute(row: Row, record: CallRecord) -> None:
     if record.usage is not None:
         row["input_tokens"] += record.usage.input_tokens
         row["output_tokens"] += record.usage.output_tokens
+
+
+def _add_to_hour(hours: dict[tuple[Any, ...], Row], minute: Row) -> None:
+    hour = minute["minute"] // 60
+    total = hours.get((minute["proxy_id"], hour))
+    if total is None:
+        scope = {"tenant_id": minute["tenant_id"], "proxy_id": minute["proxy_id"], "hour": hour}
+        total = hours[minute["proxy_id"], hour] = {**scope, **dict.fromkeys(TRAFFIC_SUMS, 0)}
+    for name in TRAFFIC_SUMS:
+        total[name] += minute[name]
 
 
 def _count_rules(rules: dict[tuple[Any, ...], Row], record: CallRecord, scope: Row) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from app import clock
@@ -16,6 +16,7 @@ from app.traffic.errors import CallNotFound
 from app.traffic.histogram import quantile
 from app.traffic.models import ADDED_COLUMNS, VERDICTS
 from app.traffic.repository import COUNT_LIMIT, CallFilter, TrafficRepository
+from app.traffic.rollup import TRAFFIC_SUMS
 from app.traffic.schemas import (
     CallList,
     CallView,
@@ -28,6 +29,7 @@ from app.traffic.schemas import (
     TrafficTotals,
 )
 from app.traffic.views import log_row, view_of_call
+from app.traffic.window import Window
 
 TOP = 10
 MAX_OFFSET = COUNT_LIMIT
@@ -76,25 +78,27 @@ class TrafficService:
         """Sums over the last hours, of one proxy or of all."""
         async with self._database.reader() as session:
             repository = TrafficRepository(session, actor.tenant_id)
-            return totals_of(await repository.totals(_minutes_ago(hours), proxy_id=proxy_id))
+            return totals_of(await repository.totals(Window.last(hours, clock.utcnow()), proxy_id=proxy_id))
 
     async def points(self, actor: Actor, *, hours: int, proxy_id: str = "") -> tuple[list[TrafficPoint], int]:
         """Calls by verdict over the last hours, without gaps, and the step in seconds."""
         async with self._database.reader() as session:
-            return await points_of(TrafficRepository(session, actor.tenant_id), hours=hours, proxy_id=proxy_id)
+            window = Window.last(hours, clock.utcnow())
+            points = await points_of(TrafficRepository(session, actor.tenant_id), window, proxy_id=proxy_id)
+        return points, window.step_minutes * 60
 
     async def stats(self, actor: Actor, proxy_id: str, *, hours: int) -> ProxyStats:
         """Statistics of one proxy; raises ProxyNotFound."""
-        since_at = clock.utcnow() - timedelta(hours=hours)
-        since_hour = _minutes_ago(hours) // 60
+        window = Window.last(hours, clock.utcnow())
+        since_at = datetime.fromtimestamp(window.first_minute * 60, UTC)
         async with self._database.reader() as session:
             if await ProxyRepository(session, actor.tenant_id).get(proxy_id) is None:
                 raise ProxyNotFound
             repository = TrafficRepository(session, actor.tenant_id)
-            totals = totals_of(await repository.totals(_minutes_ago(hours), proxy_id=proxy_id))
-            points, step_seconds = await points_of(repository, hours=hours, proxy_id=proxy_id)
-            rules = await repository.top_rules(since_hour, limit=TOP, proxy_id=proxy_id)
-            clients = await repository.top_clients(since_hour, limit=TOP, proxy_id=proxy_id)
+            totals = totals_of(await repository.totals(window, proxy_id=proxy_id))
+            points = await points_of(repository, window, proxy_id=proxy_id)
+            rules = await repository.top_rules(window, limit=TOP, proxy_id=proxy_id)
+            clients = await repository.top_clients(window, limit=TOP, proxy_id=proxy_id)
             paths = await repository.top_paths(since_at, limit=TOP, proxy_id=proxy_id)
             alerts = await AlertRepository(session, actor.tenant_id).count_of_proxy(proxy_id, since_at)
         return ProxyStats(
@@ -108,7 +112,7 @@ class TrafficService:
             alerts_triggered=alerts,
             top_endpoints=[PathCount(**row) for row in paths],
             totals=totals,
-            step_seconds=step_seconds,
+            step_seconds=window.step_minutes * 60,
             points=points,
             top_rules=[RuleHits(**row) for row in rules],
             top_clients=[ClientCalls(**row) for row in clients],
@@ -117,33 +121,26 @@ class TrafficService:
     async def counts(self, actor: Actor, *, hours: int = 24) -> dict[str, tuple[int, int]]:
         """Calls and failed calls of every proxy over the last hours, by proxy id."""
         async with self._database.reader() as session:
-            rows = await TrafficRepository(session, actor.tenant_id).totals_by_proxy(_minutes_ago(hours))
+            rows = await TrafficRepository(session, actor.tenant_id).totals_by_proxy(Window.last(hours, clock.utcnow()))
         return {row["proxy_id"]: (sum(row[verdict] for verdict in VERDICTS), row["failed"]) for row in rows}
 
 
-def step_minutes_of(hours: int) -> int:
-    """Chart steps for a time range: at most about 200 of them."""
-    for limit_hours, step in ((3, 1), (12, 5), (24, 10), (72, 30), (168, 60)):
-        if hours <= limit_hours:
-            return step
-    return 360
-
-
-async def points_of(repository: TrafficRepository, *, hours: int, proxy_id: str = "") -> tuple[list[TrafficPoint], int]:
-    """The points of a chart, empty steps included, and the step in seconds."""
-    step = step_minutes_of(hours)
-    last = int(clock.utcnow().timestamp() // 60) // step
-    first = last - hours * 60 // step + 1
-    rows = {row["step"]: row for row in await repository.points(first * step, step_minutes=step, proxy_id=proxy_id)}
+async def points_of(repository: TrafficRepository, window: Window, *, proxy_id: str = "") -> list[TrafficPoint]:
+    """The points of a chart, empty steps included."""
+    rows = {row["step"]: row for row in await repository.points(window, proxy_id=proxy_id)}
     empty = dict.fromkeys(VERDICTS, 0)
-    points = [
+    return [
         TrafficPoint(
-            at=datetime.fromtimestamp(position * step * 60, UTC),
-            **{verdict: rows.get(position, empty)[verdict] for verdict in VERDICTS},
+            at=datetime.fromtimestamp(step * window.step_minutes * 60, UTC),
+            **{verdict: rows.get(step, empty)[verdict] for verdict in VERDICTS},
         )
-        for position in range(first, last + 1)
+        for step in window.steps
     ]
-    return points, step * 60
+
+
+def sum_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sum of every counter over rows."""
+    return {name: sum(row[name] for row in rows) for name in TRAFFIC_SUMS}
 
 
 def totals_of(row: Mapping[str, Any]) -> TrafficTotals:
@@ -166,7 +163,3 @@ def totals_of(row: Mapping[str, Any]) -> TrafficTotals:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
-
-
-def _minutes_ago(hours: int) -> int:
-    return int((clock.utcnow() - timedelta(hours=hours)).timestamp() // 60)

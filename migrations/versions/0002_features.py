@@ -156,31 +156,33 @@ def upgrade() -> None:
         sa.Column("blocked", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "hour", "proxy_id", "rule_id", name="pk_rule_hours"),
     )
-    op.create_table(
-        "traffic_minutes",
-        sa.Column("tenant_id", sa.String(40), nullable=False),
-        sa.Column("proxy_id", sa.String(40), nullable=False),
-        sa.Column("minute", sa.Integer(), nullable=False),
-        sa.Column("allowed", sa.Integer(), nullable=False),
-        sa.Column("alerted", sa.Integer(), nullable=False),
-        sa.Column("blocked", sa.Integer(), nullable=False),
-        sa.Column("refused", sa.Integer(), nullable=False),
-        sa.Column("error", sa.Integer(), nullable=False),
-        sa.Column("failed", sa.Integer(), nullable=False),
-        sa.Column("request_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("response_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("input_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("output_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("duration_ms", sa.Float(), nullable=False),
-        *(sa.Column(f"added_{bucket:02d}", sa.Integer(), nullable=False) for bucket in range(ADDED_BUCKETS)),
-        sa.PrimaryKeyConstraint("tenant_id", "proxy_id", "minute", name="pk_traffic_minutes"),
-    )
-    op.create_index("ix_traffic_minutes_tenant_minute", "traffic_minutes", ["tenant_id", "minute"])
+    for table, time in (("traffic_minutes", "minute"), ("traffic_hours", "hour")):
+        op.create_table(
+            table,
+            sa.Column("tenant_id", sa.String(40), nullable=False),
+            sa.Column(time, sa.Integer(), nullable=False),
+            sa.Column("proxy_id", sa.String(40), nullable=False),
+            sa.Column("allowed", sa.Integer(), nullable=False),
+            sa.Column("alerted", sa.Integer(), nullable=False),
+            sa.Column("blocked", sa.Integer(), nullable=False),
+            sa.Column("refused", sa.Integer(), nullable=False),
+            sa.Column("error", sa.Integer(), nullable=False),
+            sa.Column("failed", sa.Integer(), nullable=False),
+            sa.Column("request_bytes", sa.BigInteger(), nullable=False),
+            sa.Column("response_bytes", sa.BigInteger(), nullable=False),
+            sa.Column("input_tokens", sa.BigInteger(), nullable=False),
+            sa.Column("output_tokens", sa.BigInteger(), nullable=False),
+            sa.Column("duration_ms", sa.Float(), nullable=False),
+            *(sa.Column(f"added_{bucket:02d}", sa.Integer(), nullable=False) for bucket in range(ADDED_BUCKETS)),
+            sa.PrimaryKeyConstraint("tenant_id", time, "proxy_id", name=f"pk_{table}"),
+        )
+    op.create_index("ix_traffic_minutes_tenant_proxy_minute", "traffic_minutes", ["tenant_id", "proxy_id", "minute"])
 
 
 def downgrade() -> None:
     for table in (
         "traffic_minutes",
+        "traffic_hours",
         "rule_hours",
         "client_hours",
         "calls",

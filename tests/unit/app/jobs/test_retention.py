@@ -11,6 +11,7 @@ from app.alerts.repository import AlertFilter
 from app.jobs import retention as module
 from app.jobs.retention import ROLLUP_DAYS, Retention
 from app.traffic.repository import CallFilter, TrafficRepository
+from app.traffic.window import Window
 from tests.support.features import ADMIN, Bench
 from tests.support.records import blocked_call
 
@@ -29,10 +30,11 @@ async def test_SYP_retention_deletes_by_age_and_keeps_the_rest(bench: Bench, mon
     alerts = (await bench.features.alerts.page(ADMIN, AlertFilter(), limit=100)).items
     assert {alert.call_id.split("_")[0] for alert in alerts} == {"young", "month"}
     assert len(alerts) == 14
+    everything = Window(hours=24, first_minute=0, last_minute=0)
     async with bench.database.reader() as session:
-        row = await TrafficRepository(session).totals(0)
-        rules = await TrafficRepository(session).top_rules(0, limit=10)
-        clients = await TrafficRepository(session).top_clients(0, limit=10)
+        row = await TrafficRepository(session).totals(everything)
+        rules = await TrafficRepository(session).top_rules(everything, limit=10)
+        clients = await TrafficRepository(session).top_clients(everything, limit=10)
     assert (row["blocked"], rules[0]["hits"], clients[0]["calls"]) == (21, 21, 21)
 
 

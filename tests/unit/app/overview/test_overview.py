@@ -20,7 +20,7 @@ async def test_an_empty_console_shows_the_first_steps(bench: Bench) -> None:
     steps = view.get_started
     assert (steps.has_proxy, steps.has_running_proxy, steps.has_api_key, steps.has_call) == (False,) * 4
     assert (view.proxies_total, view.calls_today, view.added_p99_ms, view.attention) == (0, 0, None, [])
-    assert len(view.points) == 144
+    assert 138 < len(view.points) <= 144  # The first step begins with a whole hour.
     assert view.step_seconds == 600
 
 
