@@ -1,8 +1,8 @@
 """Where exactly one rule hits one text: anchors, distances, absences and counts on offsets.
 
 A `RuleScan` is incremental: `advance` gets the part of the text that is still needed and reports what became certain.
-A whole text is one call with `closed=True`, so whole and streamed texts follow the same code. A match that touches
-the end of an unfinished text waits, because more text could extend or undo it.
+A whole text is one call with `closed=True`, so whole and streamed texts follow the same code. A match at the end of an
+unfinished text waits, because more text could extend or undo it.
 
 Offsets are bytes of the UTF-8 text while matching and characters in what is reported.
 """
@@ -221,8 +221,8 @@ class RuleScan:
             self._resume[number] = part.base + unseen
             return None
         start, end = match.start(), match.end()
-        if not part.closed and end == len(part.data):
-            if end - start < WINDOW_BYTES:
+        if not part.closed and end + self._regexps.margins[number] > len(part.data):
+            if end < len(part.data) or end - start < WINDOW_BYTES:
                 return None
             self._cut_end[number] = part.base + end
         group = self._rule.group if self._rule.group <= self._regexps[number].groups else 0

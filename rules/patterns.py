@@ -20,6 +20,9 @@ from rules.prefilter import NotUnderstood, widen
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
 
+SETTLING_BYTES = 16
+
+_GROWS_BY_STEPS = re.compile(r"\)(?:[*+?]|\{)|\](?:[*+?]|\{\d+,\d*\})\)*\\b\)*$")
 _FLAG_BITS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 _COUNT = re.compile(r"\{\d*,\d+\}(?![?)|]|$)")
@@ -93,6 +96,15 @@ def with_short_gaps(pattern: str) -> str:
     return "".join(pieces)
 
 
+def settling_margin(key: PatternKey) -> int:
+    """How many bytes must follow a match in an unfinished text before it is certain where the match ends.
+
+    One is enough where a match grows character by character. A repeated group (`(?:[ -]?\\d){12,18}`) may grow by
+    several at once, and so may a class that `\\b` ends between its members.
+    """
+    return SETTLING_BYTES if _GROWS_BY_STEPS.search(key.re) else 1
+
+
 def _tokens(pattern: str) -> Iterator[tuple[str, int]]:
     """The escapes, classes and single characters of a pattern, each with its end."""
     return ((token[0], token.end()) for token in _TOKEN.finditer(pattern))
@@ -115,6 +127,8 @@ class Regexps(dict[int, Regexp]):
     def __init__(self, keys: Sequence[PatternKey]) -> None:
         super().__init__()
         self._keys = keys
+        self.margins = tuple(map(settling_margin, keys))
+        """By pattern number: how many bytes after a match make it certain that more text would not extend it."""
 
     def __missing__(self, number: int) -> Regexp:
         made = self[number] = regexp(self._keys[number])

@@ -72,6 +72,7 @@ def cut(text: str, seed: int, longest: int) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(text=texts, seed=st.integers(0, 2**32), longest=st.sampled_from([1, 3, 20, 200]))
+@example(text="04111 1111 1111 1111", seed=0, longest=1)
 @example(text="4111 1111 1111 1111" * 3, seed=0, longest=1)
 @example(text="URGENT!!!URGENT" + "é" * 300 + "???", seed=1, longest=3)
 def test_any_split_gives_the_findings_of_the_whole_text(text: str, seed: int, longest: int) -> None:
