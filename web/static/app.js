@@ -177,7 +177,8 @@ function admitRow(task) {
     return true;
   }
   const pill = $(`[data-pill-for="${list.id}"]`);
-  if (paused || (pill && list.getBoundingClientRect().top < 40)) {
+  const box = list.getBoundingClientRect();
+  if (paused || (pill && box.height > 0 && box.top < 40)) {
     const held = (list._held ||= new Set());
     held.add(row.id);
     pill.hidden = false;

@@ -1,0 +1,112 @@
+"""Fixtures of the browser tests: one Chromium and one seeded console for the session, a watched page for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
+
+from tests.browser.site import Site, running_site
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+MISSING = "no Chromium was found; install it with: apt-get install --yes chromium (or: playwright install chromium)"
+HTTP_REFUSAL = "Failed to load resource: the server responded with a status of 4"
+
+
+class Watch:
+    """What the browser complained about while a test ran."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.allows_refusals = False
+        """Set by a test that makes the server refuse something on purpose: the browser reports each such answer."""
+
+    def note(self, text: str) -> None:
+        """Keep a complaint."""
+        self.complaints.append(text)
+
+    def note_message(self, message: ConsoleMessage) -> None:
+        """Keep what is an error or a warning, CSP reports among them."""
+        if message.type in ("error", "warning"):
+            self.note(f"{message.type}: {message.text}")
+
+    def verdict(self) -> list[str]:
+        """The complaints that count."""
+        return [text for text in self.complaints if not (self.allows_refusals and HTTP_REFUSAL in text)]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium, or the one that Playwright has downloaded."""
+    found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    async with async_playwright() as playwright:
+        try:
+            running = await playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        except Error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(MISSING)
+            pytest.skip(MISSING)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """A console with traffic, shared by the tests that only look or that leave it as they found it."""
+    async with running_site(tmp_path_factory.mktemp("site")) as running:
+        await running.seed()
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh_site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A console at its very first start."""
+    async with running_site(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """Fails nothing by itself; `page` asks it at the end."""
+    return Watch()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser profile of its own for each test."""
+    made = await browser.new_context(viewport={"width": 1280, "height": 860})
+    await made.grant_permissions(["clipboard-read", "clipboard-write"])
+    made.set_default_timeout(15_000)
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext, watch: Watch) -> AsyncIterator[Page]:
+    """A tab. The test fails when the browser reported an error, a warning or a breach of the policy in it."""
+    made = await context.new_page()
+    made.on("console", watch.note_message)
+    made.on("pageerror", lambda error: watch.note(f"page error: {error}"))
+    made.on("dialog", lambda dialog: watch.note(f"dialog: {dialog.message}"))
+    yield made
+    assert watch.verdict() == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def admin(site: Site, page: Page) -> Page:
+    """A tab that is logged in as the administrator of the seeded console."""
+    await site.log_in(page)
+    return page
