@@ -335,6 +335,7 @@ document.addEventListener("click", (event) => {
   else if (at("[data-dismiss]")) at("[data-toast]").remove();
   else if (at("[data-close]")) at("dialog").close();
   else if (at("#confirm-yes")) confirmed();
+  else if (at("[data-href]")) location.assign(at("[data-href]").dataset.href);
   else if (at("[data-goto]")) openGoto();
   else if (at("[data-pause]")) togglePause(at("[data-pause]"));
   else if (at("[data-pill-for]")) reloadList(at("[data-pill-for]").dataset.pillFor);
@@ -385,7 +386,7 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
       moveChoice(event.key === "ArrowDown" ? 1 : -1);
     } else if (event.key === "Enter") {
-      $('#goto-list li[aria-selected="true"] a')?.click();
+      $('#goto-list li[aria-selected="true"]')?.click();
     }
     return undefined;
   }
