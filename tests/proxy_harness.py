@@ -33,6 +33,7 @@ class RunningProxy:
     def __init__(self, url: str) -> None:
         self.url = url
         self.records: list[CallRecord] = []
+        self.listener: HTTPListener
         self.recorded_before_answer = True
         self.bytes_sent_at_record: list[int] = []
         """Body bytes of the latest answer that had been sent when each call was recorded."""
@@ -128,7 +129,7 @@ async def running_proxy(
         running.note_answering(response)
         await dispatch(runtime, request, response, running)
 
-    listener = HTTPListener(sock, handle, proxy_config.limits, None)
+    listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
     await listener.start()
     try:
         yield running

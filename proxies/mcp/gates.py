@@ -54,6 +54,9 @@ class Gate(Protocol):
     def unanswered(self) -> list[MessageId]:
         """Ids that still wait for a response."""
 
+    def farewell(self) -> Message | None:
+        """What to say last when the gateway itself ends a stream that has no end of its own."""
+
 
 class LegacyGate:
     """The stream that answers a legacy POST: notifications, server requests and the responses to `awaited`."""
@@ -85,6 +88,10 @@ class LegacyGate:
     def unanswered(self) -> list[MessageId]:
         """See `Gate`."""
         return [id for _, id in self._awaited]
+
+    def farewell(self) -> Message | None:
+        """Nothing: the eras before 2026 know no last message."""
+        return None
 
     def _response(self, message: Message) -> Message | None:
         method = None if message.id is None else self._awaited.get((type(message.id), message.id))
@@ -181,6 +188,10 @@ class ModernGate:
         """See `Gate`."""
         return [] if self._answered or self._request.id is None else [self._request.id]
 
+    def farewell(self) -> Message | None:
+        """Nothing: a call is answered by the upstream or not at all."""
+        return None
+
     def _may_pass(self, message: Message) -> bool:
         if message.method == "notifications/message":
             return self._wants_log
@@ -209,6 +220,12 @@ class ListenGate(ModernGate):
         wanted = (request.params or {}).get("notifications")
         self._filter: dict[str, Any] = wanted if type(wanted) is dict else {}
         self._acknowledged = False
+
+    def farewell(self) -> Message | None:
+        """The result that ends a subscription (M-14)."""
+        assert self._request.id is not None  # A request has an id.
+        ended = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: self._request.id}}
+        return result_response(self._request.id, ended)
 
     def _may_pass(self, message: Message) -> bool:
         if message.method == "notifications/cancelled":

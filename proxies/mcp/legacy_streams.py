@@ -49,7 +49,7 @@ async def serve_get(exchange: Exchange) -> None:
         async def reply(message: Message) -> None:
             await send_reply(exchange, session, message)
 
-        await relay(exchange, response, gate, session=session, reply=reply)
+        await relay(exchange, response, gate, session=session, reply=reply, endless=True)
     finally:
         await response.aclose()
 

@@ -94,7 +94,7 @@ async def _return(exchange: Exchange, request: Message, response: Answer) -> boo
         return False
     gate = _gate(exchange, request)
     if is_stream(response):
-        return await relay(exchange, response, gate)
+        return await relay(exchange, response, gate, endless=isinstance(gate, ListenGate))
     for message in await pass_json(exchange, response, gate):
         if message.kind == "response":
             answer_message(exchange, message)

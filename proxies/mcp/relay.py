@@ -6,6 +6,7 @@ JSON-RPC error as the last events (D-02, M-13), or the connection is cut where t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -43,14 +44,17 @@ async def relay(
     session: Session | None = None,
     reply: Reply | None = None,
     first: tuple[Message, ...] = (),
+    endless: bool = False,
 ) -> bool:
     """Relay a stream until the gate is done or it ends. `first` goes to the client before anything else.
 
-    With a `session` (legacy) event ids and priming events go on, so that the client can resume. True when the gate was
-    done, so that only the rest of the upstream's stream is left to read.
+    With a `session` (legacy) event ids and priming events go on, so that the client can resume. An `endless` stream also
+    ends, cleanly, when the listener drains. True when the gate was done, so that only the rest of the upstream's stream
+    is left to read.
     """
     exchange.start_answer(200, STREAM_HEADERS)
     stream = _Stream(exchange, gate, session, reply)
+    drain = _Drain(exchange) if endless else None
     try:
         if first:
             await stream.write(b"".join(encode_event(_event(message)) for message in first))
@@ -63,11 +67,33 @@ async def relay(
         await stream.end(refusal)
     except UpstreamError as error:
         await stream.end_on(error)
+    except asyncio.CancelledError:
+        if drain is None or not drain.taken_back():
+            raise
+        await stream.say_farewell()
     else:
         exchange.finish_answer()
     finally:
         stream.keepalive.stop()
     return False
+
+
+class _Drain:
+    """Interrupts the task that relays an endless stream when the listener drains."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._task = asyncio.current_task()
+        self._asked = False
+        exchange.response.end_on_drain(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._task is not None and not self._asked:
+            self._asked = True
+            self._task.cancel()
+
+    def taken_back(self) -> bool:
+        """Whether the cancellation was ours alone, and is now undone; not so when the client has left as well."""
+        return self._asked and self._task is not None and self._task.uncancel() == 0
 
 
 class _Stream:
@@ -125,6 +151,11 @@ class _Stream:
             self._exchange.finish_answer()
             return
         await self.end(Refusal(error.status, error.code, error.message, outcome="upstream_error"))
+
+    async def say_farewell(self) -> None:
+        """End a stream that the upstream would have kept open."""
+        last = self._gate.farewell()
+        await self._finish(encode_event(_event(last)) if last is not None else b"")
 
     async def write(self, data: bytes) -> None:
         """Send whole events."""

@@ -402,13 +402,19 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def close_if_idle(self) -> None:
-        """Close soon unless a request is in flight or arriving (drain).
+        """Close soon unless a request is in flight or arriving (drain); ask an answer without end to come to one.
 
         A request may be on its way already, and a close that crosses it loses it; so the connection gets a moment, and
         the answer to a request that comes in it closes the connection.
         """
         if self.state is State.HEAD and not self._buffer:
             self._deadline = min(self._deadline, self._loop.time() + self._bounds.drain_idle_seconds)
+        elif self._response is not None and not self._response.finished and self._response.on_drain is not None:
+            self._response.on_drain()
+
+    def is_draining(self) -> bool:
+        """Whether the listener drains."""
+        return self._listener.draining
 
     def abort(self) -> None:
         """Reset the connection at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -36,6 +37,9 @@ class Connection(Protocol):
 
     def reusable(self) -> bool:
         """Whether another request may follow on this connection."""
+
+    def is_draining(self) -> bool:
+        """Whether the listener has stopped accepting and waits for what is in flight."""
 
     def date_line(self) -> bytes:
         """The current Date field line."""
@@ -163,6 +167,7 @@ class Response:
         "bytes_sent",
         "closes",
         "finished",
+        "on_drain",
         "started",
         "status",
     )
@@ -175,6 +180,8 @@ class Response:
         """Body bytes handed to the connection, without framing."""
         self.closes = False
         """Whether this answer is the last on its connection; known once it has started."""
+        self.on_drain: Callable[[], None] | None = None
+        """Called by the connection when the listener drains; see `end_on_drain`."""
         self._request = request
         self._connection = connection
         self._chunked = False
@@ -218,6 +225,13 @@ class Response:
         self.finished = True
         if self._chunked:
             self._connection.send_bytes(LAST_CHUNK)
+
+    def end_on_drain(self, end: Callable[[], None]) -> None:
+        """Have `end` called when the listener drains, now if it does already: for a stream that has no end of its own,
+        which would hold up the drain until its deadline."""
+        self.on_drain = end
+        if self._connection.is_draining():
+            end()
 
     def abort(self) -> None:
         """End the response so that the client sees it is incomplete: no last chunk, or a reset for HTTP/1.0."""

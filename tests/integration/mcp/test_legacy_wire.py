@@ -517,6 +517,22 @@ async def test_L_08_server_messages_reach_the_client_on_its_stream() -> None:
     assert (stream_record.operation, stream_record.method, stream_record.findings) == ("stream", "GET", ())
 
 
+async def test_a_drain_does_not_wait_for_a_stream_without_end() -> None:
+    async def open_stream(_raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        await peer.send(stream_head() + chunked(event(notification("notifications/tools/list_changed")), last=False))
+        await peer.wait_gone()
+        return None
+
+    async with wire(Server(GET=open_stream)) as (client, _upstream, proxy):
+        session = await client.initialize()
+        async with client.http.stream("GET", "/mcp", headers=legacy_headers(session)) as stream:
+            lines = stream.aiter_lines()
+            await next_message(lines)
+            await proxy.listener.drain(1000)
+            assert [line async for line in lines if line] == []
+    assert (proxy.records[-1].operation, proxy.records[-1].outcome) == ("stream", "allowed")
+
+
 @pytest.mark.parametrize("status", [405, 404, 500])
 async def test_L_08_a_stream_that_the_upstream_does_not_have(status: int) -> None:
     async with wire(Server(GET=http_response(status))) as (client, *_):

@@ -274,6 +274,28 @@ async def test_M_14_what_a_listener_hears_is_filtered_and_recorded_at_once() -> 
     assert (heard.action, heard.outcome) == (Action.ALERT, "allowed")
 
 
+async def test_M_14_a_drain_ends_a_subscription_with_its_result() -> None:
+    tag = {"io.modelcontextprotocol/subscriptionId": "sub"}
+
+    async def open_stream(_raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        acknowledged = notification("notifications/subscriptions/acknowledged", notifications={}, _meta=tag)
+        await peer.send(stream_head() + chunked(event(acknowledged), last=False))
+        await peer.wait_gone()
+        return None
+
+    async with wire(server(subscriptions_listen=open_stream)) as (client, _upstream, proxy):
+        prepared = modern(request("subscriptions/listen", "sub", notifications={}))
+        async with client.http.stream("POST", "/mcp", **prepared) as stream:
+            lines = stream.aiter_lines()
+            async for line in lines:
+                if line.startswith("data: {"):
+                    break
+            await proxy.listener.drain(1000)
+            rest = "\n".join([line async for line in lines])
+    assert messages_of(rest) == [result("sub", resultType="complete", _meta=tag)]
+    assert proxy.records[-1].outcome == "allowed"
+
+
 async def test_M_14_a_block_ends_the_subscription() -> None:
     tag = {"io.modelcontextprotocol/subscriptionId": "sub"}
     stream = stream_answer(
