@@ -7,7 +7,8 @@ must then treat the message as not inspected and fail closed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Literal
 
 import msgspec
@@ -19,7 +20,7 @@ from rules.matching import Hit, MatchRule, Part, RuleScan
 from rules.model import Finding, Target, Text
 from rules.normalize import BASE64_TRIGGER, TRIGGERS, DerivedView, derive
 from rules.packs import View, read_packs
-from rules.patterns import Locators, PatternRefused, Regexps
+from rules.patterns import Locators, PatternRefused, Regexp, Regexps
 from rules.stream import StreamScan
 from rules.verdicts import decide
 
@@ -136,7 +137,7 @@ class _Buffer:
     """Several texts as one buffer for Hyperscan, grouped by target."""
 
     def __init__(self, sources: Sequence[Text]) -> None:
-        order = sorted(range(len(sources)), key=lambda index: sources[index].target)
+        order = sorted(range(len(sources)), key=[source.target for source in sources].__getitem__)
         self.origin = order
         """The index in the given sequence of each text."""
         self.sources = [sources[index] for index in order]
@@ -159,23 +160,29 @@ class _Buffer:
             return [0] if self.sources[0].target in rule.targets else []
         found: set[int] = set()
         for number in rule.anchors:
-            if number in hits:
-                found.update(self._occurrences(rule, locators, number, hits[number]))
+            found.update(self.occurrences(locators[number], hits.get(number), rule.targets))
         return sorted(found)
 
-    def _occurrences(self, rule: MatchRule, locators: Locators, number: int, first_end: int) -> Iterable[int]:
-        """Texts in which a pattern occurs. A match may reach into the next text here; matching decides exactly."""
+    def occurrences(
+        self, locator: Regexp, first_end: int | None, targets: Collection[Target] | None = None
+    ) -> Iterator[int]:
+        """Texts of these targets in which a pattern occurs that Hyperscan first saw at `first_end` (None: nowhere).
+
+        A match may reach into the next text here; matching decides exactly.
+        """
+        if first_end is None:
+            return
         starts = self.starts
         index = bisect_right(starts, first_end - 1) - 1
         while index < len(starts):
-            if self.sources[index].target not in rule.targets:
+            if targets is not None and self.sources[index].target not in targets:
                 index += 1
                 continue
-            match = locators[number].search(self.data, starts[index])
+            match = locator.search(self.data, starts[index])
             if match is None:
                 return
             index = max(index, bisect_right(starts, match.start()) - 1)
-            if self.sources[index].target in rule.targets:
+            if targets is None or self.sources[index].target in targets:
                 yield index
             index += 1
 
@@ -183,10 +190,8 @@ class _Buffer:
     def starts(self) -> list[int]:
         """The offset of each text in the buffer."""
         if not self._starts:
-            position = 0
-            for data in self._encoded:
-                self._starts.append(position)
-                position += len(data) + len(SEPARATOR)
+            sizes = (len(data) + len(SEPARATOR) for data in self._encoded[:-1])
+            self._starts = list(accumulate(sizes, initial=0))
         return self._starts
 
 

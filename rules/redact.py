@@ -67,7 +67,7 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
 
 
 def _plain(text: str) -> str:
-    return "".join(map(_visible, text))
+    return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def _visible(char: str) -> str:
