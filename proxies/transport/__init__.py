@@ -6,7 +6,7 @@ The way of a call through this package:
       →  guard.parse_request_head (pure: strict framing, RFC 9112)  →  chunked.ChunkedDecoder for the body
       →  server_messages.Request and Response go to the handler
     pool.UpstreamPool.request  →  egress (which addresses may be dialled)  →  client_connection.UpstreamConnection
-      →  response_guard.parse_response_head (pure)  →  client_connection.UpstreamResponse, whole or as a stream
+      →  response_guard.parse_response_head (pure)  →  upstream_response.UpstreamResponse, whole or as a stream
       →  sse.SSEParser for event streams, content_coding.decode_body for compressed ones
 
 Pure modules (no socket, no clock): guard, response_guard, headers, chunked, sse, content_coding, egress' decisions,

@@ -88,6 +88,8 @@ class HTTPListener:
 
     async def drain(self, deadline_seconds: float) -> None:
         """Stop accepting, close idle connections, let what is in flight finish, reset what is left at the deadline."""
+        if not self.draining and self._server is None:
+            self._sock.close()  # It was never started; otherwise the server closes it.
         self.draining = True
         if self._server is not None:
             self._server.close()

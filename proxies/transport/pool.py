@@ -16,11 +16,12 @@ import ssl
 from collections import deque
 
 from proxies.contract import Limits
-from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection, UpstreamResponse
+from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection
 from proxies.transport.egress import EgressPolicy, Origin, parse_target, refused_address, resolve
 from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, UpstreamError, UpstreamUnreachable
 from proxies.transport.headers import encode_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
+from proxies.transport.upstream_response import UpstreamResponse
 
 __all__ = ["UpstreamPool", "UpstreamResponse"]
 
