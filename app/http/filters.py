@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 
 from app.errors import ValidationFailed
 
@@ -21,3 +22,13 @@ def words(field: str, given: Sequence[str] | None, allowed: Collection[str]) -> 
 def search_text(given: str) -> str:
     """A search text within bounds, and without NUL, at which SQLite would end the pattern."""
     return given.strip()[:MAX_SEARCH_CHARACTERS].replace("\x00", "\ufffd")
+
+
+def moment(field: str, given: datetime | None) -> datetime | None:
+    """A time as UTC; one without offset is taken as UTC. Raises ValidationFailed outside the calendar."""
+    if given is None:
+        return None
+    try:
+        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+    except OverflowError:
+        raise ValidationFailed(fields={field: "This time is outside the calendar."}) from None

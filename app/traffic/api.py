@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from app.http.envelope import DEFAULT_LIMIT, Envelope, page_of
-from app.http.filters import search_text, words
+from app.http.filters import moment, search_text, words
 from app.security.permissions import Actor
 from app.traffic.models import VERDICTS
 from app.traffic.repository import CallFilter
@@ -61,8 +61,8 @@ async def list_calls(
         client_ip=client_ip,
         status=status,
         search=search_text(search),
-        since_at=since_at,
-        until_at=until_at,
+        since_at=moment("since_at", since_at),
+        until_at=moment("until_at", until_at),
     )
     return Envelope(await traffic.page(actor, wanted, limit=limit, offset=offset))
 
