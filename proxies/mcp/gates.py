@@ -41,6 +41,8 @@ class Gate(Protocol):
 
     allow_batches: bool
     """Whether one event may hold an array of messages (2025-03-26)."""
+    dropped: int
+    """Messages that did not go to the client because they may not; for the record."""
     replies: list[Message]
     """Messages to send to the upstream on the client's behalf (D-03); `relay` takes them out."""
 
@@ -58,11 +60,25 @@ class Gate(Protocol):
         """What to say last when the gateway itself ends a stream that has no end of its own."""
 
 
-class LegacyGate:
+class _Gate:
+    """What all gates share."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.replies: list[Message] = []
+
+    def _drop(self, what: str) -> None:
+        """Count a message that does not pass. Only the first of a stream is logged: a hostile upstream has many."""
+        self.dropped += 1
+        if self.dropped == 1:
+            logger.warning("dropped from an upstream's stream: %s", what)
+
+
+class LegacyGate(_Gate):
     """The stream that answers a legacy POST: notifications, server requests and the responses to `awaited`."""
 
     def __init__(self, session: Session, awaited: IdTable, inspect: Inspect) -> None:
-        self.replies: list[Message] = []
+        super().__init__()
         self.allow_batches = session.version == "2025-03-26"
         self._session = session
         self._awaited = awaited
@@ -80,7 +96,7 @@ class LegacyGate:
         if message.kind == "request":
             return self._server_request(message)
         if message.method not in SERVER_NOTIFICATIONS:
-            logger.warning("dropped the unknown notification %s", printable(message.method))
+            self._drop(f"the unknown notification {printable(message.method)}")
             return None
         self._inspect(server_message_texts(message), message.method)
         return message
@@ -96,7 +112,7 @@ class LegacyGate:
     def _response(self, message: Message) -> Message | None:
         method = None if message.id is None else self._awaited.get((type(message.id), message.id))
         if method is None:
-            logger.warning("dropped a response to a request that was not made on this stream")
+            self._drop("a response to a request that was not made on this stream")
             return None
         if message.error is not None:
             self._inspect(error_texts(message.error), method)
@@ -111,7 +127,7 @@ class LegacyGate:
         assert message.id is not None  # parse_message gives every request an id.
         capability = SERVER_REQUESTS.get(message.method)
         if capability is None or (capability and capability not in self._session.capabilities):
-            logger.warning("declined the server request %s: not declared by the client", printable(message.method))
+            self._drop(f"the request {printable(message.method)}, which the client did not declare")
             self.replies.append(error_response(message.id, METHOD_NOT_FOUND, "Method not found"))
             return None
         try:
@@ -119,6 +135,7 @@ class LegacyGate:
         except Refusal as refusal:
             if refusal.outcome != "blocked":
                 raise
+            self._drop(f"the blocked request {printable(message.method)}")
             self.replies.append(declined(message))
             return None
         remember(self._session.server_requests, message.id, message.method)
@@ -145,6 +162,7 @@ class SessionGate(LegacyGate):
             if refusal.outcome != "blocked":
                 raise
             if message.kind != "response":
+                self._drop(f"the blocked notification {printable(message.method)}")
                 return None
             take(self._awaited, message.id)
             return refusal_response(message.id, refusal, self._ref)
@@ -154,13 +172,13 @@ class SessionGate(LegacyGate):
         return []
 
 
-class ModernGate:
+class ModernGate(_Gate):
     """The stream that answers one modern request: its notifications, then exactly one response (M-12)."""
 
     allow_batches = False
 
     def __init__(self, request: Message, *, wants_log: bool, inspect: Inspect, adapt: Adapt) -> None:
-        self.replies: list[Message] = []
+        super().__init__()
         self._request = request
         self._wants_log = wants_log
         self._inspect = inspect
@@ -179,7 +197,7 @@ class ModernGate:
         if message.kind == "response":
             return self._response(message)
         if not self._may_pass(message):
-            logger.warning("dropped the notification %s", printable(message.method))
+            self._drop(f"the notification {printable(message.method)}")
             return None
         self._inspect(server_message_texts(message), message.method)
         return message

@@ -49,12 +49,12 @@ async def relay(
     """Relay a stream until the gate is done or it ends. `first` goes to the client before anything else.
 
     With a `session` (legacy) event ids and priming events go on, so that the client can resume. An `endless` stream also
-    ends, cleanly, when the listener drains. True when the gate was done, so that only the rest of the upstream's stream
-    is left to read.
+    ends, cleanly, when the listener drains or its session ends. True when the gate was done, so that only the rest of
+    the upstream's stream is left to read.
     """
     exchange.start_answer(200, STREAM_HEADERS)
     stream = _Stream(exchange, gate, session, reply)
-    drain = _Drain(exchange) if endless else None
+    interruption = _Interruption(exchange, session) if endless else None
     try:
         if first:
             await stream.write(b"".join(encode_event(_event(message)) for message in first))
@@ -68,23 +68,34 @@ async def relay(
     except UpstreamError as error:
         await stream.end_on(error)
     except asyncio.CancelledError:
-        if drain is None or not drain.taken_back():
+        if interruption is None or not interruption.taken_back():
             raise
         await stream.say_farewell()
     else:
+        stream.note_dropped()
         exchange.finish_answer()
     finally:
         stream.keepalive.stop()
+        if interruption is not None:
+            interruption.forget()
     return False
 
 
-class _Drain:
-    """Interrupts the task that relays an endless stream when the listener drains."""
+class _Interruption:
+    """Interrupts the task that relays an endless stream when the listener drains or the session ends."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, session: Session | None) -> None:
         self._task = asyncio.current_task()
+        self._session = session
         self._asked = False
+        if session is not None:
+            session.enders.add(self._interrupt)
         exchange.response.end_on_drain(self._interrupt)
+
+    def forget(self) -> None:
+        """The stream is over."""
+        if self._session is not None:
+            self._session.enders.discard(self._interrupt)
 
     def _interrupt(self) -> None:
         if self._task is not None and not self._asked:
@@ -148,6 +159,7 @@ class _Stream:
         """End the stream for a failure of the upstream."""
         if not self._gate.unanswered() and isinstance(error, UpstreamIdleTimeout | UpstreamTotalTimeout):
             # Nobody waits on this stream and its time is over: the client opens the next one.
+            self.note_dropped()
             self._exchange.finish_answer()
             return
         await self.end(Refusal(error.status, error.code, error.message, outcome="upstream_error"))
@@ -156,6 +168,11 @@ class _Stream:
         """End a stream that the upstream would have kept open."""
         last = self._gate.farewell()
         await self._finish(encode_event(_event(last)) if last is not None else b"")
+
+    def note_dropped(self) -> None:
+        """Say in the record that the client did not get everything."""
+        if self._gate.dropped and not self._exchange.reason:
+            self._exchange.reason = f"Dropped {self._gate.dropped} messages of the upstream that may not pass."
 
     async def write(self, data: bytes) -> None:
         """Send whole events."""
@@ -175,6 +192,7 @@ class _Stream:
     async def _finish(self, data: bytes) -> None:
         """The last events. The record goes first: what the client saw complete is never lost."""
         self.keepalive.stop()
+        self.note_dropped()
         self._exchange.response_bytes += len(data)
         self._exchange.record()
         await self._exchange.response.write(data)

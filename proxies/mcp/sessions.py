@@ -31,6 +31,7 @@ class Session:
     __slots__ = (
         "capabilities",
         "client_requests",
+        "enders",
         "event_key",
         "id",
         "principal_id",
@@ -65,6 +66,8 @@ class Session:
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
+        self.enders: set[Callable[[], None]] = set()
+        """What ends the streams that are open now; they hold the session while it is idle otherwise."""
         self.used_at = used_at
 
     def __repr__(self) -> str:
@@ -139,9 +142,11 @@ class SessionStore:
         return session
 
     def close(self, session: Session) -> None:
-        """Forget a session; harmless when it is gone already."""
+        """Forget a session and end its streams (L-13); harmless when it is gone already."""
         if self._sessions.pop(session.id, None) is None:
             return
+        for end in tuple(session.enders):
+            end()
         owner = (session.proxy_id, session.principal_id)
         self._per_principal[owner] -= 1
         if not self._per_principal[owner]:
@@ -153,4 +158,8 @@ class SessionStore:
             session = next(iter(self._sessions.values()))
             if session.used_at > oldest_allowed:
                 return
-            self.close(session)
+            if session.enders:
+                session.used_at = self._clock()
+                self._sessions.move_to_end(session.id)
+            else:
+                self.close(session)

@@ -515,6 +515,7 @@ async def test_L_08_server_messages_reach_the_client_on_its_stream() -> None:
     assert (poisoned_record.operation, poisoned_record.outcome) == ("notifications/message", "blocked")
     assert poisoned_record.id != stream_record.id
     assert (stream_record.operation, stream_record.method, stream_record.findings) == ("stream", "GET", ())
+    assert stream_record.reason == "Dropped 3 messages of the upstream that may not pass."
 
 
 async def test_a_drain_does_not_wait_for_a_stream_without_end() -> None:
@@ -531,6 +532,27 @@ async def test_a_drain_does_not_wait_for_a_stream_without_end() -> None:
             await proxy.listener.drain(1000)
             assert [line async for line in lines if line] == []
     assert (proxy.records[-1].operation, proxy.records[-1].outcome) == ("stream", "allowed")
+
+
+async def test_L_13_the_end_of_a_session_ends_its_streams() -> None:
+    async def open_stream(_raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        await peer.send(stream_head() + chunked(event(notification("notifications/tools/list_changed")), last=False))
+        await peer.wait_gone()
+        return None
+
+    async with wire(Server(GET=open_stream)) as (client, _upstream, proxy):
+        session = await client.initialize()
+        async with client.http.stream("GET", "/mcp", headers=legacy_headers(session)) as stream:
+            lines = stream.aiter_lines()
+            await next_message(lines)
+            assert (await client.http.delete("/mcp", headers=legacy_headers(session))).status_code == 204
+            assert [line async for line in lines if line] == []
+        again = await client.http.get("/mcp", headers=legacy_headers(session))
+    assert again.status_code == 404
+    assert {(record.operation, record.outcome) for record in proxy.records[1:3]} == {
+        ("stream", "allowed"),
+        ("session end", "allowed"),
+    }
 
 
 @pytest.mark.parametrize("status", [405, 404, 500])

@@ -93,6 +93,7 @@ def test_I_30_unknown_notifications_are_dropped_and_known_ones_inspected() -> No
     assert gate.take(notification("notifications/progress", message="m")) is not None
     assert gate.take(notification("notifications/tools/list_changed")) is not None
     assert gate.take(notification("notifications/unknown")) is None
+    assert gate.dropped == 1
     with pytest.raises(Refusal):
         gate.take(notification("notifications/message", data=BLOCKED))
 

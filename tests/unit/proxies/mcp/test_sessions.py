@@ -64,6 +64,19 @@ def test_idle_sessions_expire_and_used_ones_do_not() -> None:
     assert len(store) == 1
 
 
+def test_an_open_stream_holds_its_session_and_ends_with_it() -> None:
+    clock = Clock()
+    store = SessionStore(idle_seconds=60, clock=clock)
+    session = open_session(store)
+    ended: list[str] = []
+    session.enders.add(lambda: ended.append("stream"))
+    clock.now += 100
+    assert store.find(session.id, proxy_id="p", principal_id="alice") is session
+    assert ended == []
+    store.close(session)
+    assert ended == ["stream"]
+
+
 def test_a_principal_at_its_bound_loses_its_own_oldest_session_only() -> None:
     store = SessionStore(max_per_principal=2)
     bobs = open_session(store, principal_id="bob")

@@ -6,12 +6,28 @@ import base64
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxies.mcp.eras import META_VERSION
 from proxies.mcp.messages import Message
 from proxies.mcp.texts import answer_texts, error_texts, request_texts, result_texts, server_message_texts
 from proxies.transport.headers import Headers
 from rules.model import Target, Text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def strings(value: Any) -> set[str]:
+    """Every non-empty string value below `value`."""
+    if type(value) is str:
+        return {value} - {""}
+    children = value.values() if type(value) is dict else value if type(value) is list else ()
+    return {found for child in children for found in strings(child)}
 
 
 def found(texts: list[Text]) -> dict[str, tuple[Target, str]]:
@@ -296,3 +312,15 @@ def test_I_25_client_descriptions_are_read() -> None:
     modern = request_texts(request("tools/list", _meta=meta))
     assert ("n", Target.TOOL_ARGS) in [(text.text, text.target) for text in modern]
     assert "2026-07-28" not in [text.text for text in modern]
+
+
+@given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
+def test_I_20_no_string_of_any_arguments_is_left_out(arguments: dict[str, Any]) -> None:
+    found_strings = {text.text for text in request_texts(request("tools/call", name="t", arguments=arguments))}
+    assert strings(arguments) <= found_strings
+
+
+@given(JSON, st.sampled_from(["tools/list", "tools/call", "prompts/get", "initialize", "unknown"]))
+def test_I_03_and_I_04_no_string_of_any_result_is_left_out(value: Any, method: str) -> None:
+    result = {"tools": [value, {"inputSchema": value, "x": value}], "content": value, "more": value}
+    assert strings(result) <= {text.text for text in result_texts(method, result)}
