@@ -201,8 +201,8 @@ class HeldUpstream:
                 body = json.loads(await reader.readexactly(length))
                 self.requests += 1
                 await (self._stream(writer) if body.get("stream") else self._answer(writer))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            return  # The proxy, or the test, is done with this connection.
         finally:
             writer.close()
 

@@ -15,7 +15,16 @@ import pytest
 from app.fleet import slot, worker
 from app.fleet.restart import RestartPolicy
 from app.fleet.supervisor import ProxyState
-from tests.support.fleet import ATTACK, DEADLINE_SECONDS, Bench, held_upstream, proxy, running_fleet
+from tests.support.fleet import (
+    ATTACK,
+    DEADLINE_SECONDS,
+    Bench,
+    api_key,
+    configuration,
+    held_upstream,
+    proxy,
+    running_fleet,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,6 +103,43 @@ async def test_RUN_04_silent_worker_is_killed_and_replaced(tmp_path: Path, monke
         assert answer.status_code == 200
         assert not alive(pid)
         assert (await ready(bench)) != [pid]
+
+
+async def test_RUN_04_worker_that_does_not_answer_is_replaced_and_gets_the_newest_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ANSWER_TIMEOUT_SECONDS", 0.5)
+    async with held_upstream() as upstream, running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
+        [pid] = await ready(bench)
+        await bench.fleet.start_proxy("prx_a")
+        os.kill(pid, signal.SIGSTOP)
+        bench.configuration = configuration(bench.configuration.proxies, api_keys=(api_key("key_2", "ost_new"),))
+        await bench.fleet.refresh()
+        await bench.until(lambda: bench.fleet.worker_deaths == 1)
+        assert (await bench.ask("prx_a")).status_code == 401
+        assert (await bench.ask("prx_a", key="ost_new")).status_code == 200
+        assert repr(bench.fleet).startswith("<Fleet v")
+        assert bench.fleet.calls_dropped == 0
+
+
+async def test_worker_log_reaches_ours_with_its_level_and_without_control_characters(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    talkative = (
+        "import sys; w = sys.stderr.write; w('WARNING here: odd \\x1b[31m\\n  continued\\n'); w('plain words\\n');"
+        "w('x' * 100000 + '\\n'); w('ERROR there: bad\\n')"
+    )
+    async with held_upstream() as upstream, running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
+        [pid] = await ready(bench)
+        caplog.set_level("INFO", logger="ostiary.worker")
+        bench.fleet._slots[0]._command = (sys.executable, "-c", talkative)
+        os.kill(pid, signal.SIGKILL)
+        await bench.until(lambda: "there: bad" in caplog.text)
+    said = [(record.levelname, record.getMessage().partition("] ")[2]) for record in caplog.records]
+    assert ("WARNING", "here: odd \\x1b[31m") in said
+    assert ("WARNING", "  continued") in said
+    assert ("ERROR", "there: bad") in said
+    assert any("left out" in message for _, message in said)
 
 
 async def test_RUN_10_crash_loop_fails_the_proxies_with_a_reason_and_ends(
