@@ -53,12 +53,12 @@ class Ruleset:
         self._regexps = Regexps(keys)
         self._locators = Locators(keys, self._regexps)
         self._by_anchor: dict[int, list[int]] = {}
-        self._by_watched: dict[int, list[int]] = {}
+        self._watched: dict[int, list[MatchRule]] = {}
         for index, rule in enumerate(self._rules):
             for number in rule.anchors:
                 self._by_anchor.setdefault(number, []).append(index)
             for number in rule.watched:
-                self._by_watched.setdefault(number, []).append(index)
+                self._watched.setdefault(number, []).append(rule)
 
     @classmethod
     def load(cls, packs_bytes: bytes, database_bytes: bytes) -> Ruleset:
@@ -84,10 +84,7 @@ class Ruleset:
 
     def stream(self, target: Target, path: str, *, direction: Direction = "response") -> StreamScan:
         """A scan of one text that arrives in pieces; `path` is its JSON pointer."""
-        watched = {
-            number: tuple(self._rules[index] for index in indexes) for number, indexes in self._by_watched.items()
-        }
-        return StreamScan(self._database.open_stream(), watched, self._regexps, target, path, direction)
+        return StreamScan(self._database.open_stream(), self._watched, self._regexps, target, path, direction)
 
     def _derive(self, raw: _Buffer, hits: Hits) -> list[tuple[Text, DerivedView]]:
         may_hold_base64 = BASE64_TRIGGER in hits

@@ -10,7 +10,7 @@ tail of several characters may be reported without the tail.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rules.findings import make_finding
 from rules.hyperscan_database import EngineError, Stream
@@ -28,7 +28,7 @@ class StreamScan:
     def __init__(
         self,
         stream: Stream,
-        watched: Mapping[int, tuple[MatchRule, ...]],
+        watched: Mapping[int, Sequence[MatchRule]],
         regexps: Regexps,
         target: Target,
         path: str,
