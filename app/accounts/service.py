@@ -6,11 +6,13 @@ session are three steps, and the first and last are units of work of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Literal
 
 import msgspec
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -20,12 +22,14 @@ from app.accounts.models import APIToken, LoginSession, User
 from app.accounts.schemas import UserView, user_view
 from app.audit.service import AuditLog
 from app.database.engine import Database
-from app.errors import ValidationFailed
+from app.errors import Unavailable, ValidationFailed
 from app.ids import new_id
 from app.security.passwords import Passwords, one_time_password, problem_with
 from app.security.permissions import Actor, Role
 from app.security.sessions import ABSOLUTE_LIFETIME, IDLE_LIFETIME, SEEN_GRANULARITY
 from app.security.tokens import API_TOKEN_PREFIX, SESSION_PREFIX, digest, new_token
+
+logger = logging.getLogger(__name__)
 
 FIRST_USERNAME = "admin"
 FIRST_EMAIL = "admin@localhost"
@@ -208,8 +212,7 @@ class Accounts:
         if login is None or not _is_live_session(login, now):
             return None
         if now - login.seen_at >= SEEN_GRANULARITY:
-            async with self._database.writer() as session:
-                await repository.touch_session(session, key, now)
+            await self._note_use(lambda session: repository.touch_session(session, key, now))
         return _actor(login.user, Role(login.user.role), via, key, ip, request_id)
 
     async def _token_actor(self, key: str, ip: str, request_id: str) -> Actor | None:
@@ -219,12 +222,19 @@ class Accounts:
         if token is None or not _is_live_token(token, now):
             return None
         if token.last_used_at is None or now - token.last_used_at >= SEEN_GRANULARITY:
-            async with self._database.writer() as session:
-                await repository.touch_token(session, token.id, now)
+            await self._note_use(lambda session: repository.touch_token(session, token.id, now))
         role, limit = Role(token.user.role), Role(token.role)
         return _actor(token.user, limit if role.covers(limit) else role, "token", key, ip, request_id)
 
     # --- Inside -----------------------------------------------------------------------------------------------------
+
+    async def _note_use(self, note: Callable[[AsyncSession], Awaitable[None]]) -> None:
+        """Best effort: a busy or full database must not keep anybody from reading."""
+        try:
+            async with self._database.writer() as session:
+                await note(session)
+        except (Unavailable, OperationalError) as error:
+            logger.warning("Could not note the use of a credential: %s", type(error).__name__)
 
     async def _start_session(
         self, session: AsyncSession, user: User, *, ip: str, user_agent: str, now: datetime

@@ -10,8 +10,10 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app import clock
+from app.errors import Unavailable
 from app.security.sessions import ABSOLUTE_LIFETIME, IDLE_LIFETIME
 from tests.support.console import PASSWORD, Console, console_app
 
@@ -149,6 +151,25 @@ async def test_ADM_09_use_prolongs_a_session_but_not_beyond_its_absolute_end(
         assert await status_of(console, console.admin) == 200
     move_clock(monkeypatch, ABSOLUTE_LIFETIME + timedelta(seconds=1))
     assert await status_of(console, console.admin) == 401
+
+
+@pytest.mark.parametrize(
+    "fault", [Unavailable(), OperationalError("UPDATE", {}, Exception("database or disk is full"))]
+)
+async def test_DUR_08_reading_goes_on_when_the_use_of_a_session_cannot_be_noted(
+    console: Console, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    token, _ = await created_token(console)
+
+    def refuse() -> Any:
+        raise fault
+
+    monkeypatch.setattr(console.app.state.database, "writer", refuse)
+    move_clock(monkeypatch, timedelta(minutes=5))
+    assert await status_of(console, console.admin) == 200
+    assert await status_of(console, token) == 200
+    assert "Could not note the use of a credential" in caplog.text
+    assert "UPDATE" not in caplog.text
 
 
 async def test_ADM_09_ended_sessions_are_removed_and_their_number_is_bounded(
