@@ -128,6 +128,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
     accounts = Accounts(database, passwords, audit)
     bus = EventBus()
     vault = Vault(keys.vault)
+    metrics = Metrics()
     features = build_features(
         settings=settings,
         directory=directory,
@@ -135,6 +136,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
         vault=vault,
         audit=audit,
         bus=bus,
+        metrics=metrics,
         library=library,
         make_fleet=make_fleet,
     )
@@ -164,7 +166,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
             "fleet": features.fleet,
             "ingest": features.ingest,
             **{name: getattr(features, name) for name in FEATURE_NAMES},
-            "metrics": Metrics(),
+            "metrics": metrics,
             "system": System(settings, database),
             "parts": parts,
         }

@@ -20,6 +20,7 @@ from app.errors import Unavailable
 from app.fleet.announcer import ProxyAnnouncer
 from app.fleet.configuration import ConfigurationBuilder
 from app.fleet.control import FleetControl, Rollout
+from app.fleet.metrics import FleetMetrics
 from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
@@ -34,7 +35,9 @@ from app.paths import DataDirectory
 from app.policies.library import PolicyLibrary
 from app.security.vault import Vault
 from app.settings import Settings
+from app.system.metrics import Metrics
 from app.traffic.ingest import Ingest
+from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.service import TrafficService
 from proxies.contract import CallRecord
@@ -84,6 +87,9 @@ def worker_fleet(settings: Settings) -> FleetFactory:
 class NoFleet:
     """Stands in where the console runs without workers: everything is stopped, nothing can be started."""
 
+    calls_dropped = 0
+    worker_deaths = 0
+
     def __init__(self, since_at: datetime) -> None:
         self._since_at = since_at
 
@@ -108,6 +114,14 @@ class NoFleet:
     async def stop_proxy(self, proxy_id: str) -> ProxyStatus:
         """It is stopped."""
         return self.status(proxy_id)
+
+    def statuses(self) -> dict[str, ProxyStatus]:
+        """None."""
+        return {}
+
+    def workers(self) -> Sequence[object]:
+        """None."""
+        return ()
 
     def status(self, proxy_id: str) -> ProxyStatus:
         """Stopped since the console started."""
@@ -149,12 +163,13 @@ def build_features(
     vault: Vault,
     audit: AuditLog,
     bus: EventBus,
+    metrics: Metrics,
     library: PolicyLibrary,
     make_fleet: FleetFactory | None,
 ) -> Features:
     """Make every service once."""
     rate = RateMeter(lambda: clock.utcnow().timestamp())
-    ingest = Ingest(database=database, library=library, bus=bus, rate=rate)
+    ingest = Ingest(database=database, library=library, bus=bus, rate=rate, metrics=TrafficMetrics(metrics.registry))
     configuration = ConfigurationBuilder(
         database=database,
         library=library,
@@ -170,6 +185,7 @@ def build_features(
     announcer = ProxyAnnouncer(database=database, library=library, bus=bus, status_of=status_of)
     hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=announcer.on_status)
     fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
+    FleetMetrics(fleet, metrics.registry)
     rollout = Rollout(fleet)
     overview = OverviewService(
         database=database,

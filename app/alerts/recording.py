@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app import ids
@@ -11,6 +11,7 @@ from app.alerts.workflow import AlertStatus
 from proxies.contract import CallRecord
 from rules.model import Action, Finding
 
+MAX_DURATION_MS = 24 * 3600 * 1000
 _TARGET_WORDS = {"tool_args": "tool arguments", "tool_result": "a tool result"}
 _SENTENCE_ENDS = {
     "blocked": "The call was blocked.",
@@ -57,8 +58,9 @@ def alert_rows(
     """Rows of the alert table for one call.
 
     `call` is the row of the log (its texts are already fit for the database); `policy_names` maps a pack to the policy
-    that brought it to this proxy.
+    that brought it to this proxy. An alert arises at the end of its call: a long stream must not slip in below others.
     """
+    raised_at = min(now, call["started_at"] + timedelta(milliseconds=min(record.duration_ms, MAX_DURATION_MS)))
     shared = ("tenant_id", "proxy_id", "proxy_name", "client_ip", "client_agent", "principal_id", "principal_name")
     return [
         {
@@ -78,7 +80,7 @@ def alert_rows(
             "evidence": finding.evidence[:400].replace("\x00", "\ufffd"),
             "target": finding.target.value,
             "path": finding.path[:500].replace("\x00", "\ufffd"),
-            "created_at": call["started_at"],
+            "created_at": raised_at,
             "updated_at": now,
             "resolved_by": None,
             "note": "",

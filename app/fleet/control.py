@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from app.fleet.state import ProxyStatus
@@ -22,6 +23,16 @@ class FleetControl(Protocol):
     async def refresh(self) -> None: ...
 
     def status(self, proxy_id: str) -> ProxyStatus: ...
+
+    def statuses(self) -> dict[str, ProxyStatus]: ...
+
+    def workers(self) -> Sequence[object]: ...
+
+    @property
+    def calls_dropped(self) -> int: ...
+
+    @property
+    def worker_deaths(self) -> int: ...
 
 
 class Rollout:

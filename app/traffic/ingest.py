@@ -23,6 +23,7 @@ from app.database.engine import Database
 from app.fleet.repository import ProxyRepository
 from app.http.events import EventBus
 from app.policies.library import PolicyLibrary
+from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.repository import TrafficRepository
 from app.traffic.rollup import increments
@@ -48,11 +49,14 @@ class ProxyFacts(msgspec.Struct, frozen=True):
 class Ingest:
     """The function that the fleet hands batches to; it returns when they are committed and raises when they are not."""
 
-    def __init__(self, *, database: Database, library: PolicyLibrary, bus: EventBus, rate: RateMeter) -> None:
+    def __init__(
+        self, *, database: Database, library: PolicyLibrary, bus: EventBus, rate: RateMeter, metrics: TrafficMetrics
+    ) -> None:
         self._database = database
         self._library = library
         self._bus = bus
         self._rate = rate
+        self._metrics = metrics
 
     async def __call__(self, records: Sequence[CallRecord]) -> None:
         """Commit these calls; those that are known already change nothing."""
@@ -86,6 +90,7 @@ class Ingest:
             raised = await AlertRepository(session).of_calls({row["call_id"] for row in alerts}) if alerts else []
             alert_events = [msgspec.to_builtins(alert_view(alert)) for alert in raised]
         self._rate.add(len(fresh))
+        self._metrics.count(fresh, {proxy_id: proxy.name for proxy_id, proxy in facts.items()})
         self._publish(rows, alert_events)
 
     async def _facts(self, session: AsyncSession) -> dict[str, ProxyFacts]:

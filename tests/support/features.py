@@ -18,6 +18,7 @@ from app.security.permissions import Actor, Role
 from app.security.vault import Vault
 from app.settings import Settings
 from app.startup import prepare
+from app.system.metrics import Metrics
 from tests.support.library import small_library
 from tests.support.memory_fleet import MemoryFleet
 
@@ -62,6 +63,7 @@ async def features_on(
         vault=Vault(keys.vault),
         audit=AuditLog(keys.audit),
         bus=bus,
+        metrics=Metrics(),
         library=library or small_library(),
         make_fleet=MemoryFleet,
     )

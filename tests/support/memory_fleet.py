@@ -17,9 +17,11 @@ class MemoryFleet:
 
     def __init__(self, hooks: FleetHooks) -> None:
         self.hooks = hooks
+        self.calls_dropped = 0
+        self.worker_deaths = 0
         self.made_at = datetime.now(UTC)
         self.configurations: list[Configuration] = []
-        self.statuses: dict[str, ProxyStatus] = {}
+        self._statuses: dict[str, ProxyStatus] = {}
         self.fail_with = ""
         self.refuse_with = ""
         self.refresh_error: Exception | None = None
@@ -33,7 +35,7 @@ class MemoryFleet:
         await self.refresh()
 
     async def stop(self) -> None:
-        self.statuses.clear()
+        self._statuses.clear()
 
     async def refresh(self) -> None:
         if self.refresh_error is not None:
@@ -52,14 +54,20 @@ class MemoryFleet:
     async def stop_proxy(self, proxy_id: str) -> ProxyStatus:
         return self._move(proxy_id, ProxyState.STOPPED, "")
 
+    def statuses(self) -> dict[str, ProxyStatus]:
+        return {proxy.id: self.status(proxy.id) for proxy in self.configuration.proxies}
+
+    def workers(self) -> tuple[str, ...]:
+        return ("worker",)
+
     def status(self, proxy_id: str) -> ProxyStatus:
         stopped = ProxyStatus(proxy_id, ProxyState.STOPPED, "", self.made_at, 0, 1, 0)
-        return self.statuses.get(proxy_id, stopped)
+        return self._statuses.get(proxy_id, stopped)
 
     def _move(self, proxy_id: str, state: ProxyState, reason: str) -> ProxyStatus:
         status = msgspec.structs.replace(
             self.status(proxy_id), state=state, reason=reason, since_at=datetime.now(UTC), workers_live=1
         )
-        self.statuses[proxy_id] = status
+        self._statuses[proxy_id] = status
         self.hooks.on_status(status)
         return status

@@ -237,3 +237,13 @@ async def test_DUR_04_many_writers_and_readers_at_once_lose_nothing(bench: Bench
             group.create_task(read())
     assert (await count(bench, Call), await count(bench, Alert)) == (800, 800)
     assert (await bench.features.traffic.totals(ADMIN, hours=1)).blocked == 800
+
+
+async def test_an_alert_arises_at_the_end_of_its_call(bench: Bench) -> None:
+    started = time.time() - 600
+    await bench.features.ingest(
+        [blocked_call(started_at=started, duration_ms=540_000.0), blocked_call(duration_ms=9e99)]
+    )
+    alerts = (await bench.features.alerts.page(ADMIN, AlertFilter())).items
+    assert abs(alerts[1].created_at.timestamp() - (started + 540)) < 1
+    assert abs(alerts[0].created_at.timestamp() - time.time()) < 60
