@@ -1,7 +1,9 @@
 """The overview page."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response, get
@@ -17,6 +19,7 @@ from app.traffic.service import TrafficService
 
 VIEWER = {"role": "viewer"}
 PLACES = {"proxy_failed": "/proxies/", "proxy_degraded": "/proxies/", "alert": "/alerts/"}
+MAX_ATTENTION = 8
 SPARKLINES = 20
 """Further proxies are shown without their last hour."""
 
@@ -53,7 +56,8 @@ async def overview_page(
         chart=traffic_chart(view.points, view.step_seconds),
         proxies=view.proxies,
         sparks=sparks,
-        attention=[(item, place_of(item)) for item in view.attention],
+        attention=folded(view.attention)[:MAX_ATTENTION],
+        attention_total=len(view.attention),
         rules=view.rules_today,
         start_steps=first_steps(view),
     )
@@ -85,6 +89,21 @@ async def last_hour(traffic: TrafficService, actor: Actor, proxy_id: str) -> lis
 def place_of(item: AttentionItem) -> str:
     """Where the item is dealt with; empty when there is no such page."""
     return PLACES[item.kind] + item.id if item.kind in PLACES and item.id else ""
+
+
+def folded(items: list[AttentionItem]) -> list[tuple[AttentionItem, str, int]]:
+    """Each thing once: (item, place where it is dealt with, how often).
+
+    Thirty hits of one rule at one proxy are one line, which leads to all of them.
+    """
+    counts = Counter((item.title, item.detail) for item in items)
+    found = []
+    for item in items:
+        if count := counts.pop((item.title, item.detail), 0):
+            is_many = count > 1 and item.kind == "alert"
+            place = f"/alerts?rule_id={quote(item.detail.partition(' ')[0])}" if is_many else place_of(item)
+            found.append((item, place, count))
+    return found
 
 
 def first_steps(view: OverviewView) -> list[Step]:
