@@ -42,6 +42,6 @@ def upstream_context(ca_path: str = "") -> ssl.SSLContext:
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason or "not a valid PEM file"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return "the key is encrypted"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__  # Such as a ValueError for a path with a NUL.

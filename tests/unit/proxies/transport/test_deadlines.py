@@ -12,7 +12,7 @@ from proxies.transport.http1_server import Request, Response
 from tests.passthrough import LIMITS, QUICK, SHORT_BODY, passthrough
 from tests.rawpeer import HANG_SECONDS, RawClient, Upstream, UpstreamPeer, chunked, http_request, http_response
 
-SHORT_HEAD = msgspec.structs.replace(LIMITS, header_timeout_seconds=0.15, keepalive_timeout_seconds=0.15)
+SHORT_HEAD = msgspec.structs.replace(LIMITS, header_timeout_seconds=0.5, keepalive_timeout_seconds=0.3)
 
 
 async def _slow_heads(count: int, limits: Limits) -> None:
@@ -178,7 +178,7 @@ async def test_LIM_18_an_idle_connection_is_closed_after_its_time() -> None:
 
 
 async def test_LIM_18_a_second_head_has_its_own_deadline() -> None:
-    limits = msgspec.structs.replace(LIMITS, header_timeout_seconds=0.15, keepalive_timeout_seconds=60)
+    limits = msgspec.structs.replace(LIMITS, header_timeout_seconds=0.5, keepalive_timeout_seconds=60)
     async with Upstream() as upstream, passthrough(upstream.url, limits=limits) as proxy:
         client = await proxy.connect()
         await client.send(http_request())

@@ -12,8 +12,8 @@ import pytest
 
 from proxies.transport import egress
 from proxies.transport.errors import UpstreamError
-from proxies.transport.http1_server import Request, Response
-from tests.passthrough import LIMITS, QUICK, passthrough
+from proxies.transport.http1_server import HTTPListener, Request, Response
+from tests.passthrough import LIMITS, QUICK, listening_socket, passthrough
 from tests.rawpeer import HANG_SECONDS, RawClient, Upstream, UpstreamPeer, chunked, http_request, http_response
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -152,12 +152,12 @@ async def test_LIM_12_a_half_closed_client_gets_its_whole_answer() -> None:
 
 
 async def test_LIM_12_a_half_closed_client_keeps_a_stream_that_flows() -> None:
-    bounds = msgspec.structs.replace(QUICK, half_close_seconds=0.1)
+    bounds = msgspec.structs.replace(QUICK, half_close_seconds=0.25)
 
     async def script(peer: UpstreamPeer) -> None:
         await peer.read_request()
         await peer.send(STREAM_HEAD)
-        for _ in range(10):
+        for _ in range(15):
             await peer.send(EVENT)
             await asyncio.sleep(0.04)
         await peer.send(b"0\r\n\r\n")
@@ -167,7 +167,7 @@ async def test_LIM_12_a_half_closed_client_keeps_a_stream_that_flows() -> None:
         await client.send(http_request("/x"))
         await client.half_close()
         answer = await client.read_response()
-        assert (answer.body, answer.complete) == (b"data: 1\n\n" * 10, True)
+        assert (answer.body, answer.complete) == (b"data: 1\n\n" * 15, True)
         await client.close()
 
 
@@ -249,7 +249,7 @@ async def test_LIM_13_a_stream_that_flows_for_ever_meets_the_total_deadline() ->
         except ConnectionError:
             peer.gone.set()
 
-    limits = msgspec.structs.replace(LIMITS, total_timeout_seconds=0.2, idle_timeout_seconds=0.1)
+    limits = msgspec.structs.replace(LIMITS, total_timeout_seconds=0.2)
     async with Upstream(endless) as upstream, passthrough(upstream.url, limits=limits) as proxy:
         client = await proxy.connect()
         await client.send(http_request("/x"))
@@ -271,7 +271,7 @@ async def test_LIM_13_an_upstream_that_closes_without_an_answer(how: str) -> Non
 
 async def test_LIM_13_a_slow_consumer_is_not_an_idle_upstream() -> None:
     size = 2 * 1024 * 1024
-    limits = msgspec.structs.replace(LIMITS, idle_timeout_seconds=0.1)
+    limits = msgspec.structs.replace(LIMITS, idle_timeout_seconds=0.4)
 
     async def script(peer: UpstreamPeer) -> None:
         await peer.read_request()
@@ -284,7 +284,7 @@ async def test_LIM_13_a_slow_consumer_is_not_an_idle_upstream() -> None:
         received = 0
         async for piece in response:
             if not received:
-                await asyncio.sleep(0.4)  # Reading from the upstream is paused meanwhile, by us.
+                await asyncio.sleep(0.8)  # Reading from the upstream is paused meanwhile, by us.
             received += len(piece)
             assert len(piece) <= QUICK.piece_bytes
         assert received == size
@@ -322,6 +322,33 @@ async def test_LIM_14_the_next_address_is_tried_when_one_refuses(monkeypatch: py
         assert (await client.read_response()).body == b"GET /x 0"
         assert upstream.requests[0].header("host") == f"two.test:{upstream.port}"
         await client.close()
+
+
+async def test_LIM_14_an_address_that_does_not_answer_takes_only_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Upstream() as upstream:
+        # Nothing listens at 127.0.0.98, but its backlog is full: SYNs are dropped.
+        hole = socket.socket()
+        hole.bind(("127.0.0.98", upstream.port))
+        hole.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+
+        async def two(origin: egress.Origin) -> list[egress.IPAddress]:
+            return [ipaddress.ip_address("127.0.0.98"), ipaddress.ip_address("127.0.0.1")]
+
+        monkeypatch.setattr(egress, "_look_up", two)
+        limits = msgspec.structs.replace(LIMITS, connect_timeout_seconds=0.4)
+        try:
+            async with passthrough(f"http://two.test:{upstream.port}", limits=limits) as proxy:
+                client = await proxy.connect()
+                await client.send(http_request("/x"))
+                assert (await client.read_response()).body == b"GET /x 0"
+                await client.close()
+        finally:
+            for opened in (*fillers, hole):
+                opened.close()
 
 
 async def test_LIM_16_each_event_is_passed_on_before_the_next_one_exists() -> None:
@@ -473,3 +500,13 @@ async def test_a_closed_pool_finishes_its_calls_and_keeps_no_connection() -> Non
             for peer in upstream.connections:
                 await peer.gone.wait()
         assert pool.idle_connections == 0
+
+
+async def test_a_listener_that_was_never_started_lets_its_socket_go() -> None:
+    async def handler(request: Request, response: Response) -> None:
+        response.send(204, [])
+
+    sock = listening_socket()
+    listener = HTTPListener(sock, handler, LIMITS, None)
+    await listener.drain(0)
+    assert sock.fileno() == -1

@@ -180,6 +180,7 @@ def test_SEC_09_unusable_files_are_named(authority: Authority, tmp_path: Path) -
         (good.cert_path, other.key_path),
         (locked.cert_path, locked.key_path),
         (str(empty), good.key_path),
+        ("nul\0.pem", good.key_path),
     ]:
         with pytest.raises(BadTLS, match="cannot be used") as caught:
             listener_context(cert_path, key_path)
