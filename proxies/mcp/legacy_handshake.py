@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Final
 
 from proxies.exchange import Exchange
@@ -80,15 +81,16 @@ async def _initialize_answer(exchange: Exchange, request: Message, response: Ans
             return message
         raise upstream_invalid("The upstream did not answer the request.")
     seen = 0
-    async for event in events(exchange, response):
-        seen += 1
-        if seen > MAX_EVENTS_BEFORE_INITIALIZED:
-            break
-        if not event.data:
-            continue
-        (message,) = parse_messages(parse_answer(event.data.encode()), allow_batch=False)
-        if _answers(message, request):
-            return message
+    async with aclosing(events(exchange, response)) as received:
+        async for event in received:
+            seen += 1
+            if seen > MAX_EVENTS_BEFORE_INITIALIZED:
+                break
+            if not event.data:
+                continue
+            (message,) = parse_messages(parse_answer(event.data.encode()), allow_batch=False)
+            if _answers(message, request):
+                return message
     raise upstream_invalid("The upstream ended its answer before the response.")
 
 

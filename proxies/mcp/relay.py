@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 from proxies.exchange import Exchange
@@ -58,10 +59,11 @@ async def relay(
     try:
         if first:
             await stream.write(b"".join(encode_event(_event(message)) for message in first))
-        async for event in events(exchange, upstream):
-            await stream.take(event)
-            if gate.done:
-                return True
+        async with aclosing(events(exchange, upstream)) as received:
+            async for event in received:
+                await stream.take(event)
+                if gate.done:
+                    return True
         stream.check_end()
     except Refusal as refusal:
         await stream.end(refusal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from proxies.exchange import Exchange
@@ -129,7 +129,7 @@ def parse_messages(value: Any, *, allow_batch: bool) -> list[Message]:
         raise upstream_invalid(f"The upstream sent something that is not a JSON-RPC message. {error}") from None
 
 
-async def events(exchange: Exchange, response: Answer) -> AsyncIterator[SSEEvent]:
+async def events(exchange: Exchange, response: Answer) -> AsyncGenerator[SSEEvent, None]:
     """The events of a stream that may hold a message; comments and other event types end here (I-12)."""
     parser = SSEParser(MAX_EVENT_BYTES)
     try:

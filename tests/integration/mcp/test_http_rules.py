@@ -370,3 +370,34 @@ async def test_in_log_only_mode_a_block_passes_as_an_alert() -> None:
         answer: Any = await client.post(request("tools/call", name="t"), session=session)
     assert answer.json()["result"]["content"][0]["text"] == RESPONSE_BLOCKED
     assert (proxy.records[-1].action, proxy.records[-1].outcome) == (Action.ALERT, "allowed")
+
+
+async def test_an_inspection_that_fails_is_never_an_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_arguments: Any, **_options: Any) -> Any:
+        raise RuntimeError("internal secret")
+
+    async with wire(echo) as (client, upstream, proxy):
+        session = await client.initialize()
+        monkeypatch.setattr("rules.engine.Ruleset.scan", failing)
+        answer = await client.post(request("tools/call", 5, name="t"), session=session)
+    assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (200, 5, -32603)
+    assert "secret" not in answer.text
+    assert len(upstream.requests) == 1
+    assert (proxy.records[-1].outcome, proxy.records[-1].error_code) == ("failed", "inspection_failed")
+
+
+async def test_a_fault_of_the_gateway_reveals_nothing_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_arguments: Any, **_options: Any) -> Any:
+        raise RuntimeError("internal secret")
+
+    async with wire(echo) as (client, upstream, proxy):
+        session = await client.initialize()
+        monkeypatch.setattr("proxies.mcp.legacy_requests.check_params", failing)
+        answer = await client.post(request("tools/call", 5, name="t"), session=session)
+        monkeypatch.setattr("proxies.mcp.endpoint.parse", failing)
+        unparsed = await client.post(request("tools/call", 5, name="t"), session=session)
+    assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (200, 5, -32603)
+    assert (unparsed.status_code, unparsed.json()["error"]["code"]) == (500, -32603)
+    assert "secret" not in answer.text + unparsed.text
+    assert len(upstream.requests) == 1
+    assert proxy.records[-1].outcome == "failed"
