@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from app.fleet.configuration import Configuration
+from app.fleet.snapshot import Configuration
 from app.fleet.supervisor import Fleet
 from proxies.contract import APIKey, CallRecord, ProxyConfig, RulesetSource
 from rules.compiler import cached_ruleset
