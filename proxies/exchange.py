@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,6 +16,9 @@ from proxies.transport.http1_server import Request, Response
 from rules.model import ALLOWED, Finding, Verdict
 
 _BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _BASE32 for low in _BASE32]
+_random = random.Random(os.urandom(32))  # noqa: S311 - It names calls; nothing is guarded by such a name.
+_SHIFTS = range(120, -1, -10)
 MAX_AGENT_CHARACTERS = 200
 MAX_PATH_CHARACTERS = 500
 
@@ -38,9 +42,8 @@ class Recorder(Protocol):
 
 def call_id(now: float | None = None) -> str:
     """`call_` and a ULID: sortable by time, unique across workers."""
-    milliseconds = int((time.time() if now is None else now) * 1000)
-    number = (milliseconds << 80) | int.from_bytes(os.urandom(10))
-    return "call_" + "".join([_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5)])
+    number = (int((time.time() if now is None else now) * 1000) << 80) | _random.getrandbits(80)
+    return "call_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 class Exchange:
