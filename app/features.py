@@ -25,6 +25,7 @@ from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Fleet
+from app.fleet.worker import WorkerStatus
 from app.http.events import EventBus
 from app.jobs.live_stats import LiveStatsJob
 from app.jobs.retention import Retention
@@ -119,7 +120,7 @@ class NoFleet:
         """None."""
         return {}
 
-    def workers(self) -> Sequence[object]:
+    def workers(self) -> Sequence[WorkerStatus]:
         """None."""
         return ()
 

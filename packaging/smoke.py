@@ -195,7 +195,7 @@ def call_and_block(api: API, url: str, key: str) -> None:
 
 def kill_worker(api: API, url: str, key: str) -> None:
     """A worker that dies is replaced; the client only waits."""
-    pid = api.get("GET", "/system/info")["workers"][0]["pid"]
+    pid = api.get("GET", "/system/workers")[0]["pid"]
     os.kill(pid, signal.SIGKILL)
     started_at = time.monotonic()
     status, answer = until("an answer after the kill", lambda: chat(url, key, "hello"))

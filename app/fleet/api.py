@@ -1,8 +1,8 @@
 """JSON endpoints of the proxies: CRUD, start, stop, restart, status, statistics, log, connection check."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import delete, get, post, route
+from litestar import Request, delete, get, post, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -11,6 +11,7 @@ from app.fleet.connection_check import check_connection
 from app.fleet.schemas import CheckConnection, ConnectionReport, CreateProxy, ProxyStatusView, ProxyView, UpdateProxy
 from app.fleet.service import ProxyService
 from app.fleet.views import status_view
+from app.fleet.worker import WorkerStatus
 from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, Envelope, Listing, page_of
 from app.http.filters import search_text
 from app.security.permissions import Actor
@@ -70,6 +71,12 @@ async def list_statuses(
             for row in await proxies.rows(actor)
         ]
     )
+
+
+@get("/api/v1/system/workers", opt=VIEWER, tags=["system"])
+async def list_workers(request: Request[Any, Any, Any]) -> Envelope[list[WorkerStatus]]:
+    """The worker processes that live now, with their heartbeat, connections and memory."""
+    return Envelope(list(request.app.state.fleet.workers()))
 
 
 @get("/api/v1/proxies/{proxy_id:str}", opt=VIEWER, tags=TAGS)
@@ -164,6 +171,7 @@ routes = [
     create_proxy,
     test_connection,
     list_statuses,
+    list_workers,
     get_proxy,
     update_proxy,
     delete_proxy,

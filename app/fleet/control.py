@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.fleet.state import ProxyStatus
+from app.fleet.worker import WorkerStatus
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class FleetControl(Protocol):
 
     def statuses(self) -> dict[str, ProxyStatus]: ...
 
-    def workers(self) -> Sequence[object]: ...
+    def workers(self) -> Sequence[WorkerStatus]: ...
 
     @property
     def calls_dropped(self) -> int: ...
