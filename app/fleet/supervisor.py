@@ -97,6 +97,7 @@ class Fleet:
         self._wanted: set[str] = set()
         self._restarting: set[str] = set()
         self._statuses: dict[str, ProxyStatus] = {}
+        self._loading = asyncio.Lock()
         self._changing = asyncio.Lock()
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
@@ -217,10 +218,11 @@ class Fleet:
     # --- Changing: plan, act, judge -------------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        newest = await self._load_configuration()
-        self._newest = self._in_force = newest
-        self._refused = ""
-        self._revision += 1
+        # One at a time: a slow load that began before a commit must not end after, and undo, the load that follows it.
+        async with self._loading:
+            self._newest = self._in_force = await self._load_configuration()
+            self._refused = ""
+            self._revision += 1
 
     async def _change_within(self) -> None:
         """`_change`, but a caller waits no longer than it should; the change itself is carried through."""

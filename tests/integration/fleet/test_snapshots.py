@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 
-from app.fleet.supervisor import ProxyState
+from app.fleet.supervisor import Configuration, ProxyState
 from tests.support.fleet import (
     ATTACK,
     api_key,
@@ -46,6 +47,33 @@ async def test_RUN_02_refused_configuration_keeps_the_old_one_and_says_why(tmp_p
             await bench.until(lambda: bench.state("prx_a") is ProxyState.RUNNING)
             assert bench.fleet.status("prx_a").reason == ""
             assert (await bench.ask("prx_a")).status_code == 200
+
+
+async def test_RUN_02_slow_load_of_an_older_state_does_not_undo_a_newer_one(tmp_path: Path) -> None:
+    async with held_upstream() as upstream:
+        config = proxy("a", upstream.url)
+        async with running_fleet(tmp_path, [config]) as bench:
+            await bench.fleet.start_proxy("prx_a")
+            gate = asyncio.Event()
+            loads = 0
+
+            async def load() -> Configuration:
+                nonlocal loads
+                loads += 1
+                committed = bench.configuration
+                if loads == 1:
+                    await gate.wait()
+                return committed
+
+            bench.fleet._load_configuration = load
+            slow = asyncio.create_task(bench.fleet.refresh())
+            await bench.until(lambda: loads == 1)
+            bench.configuration = configuration([config], api_keys=())
+            revoking = asyncio.create_task(bench.fleet.refresh())
+            await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(slow, revoking)
+            assert (await bench.ask("prx_a")).status_code == 401
 
 
 async def test_RUN_09_events_wait_for_a_database_that_is_away(tmp_path: Path) -> None:
