@@ -168,7 +168,8 @@ class _Stream:
 
     async def say_farewell(self) -> None:
         """End a stream that the upstream would have kept open."""
-        last = self._gate.farewell()
+        # Nothing more where the upstream's own last message was just being sent.
+        last = self._gate.farewell() if self._gate.unanswered() else None
         await self._finish(encode_event(_event(last)) if last is not None else b"")
 
     def note_dropped(self) -> None:
