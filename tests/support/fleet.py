@@ -8,8 +8,10 @@ async with running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import json
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -45,7 +47,9 @@ def phrase_ruleset() -> RulesetSource:
         severity="high",
         score=100,
     )
-    files = cached_ruleset([pack("fleet-tests", blocking)], Path(mkdtemp(prefix="ostiary-test-rules-")))
+    directory = Path(mkdtemp(prefix="ostiary-test-rules-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    files = cached_ruleset([pack("fleet-tests", blocking)], directory)
     return RulesetSource(
         digest=files.digest,
         packs_path=str(files.packs_path),
