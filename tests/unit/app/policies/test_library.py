@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.policies.errors import PackNotFound, PolicyNotFound
+from app.policies.library import PolicyLibrary
 from tests.support.console import Console
 from tests.support.library import small_library
 
@@ -43,6 +44,16 @@ def test_one_enforcing_policy_makes_the_set_enforce() -> None:
 def test_the_first_policy_that_brings_a_pack_is_named() -> None:
     found = small_library().policy_by_pack(["retired", "mcp-standard-security", "llm-standard-security"])
     assert found == {"secrets": "mcp-standard-security", "prompt-injection": "llm-standard-security"}
+
+
+def test_the_shipped_policies_only_name_shipped_packs() -> None:
+    library = PolicyLibrary.shipped()
+    policies = library.policies()
+    assert {policy.name for policy in policies} >= {"llm-standard-security", "mcp-standard-security", "monitor-only"}
+    assert [policy.name for policy in policies if not policy.active] == []
+    assert library.defaults("llm") == ["llm-standard-security"]
+    assert library.defaults("mcp") == ["mcp-standard-security"]
+    assert library.rule_count >= 60
 
 
 async def test_policies_and_packs_over_the_api(console: Console) -> None:
