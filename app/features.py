@@ -21,6 +21,7 @@ from app.fleet.announcer import ProxyAnnouncer
 from app.fleet.configuration import ConfigurationBuilder
 from app.fleet.control import FleetControl, Rollout
 from app.fleet.metrics import FleetMetrics
+from app.fleet.rulesets import Rulesets
 from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
@@ -46,6 +47,8 @@ from proxies.contract import CallRecord
 RETRY_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
 STATS_SECONDS = 2.0
+WARM_UP_AFTER_SECONDS = 20.0  # Once the start is over; nobody creates a proxy sooner by hand.
+WARM_UP_SECONDS = 86_400.0
 
 
 class FleetPart(FleetControl, Protocol):
@@ -171,11 +174,12 @@ def build_features(
     """Make every service once."""
     rate = RateMeter(lambda: clock.utcnow().timestamp())
     ingest = Ingest(database=database, library=library, bus=bus, rate=rate, metrics=TrafficMetrics(metrics.registry))
+    rulesets = Rulesets(library, directory.cache)
     configuration = ConfigurationBuilder(
         database=database,
         library=library,
         vault=vault,
-        cache_directory=directory.cache,
+        rulesets=rulesets,
         data_directory=directory.root,
         environ=os.environ,
     )
@@ -195,7 +199,7 @@ def build_features(
         rate=rate,
         is_scheduler_late=lambda: scheduler.is_late,
     )
-    scheduler = Scheduler(_jobs(settings, database, bus, rollout, overview))
+    scheduler = Scheduler(_jobs(settings, database, bus, rollout, overview, rulesets))
     return Features(
         library=library,
         proxies=ProxyService(
@@ -206,6 +210,7 @@ def build_features(
             fleet=fleet,
             rollout=rollout,
             announce=announcer.announce,
+            prepare_rules=rulesets.prepare,
             console_port=settings.port,
         ),
         keys=KeyService(database=database, audit=audit, rollout=rollout),
@@ -224,7 +229,12 @@ def build_features(
 
 
 def _jobs(
-    settings: Settings, database: Database, bus: EventBus, rollout: Rollout, overview: OverviewService
+    settings: Settings,
+    database: Database,
+    bus: EventBus,
+    rollout: Rollout,
+    overview: OverviewService,
+    rulesets: Rulesets,
 ) -> list[Job]:
     retention = Retention(
         database=database,
@@ -240,6 +250,13 @@ def _jobs(
             every_seconds=RETENTION_SECONDS,
             deadline_seconds=600,
             first_after_seconds=60,
+        ),
+        Job(
+            name="rulesets",
+            run=rulesets.warm_up,
+            every_seconds=WARM_UP_SECONDS,
+            deadline_seconds=600,
+            first_after_seconds=WARM_UP_AFTER_SECONDS,
         ),
         Job(name="live_stats", run=live_stats.run, every_seconds=STATS_SECONDS, deadline_seconds=10),
         Job(name="rollout_retry", run=rollout.retry, every_seconds=RETRY_SECONDS, deadline_seconds=60),

@@ -1,30 +1,28 @@
 """From the database to the `Configuration` of the fleet: everything resolved, nothing left to look up.
 
 One proxy that cannot be resolved (a missing `env:` or `file:`, a policy that no longer exists, a damaged pack) becomes
-`broken` with its reason and leaves all others untouched. Rulesets are compiled in a thread, once per set of packs.
+`broken` with its reason and leaves all others untouched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from app import clock
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
 from app.database.engine import Database
-from app.errors import AppError
 from app.fleet import credentials
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
+from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
 from proxies.contract import APIKey, Enforcement, ListenerTLS, ProxyConfig, RulesetSource, UpstreamAuth
-from rules.compiler import cached_ruleset
-from rules.packs import PackError
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ class Unresolvable(Exception):
 
 
 class ConfigurationBuilder:
-    """Builds configurations; keeps the compiled rulesets of the packs, which do not change while the program runs."""
+    """Builds configurations, anew each time that the fleet asks."""
 
     def __init__(
         self,
@@ -45,18 +43,16 @@ class ConfigurationBuilder:
         database: Database,
         library: PolicyLibrary,
         vault: Vault,
-        cache_directory: Path,
+        rulesets: Rulesets,
         data_directory: Path,
         environ: Mapping[str, str],
     ) -> None:
         self._database = database
         self._library = library
         self._vault = vault
-        self._cache_directory = cache_directory
+        self._rulesets = rulesets
         self._data_directory = data_directory
         self._environ = environ
-        self._rulesets: dict[tuple[str, ...], RulesetSource] = {}
-        self._compiling = asyncio.Lock()
 
     async def load(self) -> Configuration:
         """The configuration as it is committed now."""
@@ -69,10 +65,10 @@ class ConfigurationBuilder:
         for proxy in rows:
             digest, credential = "", UpstreamAuth()
             try:
-                ruleset = await self._ruleset(proxy.policy_names)
+                ruleset = await self._rulesets.of(proxy.policy_names)
                 credential = await asyncio.to_thread(self._credential, proxy)
                 digest, rulesets[ruleset.digest] = ruleset.digest, ruleset
-            except Unresolvable as error:
+            except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
             proxies.append(self._proxy(proxy, digest, credential))
@@ -129,27 +125,6 @@ class ConfigurationBuilder:
             name=proxy.upstream_auth_name,
             value=value,
         )
-
-    async def _ruleset(self, policy_names: Sequence[str]) -> RulesetSource:
-        try:
-            packs = self._library.packs_of(policy_names)
-        except AppError as error:
-            raise Unresolvable(error.message) from error
-        names = tuple(pack.name for pack in packs)
-        async with self._compiling:
-            if names not in self._rulesets:
-                try:
-                    files = await asyncio.to_thread(cached_ruleset, packs, self._cache_directory)
-                except (PackError, OSError) as error:
-                    raise Unresolvable(f"The rules cannot be compiled: {error}") from error
-                self._rulesets[names] = RulesetSource(
-                    digest=files.digest,
-                    packs_path=str(files.packs_path),
-                    database_path=str(files.database_path),
-                    packs_sha256=files.packs_sha256,
-                    database_sha256=files.database_sha256,
-                )
-            return self._rulesets[names]
 
 
 def _key(key: ApiKey) -> APIKey:

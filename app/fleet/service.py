@@ -49,6 +49,7 @@ class ProxyService:
         fleet: FleetControl,
         rollout: Rollout,
         announce: Callable[[str], None],
+        prepare_rules: Callable[[Sequence[str]], Awaitable[None]],
         console_port: int,
     ) -> None:
         self._database = database
@@ -58,6 +59,7 @@ class ProxyService:
         self._fleet = fleet
         self._rollout = rollout
         self._announce = announce
+        self._prepare_rules = prepare_rules
         self._console_port = console_port
 
     # --- Reading --------------------------------------------------------------------------------------------------
@@ -107,6 +109,7 @@ class ProxyService:
         wanted = drafts.from_request(request, default_policies=self._library.defaults(request.type))
         plan, credential_problems = credentials.plan(request.upstream_auth, is_set=False)
         self._check(wanted, credential_problems)
+        await self._prepare_rules(wanted.policy_names)
         now = clock.utcnow()
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
@@ -127,6 +130,8 @@ class ProxyService:
 
     async def update(self, actor: Actor, proxy_id: str, request: UpdateProxy) -> ProxyView:
         """Change a proxy; a running one serves the change at once. Raises as `create`, and ProxyNotFound."""
+        if isinstance(request.policy_names, list) and not self._library.unknown(request.policy_names):
+            await self._prepare_rules(request.policy_names)
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
             proxy = await _existing(repository, proxy_id)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from app.fleet import configuration
+from app.access.schemas import CreateKey
+from app.fleet import rulesets
 from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
-from rules.packs import PackError, Problem
+from rules.compiler import RulesetFiles
+from rules.packs import Pack, PackError, Problem
 from tests.support.features import ADMIN, Bench
 
 
@@ -114,7 +119,7 @@ async def test_rules_that_cannot_be_compiled_break_only_the_proxies_that_use_the
         raise PackError([Problem(file="x.json", pointer="/rules/0", reason="does not compile")])
 
     await bench.proxy()
-    monkeypatch.setattr(configuration, "cached_ruleset", refuse)
+    monkeypatch.setattr(rulesets, "cached_ruleset", refuse)
     other = await bench.proxy("Two", 4001, type="mcp")
     found = bench.fleet.configuration
     assert set(found.broken) == {other.id}
@@ -125,3 +130,39 @@ async def test_a_start_of_a_broken_proxy_says_why(bench: Bench) -> None:
     bad = await bench.proxy(upstream_auth=UpstreamAuthInput(type="bearer", value="env:OSTIARY_TEST_UNSET"))
     with pytest.raises(Exception, match="the variable is not set"):
         await bench.features.proxies.start(ADMIN, bad.id)
+
+
+async def test_a_slow_compilation_keeps_no_other_change_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, compile_for_real = threading.Event(), rulesets.cached_ruleset
+
+    def slowly(packs: Sequence[Pack], directory: Path) -> RulesetFiles:
+        gate.wait(20)
+        return compile_for_real(packs, directory)
+
+    await bench.proxy()
+    key = (await bench.features.keys.create(ADMIN, CreateKey(name="app"))).api_key
+    monkeypatch.setattr(rulesets, "cached_ruleset", slowly)
+    creating = asyncio.create_task(bench.proxy("Slow", 4001, type="mcp"))
+    await asyncio.sleep(0)
+    await bench.features.keys.revoke(ADMIN, key.id)
+    assert bench.fleet.configuration.api_keys == ()
+    assert not creating.done()
+    gate.set()
+    made = await creating
+    assert bench.fleet.configuration.broken == {}
+    assert made.id in {proxy.id for proxy in bench.fleet.configuration.proxies}
+
+
+async def test_a_set_of_packs_is_compiled_once_however_many_ask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, compile_for_real = [], rulesets.cached_ruleset
+
+    def counted(packs: Sequence[Pack], directory: Path) -> RulesetFiles:
+        asked.append(tuple(pack.name for pack in packs))
+        return compile_for_real(packs, directory)
+
+    monkeypatch.setattr(rulesets, "cached_ruleset", counted)
+    scheduler = bench.features.scheduler
+    warm_up = next(job for job in scheduler.jobs if job.name == "rulesets")
+    await asyncio.gather(scheduler.run(warm_up), scheduler.run(warm_up), bench.proxy())
+    assert sorted(asked) == [("prompt-injection", "secrets"), ("secrets",)]
+    assert scheduler.reports["rulesets"].failures == 0

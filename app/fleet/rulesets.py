@@ -1,0 +1,112 @@
+"""Compiled rulesets for sets of policies: each set of packs is compiled once, off the loop, and kept.
+
+Compiling takes seconds of processor time. It therefore happens before a change is committed, not while the fleet
+waits for its configuration: nobody else's change, such as a revoked key, stands behind it. The threads are daemons of
+low priority: the end of the program does not wait for them, and the calls through the proxies come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import AppError
+from app.policies.library import PolicyLibrary
+from proxies.contract import RulesetSource
+from rules.compiler import cached_ruleset
+from rules.packs import Pack, PackError
+
+logger = logging.getLogger(__name__)
+
+NICENESS = 10
+
+
+class RulesetUnavailable(Exception):
+    """There is no ruleset for these policies; the message is the reason that operators see."""
+
+
+class Rulesets:
+    """The compiled rulesets of this console, in memory by pack names and on disk by content."""
+
+    def __init__(self, library: PolicyLibrary, cache_directory: Path) -> None:
+        self._library = library
+        self._cache_directory = cache_directory
+        self._compiled: dict[tuple[str, ...], asyncio.Future[RulesetSource]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Rulesets {len(self._compiled)}>"
+
+    async def of(self, policy_names: Sequence[str]) -> RulesetSource:
+        """The ruleset of these policies together; raises RulesetUnavailable."""
+        try:
+            packs = self._library.packs_of(policy_names)
+        except AppError as error:
+            raise RulesetUnavailable(error.message) from error
+        names = tuple(pack.name for pack in packs)
+        compiling = self._compiled.get(names)
+        if compiling is None:
+            compiling = self._compiled[names] = _compile_in_thread(packs, self._cache_directory)
+        try:
+            # Shielded: whoever stops waiting does not take the ruleset away from the others.
+            return await asyncio.shield(compiling)
+        except (PackError, OSError) as error:
+            self._compiled.pop(names, None)
+            raise RulesetUnavailable(f"The rules cannot be compiled: {error}") from error
+
+    async def prepare(self, policy_names: Sequence[str]) -> None:
+        """Compile ahead of a change. What is wrong is reported when the change takes effect, as a broken proxy."""
+        try:
+            await self.of(policy_names)
+        except RulesetUnavailable as error:
+            logger.warning("No ruleset for %s: %s", ", ".join(policy_names) or "no policies", error)
+
+    async def warm_up(self) -> None:
+        """Compile every policy by itself, those that new proxies get first, so that nobody has to wait for one."""
+        first = [*self._library.defaults("llm"), *self._library.defaults("mcp")]
+        others = [policy.name for policy in self._library.policies() if policy.active and policy.name not in first]
+        for name in (*first, *others):
+            await self.prepare([name])
+
+
+def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path) -> asyncio.Future[RulesetSource]:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[RulesetSource] = loop.create_future()
+
+    def settle(result: RulesetSource | None, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+
+    def work() -> None:
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        result, failure = None, None
+        try:
+            result = _source(packs, cache_directory)
+        except Exception as error:  # Whatever it is belongs to the one who waits for the future.
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:
+            logger.info("The console ended while rules were being compiled")
+
+    threading.Thread(target=work, name="compile-rules", daemon=True).start()
+    return future
+
+
+def _source(packs: Sequence[Pack], cache_directory: Path) -> RulesetSource:
+    files = cached_ruleset(packs, cache_directory)
+    return RulesetSource(
+        digest=files.digest,
+        packs_path=str(files.packs_path),
+        database_path=str(files.database_path),
+        packs_sha256=files.packs_sha256,
+        database_sha256=files.database_sha256,
+    )
