@@ -18,12 +18,16 @@ from app.traffic.repository import TrafficRepository
 logger = logging.getLogger(__name__)
 
 PORTION_ROWS = 2_000
+MINUTES_DAYS = 7
+"""Charts finer than an hour reach back three days."""
+CLIENTS_DAYS = 35
+"""Rankings reach back thirty days, and clients can be many."""
 ROLLUP_DAYS = 400
-"""Roll-ups are small and answer "compared with last year"."""
+"""Hourly sums are small and answer "compared with last year"."""
 
 
 class Retention:
-    """The job. Calls, alerts and audit entries by the settings, roll-ups after 400 days."""
+    """The job. Calls, alerts and audit entries by the settings, roll-ups after the days above."""
 
     def __init__(self, *, database: Database, alerts_days: int, requests_days: int, audit_days: int) -> None:
         self._database = database
@@ -47,7 +51,11 @@ class Retention:
             lambda session: audit_repository.delete_before(session, audit_before, limit=PORTION_ROWS)
         )
         async with self._database.writer() as session:
-            await TrafficRepository(session).delete_rollups_before(now - timedelta(days=ROLLUP_DAYS))
+            await TrafficRepository(session).delete_rollups(
+                minutes_before=now - timedelta(days=MINUTES_DAYS),
+                clients_before=now - timedelta(days=CLIENTS_DAYS),
+                others_before=now - timedelta(days=ROLLUP_DAYS),
+            )
         if calls or alerts or entries:
             logger.info("Retention deleted %d calls, %d alerts and %d audit entries", calls, alerts, entries)
 

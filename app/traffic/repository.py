@@ -88,16 +88,18 @@ class TrafficRepository:
         result = await self._session.execute(delete(Call).where(Call.id.in_(oldest.scalar_subquery())))
         return result.rowcount  # type: ignore[attr-defined,no-any-return]
 
-    async def delete_rollups_before(self, cutoff: datetime) -> None:
-        """Delete roll-up rows that began before the cutoff."""
-        minute = int(cutoff.timestamp() // 60)
-        for table, column, value in (
-            (traffic_minutes, traffic_minutes.c.minute, minute),
-            (traffic_hours, traffic_hours.c.hour, minute // 60),
-            (rule_hours, rule_hours.c.hour, minute // 60),
-            (client_hours, client_hours.c.hour, minute // 60),
+    async def delete_rollups(
+        self, *, minutes_before: datetime, clients_before: datetime, others_before: datetime
+    ) -> None:
+        """Delete roll-up rows that began before these times."""
+        for table, time, unit_seconds, before in (
+            (traffic_minutes, traffic_minutes.c.minute, 60, minutes_before),
+            (client_hours, client_hours.c.hour, 3600, clients_before),
+            (traffic_hours, traffic_hours.c.hour, 3600, others_before),
+            (rule_hours, rule_hours.c.hour, 3600, others_before),
         ):
-            await self._session.execute(delete(table).where(table.c.tenant_id == self._tenant_id, column < value))
+            first_kept = int(before.timestamp()) // unit_seconds
+            await self._session.execute(delete(table).where(table.c.tenant_id == self._tenant_id, time < first_kept))
 
     # --- The log --------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,8 @@ async def test_SYP_retention_deletes_by_age_and_keeps_the_rest(bench: Bench, mon
         row = await TrafficRepository(session).totals(everything)
         rules = await TrafficRepository(session).top_rules(everything, limit=10)
         clients = await TrafficRepository(session).top_clients(everything, limit=10)
-    assert (row["blocked"], rules[0]["hits"], clients[0]["calls"]) == (21, 21, 21)
+        minutes = await TrafficRepository(session).totals(Window(hours=1, first_minute=0, last_minute=0))
+    assert (row["blocked"], rules[0]["hits"], clients[0]["calls"], minutes["blocked"]) == (21, 21, 14, 7)
 
 
 async def test_the_console_runs_retention_with_its_settings(bench: Bench) -> None:
