@@ -108,7 +108,9 @@ class ProxyService:
         """
         wanted = drafts.from_request(request, default_policies=self._library.defaults(request.type))
         plan, credential_problems = credentials.plan(request.upstream_auth, is_set=False)
-        self._check(wanted, credential_problems)
+        if problems := drafts.problems(wanted) | credential_problems:
+            raise ValidationFailed(fields=problems)
+        self._check_policies(wanted)
         await self._prepare_rules(wanted.policy_names)
         now = clock.utcnow()
         async with self._database.writer() as session:
@@ -142,7 +144,12 @@ class ProxyService:
             if isinstance(request.upstream_auth, UpstreamAuthInput):
                 plan, problems = credentials.plan(request.upstream_auth, is_set=_has_credential(proxy))
             keeps_secret = proxy.upstream_auth_secret is not None and (plan is None or plan.keep)
-            self._check(wanted, problems | _moved_secret_problem(before, wanted, keeps_secret=keeps_secret))
+            problems |= drafts.problems(wanted) | _moved_secret_problem(before, wanted, keeps_secret=keeps_secret)
+            if problems:
+                raise ValidationFailed(fields=problems)
+            if wanted.policy_names != before.policy_names:
+                # A policy that was retired must not stand in the way of every other change.
+                self._check_policies(wanted)
             await self._check_collisions(repository, wanted, own_id=proxy.id)
             changed = drafts.write(wanted, proxy)
             if plan is not None:
@@ -238,20 +245,14 @@ class ProxyService:
 
     # --- Deciding -------------------------------------------------------------------------------------------------
 
-    def _check(self, wanted: Draft, credential_problems: dict[str, str]) -> None:
-        problems = drafts.problems(wanted) | credential_problems
-        if problems:
-            raise ValidationFailed(fields=problems)
+    def _check_policies(self, wanted: Draft) -> None:
         if unknown := self._library.unknown(wanted.policy_names):
-            raise PolicyNotFound(
-                f"There is no policy named {unknown[0]}.",
-                fields={"policy_names": f"There is no policy named {unknown[0]}."},
-            )
+            message = f"There is no policy named {unknown[0]}."
+            raise PolicyNotFound(message, fields={"policy_names": message})
         unfit = [name for name in wanted.policy_names if not self._library.applies_to(name, wanted.type)]
         if unfit:
-            raise ValidationFailed(
-                fields={"policy_names": f"The policy {unfit[0]} is not meant for proxies of type {wanted.type}."}
-            )
+            message = f"The policy {unfit[0]} is not meant for proxies of type {wanted.type}."
+            raise ValidationFailed(fields={"policy_names": message})
 
     async def _check_collisions(self, repository: ProxyRepository, wanted: Draft, *, own_id: str) -> None:
         same_name = await repository.by_name_key(validation.name_key(wanted.name))

@@ -14,6 +14,7 @@ from app.access.schemas import CreateKey
 from app.fleet import rulesets
 from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
+from app.policies.errors import PolicyNotFound
 from rules.compiler import RulesetFiles
 from rules.packs import Pack, PackError, Problem
 from tests.support.features import ADMIN, Bench
@@ -166,3 +167,18 @@ async def test_a_set_of_packs_is_compiled_once_however_many_ask(bench: Bench, mo
     await asyncio.gather(scheduler.run(warm_up), scheduler.run(warm_up), bench.proxy())
     assert sorted(asked) == [("prompt-injection", "secrets"), ("secrets",)]
     assert scheduler.reports["rulesets"].failures == 0
+
+
+async def test_a_retired_policy_breaks_the_proxy_but_not_its_other_settings(bench: Bench) -> None:
+    made = await bench.proxy()
+    async with bench.database.writer() as session:
+        await session.execute(update(Proxy).where(Proxy.id == made.id).values(policy_names=["retired"]))
+    changed = await bench.features.proxies.update(ADMIN, made.id, UpdateProxy(description="still here"))
+    assert changed.description == "still here"
+    assert (changed.policies[0].exists, changed.active_policy_count) == (False, 0)
+    assert "retired" in bench.fleet.configuration.broken[made.id]
+    with pytest.raises(PolicyNotFound):
+        await bench.features.proxies.update(ADMIN, made.id, UpdateProxy(policy_names=["retired", "secrets"]))
+    healed = await bench.features.proxies.update(ADMIN, made.id, UpdateProxy(policy_names=["llm-standard-security"]))
+    assert healed.active_policy_count == 1
+    assert bench.fleet.configuration.broken == {}
