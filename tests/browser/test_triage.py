@@ -76,7 +76,7 @@ async def test_the_address_holds_the_filter(site: Site, admin: Page) -> None:
 async def test_the_detail_page_takes_a_note_with_the_action(site: Site, admin: Page) -> None:
     alert_id = await fresh_alert(site)
     await admin.goto(f"{site.url}/alerts/{alert_id}")
-    await expect(admin.locator(".quote mark")).to_contain_text("ignore all previous instructions", ignore_case=True)
+    await expect(admin.locator(".quote mark")).to_contain_text("previous instructions")
     await admin.fill("#note", "Test of a colleague <b>")
     await admin.get_by_role("button", name="Resolve").click()
     await expect(admin.locator("main")).to_contain_text("Test of a colleague <b>")

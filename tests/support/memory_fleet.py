@@ -10,6 +10,21 @@ from app.errors import Conflict
 from app.features import FleetHooks
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
+from app.fleet.worker import WorkerStatus
+
+WORKER = WorkerStatus(
+    slot=0,
+    pid=1,
+    state="running",
+    started_at=0.0,
+    heartbeat_at=0.0,
+    snapshot_version=1,
+    connections=0,
+    in_flight=0,
+    loop_lag_ms=0.0,
+    rss_bytes=0,
+    unacknowledged_events=0,
+)
 
 
 class MemoryFleet:
@@ -57,8 +72,8 @@ class MemoryFleet:
     def statuses(self) -> dict[str, ProxyStatus]:
         return {proxy.id: self.status(proxy.id) for proxy in self.configuration.proxies}
 
-    def workers(self) -> tuple[str, ...]:
-        return ("worker",)
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        return (WORKER,)
 
     def status(self, proxy_id: str) -> ProxyStatus:
         stopped = ProxyStatus(proxy_id, ProxyState.STOPPED, "", self.made_at, 0, 1, 0)
