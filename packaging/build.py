@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTEFACTS = {"onefile": ROOT / "dist" / "ostiary", "onedir": ROOT / "dist" / "ostiary-onedir" / "ostiary"}
-SOURCES = ("app", "proxies", "rules", "web", "migrations", "packaging", "requirements-dev.lock")
+SOURCES = ("app", "proxies", "rules", "web", "migrations", "packaging", "requirements-build.lock")
 
 
 def main() -> int:

@@ -62,7 +62,7 @@ def test_the_plain_requirement_files_are_those_of_the_lock() -> None:
         for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
         if package["name"] != "ostiary"
     }
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-build.lock"):
         pinned = set(re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", (ROOT / name).read_text(), re.MULTILINE))
         assert pinned
         assert pinned <= locked, name
