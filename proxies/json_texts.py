@@ -6,9 +6,6 @@ from typing import Any, Final
 
 from rules.model import Target, Text
 
-OPAQUE_KEYS: Final = frozenset({"signature", "encrypted_content", "thoughtSignature", "file_data", "blob", "b64_json"})
-"""Members whose value is signed, encrypted or base64: there is no text in them to read."""
-
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
 
 
@@ -22,7 +19,10 @@ def pointer(path: str, key: str | int) -> str:
 
 
 def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
-    """Append every string below `value` with one target. Keys that are more than a plain name are texts too."""
+    """Append every string below `value` with one target. Keys that are more than a plain name are texts too.
+
+    Nothing is left out by its name: a caller that knows a member to be signed, encrypted or binary skips it itself.
+    """
     if type(value) is str:
         if value:
             texts.append(Text(target, path, value))
@@ -30,7 +30,7 @@ def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
         for key, member in value.items():
             if not key.isidentifier() and len(key) > 1:
                 texts.append(Text(target, pointer(path, key), key))
-            if type(member) in _CARRIERS and key not in OPAQUE_KEYS:
+            if type(member) in _CARRIERS:
                 leaves(member, target, pointer(path, key), texts)
     elif type(value) is list:
         for index, member in enumerate(value):

@@ -211,6 +211,18 @@ def test_signed_encrypted_and_binary_members_are_not_read(surface: Surface, body
     assert places(request_texts(surface, body)) == {}
 
 
+@pytest.mark.parametrize("name", ["signature", "blob", "file_data", "encrypted_content", "data"])
+def test_an_argument_is_read_whatever_its_name(name: str) -> None:
+    call = {"type": "tool_use", "input": {name: MARK}}
+    body = {"messages": [{"role": "assistant", "content": [call]}]}
+    assert places(request_texts(Surface.ANTHROPIC_MESSAGES, body)) == {
+        f"/messages/0/content/0/input/{name}": Target.TOOL_ARGS
+    }
+    assert places(response_texts(Surface.ANTHROPIC_MESSAGES, {"content": [call]})) == {
+        f"/content/0/input/{name}": Target.TOOL_ARGS
+    }
+
+
 def test_a_data_url_is_not_read_and_an_empty_text_costs_nothing() -> None:
     body = {
         "messages": [
