@@ -21,6 +21,8 @@ from app.traffic.window import MINUTES_PER_HOUR, Window
 
 COUNT_LIMIT = 10_000
 """Counting a filtered log stops here: nobody reads page 200, and a million rows must not be counted for it."""
+SEARCHED_CALLS = 100_000
+"""Filters without an index look at the newest calls only, so that no question reads a million rows."""
 PATHS_FROM_LATEST_CALLS = 5_000
 
 
@@ -37,6 +39,12 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
     search: str = ""
     since_at: datetime | None = None
     until_at: datetime | None = None
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether an index answers it: by proxy, verdict and time."""
+        others = (self.outcomes, self.protocol, self.principal_id, self.client_ip, self.search)
+        return not any(others) and self.status is None
 
 
 class TrafficRepository:
@@ -109,6 +117,17 @@ class TrafficRepository:
             select(Call).where(Call.tenant_id == self._tenant_id, Call.id == call_id)
         )
         return found
+
+    async def within_reach(self, wanted: CallFilter) -> CallFilter:
+        """The filter, narrowed to the newest SEARCHED_CALLS of those that an index can find, when it needs that."""
+        if wanted.is_indexed:
+            return wanted
+        indexed = CallFilter(
+            proxy_id=wanted.proxy_id, verdicts=wanted.verdicts, since_at=wanted.since_at, until_at=wanted.until_at
+        )
+        newest = select(Call.started_at).where(*self._conditions(indexed)).order_by(Call.started_at.desc())
+        oldest_at = await self._session.scalar(newest.offset(SEARCHED_CALLS - 1).limit(1))
+        return wanted if oldest_at is None else msgspec.structs.replace(wanted, since_at=oldest_at)
 
     async def page(self, wanted: CallFilter, *, limit: int, offset: int) -> Sequence[Call]:
         """A page of calls, newest first."""

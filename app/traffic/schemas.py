@@ -71,7 +71,11 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of calls, newest first. Counting stops at a bound; `total_is_exact` says whether it was reached."""
+    """A page of calls, newest first.
+
+    Counting stops at 10,000 and a search looks at the newest 100,000 calls; `total_is_exact` is false where that left
+    something out.
+    """
 
     items: list[CallView]
     total: int

@@ -46,14 +46,15 @@ class TrafficService:
         offset = min(offset, MAX_OFFSET)
         async with self._database.reader() as session:
             repository = TrafficRepository(session, actor.tenant_id)
-            rows = await repository.page(wanted, limit=limit, offset=offset)
-            total = await repository.count(wanted)
+            reached = await repository.within_reach(wanted)
+            rows = await repository.page(reached, limit=limit, offset=offset)
+            total = await repository.count(reached)
         return CallList(
             items=[view_of_call(row) for row in rows],
             total=min(total, COUNT_LIMIT),
             limit=limit,
             offset=offset,
-            total_is_exact=total <= COUNT_LIMIT,
+            total_is_exact=total <= COUNT_LIMIT and reached.since_at == wanted.since_at,
         )
 
     async def get(self, actor: Actor, call_id: str) -> CallView:

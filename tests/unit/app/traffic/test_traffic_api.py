@@ -107,6 +107,22 @@ async def test_ADM_27_counting_stops_at_a_bound_and_says_so(console: Console, mo
     assert (await get(console, "traffic", offset=10**9)).json()["data"]["items"] == []
 
 
+async def test_ADM_27_a_search_looks_at_the_newest_calls_only_and_says_so(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "SEARCHED_CALLS", 2)
+    for params, expected, is_exact in (
+        ({"search": "call_"}, ["call_d", "call_c"], False),
+        ({"search": "call_a"}, [], False),
+        ({"status": 401}, ["call_c"], False),
+        ({"search": "call_a", "proxy_id": "prx_a"}, ["call_a"], False),
+        ({"verdict": "blocked", "search": "call_b"}, ["call_b"], True),
+        ({"proxy_id": "prx_a"}, ["call_c", "call_a"], True),
+    ):
+        data = (await get(console, "traffic", **params)).json()["data"]
+        assert ([item["id"] for item in data["items"]], data["total_is_exact"]) == (expected, is_exact), params
+
+
 async def test_one_call_is_shown_with_its_findings(console: Console) -> None:
     data = (await get(console, "traffic/call_b")).json()["data"]
     assert (data["verdict"], data["findings"][0]["rule_id"]) == ("blocked", "PI-0001")
