@@ -45,7 +45,7 @@ def ids_in(name: str) -> list[str]:
     return [found.replace("_", "-") for found in re.findall(ID, match[1])] if match else []
 
 
-def tested(tests: Path = ROOT / "tests") -> dict[str, list[str]]:
+def files_by_requirement(tests: Path = ROOT / "tests") -> dict[str, list[str]]:
     """The test files of each requirement, as paths from the repository's root."""
     files: dict[str, set[str]] = defaultdict(set)
     for path in tests.rglob("test_*.py"):
@@ -90,7 +90,7 @@ def load_words() -> Words:
 
 def main() -> int:
     """Write or check the file; the exit code."""
-    words, found = load_words(), tested()
+    words, found = load_words(), files_by_requirement()
     if wrong := problems(words, found):
         print("\n".join(wrong), file=sys.stderr)
         return 1

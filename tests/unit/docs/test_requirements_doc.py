@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scripts.requirements_doc import ROOT, TARGET, family_of, ids_in, load_words, problems, render, tested
+from scripts.requirements_doc import ROOT, TARGET, family_of, files_by_requirement, ids_in, load_words, problems, render
 
 ROW = re.compile(r"^\| ([A-Z-]+-\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
 LINK = re.compile(r"\]\(\.\./([^)]+)\)")
 
 
 def test_every_tested_requirement_has_words() -> None:
-    assert problems(load_words(), tested()) == []
+    assert problems(load_words(), files_by_requirement()) == []
 
 
 def test_the_table_is_current() -> None:
-    words, found = load_words(), tested()
+    words, found = load_words(), files_by_requirement()
     rows = {match[1]: (match[2], LINK.findall(match[3])) for match in ROW.finditer(TARGET.read_text(encoding="utf-8"))}
     remedy = "run scripts/requirements_doc.py"
     assert rows.keys() == found.keys(), remedy
@@ -41,7 +41,7 @@ def test_ids_are_read_from_the_beginning_of_a_name_only() -> None:
 def test_what_has_no_test_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_one.py").write_text("async def test_HTTP_01_x() -> None: ...\n", encoding="utf-8")
-    found = tested(tmp_path / "tests")
+    found = files_by_requirement(tmp_path / "tests")
     assert found == {"HTTP-01": ["tests/test_one.py"]}
     document = render(load_words(), found)
     assert [match[1] for match in ROW.finditer(document)] == ["HTTP-01"]
