@@ -11,7 +11,7 @@ from app.access.schemas import CreateKey, NewKey
 from app.access.service import KeyService
 from app.errors import AppError
 from app.fleet.service import ProxyService
-from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, page_of
+from app.http.envelope import MAX_LIMIT, page_of
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect
 from app.security.permissions import Actor
@@ -19,6 +19,8 @@ from app.security.permissions import Actor
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/access", "Access"),)
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
 
 
 @get("/access", opt=VIEWER, include_in_schema=False)
@@ -109,7 +111,7 @@ async def _list(
     offset: int = 0,
     created: NewKey | None = None,
 ) -> Response[str]:
-    limit, offset = page_of(DEFAULT_LIMIT, offset)
+    limit, offset = page_of(PAGE_ROWS, offset)
     listed = await keys.page(actor, limit=limit, offset=offset)
     known = await proxies.page(actor, limit=MAX_LIMIT)
     return await pages.page(

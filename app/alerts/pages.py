@@ -13,7 +13,7 @@ from app.alerts.service import AlertService
 from app.alerts.workflow import AlertAction
 from app.errors import AppError, NotFound
 from app.fleet.service import ProxyService
-from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, page_of
+from app.http.envelope import MAX_LIMIT, page_of
 from app.http.filters import search_text
 from app.http.formats import plural
 from app.http.forms import convert
@@ -29,7 +29,9 @@ VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/alerts", "Alerts"),)
 ANY_STATUS = "any"
-MAX_GROUPS = 12
+MAX_GROUPS = 8
+PAGE_ROWS = 20
+"""Rows of a page, so that it stays below 60 KB."""
 RELATED = 6
 ACTIONS = {action.value.replace("_", "-"): action for action in AlertAction}
 """By the word in the address."""
@@ -56,7 +58,7 @@ async def alerts_page(
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """What must I do: open alerts first, the address holds the filter."""
-    limit, offset = page_of(DEFAULT_LIMIT, offset)
+    limit, offset = page_of(PAGE_ROWS, offset)
     filters = clean(search=search, status=status, severity=severity, proxy_id=proxy_id, rule_id=rule_id)
     wanted = filter_of(filters)
     known = await proxies.page(actor, limit=MAX_LIMIT)

@@ -16,11 +16,11 @@ from app.fleet.connect import KEY_PLACEHOLDER, clients_of
 from app.fleet.connection_check import check_connection
 from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.htmx import is_htmx, target_id
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.overview.pages import last_hour
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
@@ -33,8 +33,8 @@ HOME = (("/proxies", "Proxies"),)
 TABS = ("live", "policy", "connect", "config", "logs")
 LATEST_CALLS = 30
 LATEST_ENTRIES = 30
-MAX_ROWS = 100
-"""Proxies in the list; the search finds the others."""
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
 DONE = {"start": "is running", "stop": "is stopped", "restart": "is running again"}
 
 
@@ -55,13 +55,16 @@ async def proxies_page(
     traffic: NamedDependency[TrafficService],
     search: FromQuery[str] = "",
     type: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """What runs where."""
     # `state` is a name that Litestar keeps for itself, so it is read here.
     state = str(request.query_params.get("state", ""))
     filters = {"search": search_text(search), "type": type[:20], "state": state[:20]}
+    limit, offset = page_of(PAGE_ROWS, offset)
     found = await proxies.page(actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT)
-    shown = [proxy for proxy in found.items if not filters["state"] or proxy.state == filters["state"]][:MAX_ROWS]
+    fitting = [proxy for proxy in found.items if not filters["state"] or proxy.state == filters["state"]]
+    shown = fitting[offset : offset + limit]
     return await pages.page(
         request,
         "fleet/list.html",
@@ -69,6 +72,8 @@ async def proxies_page(
         active="proxies",
         stream="?show=proxies",
         filters=filters,
+        list=Listing(shown, len(fitting), limit, offset),
+        base=with_query("/proxies", **filters),
         rows=[await _row(traffic, actor, proxy) for proxy in shown],
     )
 

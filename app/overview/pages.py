@@ -20,8 +20,8 @@ from app.traffic.service import TrafficService
 VIEWER = {"role": "viewer"}
 PLACES = {"proxy_failed": "/proxies/", "proxy_degraded": "/proxies/", "alert": "/alerts/"}
 MAX_ATTENTION = 8
-SPARKLINES = 20
-"""Further proxies are shown without their last hour."""
+MAX_PROXIES = 12
+"""Failed and degraded proxies come first; the others are a click away."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -45,7 +45,8 @@ async def overview_page(
 ) -> Response[str]:
     """Is everything all right, and what needs me."""
     view = await overview.overview(actor)
-    sparks = {proxy.id: await last_hour(traffic, actor, proxy.id) for proxy in view.proxies[:SPARKLINES] if proxy.calls}
+    shown = sorted(view.proxies, key=lambda proxy: proxy.state not in ("failed", "degraded"))[:MAX_PROXIES]
+    sparks = {proxy.id: await last_hour(traffic, actor, proxy.id) for proxy in shown if proxy.calls}
     return await pages.page(
         request,
         "overview/index.html",
@@ -54,7 +55,8 @@ async def overview_page(
         stream="?show=overview",
         numbers=view,
         chart=traffic_chart(view.points, view.step_seconds),
-        proxies=view.proxies,
+        proxies=shown,
+        proxies_total=len(view.proxies),
         sparks=sparks,
         attention=folded(view.attention)[:MAX_ATTENTION],
         attention_total=len(view.attention),

@@ -7,6 +7,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from app.errors import NotFound
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT
 from app.http.page import Pages
@@ -71,7 +72,7 @@ async def pack_page(
     search: FromQuery[str] = "",
     severity: FromQuery[str] = "",
 ) -> Response[str]:
-    """One pack with its rules, their examples and mapping."""
+    """One pack with its rules."""
     pack = library.pack(name)
     text = search.strip().lower()
     rules = [
@@ -91,4 +92,28 @@ async def pack_page(
     )
 
 
-routes = [policies_page, policy_page, pack_page]
+@get("/packs/{name:str}/{rule_id:str}", opt=VIEWER, include_in_schema=False)
+async def rule_page(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    rule_id: FromPath[str],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+) -> Response[str]:
+    """One rule: what it reads, what it looks for, its examples, and what it maps to."""
+    pack = library.pack(name)
+    rule = next((rule for rule in pack.rules if rule.id == rule_id), None)
+    if rule is None:
+        raise NotFound(f"The pack {name} has no such rule.")
+    return await pages.page(
+        request,
+        "policies/rule.html",
+        title=rule.id,
+        active="policies",
+        crumbs=(*HOME, (f"/packs/{name}", pack.title or pack.name)),
+        pack=pack,
+        rule=rule,
+    )
+
+
+routes = [policies_page, policy_page, pack_page, rule_page]

@@ -12,7 +12,7 @@ from app import clock
 from app.alerts.repository import AlertFilter
 from app.alerts.service import AlertService
 from app.fleet.service import ProxyService
-from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, page_of
+from app.http.envelope import MAX_LIMIT, page_of
 from app.http.filters import search_text
 from app.http.formats import short_id
 from app.http.page import Pages, with_query
@@ -25,6 +25,8 @@ from app.traffic.service import TrafficService
 VIEWER = {"role": "viewer"}
 HOME = (("/traffic", "Traffic"),)
 HOURS = ("1", "24", "168")
+PAGE_ROWS = 30
+"""Rows of a page, so that it stays below 60 KB."""
 TIMELINE_WIDTH = 1000
 WAITING = ("upstream", "forward")
 """Steps whose time is the upstream's, not ours."""
@@ -54,7 +56,7 @@ async def traffic_page(
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """Calls, newest first; the address holds the filter."""
-    limit, offset = page_of(DEFAULT_LIMIT, offset)
+    limit, offset = page_of(PAGE_ROWS, offset)
     filters = {
         "search": search_text(search),
         "proxy_id": proxy_id[:64],

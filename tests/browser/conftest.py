@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright, expect
 
 from tests.browser.site import Site, running_site
 
@@ -23,7 +23,12 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 MISSING = "no Chromium was found; install it with: apt-get install --yes chromium (or: playwright install chromium)"
+PATIENCE_MS = 30_000
+"""How long a test waits for what must happen; it measures nothing, and a busy machine is slow."""
 HTTP_REFUSAL = "Failed to load resource: the server responded with a status of 4"
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Watch:
@@ -89,7 +94,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A browser profile of its own for each test."""
     made = await browser.new_context(viewport={"width": 1280, "height": 860})
     await made.grant_permissions(["clipboard-read", "clipboard-write"])
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(PATIENCE_MS)
     yield made
     await made.close()
 

@@ -80,18 +80,25 @@ function refreshTimes() {
 
 // --- Confirmation -------------------------------------------------------------------------------------------------
 let waiting = null;
-function ask(form, submitter) {
-  waiting = { form, submitter };
-  $("#confirm-title").textContent = form.dataset.confirm;
-  $("#confirm-detail").textContent = form.dataset.confirmDetail || "";
+function ask(asker, submitter) {
+  waiting = { asker, submitter };
+  $("#confirm-title").textContent = asker.dataset.confirm;
+  $("#confirm-detail").textContent = asker.dataset.confirmDetail || "";
   const yes = $("#confirm-yes");
-  yes.textContent = form.dataset.confirmLabel || "Continue";
-  yes.className = "confirmDanger" in form.dataset ? "btn btn-danger" : "btn btn-primary";
+  yes.textContent = asker.dataset.confirmLabel || "Continue";
+  yes.className = "confirmDanger" in asker.dataset ? "btn btn-danger" : "btn btn-primary";
   $("#confirm").showModal();
 }
 function confirmed() {
-  const { form, submitter } = waiting;
+  const { asker, submitter } = waiting;
   $("#confirm").close();
+  if (asker instanceof HTMLFormElement) return submitConfirmed(asker, submitter);
+  asker.dataset.confirmed = "yes";
+  asker.click();
+  delete asker.dataset.confirmed;
+  return undefined;
+}
+function submitConfirmed(form, submitter) {
   const field = document.createElement("input");
   field.type = "hidden";
   field.name = "confirmed";
@@ -343,6 +350,15 @@ document.addEventListener("click", (event) => {
   else if (at("[data-back]")) showStep(at(".wizard"), Number(at(".wizard").dataset.step) - 1);
   else if (event.target instanceof HTMLDialogElement) event.target.close();
 });
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-confirm]");
+  if (button && !button.dataset.confirmed) {
+    event.preventDefault();
+    event.stopPropagation();
+    ask(button);
+  }
+}, true);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;

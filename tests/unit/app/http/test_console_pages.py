@@ -414,6 +414,10 @@ async def test_policies_and_packs(console: Console, tab: Tab) -> None:
     assert "PI-0001" in pack
     assert "No rule matches" in (await tab.get("/packs/prompt-injection?search=zzz")).text
     assert "No rule matches" in (await tab.get("/packs/prompt-injection?severity=info")).text
+    rule = (await tab.get("/packs/prompt-injection/PI-0001")).text
+    assert "forbidden incantation" in rule
+    assert "Must not match" in rule
+    assert (await tab.get("/packs/prompt-injection/PI-9999")).status_code == 404
     assert (await tab.get("/policies/unknown")).status_code == 404
     assert (await tab.get("/packs/unknown")).status_code == 404
 
@@ -511,3 +515,17 @@ async def test_static_files_are_immutable_and_compressed(console: Console) -> No
         assert "immutable" in answer.headers["cache-control"]
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert (await console.client.get("/static/app.css")).status_code == 404
+
+
+async def test_full_pages_stay_below_60_KB(console: Console, tab: Tab) -> None:
+    ids = [await make_proxy(console, f"proxy number {number}", 4000 + number) for number in range(30)]
+    for number in range(30):
+        await console.client.post("/api/v1/api-keys", json={"name": f"key {number}"}, headers=console.admin)
+    await ingest(console, *(blocked(ids[number % 30], number) for number in range(1, 150)))
+    paths = ("/", "/proxies", "/traffic", "/alerts", "/access", "/audit", "/policies", f"/proxies/{ids[0]}")
+    sizes = {path: len((await tab.get(path)).content) for path in paths}
+    assert {path: size for path, size in sizes.items() if size > 60 * 1024} == {}
+    assert "All 30 proxies" in (await tab.get("/")).text
+    assert "1–25 of 30" in (await tab.get("/proxies")).text
+    assert "proxy number 29" not in (await tab.get("/proxies?offset=25&search=number+1")).text
+    assert "21–40 of 149" in (await tab.get("/alerts?offset=20")).text
