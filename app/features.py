@@ -174,7 +174,7 @@ def build_features(
     """Make every service once."""
     rate = RateMeter(lambda: clock.utcnow().timestamp())
     ingest = Ingest(database=database, library=library, bus=bus, rate=rate, metrics=TrafficMetrics(metrics.registry))
-    rulesets = Rulesets(library, directory.cache)
+    rulesets = Rulesets(library, settings.cache_dir or directory.cache)
     configuration = ConfigurationBuilder(
         database=database,
         library=library,

@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     data_dir: Path = Path("ostiary-data")
+    cache_dir: Path | None = None
+    """Where compiled rules are kept; inside the data directory when unset. Nothing in it is missed when it is lost."""
     database_url: str = ""
     """Empty for the SQLite file in the data directory."""
     environment: Environment = "development"
@@ -262,6 +264,7 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "host": (("OSTIARY_HOST",), _lower),
     "port": (("PORT", "SERVER_PORT"), _integer),
     "data_dir": (("OSTIARY_DATA_DIR",), _path),
+    "cache_dir": (("OSTIARY_CACHE_DIR",), _path),
     "database_url": (("DATABASE_URL",), _text),
     "environment": (("ENVIRONMENT",), _lower),
     "encryption_key": (("ENCRYPTION_KEY",), _text),

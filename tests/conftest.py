@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
+
+# Compiling the shipped packs takes seconds of CPU. Every console and worker that the tests start shares one cache, as
+# several installations of one person may; what is in it is checked by content hash, owner and mode.
+RULESET_CACHE = Path(__file__).resolve().parent.parent / ".cache" / "rulesets"
+os.environ.setdefault("OSTIARY_CACHE_DIR", str(RULESET_CACHE))
 
 
 def pytest_asyncio_loop_factories(

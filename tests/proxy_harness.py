@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,7 +24,7 @@ from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
-from rules.compiler import compile_ruleset
+from rules.compiler import cached_ruleset
 from rules.engine import Ruleset
 from rules.packs import SHIPPED, load_directory
 
@@ -67,8 +69,8 @@ class RunningProxy:
 def shipped_ruleset(names: tuple[str, ...] | None = None) -> Ruleset:
     """The shipped packs with these names (all of them by default), compiled once per test process."""
     packs = load_directory(SHIPPED)
-    compiled = compile_ruleset([packs[name] for name in names or sorted(packs)])
-    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+    files = cached_ruleset([packs[name] for name in names or sorted(packs)], Path(os.environ["OSTIARY_CACHE_DIR"]))
+    return Ruleset.load(files.packs_path.read_bytes(), files.database_path.read_bytes())
 
 
 @asynccontextmanager
