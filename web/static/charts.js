@@ -11,6 +11,8 @@ const token = (name) => {
   return colour;
 };
 
+const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 16);
+
 function draw(box) {
   const { at, series } = JSON.parse(box.dataset.series);
   const stacked = [];
@@ -33,8 +35,8 @@ function draw(box) {
       height: 216,
       cursor: { drag: { x: true, y: false } },
       scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high, 4)] } },
-      axes: [axis, { ...axis, size: 44 }],
-      series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...shown.map(({ data, ...line }) => line)],
+      axes: [{ ...axis, values: (_plot, splits) => splits.map(clock) }, { ...axis, size: 44 }],
+      series: [{ label: "UTC", value: (_plot, seconds) => (seconds == null ? "–" : clock(seconds)) }, ...shown.map(({ data, ...line }) => line)],
       tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     },
     [at, ...shown.map((line) => line.data)],
