@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 
 import msgspec
@@ -54,6 +55,9 @@ def bind(settings: Settings) -> socket.socket:
 
 def serve(settings: Settings) -> None:
     """Run the console until it is told to stop."""
+    if hasattr(signal, "SIGHUP"):
+        # A closed terminal is no reason to stop (RUN-11), also not halfway through an upgrade of the database.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(PRIVATE_UMASK)
     directory = DataDirectory(settings.data_dir)
     try:

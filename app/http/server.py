@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from app.http.problem import PROBLEM_TYPE, failure_json
 from app.ids import new_id
 from app.settings import Settings
 from app.version import __version__
+
+logger = logging.getLogger(__name__)
 
 BACKLOG = 512
 MAX_CONNECTIONS = 1000
@@ -137,6 +140,7 @@ class ConsoleServer(uvicorn.Server):
         )
         self._address = settings.base_url
         self._on_stop = on_stop
+        self._hung_up = False
 
     async def startup(self, sockets: Any = None) -> None:
         """Start, and say where."""
@@ -149,13 +153,21 @@ class ConsoleServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT for as long as the server runs."""
+        """Stop on SIGTERM and SIGINT for as long as the server runs; note the first SIGHUP, and ignore all (RUN-11)."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        if hasattr(signal, "SIGHUP"):
+            # The loop, unlike a plain handler, calls back between two steps: no log record is cut in two.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._note_hang_up)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _note_hang_up(self) -> None:
+        if not self._hung_up:
+            self._hung_up = True
+            logger.warning("SIGHUP ignored, now and later: SIGTERM stops the console")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal stops in order, a second one at once."""

@@ -94,6 +94,16 @@ async def test_after_a_kill_the_next_start_finds_everything(tmp_path: Path) -> N
         assert answer.json()["data"]["first_bad_sequence"] is None
 
 
+async def test_RUN_11_a_storm_of_hang_ups_is_survived_and_logged_once(tmp_path: Path) -> None:
+    console = ConsoleProcess(tmp_path, "--log-level", "info")
+    async with console, console.client() as client:
+        for _ in range(50):
+            console.process.send_signal(signal.SIGHUP)
+            assert (await client.get("/health")).status_code == 200
+        assert await console.stop() == 0
+    assert console.output.count(b"SIGHUP") == 1
+
+
 async def test_a_taken_port_is_refused_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         flags = ("--port", str(taken.getsockname()[1]))
