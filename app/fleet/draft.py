@@ -63,6 +63,8 @@ def _tidied(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("name", "target_url", "host"):
         if name in values:
             values[name] = values[name].strip()
+    if "host" in values:
+        values["host"] = values["host"].lower()
     if "target_url" in values:
         values["target_url"] = values["target_url"].rstrip("/")
     return values

@@ -20,6 +20,7 @@ MAX_SECRET_LENGTH = 8192
 TRANSPORTS = ("http",)
 TYPES = ("llm", "mcp")
 
+_LISTENABLE = "Use an IP address of this machine, such as 127.0.0.1, 0.0.0.0 or :: for all, or localhost."
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.I
 )
@@ -124,8 +125,18 @@ def is_loopback(host: str) -> bool:
 
 
 def host_problem(host: str) -> str | None:
-    """Why a proxy cannot listen on this host."""
-    return None if is_host(host) else "Use an IP address of this machine, such as 127.0.0.1 or 0.0.0.0, or a host name."
+    """Why a proxy cannot listen on this host: `ports.bind` takes an IP literal or `localhost` and looks nothing up."""
+    if host == "localhost":
+        return None
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"A host name cannot be listened on. {_LISTENABLE}"
+    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
+        return f"This form of an address cannot be listened on. {_LISTENABLE}"
+    if address.is_multicast or host == "255.255.255.255":
+        return f"This is not the address of one machine. {_LISTENABLE}"
+    return None
 
 
 def port_problem(port: int) -> str | None:

@@ -80,6 +80,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"policy_names": ["mcp-standard-security"]}, "policy_names"),
     ({"port": "four"}, "port"),
     ({"tags": ["a"] * 2}, "tags"),
+    ({"host": "gateway.example.org"}, "host"),
 ]
 
 

@@ -54,6 +54,22 @@ def test_a_port_is_1_to_65535(port: int, accepted: bool) -> None:
     assert (validation.port_problem(port) is None) is accepted
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::", "192.0.2.1", "2001:db8::1"])
+def test_a_proxy_listens_on_an_address_or_localhost(host: str) -> None:
+    assert validation.host_problem(host) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "gateway.example.org", "localhost.", "ip6-localhost", "127.1", "fe80::1%eth0", "[::1]", "::ffff:127.0.0.1",
+     "224.0.0.1", "ff02::1", "255.255.255.255", "127.0.0.1:80", " 127.0.0.1"],
+)  # fmt: skip
+def test_a_host_that_no_socket_can_be_bound_to_is_refused_with_the_remedy(host: str) -> None:
+    problem = validation.host_problem(host)
+    assert problem
+    assert "127.0.0.1" in problem
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.9.9.9"])
 def test_G_02_without_keys_a_loopback_address_is_accepted(host: str) -> None:
     assert validation.exposure_problem(host, require_auth=False) is None
