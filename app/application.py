@@ -88,7 +88,6 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     system_pages.routes,
     live.routes,
 )
-BYTES_PER_MB = 1024 * 1024
 
 
 def create_app(
@@ -110,7 +109,7 @@ def create_app(
         state=state,
         before_send=[_observe],
         openapi_config=_openapi(),
-        request_max_body_size=settings.max_request_size_mb * BYTES_PER_MB,
+        request_max_body_size=settings.max_request_bytes,
         logging_config=None,
         debug=False,
     )

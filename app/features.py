@@ -182,6 +182,7 @@ def build_features(
         rulesets=rulesets,
         data_directory=directory.root,
         environ=os.environ,
+        max_body_bytes=settings.max_request_bytes,
     )
 
     def status_of(proxy_id: str) -> ProxyStatus:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 Environment = Literal["development", "staging", "production"]
+BYTES_PER_MB = 1024 * 1024
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 CONFIG_VARIABLE = "OSTIARY_CONFIG"
@@ -61,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_base_url: str = ""
     workers: int = 1
     max_request_size_mb: int = 10
+    """Largest request body of the proxies and of the console, in MiB."""
     enable_metrics: bool = True
     metrics_on_loopback: bool = False
     """Lets a scraper on this machine read /metrics without a token."""
@@ -83,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return self.public_base_url
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "localhost") else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def max_request_bytes(self) -> int:
+        """The largest request body that is taken."""
+        return self.max_request_size_mb * BYTES_PER_MB
 
     @property
     def is_https(self) -> bool:

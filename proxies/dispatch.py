@@ -81,7 +81,7 @@ _INTERNAL: Final = Refusal(
 _BODY_REMEDIES: Final = {
     400: "Send the body whole and correctly framed.",
     408: "Send the body without long pauses.",
-    413: "Send less, or ask an administrator to raise the proxy's body limit.",
+    413: "Send less, or ask an administrator to raise the setting max_request_size_mb.",
 }
 
 

@@ -22,7 +22,7 @@ from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
-from proxies.contract import APIKey, Enforcement, ListenerTLS, ProxyConfig, RulesetSource, UpstreamAuth
+from proxies.contract import APIKey, Enforcement, Limits, ListenerTLS, ProxyConfig, RulesetSource, UpstreamAuth
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class ConfigurationBuilder:
         rulesets: Rulesets,
         data_directory: Path,
         environ: Mapping[str, str],
+        max_body_bytes: int,
     ) -> None:
         self._database = database
         self._library = library
@@ -53,6 +54,7 @@ class ConfigurationBuilder:
         self._rulesets = rulesets
         self._data_directory = data_directory
         self._environ = environ
+        self._limits = Limits(max_body_bytes=max_body_bytes)
 
     async def load(self) -> Configuration:
         """The configuration as it is committed now."""
@@ -99,6 +101,7 @@ class ConfigurationBuilder:
             allowed_origins=tuple(proxy.allowed_origins),
             tls=ListenerTLS(proxy.tls_cert_path, proxy.tls_key_path) if proxy.tls_cert_path else None,
             upstream_ca_path=proxy.upstream_ca_path,
+            limits=self._limits,
             policy_names=tuple(proxy.policy_names),
         )
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from app.audit.service import AuditLog
 from app.database.engine import Database, database_path
@@ -48,11 +49,11 @@ class Bench:
 
 @asynccontextmanager
 async def features_on(
-    directory: Path, data_from: Path, *, library: PolicyLibrary | None = None
+    directory: Path, data_from: Path, *, library: PolicyLibrary | None = None, **changes: Any
 ) -> AsyncIterator[Bench]:
     """Features on a copy of a data directory."""
     shutil.copytree(data_from, directory / "data")
-    settings = Settings(data_dir=directory / "data")
+    settings = Settings(data_dir=directory / "data", **changes)
     data = DataDirectory(settings.data_dir)
     _, keys = prepare(settings)
     database, bus = Database(database_path(settings, data)), EventBus()

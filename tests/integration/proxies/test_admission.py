@@ -274,4 +274,5 @@ async def test_LIM_02_a_body_beyond_the_limit_is_a_413(upstream: LLMUpstream) ->
     ) as proxy:
         answer = await post(proxy, {}, {"model": "echo", "messages": [{"role": "user", "content": "x" * 1000}]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert "max_request_size_mb" in answer.text
     assert upstream.seen == []

@@ -17,7 +17,7 @@ from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
 from rules.compiler import RulesetFiles
 from rules.packs import Pack, PackError, Problem
-from tests.support.features import ADMIN, Bench
+from tests.support.features import ADMIN, Bench, features_on
 
 
 async def test_a_proxy_is_resolved_with_its_credential_rules_and_limits(bench: Bench) -> None:
@@ -36,6 +36,13 @@ async def test_a_proxy_is_resolved_with_its_credential_rules_and_limits(bench: B
     assert ruleset.digest == proxy.ruleset
     assert Path(ruleset.database_path).is_file()
     assert Path(ruleset.packs_path).is_relative_to(bench.settings.data_dir.absolute() / "cache")
+
+
+async def test_LIM_02_the_largest_request_of_the_settings_reaches_every_proxy(tmp_path: Path, used_data: Path) -> None:
+    async with features_on(tmp_path, used_data, max_request_size_mb=3) as bench:
+        await bench.proxy()
+        await bench.proxy("Two", 4001, type="mcp")
+        assert [proxy.limits.max_body_bytes for proxy in bench.fleet.configuration.proxies] == [3 * 1024 * 1024] * 2
 
 
 async def test_proxies_with_the_same_packs_share_one_ruleset(bench: Bench) -> None:
