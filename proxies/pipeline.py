@@ -14,7 +14,7 @@ from proxies.steps import authenticate, inspect, origin
 from proxies.steps.inspect import ResponseInspector
 from rules.model import Text
 
-__all__ = ["ResponseInspector", "admit", "check_origin", "inspect_request", "inspect_response"]
+__all__ = ["ResponseInspector", "admit", "check_origin", "has_rules", "inspect_request", "inspect_response"]
 
 
 def check_origin(exchange: Exchange) -> None:
@@ -27,6 +27,11 @@ def admit(exchange: Exchange) -> None:
     """Credential and right to use this proxy."""
     authenticate.check(exchange)
     exchange.lap("authenticate")
+
+
+def has_rules(exchange: Exchange) -> bool:
+    """Whether any rule applies to this proxy; without one there is no need to collect texts."""
+    return exchange.proxy.ruleset.rule_count > 0
 
 
 def inspect_request(exchange: Exchange, texts: Iterable[Text]) -> None:

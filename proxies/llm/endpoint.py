@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from proxies import pipeline
 from proxies.exchange import Exchange
@@ -78,7 +77,8 @@ async def serve(exchange: Exchange) -> None:
     streaming = False
     if route.surface is not Surface.MODELS:
         document = await _read_request(exchange, route)
-        pipeline.inspect_request(exchange, request_texts(route.surface, document))
+        if pipeline.has_rules(exchange):
+            pipeline.inspect_request(exchange, request_texts(route.surface, document))
         streaming = document.get("stream") is True
         hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
         body = dump(document)
@@ -168,7 +168,7 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
         headers.append(("authorization", f"Bearer {auth.value}"))
     elif auth.type == "header":
         headers.append((auth.name.lower(), auth.value))
-    path = upstream_path(route.path, urlsplit(proxy.config.target_url).path)
+    path = upstream_path(route.path, proxy.pool.origin.base_path)
     query = f"?{exchange.request.query}" if exchange.request.query and route.surface is Surface.MODELS else ""
     upstream = await proxy.pool.request(
         exchange.request.method, path + query, headers, body, idempotent=exchange.request.method == "GET"
@@ -183,8 +183,11 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
     media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
-    reader = interpreter(route.surface)
-    if media_type == "text/event-stream" and upstream.status == 200 and reader is not None:
+    if (
+        media_type == "text/event-stream"
+        and upstream.status == 200
+        and (reader := interpreter(route.surface)) is not None
+    ):
         if not is_identity(upstream.headers.get("content-encoding")):
             raise UpstreamProtocolError("The upstream compressed its event stream, which cannot be inspected.")
         await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage)
@@ -201,7 +204,8 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         leaves(document, Target.ERROR, "", texts)
         pipeline.inspect_response(exchange, texts)
     else:
-        pipeline.inspect_response(exchange, response_texts(route.surface, document))
+        if pipeline.has_rules(exchange):
+            pipeline.inspect_response(exchange, response_texts(route.surface, document))
         exchange.usage = response_usage(route.surface, document)
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], dump(document))
 

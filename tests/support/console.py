@@ -124,9 +124,11 @@ async def used_data_directory(directory: Path) -> Path:
     return directory / "data"
 
 
-def _coverage() -> dict[str, str]:
-    """What tells a process that it is being measured; nothing else of this environment is handed on."""
-    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+def _handed_on() -> dict[str, str]:
+    """What tells a process that it is measured and where compiled rules are; nothing else of this environment goes on."""
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("COVERAGE") or name == "OSTIARY_CACHE_DIR"
+    }
 
 
 class ConsoleProcess:
@@ -154,7 +156,7 @@ class ConsoleProcess:
             sys.executable,
             *("-m", "app", "serve", "--port", "0", "--data-dir", str(self.data_dir), *flags),
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **_coverage(), **self.environ},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **_handed_on(), **self.environ},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
