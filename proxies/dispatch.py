@@ -92,6 +92,7 @@ def _from_upstream(error: UpstreamError) -> Refusal:
         error.message,
         remediation="Check that the upstream is up and that the proxy's target is right.",
         outcome="upstream_error",
+        detail=error.detail,
     )
 
 
@@ -99,7 +100,7 @@ def _refuse(exchange: Exchange, endpoint: Endpoint, refusal: Refusal) -> None:
     """Answer a refusal; an answer that has begun is cut instead, so that it cannot look complete."""
     exchange.outcome = refusal.outcome
     exchange.error_code = refusal.code
-    exchange.reason = refusal.message
+    exchange.reason = refusal.detail or refusal.message
     if exchange.response.started:
         exchange.abort_answer()
         return

@@ -9,7 +9,8 @@ class Refusal(Exception):
     """A call that will not go on.
 
     `code` is the stable machine word (`blocked_by_policy`, `invalid_api_key`, ...), `message` says what happened and why,
-    `remediation` what to do about it. None of them ever holds matched text.
+    `remediation` what to do about it. None of them ever holds matched text. `detail` is for the record alone, in place of
+    the message.
     """
 
     def __init__(
@@ -21,6 +22,7 @@ class Refusal(Exception):
         remediation: str = "",
         outcome: Outcome = "refused",
         headers: tuple[tuple[str, str], ...] = (),
+        detail: str = "",
     ) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
@@ -29,3 +31,4 @@ class Refusal(Exception):
         self.remediation = remediation
         self.outcome: Outcome = outcome
         self.headers = headers
+        self.detail = detail

@@ -1,19 +1,29 @@
 """Whether an upstream can be reached: name, connection and, for https, the certificate. No request is sent.
 
-The check has the same permission and the same validation as saving the proxy (ADM-16), and it changes nothing.
+The check has the same permission and the same validation as saving the proxy (ADM-16), it dials what a worker would dial
+and nothing else (SSRF-01, 02), and it changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import ssl
 import time
+from collections.abc import Sequence
 
 from app.errors import ValidationFailed
 from app.fleet import validation
 from app.fleet.schemas import CheckConnection, ConnectionReport
+from proxies.egress_policy import refused_address
 
 DEADLINE_SECONDS = 5.0
+MAX_ADDRESSES = 8
+
+
+class AddressRefused(Exception):
+    """The upstream's name has an address that must not be dialled; the message says which and why."""
 
 
 async def check_connection(wanted: CheckConnection) -> ConnectionReport:
@@ -40,7 +50,9 @@ async def check_connection(wanted: CheckConnection) -> ConnectionReport:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             tls = await asyncio.to_thread(_tls_context, wanted.upstream_ca_path) if scheme == "https" else None
-            _, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=host if tls else None)
+            writer = await _connect(await _addresses(host, port), host, port, tls)
+    except AddressRefused as error:
+        return report(stage="resolve", message=str(error))
     except TimeoutError:
         return report(stage="connect", message=f"No answer from {host}:{port} within {DEADLINE_SECONDS:.0f} seconds.")
     except ssl.SSLCertVerificationError as error:
@@ -52,6 +64,31 @@ async def check_connection(wanted: CheckConnection) -> ConnectionReport:
     address = "{}:{}".format(*writer.get_extra_info("peername")[:2])
     writer.transport.abort()
     return report(stage="done", message="The upstream accepts connections.", address=address)
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    """The literal addresses to dial. One forbidden answer makes the whole name untrustworthy, as for the workers."""
+    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
+    for address in addresses:
+        if reason := refused_address(address):
+            raise AddressRefused(f"{host} has the address {address}, which is not allowed: {reason}.")
+    return [str(address) for address in addresses[:MAX_ADDRESSES]]
+
+
+async def _connect(addresses: Sequence[str], host: str, port: int, tls: ssl.SSLContext | None) -> asyncio.StreamWriter:
+    """A connection to the first address that accepts; raises the last address' OSError. A refused certificate ends it."""
+    for address in addresses:
+        try:
+            _, writer = await asyncio.open_connection(address, port, ssl=tls, server_hostname=host if tls else None)
+        except ssl.SSLError:
+            raise
+        except OSError:
+            if address == addresses[-1]:
+                raise
+        else:
+            return writer
+    raise OSError("the name has no address")
 
 
 def _tls_context(ca_path: str) -> ssl.SSLContext:

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
+from proxies.egress_policy import BadTarget, parse_target, refused_address
+
 MAX_NAME_LENGTH = 100
 MAX_POLICIES = 20
 MAX_TAGS = 20
@@ -21,6 +23,7 @@ TRANSPORTS = ("http",)
 TYPES = ("llm", "mcp")
 
 _LISTENABLE = "Use an IP address of this machine, such as 127.0.0.1, 0.0.0.0 or :: for all, or localhost."
+_TARGETABLE = "Use the address or name of the upstream itself; 127.0.0.1 for one on this machine."
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.I
 )
@@ -75,7 +78,7 @@ def target_url_problem(url: str) -> str | None:
         return "This is not a valid URL."
     if parts.scheme not in ("http", "https"):
         return "The URL must begin with http:// or https://."
-    return _authority_problem(parts, port) or _tail_problem(parts)
+    return _authority_problem(parts, port) or _tail_problem(parts) or _egress_problem(url)
 
 
 def _authority_problem(parts: SplitResult, port: int | None) -> str | None:
@@ -95,6 +98,21 @@ def _tail_problem(parts: SplitResult) -> str | None:
         return "The URL must not hold a query (?…); the client's own query is passed on."
     if "\\" in parts.path:
         return "The URL must not hold a backslash."
+    return None
+
+
+def _egress_problem(url: str) -> str | None:
+    """What the workers would say: the same parser, and for a literal address the same policy (SSRF-01, 04)."""
+    try:
+        host = parse_target(url).host
+    except BadTarget as error:
+        return f"The URL cannot be used: {error}."
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None  # A name is judged by the addresses that it has when it is dialled.
+    if reason := refused_address(address):
+        return f"The address {address} is not allowed: {reason}. {_TARGETABLE}"
     return None
 
 

@@ -45,15 +45,20 @@ class BadBody(BodyError):
 
 
 class UpstreamError(Exception):
-    """The upstream did not give a complete and well-formed answer. `message` is safe to show to the client."""
+    """The upstream did not give a complete and well-formed answer.
+
+    `message` is safe to show to the client; `detail` is what operators find in the call's record instead, where the
+    client must not learn as much.
+    """
 
     status: ClassVar[int] = 502
     default_code: ClassVar[str] = "upstream_error"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        self.detail = detail
 
 
 class UpstreamUnreachable(UpstreamError):

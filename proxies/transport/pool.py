@@ -16,8 +16,9 @@ import ssl
 from collections import deque
 
 from proxies.contract import Limits
+from proxies.egress_policy import Origin, parse_target, refused_address
 from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection
-from proxies.transport.egress import EgressPolicy, Origin, parse_target, refused_address, resolve
+from proxies.transport.egress import EgressPolicy, resolve
 from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, UpstreamError, UpstreamUnreachable
 from proxies.transport.headers import encode_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
@@ -33,7 +34,7 @@ _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class UpstreamPool:
-    """Belongs to one proxy and one origin. Raises egress.BadTarget for an unusable URL."""
+    """Belongs to one proxy and one origin. Raises egress_policy.BadTarget for an unusable URL."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from proxies.contract import APIKey, Limits, ProxyConfig
+from proxies.contract import APIKey, Limits, ProxyConfig, ProxyType
 from proxies.exchange import call_id
 from proxies.runtime import KeyRing
 from proxies.steps import origin
@@ -22,6 +22,16 @@ from tests.proxy_harness import RunningProxy, running_proxy
 
 KEY = "ost_" + "a" * 43
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "tests", "version": "1"},
+    },
+}
 PROMPT_WITH_SECRET = {"model": "echo", "messages": [{"role": "user", "content": LEAKED}]}
 
 
@@ -266,6 +276,23 @@ async def test_an_unreachable_upstream_is_a_502_in_the_api_s_shape() -> None:
     assert error["code"] == "upstream_unreachable"
     assert error["remediation"]
     assert proxy.records[0].outcome == "upstream_error"
+
+
+@pytest.mark.parametrize("type", ["llm", "mcp"])
+async def test_SSRF_01_why_an_address_is_refused_is_told_to_operators_alone(type: ProxyType) -> None:
+    async with running_proxy(type=type, target_url="http://169.254.169.254:80", client_key=KEY) as proxy:
+        headers = {"authorization": f"Bearer {KEY}", "accept": "application/json, text/event-stream"}
+        path, body = ("/v1/chat/completions", CHAT) if type == "llm" else ("/mcp", INITIALIZE)
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(f"{proxy.url}{path}", json=body, headers=headers)
+    record = proxy.records[0]
+    assert (record.outcome, record.error_code) == ("upstream_error", "upstream_address_refused")
+    assert record.reason == (
+        "The upstream's address 169.254.169.254 is not allowed: it is link-local (cloud metadata)."
+    )
+    assert "upstream_address_refused" in answer.text
+    assert "169.254" not in answer.text
+    assert "link-local" not in answer.text
 
 
 async def test_LIM_02_a_body_beyond_the_limit_is_a_413(upstream: LLMUpstream) -> None:

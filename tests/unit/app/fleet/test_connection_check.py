@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -117,6 +118,46 @@ async def test_an_upstream_that_never_answers_is_given_up(monkeypatch: pytest.Mo
     report = await check("http://192.0.2.1")
     assert (report.reachable, report.stage) == (False, "connect")
     assert "No answer" in report.message
+
+
+async def test_SSRF_02_a_name_with_a_forbidden_address_is_not_dialled(
+    plain_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    async def mixed(*question: object, **_: object) -> list[tuple[object, ...]]:
+        asked.append(question)
+        return [(2, 1, 6, "", (address, plain_port)) for address in ("127.0.0.1", "169.254.169.254")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", mixed)
+    report = await check(f"http://rebind.test:{plain_port}")
+    assert asked == [("rebind.test", plain_port)]
+    assert (report.reachable, report.stage) == (False, "resolve")
+    assert "169.254.169.254" in report.message
+    assert "link-local" in report.message
+    assert received == []
+
+
+async def test_SSRF_02_what_was_checked_is_what_is_dialled(plain_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    real, names = loop.getaddrinfo, []
+
+    async def rebinding(host: str, port: int, **options: Any) -> Any:
+        names.append(host)
+        return await real("127.0.0.1" if host == "rebind.test" else host, port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+    assert (await check(f"http://rebind.test:{plain_port}")).reachable
+    assert names.count("rebind.test") == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "0.0.0.0", "[fd00:ec2::254]"]
+)
+async def test_ADM_16_the_check_refuses_the_addresses_that_saving_refuses(host: str) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        await check(f"http://{host}/latest/meta-data")
+    assert "not allowed" in caught.value.fields["target_url"]
 
 
 async def test_ADM_16_the_check_refuses_what_saving_would_refuse(console: Console) -> None:

@@ -49,6 +49,23 @@ def test_SSRF_a_target_url_that_says_anything_else_is_refused(url: str) -> None:
     assert "secret" not in problem
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://169.254.169.254/latest", "http://0.0.0.0:9000", "http://[fe80::1]", "http://[::ffff:169.254.169.254]:80",
+     "http://[64:ff9b::a9fe:a9fe]", "http://224.0.0.1", "http://100.100.100.200"],
+)  # fmt: skip
+def test_SSRF_01_a_literal_address_that_is_never_dialled_is_refused_with_reason_and_remedy(url: str) -> None:
+    problem = validation.target_url_problem(url)
+    assert problem
+    assert "is not allowed: it " in problem
+    assert "127.0.0.1" in problem
+
+
+@pytest.mark.parametrize("url", ["http://a.test//x", "http://a.test/../x", "http://a.test/%2e%2e/x"])
+def test_SSRF_04_saving_and_dialling_use_one_parser(url: str) -> None:
+    assert "dot segments" in (validation.target_url_problem(url) or "")
+
+
 @pytest.mark.parametrize(("port", "accepted"), [(0, False), (-1, False), (1, True), (65535, True), (65536, False)])
 def test_a_port_is_1_to_65535(port: int, accepted: bool) -> None:
     assert (validation.port_problem(port) is None) is accepted

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from proxies.egress_policy import IPAddress, Origin, parse_target
 from proxies.transport import egress
 from proxies.transport.errors import UpstreamError
 from proxies.transport.http1_server import HTTPListener, Request, Response
@@ -304,15 +305,15 @@ async def test_LIM_14_a_resolver_that_hangs_meets_the_connect_deadline(monkeypat
 
 
 async def test_LIM_14_at_most_eight_of_many_answers_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def many(origin: egress.Origin) -> list[egress.IPAddress]:
+    async def many(origin: Origin) -> list[IPAddress]:
         return [ipaddress.ip_address(f"127.0.1.{number}") for number in range(1, 65)]
 
     monkeypatch.setattr(egress, "_look_up", many)
-    assert len(await egress.resolve(egress.parse_target("http://many.test"))) == 8
+    assert len(await egress.resolve(parse_target("http://many.test"))) == 8
 
 
 async def test_LIM_14_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def two(origin: egress.Origin) -> list[egress.IPAddress]:
+    async def two(origin: Origin) -> list[IPAddress]:
         return [ipaddress.ip_address("127.0.0.99"), ipaddress.ip_address("127.0.0.1")]
 
     monkeypatch.setattr(egress, "_look_up", two)
@@ -335,7 +336,7 @@ async def test_LIM_14_an_address_that_does_not_answer_takes_only_its_share(monke
             filler.setblocking(False)
             filler.connect_ex(hole.getsockname())
 
-        async def two(origin: egress.Origin) -> list[egress.IPAddress]:
+        async def two(origin: Origin) -> list[IPAddress]:
             return [ipaddress.ip_address("127.0.0.98"), ipaddress.ip_address("127.0.0.1")]
 
         monkeypatch.setattr(egress, "_look_up", two)

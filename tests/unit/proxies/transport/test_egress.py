@@ -7,8 +7,9 @@ import ipaddress
 import pytest
 
 from proxies.contract import Limits
+from proxies.egress_policy import BadTarget, Origin, parse_target, refused_address
 from proxies.transport import egress
-from proxies.transport.egress import BadTarget, Origin, parse_target, refused_address, resolve
+from proxies.transport.egress import resolve
 from proxies.transport.errors import UpstreamUnreachable
 from proxies.transport.pool import UpstreamPool
 
