@@ -21,6 +21,7 @@ from app.fleet.announcer import ProxyAnnouncer
 from app.fleet.configuration import ConfigurationBuilder
 from app.fleet.control import FleetControl, Rollout
 from app.fleet.metrics import FleetMetrics
+from app.fleet.reconcile import Address
 from app.fleet.rulesets import Rulesets
 from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
@@ -212,7 +213,7 @@ def build_features(
             rollout=rollout,
             announce=announcer.announce,
             prepare_rules=rulesets.prepare,
-            console_port=settings.port,
+            console=Address(settings.host, settings.port),
         ),
         keys=KeyService(database=database, audit=audit, rollout=rollout),
         traffic=TrafficService(database=database),

@@ -7,7 +7,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from app import clock
-from app.fleet.connection_check import check_connection
 from app.fleet.schemas import CheckConnection, ConnectionReport, CreateProxy, ProxyStatusView, ProxyView, UpdateProxy
 from app.fleet.service import ProxyService
 from app.fleet.views import status_view
@@ -53,9 +52,11 @@ async def create_proxy(
 
 
 @post("/api/v1/proxies/test-connection", opt=ADMIN, status_code=200, tags=TAGS)
-async def test_connection(data: JSONBody[CheckConnection]) -> Envelope[ConnectionReport]:
+async def test_connection(
+    data: JSONBody[CheckConnection], proxies: NamedDependency[ProxyService]
+) -> Envelope[ConnectionReport]:
     """Try whether an upstream can be reached; nothing is sent to it and nothing is saved."""
-    return Envelope(await check_connection(data))
+    return Envelope(await proxies.check_connection(data))
 
 
 @get("/api/v1/proxies/status", opt=VIEWER, tags=TAGS)

@@ -26,16 +26,20 @@ class AddressRefused(Exception):
     """The upstream's name has an address that must not be dialled; the message says which and why."""
 
 
-async def check_connection(wanted: CheckConnection) -> ConnectionReport:
-    """Resolve, connect, verify; raises ValidationFailed for a URL or path that could not be saved either."""
-    url = wanted.target_url.strip().rstrip("/")
+def refuse_unfit(wanted: CheckConnection) -> None:
+    """Raise ValidationFailed for a URL or path that could not be saved either."""
     problems = {
-        "target_url": validation.target_url_problem(url),
+        "target_url": validation.target_url_problem(wanted.target_url.strip().rstrip("/")),
         "upstream_ca_path": validation.path_problem(wanted.upstream_ca_path),
     }
     if fields := {name: problem for name, problem in problems.items() if problem}:
         raise ValidationFailed(fields=fields)
-    scheme, host, port = validation.origin(url)
+
+
+async def check_connection(wanted: CheckConnection) -> ConnectionReport:
+    """Resolve, connect, verify; raises ValidationFailed for a URL or path that could not be saved either."""
+    refuse_unfit(wanted)
+    scheme, host, port = validation.origin(wanted.target_url.strip())
     started = time.perf_counter()
 
     def report(*, stage: str, message: str, address: str = "") -> ConnectionReport:

@@ -13,7 +13,6 @@ from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
-from app.fleet.connection_check import check_connection
 from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, Listing, page_of
@@ -121,12 +120,14 @@ async def create_proxy(
 
 
 @post("/proxies/test-connection", opt=ADMIN, include_in_schema=False)
-async def test_connection(request: Request[Any, Any, Any], pages: NamedDependency[Pages]) -> Response[str]:
+async def test_connection(
+    request: Request[Any, Any, Any], pages: NamedDependency[Pages], proxies: NamedDependency[ProxyService]
+) -> Response[str]:
     """Whether the typed target can be reached, as a line under the field."""
     given = await request.form()
     values = {name: str(given.get(name, "")) for name in ("target_url", "upstream_ca_path")}
     try:
-        report = await check_connection(convert(values, CheckConnection))
+        report = await proxies.check_connection(convert(values, CheckConnection))
     except AppError as error:
         words = " ".join(error.fields.values()) or error.message
         report = ConnectionReport(reachable=False, stage="resolve", message=words, address="", elapsed_ms=0)

@@ -9,7 +9,7 @@ from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, ValidationFailed
-from app.fleet import credentials, validation
+from app.fleet import connection_check, credentials, loops, validation
 from app.fleet import draft as drafts
 from app.fleet.configuration import SEALED_COLUMN, SEALED_TABLE
 from app.fleet.control import FleetControl, Rollout
@@ -23,8 +23,16 @@ from app.fleet.errors import (
     ProxyRunning,
 )
 from app.fleet.models import Proxy
+from app.fleet.reconcile import Address
 from app.fleet.repository import ProxyRepository
-from app.fleet.schemas import CreateProxy, ProxyView, UpdateProxy, UpstreamAuthInput
+from app.fleet.schemas import (
+    CheckConnection,
+    ConnectionReport,
+    CreateProxy,
+    ProxyView,
+    UpdateProxy,
+    UpstreamAuthInput,
+)
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.views import proxy_view
 from app.http.envelope import Listing
@@ -50,7 +58,7 @@ class ProxyService:
         rollout: Rollout,
         announce: Callable[[str], None],
         prepare_rules: Callable[[Sequence[str]], Awaitable[None]],
-        console_port: int,
+        console: Address,
     ) -> None:
         self._database = database
         self._audit = audit
@@ -60,7 +68,7 @@ class ProxyService:
         self._rollout = rollout
         self._announce = announce
         self._prepare_rules = prepare_rules
-        self._console_port = console_port
+        self._console = console
 
     # --- Reading --------------------------------------------------------------------------------------------------
 
@@ -99,6 +107,13 @@ class ProxyService:
         """How the proxy stands now."""
         return self._fleet.status(proxy_id)
 
+    async def check_connection(self, wanted: CheckConnection) -> ConnectionReport:
+        """Whether an upstream can be reached; raises ValidationFailed for one that could not be saved (ADM-16)."""
+        connection_check.refuse_unfit(wanted)
+        if problem := loops.console_problem(wanted.target_url.strip(), self._console):
+            raise ValidationFailed(fields={"target_url": problem})
+        return await connection_check.check_connection(wanted)
+
     # --- Changing -------------------------------------------------------------------------------------------------
 
     async def create(self, actor: Actor, request: CreateProxy) -> ProxyView:
@@ -116,6 +131,7 @@ class ProxyService:
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
             await self._check_collisions(repository, wanted, own_id="")
+            await self._check_loops(repository, wanted, own_id="")
             proxy = Proxy(id=ids.new_id("prx"), created_at=now, updated_at=now)
             drafts.write(wanted, proxy)
             self._write_credential(proxy, plan)
@@ -151,6 +167,8 @@ class ProxyService:
                 # A policy that was retired must not stand in the way of every other change.
                 self._check_policies(wanted)
             await self._check_collisions(repository, wanted, own_id=proxy.id)
+            if (wanted.target_url, wanted.host, wanted.port) != (before.target_url, before.host, before.port):
+                await self._check_loops(repository, wanted, own_id=proxy.id)
             changed = drafts.write(wanted, proxy)
             if plan is not None:
                 self._write_credential(proxy, plan)
@@ -259,13 +277,19 @@ class ProxyService:
         if same_name is not None and same_name.id != own_id:
             message = f"The name is taken by the proxy {same_name.name}."
             raise ProxyNameTaken(message, fields={"name": message})
-        if wanted.port == self._console_port:
+        if wanted.port == self._console.port:
             message = f"Port {wanted.port} is the console's own."
             raise PortAssigned(message, fields={"port": message})
         for other in await repository.by_port(wanted.port):
             if other.id != own_id and drafts.listeners_collide(wanted.host, other.host):
                 message = f"Port {wanted.port} is taken by the proxy {other.name}."
                 raise PortAssigned(message, fields={"port": message})
+
+    async def _check_loops(self, repository: ProxyRepository, wanted: Draft, *, own_id: str) -> None:
+        others = [_hop(proxy) for proxy in await repository.all() if proxy.id != own_id]
+        problem = loops.console_problem(wanted.target_url, self._console) or loops.loop_problem(_hop(wanted), others)
+        if problem:
+            raise ValidationFailed(fields={"target_url": problem})
 
     def _write_credential(self, proxy: Proxy, plan: credentials.CredentialPlan) -> None:
         proxy.upstream_auth_type = plan.type
@@ -288,6 +312,10 @@ async def _existing(repository: ProxyRepository, proxy_id: str) -> Proxy:
     if proxy is None:
         raise ProxyNotFound
     return proxy
+
+
+def _hop(proxy: Proxy | Draft) -> loops.Hop:
+    return loops.Hop(proxy.name, Address(proxy.host, proxy.port), proxy.target_url)
 
 
 def _has_credential(proxy: Proxy) -> bool:

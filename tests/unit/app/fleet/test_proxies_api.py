@@ -102,6 +102,32 @@ async def test_ADM_15_unknown_fields_are_422_and_named(console: Console) -> None
     assert (await send(console, "GET", f"proxies/{proxy['id']}")).json()["data"] == proxy
 
 
+async def test_SSRF_07_a_target_that_leads_back_here_is_422_and_a_chain_is_not(console: Console) -> None:
+    refused = {
+        "http://127.0.0.1:4000/v1": "this proxy's own address",
+        "http://localhost:4000": "this proxy's own address",
+        f"http://localhost:{PORT}": "console",
+    }
+    for target_url, told in refused.items():
+        answer = await send(console, "POST", "proxies", PROXY | {"target_url": target_url})
+        assert answer.status_code == 422, target_url
+        assert told in answer.json()["fields"]["target_url"]
+    first = await create(console)
+    second = await create(console, name="Second", port=4001, target_url="http://127.0.0.1:4000")
+    for proxy in (first, second):
+        answer = await send(console, "PATCH", f"proxies/{proxy['id']}", {"target_url": "http://127.0.0.1:4001"})
+        assert answer.status_code == 422, answer.text
+    named = await send(console, "PATCH", f"proxies/{second['id']}", {"description": "still changeable"})
+    assert named.status_code == 200
+
+
+async def test_ADM_16_the_connection_check_refuses_the_console_as_saving_does(console: Console) -> None:
+    body = {"target_url": f"http://127.0.0.1:{PORT}/"}
+    answer = await send(console, "POST", "proxies/test-connection", body)
+    assert answer.status_code == 422
+    assert "console" in answer.json()["fields"]["target_url"]
+
+
 async def test_an_unknown_policy_is_404(console: Console) -> None:
     answer = await send(console, "POST", "proxies", PROXY | {"policy_names": ["no-such-policy"]})
     assert answer.status_code == 404
