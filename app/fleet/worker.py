@@ -42,6 +42,7 @@ MAX_QUIET_TICKS = 10
 EXIT_TIMEOUT_SECONDS = 8.0
 """How long a worker may take to end after its channel closed (spooling, last calls)."""
 MAX_LOG_LINE_BYTES = 16 * 1024
+MAX_RELEASE_CHARACTERS = 100
 
 WorkerState = Literal["starting", "running", "draining", "ended"]
 
@@ -56,6 +57,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     """Unix seconds."""
     heartbeat_at: float | None
     """Unix seconds of the last heartbeat."""
+    version: str
+    """The release that it runs; empty until it has greeted."""
     snapshot_version: int
     connections: int
     in_flight: int
@@ -96,6 +99,7 @@ class Worker:
         self._started_at = time.time()
         self._quiet_ticks = 0
         self._heartbeat: Heartbeat | None = None
+        self._release = ""
         self._version = 0
         self._listeners: dict[str, ListenerStatus] = {}
         self._rejected = ""
@@ -179,6 +183,7 @@ class Worker:
             state=self.state,
             started_at=self._started_at,
             heartbeat_at=beat.at if beat else None,
+            version=self._release,
             snapshot_version=self._version,
             connections=beat.connections if beat else 0,
             in_flight=beat.in_flight if beat else 0,
@@ -289,6 +294,7 @@ class Worker:
                         CONTRACT_VERSION,
                     )
                     return False
+                self._release = message.version[:MAX_RELEASE_CHARACTERS]
                 self.state = "running"
                 self._on_change()
             case SnapshotApplied():

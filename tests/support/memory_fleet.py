@@ -11,6 +11,7 @@ from app.features import FleetHooks
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.worker import WorkerStatus
+from app.version import __version__
 
 WORKER = WorkerStatus(
     slot=0,
@@ -18,6 +19,7 @@ WORKER = WorkerStatus(
     state="running",
     started_at=0.0,
     heartbeat_at=0.0,
+    version=__version__,
     snapshot_version=1,
     connections=0,
     in_flight=0,

@@ -15,6 +15,7 @@ import pytest
 from app.errors import AppError
 from app.fleet.ports import PortTaken
 from app.fleet.supervisor import ProxyState, ProxyUnknown
+from app.version import __version__
 from proxies.contract import ListenerTLS, ProxyConfig
 from tests.support.fleet import (
     ATTACK,
@@ -312,6 +313,7 @@ async def test_RUN_03_port_in_a_snapshot_of_two_workers_is_shared(tmp_path: Path
         assert status.workers_total == 2
         versions = {worker.snapshot_version for worker in bench.fleet.workers()}
         assert len(versions) == 1
+        assert {worker.version for worker in bench.fleet.workers()} == {__version__}
 
 
 def stream(bench: Bench, upstream: HeldUpstream) -> _Stream:

@@ -13,6 +13,7 @@ import pytest
 
 from app.accounts.service import Accounts
 from app.http.page import TOAST_COOKIE
+from app.version import __version__
 from proxies.contract import CallRecord, Usage
 from rules.model import Action
 from tests.support.console import BASE_URL, PASSWORD, Console
@@ -491,6 +492,7 @@ async def test_a_token_is_shown_once_and_revoked(console: Console, tab: Tab) -> 
 async def test_settings_and_about_tell_what_runs_and_no_secret(tab: Tab, console: Console) -> None:
     general = (await tab.get("/settings")).text
     assert "retention_alerts_days" in general
+    assert f"<td>{__version__}</td>" in general
     about = (await tab.get("/settings?tab=about")).text
     assert "htmx.org" in about
     assert "litestar" in about
