@@ -7,11 +7,13 @@ only when it is ours, private and whole (`loadb` of foreign bytes is unsafe), an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,14 +121,24 @@ def _check_together(packs: Sequence[Pack]) -> None:
         raise PackError(problems)
 
 
-def cached_ruleset(packs: Sequence[Pack], cache_dir: Path) -> RulesetFiles:
-    """The files of the compiled packs in `cache_dir`, made anew when missing, damaged or foreign."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+KEPT_RULESETS = 32
+"""How many rulesets, those used last, a cache directory keeps."""
+
+
+def cached_ruleset(packs: Sequence[Pack], cache_dir: Path, in_use: Collection[str] = ()) -> RulesetFiles:
+    """The files of the compiled packs in `cache_dir`, made anew when missing, damaged or foreign.
+
+    Older rulesets are removed, but none whose digest is `in_use`.
+    """
     ordered = sorted(packs, key=lambda pack: pack.name)
     _check_together(ordered)
     packs_bytes = dump_packs(ordered)
     digest = ruleset_digest(packs_bytes)
     found = _read_cached(cache_dir, digest, packs_bytes)
     if found is not None:
+        with contextlib.suppress(OSError):
+            os.utime(_manifest_path(cache_dir, digest))  # It is among the newest again.
         return found
     compiled = compile_ruleset(ordered)
     cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,7 +146,19 @@ def cached_ruleset(packs: Sequence[Pack], cache_dir: Path) -> RulesetFiles:
     _write_private(files.packs_path, compiled.packs_bytes)
     _write_private(files.database_path, compiled.database_bytes)
     _write_private(_manifest_path(cache_dir, digest), msgspec.json.encode(_Manifest.of(files)))
+    _remove_old(cache_dir, {digest, *in_use})
     return files
+
+
+def _remove_old(cache_dir: Path, keep: Set[str]) -> None:
+    """Remove all but the newest rulesets. Workers hold theirs in memory: a file may go while somebody else uses it."""
+    with contextlib.suppress(OSError):  # Another process may be doing the same; what is left goes the next time.
+        manifests = [path for path in cache_dir.glob("*.json") if _DIGEST.fullmatch(path.stem)]
+        manifests.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for manifest in manifests[KEPT_RULESETS:]:
+            if manifest.stem not in keep:
+                for suffix in (".json", ".packs", ".db"):
+                    manifest.with_suffix(suffix).unlink(missing_ok=True)
 
 
 class _Manifest(msgspec.Struct, frozen=True):

@@ -74,6 +74,7 @@ class ConfigurationBuilder:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
             proxies.append(self._proxy(proxy, digest, credential))
+        self._rulesets.keep_only(rulesets)
         return Configuration(
             proxies=tuple(proxies),
             api_keys=tuple(_key(key) for key in keys),

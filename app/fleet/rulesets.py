@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from app.errors import AppError
@@ -36,6 +36,8 @@ class Rulesets:
         self._library = library
         self._cache_directory = cache_directory
         self._compiled: dict[tuple[str, ...], asyncio.Future[RulesetSource]] = {}
+        self._in_use: set[str] = set()
+        """Digests whose files stay: those of the newest configuration, and what was asked for since."""
 
     def __repr__(self) -> str:
         return f"<Rulesets {len(self._compiled)}>"
@@ -48,14 +50,22 @@ class Rulesets:
             raise RulesetUnavailable(error.message) from error
         names = tuple(pack.name for pack in packs)
         compiling = self._compiled.get(names)
-        if compiling is None:
-            compiling = self._compiled[names] = _compile_in_thread(packs, self._cache_directory)
+        if compiling is None or _is_gone(compiling):
+            compiling = self._compiled[names] = _compile_in_thread(
+                packs, self._cache_directory, frozenset(self._in_use)
+            )
         try:
             # Shielded: whoever stops waiting does not take the ruleset away from the others.
-            return await asyncio.shield(compiling)
+            source = await asyncio.shield(compiling)
         except (PackError, OSError) as error:
             self._compiled.pop(names, None)
             raise RulesetUnavailable(f"The rules cannot be compiled: {error}") from error
+        self._in_use.add(source.digest)
+        return source
+
+    def keep_only(self, digests: Iterable[str]) -> None:
+        """Let the files of all other rulesets go when the cache is full."""
+        self._in_use = set(digests)
 
     async def prepare(self, policy_names: Sequence[str]) -> None:
         """Compile ahead of a change. What is wrong is reported when the change takes effect, as a broken proxy."""
@@ -72,7 +82,20 @@ class Rulesets:
             await self.prepare([name])
 
 
-def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path) -> asyncio.Future[RulesetSource]:
+def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
+    """The digests whose files are gone: the cache is bounded, and another console may share it."""
+    return frozenset(
+        source.digest for source in sources if not all(map(os.path.isfile, (source.packs_path, source.database_path)))
+    )
+
+
+def _is_gone(compiling: asyncio.Future[RulesetSource]) -> bool:
+    return compiling.done() and compiling.exception() is None and bool(missing([compiling.result()]))
+
+
+def _compile_in_thread(
+    packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]
+) -> asyncio.Future[RulesetSource]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[RulesetSource] = loop.create_future()
 
@@ -89,7 +112,7 @@ def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path) -> asyncio.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         result, failure = None, None
         try:
-            result = _source(packs, cache_directory)
+            result = _source(packs, cache_directory, in_use)
         except Exception as error:  # Whatever it is belongs to the one who waits for the future.
             failure = error
         try:
@@ -101,8 +124,8 @@ def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path) -> asyncio.
     return future
 
 
-def _source(packs: Sequence[Pack], cache_directory: Path) -> RulesetSource:
-    files = cached_ruleset(packs, cache_directory)
+def _source(packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]) -> RulesetSource:
+    files = cached_ruleset(packs, cache_directory, in_use)
     return RulesetSource(
         digest=files.digest,
         packs_path=str(files.packs_path),

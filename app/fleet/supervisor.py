@@ -24,6 +24,7 @@ from app.fleet.channel import ChannelClosed
 from app.fleet.intake import Intake
 from app.fleet.listeners import Listeners
 from app.fleet.reconcile import Action, Actual, Address, Bind, Binding, Pass, Publish, Unbind, Wanted, plan
+from app.fleet.rulesets import missing
 from app.fleet.slot import Slot
 from app.fleet.snapshot import Configuration
 from app.fleet.spool import Ingest
@@ -91,6 +92,8 @@ class Fleet:
         self._accepted = Configuration()
         """The last configuration that every worker took whole."""
         self._refused = ""
+        self._unrestorable: frozenset[str] = frozenset()
+        """Rules whose files are missing even after the configuration was loaded again."""
         self._revision = 0
         self._version = 0
         self._published: tuple[int, frozenset[Binding]] | None = None
@@ -236,12 +239,22 @@ class Fleet:
             if self._stopping.is_set():
                 return
             self._judge()
+            await self._restore_rules()
             await self._act()
             if self._refused and self._in_force is self._newest and self._accepted.proxies:
                 self._in_force = snapshot.fall_back(self._newest, self._accepted)
                 self._revision += 1
                 await self._act()
             self._judge()
+
+    async def _restore_rules(self) -> None:
+        """Have rules compiled anew whose files are gone, before a worker is told to load them."""
+        if missing(self._in_force.rulesets) - self._unrestorable:
+            try:
+                await self._load()
+            except Exception:
+                logger.exception("the configuration cannot be loaded: rules that are gone are not compiled anew")
+        self._unrestorable = missing(self._in_force.rulesets)
 
     async def _act(self) -> None:
         for action in plan(self._wanted_now(), self._actual()):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import msgspec
@@ -47,6 +50,38 @@ async def test_RUN_02_refused_configuration_keeps_the_old_one_and_says_why(tmp_p
             await bench.until(lambda: bench.state("prx_a") is ProxyState.RUNNING)
             assert bench.fleet.status("prx_a").reason == ""
             assert (await bench.ask("prx_a")).status_code == 200
+
+
+async def test_RUN_02_a_later_worker_gets_rules_that_were_removed_from_the_cache(tmp_path: Path) -> None:
+    kept = phrase_ruleset()
+    paths = {"packs_path": tmp_path / "rules.packs", "database_path": tmp_path / "rules.db"}
+
+    def compile_again() -> None:
+        for name, path in paths.items():
+            shutil.copy(getattr(kept, name), path)
+
+    compile_again()
+    source = msgspec.structs.replace(kept, **{name: str(path) for name, path in paths.items()})
+    async with held_upstream() as upstream, running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
+        bench.configuration = configuration([bench.config("prx_a")], rulesets=(source,))
+
+        async def load() -> Configuration:
+            compile_again()
+            return bench.configuration
+
+        bench.fleet._load_configuration = load
+        await bench.fleet.refresh()
+        assert (await bench.fleet.start_proxy("prx_a")).state is ProxyState.RUNNING
+        for path in paths.values():
+            path.unlink()
+        assert (await bench.ask("prx_a", ATTACK)).status_code == 403
+        (worker,) = bench.fleet.workers()
+        os.kill(worker.pid, signal.SIGKILL)
+        await bench.until(
+            lambda: [item.state for item in bench.fleet.workers() if item.pid != worker.pid] == ["running"]
+        )
+        await bench.until(lambda: bench.state("prx_a") is ProxyState.RUNNING)
+        assert (await bench.ask("prx_a", ATTACK)).status_code == 403
 
 
 async def test_RUN_02_slow_load_of_an_older_state_does_not_undo_a_newer_one(tmp_path: Path) -> None:

@@ -98,3 +98,27 @@ def test_a_database_that_does_not_load_here_is_made_again(tmp_path: Path, monkey
     monkeypatch.undo()
     again = cached_ruleset(packs, tmp_path)
     assert (again.digest, again.database_sha256 != foreign.database_sha256) == (foreign.digest, True)
+
+
+def test_the_cache_keeps_the_rulesets_used_last_and_those_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "KEPT_RULESETS", 2)
+    foreign = tmp_path / "settings.json"
+    foreign.write_text("{}")
+    made = []
+    for age, word in enumerate(("alpha", "beta", "gamma")):
+        packs = [pack("one", rule("T-1", {"any": [{"re": word}]}, (word, "good")))]
+        files = cached_ruleset(packs, tmp_path, in_use={made[0].digest} if made else ())
+        os.utime(tmp_path / f"{files.digest}.json", (1000 + age, 1000 + age))
+        made.append(files)
+    alpha, beta, gamma = (files.digest for files in made)
+    assert {path.stem for path in tmp_path.glob("*.json")} == {alpha, beta, gamma, "settings"}
+    again = [pack("one", rule("T-1", {"any": [{"re": "alpha"}]}, ("alpha", "good")))]
+    assert cached_ruleset(again, tmp_path) == made[0]
+    delta = cached_ruleset([pack("one", rule("T-1", {"any": [{"re": "delta"}]}, ("delta", "good")))], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "settings.json",
+        *(f"{digest}{suffix}" for digest in (alpha, delta.digest) for suffix in (".json", ".packs", ".db")),
+    }
+    assert cached_ruleset(again, tmp_path) == made[0]

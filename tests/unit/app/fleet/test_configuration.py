@@ -15,6 +15,7 @@ from app.fleet import rulesets
 from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
+from rules import compiler
 from rules.compiler import RulesetFiles
 from rules.packs import Pack, PackError, Problem
 from tests.support.features import ADMIN, Bench, features_on
@@ -123,7 +124,7 @@ async def test_SEC_02_a_sealed_credential_that_was_moved_to_another_row_does_not
 async def test_rules_that_cannot_be_compiled_break_only_the_proxies_that_use_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(packs: list[object], _: Path) -> None:
+    def refuse(*_: object) -> None:
         raise PackError([Problem(file="x.json", pointer="/rules/0", reason="does not compile")])
 
     await bench.proxy()
@@ -143,9 +144,9 @@ async def test_a_start_of_a_broken_proxy_says_why(bench: Bench) -> None:
 async def test_a_slow_compilation_keeps_no_other_change_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, compile_for_real = threading.Event(), rulesets.cached_ruleset
 
-    def slowly(packs: Sequence[Pack], directory: Path) -> RulesetFiles:
+    def slowly(packs: Sequence[Pack], directory: Path, in_use: frozenset[str]) -> RulesetFiles:
         gate.wait(20)
-        return compile_for_real(packs, directory)
+        return compile_for_real(packs, directory, in_use)
 
     await bench.proxy()
     key = (await bench.features.keys.create(ADMIN, CreateKey(name="app"))).api_key
@@ -164,9 +165,9 @@ async def test_a_slow_compilation_keeps_no_other_change_waiting(bench: Bench, mo
 async def test_a_set_of_packs_is_compiled_once_however_many_ask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, compile_for_real = [], rulesets.cached_ruleset
 
-    def counted(packs: Sequence[Pack], directory: Path) -> RulesetFiles:
+    def counted(packs: Sequence[Pack], directory: Path, in_use: frozenset[str]) -> RulesetFiles:
         asked.append(tuple(pack.name for pack in packs))
-        return compile_for_real(packs, directory)
+        return compile_for_real(packs, directory, in_use)
 
     monkeypatch.setattr(rulesets, "cached_ruleset", counted)
     scheduler = bench.features.scheduler
@@ -174,6 +175,27 @@ async def test_a_set_of_packs_is_compiled_once_however_many_ask(bench: Bench, mo
     await asyncio.gather(scheduler.run(warm_up), scheduler.run(warm_up), bench.proxy())
     assert sorted(asked) == [("prompt-injection", "secrets"), ("secrets",)]
     assert scheduler.reports["rulesets"].failures == 0
+
+
+@pytest.mark.parametrize("path", ["packs_path", "database_path"])
+async def test_rules_whose_files_are_gone_are_compiled_again_before_they_are_named(bench: Bench, path: str) -> None:
+    await bench.proxy()
+    before = bench.fleet.configuration.rulesets
+    Path(getattr(before[0], path)).unlink()
+    assert rulesets.missing(before) == {before[0].digest}
+    await bench.fleet.refresh()
+    assert bench.fleet.configuration.rulesets == before
+    assert rulesets.missing(before) == frozenset()
+
+
+async def test_the_rules_in_use_stay_when_the_cache_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "KEPT_RULESETS", 1)
+    await bench.proxy()
+    await bench.proxy("Two", 4001, type="mcp")
+    await bench.proxy("Three", 4002, policy_names=[])
+    named = bench.fleet.configuration.rulesets
+    assert len(named) == 3
+    assert rulesets.missing(named) == frozenset()
 
 
 async def test_a_retired_policy_breaks_the_proxy_but_not_its_other_settings(bench: Bench) -> None:
