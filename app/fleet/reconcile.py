@@ -17,6 +17,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+FIRST_SLOT = 0
+
 
 class Address(msgspec.Struct, frozen=True, order=True):
     """Where a proxy listens."""
@@ -44,6 +46,12 @@ class Wanted(msgspec.Struct, frozen=True):
     """Those of them that workers should serve; a proxy that restarts is bound but not served for a moment."""
     revision: int
     """Counts changes of the configuration."""
+    single: frozenset[Binding] = frozenset()
+    """Those that the first worker serves alone, because their sessions live in its memory."""
+
+    def share(self, slot: int) -> frozenset[Binding]:
+        """What the worker in this slot should serve."""
+        return self.served if slot == FIRST_SLOT else self.served - self.single
 
 
 class WorkerView(msgspec.Struct, frozen=True):
@@ -85,7 +93,7 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """Send a snapshot with these proxies to these workers and wait for their answers."""
+    """Send each of these workers a snapshot with its share of these proxies, and wait for their answers."""
 
     workers: tuple[int, ...]
     served: frozenset[Binding]
@@ -97,18 +105,18 @@ Action = Unbind | Bind | Pass | Publish
 def plan(wanted: Wanted, actual: Actual) -> tuple[Action, ...]:
     """The actions that lead from `actual` to `wanted`, in the order in which they must be done."""
     ready = wanted.served & actual.bound
-    releasing = {slot for slot, worker in actual.workers.items() if worker.held - wanted.served}
+    releasing = {slot for slot, worker in actual.workers.items() if worker.held - wanted.share(slot)}
     actions: list[Action] = []
     if releasing:
         actions.append(Publish(tuple(sorted(releasing)), ready))
     actions += [Unbind(binding) for binding in sorted(actual.bound - wanted.bound)]
     actions += [Bind(binding) for binding in sorted(wanted.bound - actual.bound)]
     for slot, worker in sorted(actual.workers.items()):
-        actions += [Pass(slot, binding) for binding in sorted(wanted.served - worker.held)]
+        actions += [Pass(slot, binding) for binding in sorted(wanted.share(slot) - worker.held)]
     behind = {
         slot
         for slot, worker in actual.workers.items()
-        if slot not in releasing and (worker.served, worker.revision) != (wanted.served, wanted.revision)
+        if slot not in releasing and (worker.served, worker.revision) != (wanted.share(slot), wanted.revision)
     }
     if ready != wanted.served:
         behind |= releasing

@@ -17,6 +17,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
+import msgspec
+
 from app.clock import utcnow
 from app.errors import NotFound, Unavailable
 from app.fleet import snapshot
@@ -272,28 +274,30 @@ class Fleet:
                     listening = self._listeners.socket_of(binding)
                     await self._tell(worker, worker.pass_socket(binding, listening, self._version + 1))
             case Publish(numbers, served):
-                await self._publish([self._slots[number].ready for number in numbers], served & self._listeners.bound)
+                workers = [worker for number in numbers if (worker := self._slots[number].ready)]
+                await self._publish(workers, served & self._listeners.bound)
 
-    async def _publish(self, workers: Sequence[Worker | None], served: frozenset[Binding]) -> None:
+    async def _publish(self, workers: Sequence[Worker], served: frozenset[Binding]) -> None:
         if self._published != (self._revision, served):
             self._published = (self._revision, served)
             self._version += 1
-        message = snapshot.build(
-            self._in_force,
-            {binding.proxy_id for binding in served},
-            self._version,
-            drain_timeout_seconds=self._drain_timeout_seconds,
-        )
-        present = [worker for worker in workers if worker is not None]
-        await asyncio.gather(
-            *(self._tell(worker, worker.publish(message, served, self._revision)) for worker in present)
-        )
-        rejections = [worker.rejected for worker in present if worker.rejected]
+        wanted = msgspec.structs.replace(self._wanted_now(), served=served)
+        await asyncio.gather(*(self._publish_share(worker, wanted.share(worker.slot)) for worker in workers))
+        rejections = [worker.rejected for worker in workers if worker.rejected]
         if rejections:
             logger.error("snapshot %d was refused: %s", self._version, rejections[0])
             self._refused = rejections[0]
         elif self._in_force is self._newest:
             self._accepted = self._newest
+
+    async def _publish_share(self, worker: Worker, share: frozenset[Binding]) -> None:
+        message = snapshot.build(
+            self._in_force,
+            {binding.proxy_id for binding in share},
+            self._version,
+            drain_timeout_seconds=self._drain_timeout_seconds,
+        )
+        await self._tell(worker, worker.publish(message, share, self._revision))
 
     async def _tell(self, worker: Worker, telling: Awaitable[None]) -> None:
         """Say something to a worker; one that does not listen is replaced, one that is gone will be."""
@@ -314,7 +318,12 @@ class Fleet:
             and not self._listeners.waits(binding := _binding_of(proxy))
         }
         served = {binding for binding in bindings if binding.proxy_id not in self._restarting}
-        return Wanted(bound=frozenset(bindings), served=frozenset(served), revision=self._revision)
+        return Wanted(
+            bound=frozenset(bindings),
+            served=frozenset(served),
+            revision=self._revision,
+            single=frozenset(_binding_of(proxy) for proxy in self._in_force.proxies if _is_single(proxy)),
+        )
 
     def _actual(self) -> Actual:
         workers = {slot.number: slot.ready.view for slot in self._slots if slot.ready is not None}
@@ -330,20 +339,30 @@ class Fleet:
         reports = [slot.report() for slot in self._slots]
         for proxy_id in newest.keys() | self._statuses.keys():
             proxy = newest.get(proxy_id)
+            concerned = reports[: self._workers_for(proxy)]
             refused = self._refused if proxy != in_force.get(proxy_id) else ""
             state, reason, live = judge(
                 proxy_id,
                 wanted=proxy_id in self._wanted,
                 failure=self._failure(proxy, refused if proxy_id not in in_force else ""),
                 refused=refused,
-                reports=reports,
+                reports=concerned,
             )
             versions = [
                 report.version
-                for report in reports
+                for report in concerned
                 if (status := report.listeners.get(proxy_id)) and status.state == "running"
             ]
-            self._note(proxy_id, state, reason, live, min(versions, default=0))
+            now = ProxyStatus(
+                proxy_id=proxy_id,
+                state=state,
+                reason=reason,
+                since_at=utcnow(),
+                workers_live=live,
+                workers_total=len(concerned),
+                snapshot_version=min(versions, default=0),
+            )
+            self._note(now)
             if proxy is None and state is ProxyState.STOPPED:
                 del self._statuses[proxy_id]
         self._changed.set()
@@ -359,26 +378,29 @@ class Fleet:
             return ""
         return self._newest.broken.get(proxy.id, refused)
 
-    def _note(self, proxy_id: str, state: ProxyState, reason: str, live: int, version: int) -> None:
-        before = self.status(proxy_id)
-        steps = moves(before.state, state)
-        for step in steps or (state,):
-            now = ProxyStatus(
-                proxy_id=proxy_id,
+    def _note(self, found: ProxyStatus) -> None:
+        """Keep a status and tell about it, by way of the states in between; `since_at` stays while the state does."""
+        before = self.status(found.proxy_id)
+        steps = moves(before.state, found.state)
+        for step in steps or (found.state,):
+            now = msgspec.structs.replace(
+                found,
                 state=step,
-                reason=reason if step is state else "",
-                since_at=utcnow() if steps else before.since_at,
-                workers_live=live,
-                workers_total=len(self._slots),
-                snapshot_version=version,
+                reason=found.reason if step is found.state else "",
+                since_at=found.since_at if steps else before.since_at,
             )
-            known = self._statuses.get(proxy_id)
-            self._statuses[proxy_id] = now
+            known = self._statuses.get(found.proxy_id)
+            self._statuses[found.proxy_id] = now
             if now != (known or before):
                 self._on_status(now)
 
+    def _workers_for(self, proxy: ProxyConfig | None) -> int:
+        """How many of the workers, from the first, serve a proxy."""
+        return 1 if proxy is not None and _is_single(proxy) else len(self._slots)
+
     def _stopped(self, proxy_id: str) -> ProxyStatus:
-        return ProxyStatus(proxy_id, ProxyState.STOPPED, "", utcnow(), 0, len(self._slots), 0)
+        proxy = next((proxy for proxy in self._newest.proxies if proxy.id == proxy_id), None)
+        return ProxyStatus(proxy_id, ProxyState.STOPPED, "", utcnow(), 0, self._workers_for(proxy), 0)
 
     async def _settled(self, proxy_id: str, passing: ProxyState) -> ProxyStatus:
         """The status once it is another than the passing one, at the latest after the time a caller waits."""
@@ -443,3 +465,8 @@ class Fleet:
 
 def _binding_of(proxy: ProxyConfig) -> Binding:
     return Binding(proxy.id, Address(proxy.host, proxy.port))
+
+
+def _is_single(proxy: ProxyConfig) -> bool:
+    """Whether one worker alone serves the proxy: a legacy MCP session lives in the memory of the worker that opened it."""
+    return proxy.type == "mcp"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -17,8 +19,10 @@ from app.fleet.ports import PortTaken
 from app.fleet.supervisor import ProxyState, ProxyUnknown
 from app.version import __version__
 from proxies.contract import ListenerTLS, ProxyConfig
+from tests.mcp_server import running_mcp_server
 from tests.support.fleet import (
     ATTACK,
+    KEY,
     Bench,
     HeldUpstream,
     api_key,
@@ -314,6 +318,37 @@ async def test_RUN_03_port_in_a_snapshot_of_two_workers_is_shared(tmp_path: Path
         versions = {worker.snapshot_version for worker in bench.fleet.workers()}
         assert len(versions) == 1
         assert {worker.version for worker in bench.fleet.workers()} == {__version__}
+
+
+async def test_L_01_legacy_session_of_an_mcp_proxy_lives_with_two_workers(tmp_path: Path) -> None:
+    with running_mcp_server() as server:
+        mcp = proxy("m", server.url, type="mcp")
+        async with running_fleet(tmp_path, [mcp, proxy("a", server.url)], workers=2) as bench:
+            await bench.until(lambda: [worker.state for worker in bench.fleet.workers()] == ["running"] * 2)
+            for proxy_id in ("prx_m", "prx_a"):
+                await bench.fleet.start_proxy(proxy_id)
+            await bench.until(lambda: bench.fleet.status("prx_a").workers_live == 2)
+            status = bench.fleet.status("prx_m")
+            assert (status.state, status.workers_live, status.workers_total) == (ProxyState.RUNNING, 1, 1)
+            headers = {"authorization": f"Bearer {KEY}", "accept": "application/json, text/event-stream"}
+
+            async def say(method: str, params: dict[str, object]) -> httpx.Response:
+                """On a connection of its own."""
+                body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+                return await bench.client.post(f"http://127.0.0.1:{mcp.port}/mcp", json=body, headers=headers)
+
+            client = {"name": "tests", "version": "1"}
+            version = "2025-06-18"
+            opened = await say("initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": client})
+            assert opened.status_code == 200, opened.text
+            headers |= {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": version}
+            answers = [(await say("tools/list", {})).status_code for _ in range(20)]
+            assert answers == [200] * 20
+
+            os.kill(next(worker.pid for worker in bench.fleet.workers() if worker.slot == 0), signal.SIGKILL)
+            await bench.until(lambda: bench.state("prx_m") is not ProxyState.RUNNING)
+            await bench.until(lambda: bench.state("prx_m") is ProxyState.RUNNING)
+            assert (await say("tools/list", {})).status_code == 404
 
 
 def stream(bench: Bench, upstream: HeldUpstream) -> _Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,8 @@ def situations(draw: st.DrawFn) -> tuple[Wanted, Actual]:
     wanted_bound = draw(bindings())
     restarting = draw(st.sets(st.sampled_from(PROXIES)))
     served = frozenset(item for item in wanted_bound if item.proxy_id not in restarting)
-    wanted = Wanted(bound=wanted_bound, served=served, revision=draw(st.integers(1, 2)))
+    single = frozenset(item for item in wanted_bound if draw(st.booleans()))
+    wanted = Wanted(bound=wanted_bound, served=served, revision=draw(st.integers(1, 2)), single=single)
     bound = draw(bindings())
     workers = {}
     for slot in range(draw(st.integers(0, 3))):
@@ -56,7 +58,7 @@ def carry_out(wanted: Wanted, actual: Actual, fails: frozenset[Binding] = frozen
             case Publish(slots, served):
                 assert slots
                 for slot in slots:
-                    here = served & bound
+                    here = msgspec.structs.replace(wanted, served=served).share(slot) & bound
                     workers[slot] = WorkerView(workers[slot].held & here, here, wanted.revision)
     return Actual(frozenset(bound), workers)
 
@@ -68,8 +70,12 @@ def test_RUN_03_doing_the_plan_reaches_what_is_wanted_and_leaves_nothing_to_do(
     wanted, actual = situation
     reached = carry_out(wanted, actual)
     assert reached.bound == wanted.bound
-    for worker in reached.workers.values():
-        assert (worker.held, worker.served, worker.revision) == (wanted.served, wanted.served, wanted.revision)
+    for slot, worker in reached.workers.items():
+        assert (worker.held, worker.served, worker.revision) == (
+            wanted.share(slot),
+            wanted.share(slot),
+            wanted.revision,
+        )
     assert plan(wanted, reached) == ()
 
 
@@ -80,10 +86,23 @@ def test_RUN_04_a_port_that_cannot_be_bound_stops_no_other_proxy(
     wanted, actual = situation
     fails = frozenset(item for item in wanted.bound - actual.bound if item.proxy_id in failing)
     reached = carry_out(wanted, actual, fails)
-    rest = Wanted(wanted.bound - fails, wanted.served - fails, wanted.revision)
+    rest = Wanted(wanted.bound - fails, wanted.served - fails, wanted.revision, wanted.single)
     assert reached.bound == rest.bound
-    assert all(worker.served == rest.served for worker in reached.workers.values())
+    assert all(worker.served == rest.share(slot) for slot, worker in reached.workers.items())
     assert plan(rest, reached) == ()
+
+
+def test_a_proxy_with_sessions_is_the_first_workers_alone() -> None:
+    shared, single = Binding("prx_a", ADDRESSES[0]), Binding("prx_b", ADDRESSES[1])
+    both = frozenset({shared, single})
+    wanted = Wanted(both, both, 1, frozenset({single}))
+    assert plan(wanted, Actual(both, {0: WorkerView(), 1: WorkerView()})) == (
+        Pass(0, shared),
+        Pass(0, single),
+        Pass(1, shared),
+        Publish((0, 1), both),
+    )
+    assert plan(wanted, Actual(both, {1: WorkerView(frozenset({shared}), frozenset({shared}), 1)})) == ()
 
 
 def test_nothing_to_do_gives_no_actions() -> None:
