@@ -4,9 +4,10 @@ How a verdict is made:
 
 1. `packs` decodes and `lint` checks the rule packs (JSON); a pack with a problem is refused whole, with file, JSON
    pointer and reason.
-2. `compiler` numbers every distinct pattern and builds one Hyperscan database per set of packs, cached on disk by
-   content. Workers load it and never compile.
-3. `engine.Ruleset.scan` joins all texts of a message into one buffer and asks Hyperscan (`hyperscan_database`) once
+2. `compiler` numbers every distinct pattern and builds the Hyperscan databases of a set of packs, cached on disk by
+   content: one for each group of targets that occur together, so that a prompt pays only for the rules that read
+   prompts, and one for each target that streams. Workers load them and never compile.
+3. `engine.Ruleset.scan` joins the texts of a message by group and asks Hyperscan (`hyperscan_database`) once a group
    which patterns occur anywhere. That answer may be too generous, never too small; for most messages it is empty.
 4. For a rule whose patterns all occur, `matching` finds the exact places with RE2 (`patterns`), text by text, and
    decides distance, absence and count on offsets; `validators` judge the captured value. Every step is linear in

@@ -14,27 +14,65 @@ import re
 import secrets
 import stat
 from collections.abc import Collection, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
-from rules.hyperscan_database import ENGINE, EngineError, PatternDatabase, compile_block, compile_stream
+from rules.hyperscan_database import (
+    ENGINE,
+    BlockDatabase,
+    EngineError,
+    StreamDatabase,
+    compile_block,
+    compile_stream,
+)
 from rules.matching import local_patterns, scanned_patterns
+from rules.model import Target
 from rules.normalize import TRIGGERS
-from rules.packs import Pack, PackError, Problem, dump_packs
+from rules.packs import Pack, PackError, Problem, Rule, dump_packs
 from rules.patterns import PatternKey, PatternRefused
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever the meaning of the files changes."""
+
+GROUPS: tuple[frozenset[Target], ...] = (
+    frozenset({Target.COMPLETION}),
+    frozenset({Target.TOOL_ARGS}),
+    frozenset({Target.PROMPT, Target.SYSTEM_PROMPT, Target.DOCUMENT, Target.AGENT_MESSAGE}),
+    frozenset(
+        {
+            *(Target.TOOL_NAME, Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA),
+            *(Target.SERVER_INSTRUCTIONS, Target.TOOL_RESULT, Target.RESOURCE, Target.ELICITATION),
+            *(Target.SAMPLING, Target.ERROR),
+        }
+    ),
+)
+"""Targets whose texts are scanned together, with the patterns of the rules that read one of them."""
+GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in group}
+STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
+"""What arrives in pieces: the texts of an answer, and the arguments of the tool calls in it."""
+COMPILE_THREADS = 2
 
 
 class DatabaseFile(msgspec.Struct, frozen=True):
     """The content of a database file (MessagePack)."""
 
     digest: str
-    block: bytes
-    stream: bytes
+    blocks: tuple[bytes, ...]
+    """By group of targets."""
+    streams: dict[str, bytes]
+    """By target, for those that stream and that a rule reads."""
+
+
+class Databases:
+    """The loaded content of a database file."""
+
+    def __init__(self, file: DatabaseFile) -> None:
+        if len(file.blocks) != len(GROUPS):
+            raise EngineError("not a pattern database")
+        self.blocks = tuple(map(BlockDatabase, file.blocks))
+        self.streams = {Target(name): StreamDatabase(data) for name, data in file.streams.items()}
 
 
 class CompiledRuleset(msgspec.Struct, frozen=True):
@@ -59,23 +97,11 @@ class RulesetFiles(msgspec.Struct, frozen=True):
     rule_count: int
 
 
-class PatternTable(NamedTuple):
-    """Every distinct pattern of a set of packs; a pattern's number is its position."""
-
-    keys: list[PatternKey]
-    scanned: int
-    """How many of them, from the first, are in the database; the others are only looked for near an anchor."""
-
-
-def pattern_table(packs: Sequence[Pack]) -> PatternTable:
-    """The patterns in the order of their numbers; the engine's own trigger patterns come first."""
-    keys = dict.fromkeys(TRIGGERS)
-    local: dict[PatternKey, None] = {}
-    for pack in packs:
-        for rule in pack.rules:
-            keys.update(dict.fromkeys(scanned_patterns(rule)))
-            local.update(dict.fromkeys(local_patterns(rule)))
-    return PatternTable([*keys, *(key for key in local if key not in keys)], len(keys))
+def pattern_keys(packs: Sequence[Pack]) -> list[PatternKey]:
+    """Every distinct pattern of a set of packs; a pattern's number is its position, the engine's own triggers first."""
+    rules = [rule for pack in packs for rule in pack.rules]
+    used = (key for rule in rules for key in (*scanned_patterns(rule), *local_patterns(rule)))
+    return list(dict.fromkeys((*TRIGGERS, *used)))
 
 
 def ruleset_digest(packs_bytes: bytes) -> str:
@@ -91,9 +117,8 @@ def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
     packs_bytes = dump_packs(ordered)
     digest = ruleset_digest(packs_bytes)
     try:
-        keys, scanned = pattern_table(ordered)
-        widened = keys[:scanned]
-        database = DatabaseFile(digest=digest, block=compile_block(widened), stream=compile_stream(widened))
+        keys = pattern_keys(ordered)
+        database = _compile([rule for pack in ordered for rule in pack.rules], keys, digest)
     except (EngineError, PatternRefused, ValueError) as error:
         raise PackError([Problem("", "", f"the packs do not compile: {error}")]) from None
     return CompiledRuleset(
@@ -103,6 +128,33 @@ def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
         rule_count=sum(len(pack.rules) for pack in ordered),
         pattern_count=len(keys),
     )
+
+
+def _compile(rules: Sequence[Rule], keys: Sequence[PatternKey], digest: str) -> DatabaseFile:
+    numbers = {key: number for number, key in enumerate(keys)}
+
+    def wanted(targets: frozenset[Target]) -> list[int]:
+        """The numbers of the patterns that matter to texts of these targets."""
+        reading = (scanned_patterns(rule) for rule in rules if not targets.isdisjoint(rule.targets))
+        return list(dict.fromkeys(numbers[key] for patterns in reading for key in patterns))
+
+    with ThreadPoolExecutor(COMPILE_THREADS, "compile") as threads:
+        # Hyperscan compiles without the interpreter's lock. The longest work goes first.
+        blocks = [
+            threads.submit(compile_block, [keys[number] for number in chosen], chosen)
+            for group in reversed(GROUPS)
+            for chosen in ([*range(len(TRIGGERS)), *wanted(group)],)
+        ]
+        streams = {
+            target.value: threads.submit(compile_stream, [keys[number] for number in chosen], chosen)
+            for target in STREAMED
+            if (chosen := wanted(frozenset({target})))
+        }
+        return DatabaseFile(
+            digest=digest,
+            blocks=tuple(future.result() for future in reversed(blocks)),
+            streams={name: future.result() for name, future in streams.items()},
+        )
 
 
 def _check_together(packs: Sequence[Pack]) -> None:
@@ -214,15 +266,15 @@ def _read_cached(cache_dir: Path, digest: str, packs_bytes: bytes) -> RulesetFil
     )
 
 
-def load_database(database_bytes: bytes, digest: str) -> PatternDatabase:
-    """The database in a file's bytes; raises `EngineError` when it is another ruleset's or does not fit."""
+def load_database(database_bytes: bytes, digest: str) -> Databases:
+    """The databases in a file's bytes; raises `EngineError` when it is another ruleset's or does not fit."""
     try:
         file = msgspec.msgpack.decode(database_bytes, type=DatabaseFile)
     except msgspec.DecodeError:
         raise EngineError("not a pattern database") from None
     if file.digest != digest:
         raise EngineError("the pattern database belongs to other packs or another engine")
-    return PatternDatabase(file.block, file.stream)
+    return Databases(file)
 
 
 def _read_private(path: Path) -> bytes:

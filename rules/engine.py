@@ -6,19 +6,19 @@ must then treat the message as not inspected and fail closed.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Literal
 
 import msgspec
 
-from rules.compiler import load_database, pattern_table, ruleset_digest
+from rules.compiler import GROUP_OF, STREAMED, load_database, pattern_keys, ruleset_digest
 from rules.findings import make_finding
-from rules.hyperscan_database import EngineError, Hits
+from rules.hyperscan_database import BlockDatabase, EngineError, Hits
 from rules.matching import Hit, MatchRule, Part, RuleScan
 from rules.model import Finding, Target, Text
-from rules.normalize import BASE64_TRIGGER, TRIGGERS, DerivedView, derive
+from rules.normalize import BASE64_TRIGGER, DerivedView, derive
 from rules.packs import View, read_packs
 from rules.patterns import Locators, PatternRefused, Regexp, Regexps
 from rules.stream import StreamScan
@@ -43,15 +43,18 @@ class Ruleset:
         except msgspec.DecodeError:
             raise EngineError("not a file of packs") from None
         self.digest = ruleset_digest(packs_bytes)
-        keys = pattern_table(packs).keys
+        keys = pattern_keys(packs)
         numbers = {key: number for number, key in enumerate(keys)}
-        self._database = load_database(database_bytes, self.digest)
+        databases = load_database(database_bytes, self.digest)
+        self._blocks = databases.blocks
+        self._streams = databases.streams
         rules = [MatchRule(rule, pack.name, numbers) for pack in packs for rule in pack.rules]
         self._rules = sorted(rules, key=lambda rule: (-rule.action, -rule.confidence))
         self.rule_count = len(rules)
         self.pattern_count = len(keys)
         self._regexps = Regexps(keys)
         self._locators = Locators(keys, self._regexps)
+        self._targets = frozenset(target for rule in rules for target in rule.targets)
         self._by_anchor: dict[int, list[int]] = {}
         self._watched: dict[int, list[MatchRule]] = {}
         for index, rule in enumerate(self._rules):
@@ -67,14 +70,18 @@ class Ruleset:
 
     def scan(self, texts: Iterable[Text], *, direction: Direction) -> list[Finding]:
         """All findings in the texts of one message, in the order of the texts and of the places in them."""
-        sources = [text for text in texts if text.text]
+        # A text that no rule reads costs nothing.
+        known = self._targets
+        sources = [text for text in texts if text.target in known and text.text]
         if not sources:
             return []
         try:
             raw = _Buffer(sources)
-            hits = self._database.scan(raw.data)
+            hits = raw.scan(self._blocks)
+            if not hits and raw.is_ascii:
+                return []
             found = self._evaluate(raw, hits, "raw", direction)
-            findings = _findings(found, raw)
+            findings = _findings(found, raw) if found else []
             derived = self._derive(raw, hits)
             if derived:
                 findings += self._scan_views(derived, direction, MAX_FINDINGS - len(findings))
@@ -83,8 +90,15 @@ class Ruleset:
         return findings
 
     def stream(self, target: Target, path: str, *, direction: Direction = "response") -> StreamScan:
-        """A scan of one text that arrives in pieces; `path` is its JSON pointer."""
-        return StreamScan(self._database.open_stream(), self._watched, self._regexps, target, path, direction)
+        """A scan of one text that arrives in pieces; `path` is its JSON pointer.
+
+        Raises `EngineError` for a target that rules read and that is not one of `compiler.STREAMED`.
+        """
+        if target in self._targets and target not in STREAMED:
+            raise EngineError(f"{target.value} is not inspected in pieces")
+        database = self._streams.get(target)
+        stream = database.open_stream() if database else None
+        return StreamScan(stream, self._watched, self._regexps, target, path, direction)
 
     def _derive(self, raw: _Buffer, hits: Hits) -> list[tuple[Text, DerivedView]]:
         may_hold_base64 = BASE64_TRIGGER in hits
@@ -103,7 +117,7 @@ class Ruleset:
             if not chosen:
                 continue
             buffer = _Buffer([Text(source.target, source.path, view.text) for source, view in chosen])
-            hits = self._database.scan(buffer.data)
+            hits = buffer.scan(self._blocks)
             for index, rule, hit in self._evaluate(buffer, hits, name, direction):
                 finding = make_finding(rule, buffer.sources[index], hit, view=name)
                 start, end = chosen[buffer.origin[index]][1].raw_span(hit.start, hit.end)
@@ -114,13 +128,13 @@ class Ruleset:
         self, buffer: _Buffer, hits: Hits, view: View, direction: Direction
     ) -> list[tuple[int, MatchRule, Hit]]:
         """The hits of every rule that the patterns make possible: (index of the text, rule, hit)."""
-        if len(hits) <= len(TRIGGERS) and all(number < len(TRIGGERS) for number in hits):
-            return []
         indexes = {index for number in hits for index in self._by_anchor.get(number, ())}
+        if not indexes:
+            return []
         found: list[tuple[int, MatchRule, Hit]] = []
         for index in sorted(indexes):
             rule = self._rules[index]
-            if direction not in rule.directions or view not in rule.views or not rule.possible(hits):
+            if not rule.possible(hits) or direction not in rule.directions or view not in rule.views:
                 continue
             for text_index in buffer.candidates(rule, hits, self._locators):
                 scan = RuleScan(rule, self._regexps)
@@ -131,18 +145,37 @@ class Ruleset:
 
 
 class _Buffer:
-    """Several texts as one buffer for Hyperscan, grouped by target."""
+    """Several texts as one buffer for Hyperscan, in the order of their groups."""
 
     def __init__(self, sources: Sequence[Text]) -> None:
-        order = sorted(range(len(sources)), key=[source.target for source in sources].__getitem__)
-        self.origin = order
+        groups = [GROUP_OF[source.target] for source in sources]
+        self.origin: Sequence[int] = range(len(sources))
         """The index in the given sequence of each text."""
-        self.sources = [sources[index] for index in order]
+        self.sources = sources
+        if len(set(groups)) > 1:
+            self.origin = sorted(self.origin, key=groups.__getitem__)
+            self.sources = [sources[index] for index in self.origin]
+            groups.sort()
+        self._groups = groups
         self._encoded = [source.text.encode("utf-8", "replace") for source in self.sources]
         self.data = SEPARATOR.join(self._encoded)
         self.is_ascii = self.data.isascii()
         self._starts: list[int] = []
         self._parts: dict[int, Part] = {}
+
+    def scan(self, blocks: Sequence[BlockDatabase]) -> Hits:
+        """Which patterns occur, each looked for in the texts of the groups that it matters to."""
+        groups = self._groups
+        if groups[0] == groups[-1]:
+            return blocks[groups[0]].scan(self.data)
+        hits: Hits = {}
+        for group in dict.fromkeys(groups):
+            low, high = bisect_left(groups, group), bisect_right(groups, group)
+            start = self.starts[low]
+            end = self.starts[high] if high < len(groups) else len(self.data)
+            for number, place in blocks[group].scan(self.data[start:end]).items():
+                hits.setdefault(number, start + place)
+        return hits
 
     def part(self, index: int) -> Part:
         """One text as a finished part."""

@@ -37,22 +37,22 @@ class EngineError(Exception):
     """The engine could not do its work; the caller must treat the message as not inspected."""
 
 
-def compile_block(keys: Sequence[PatternKey]) -> bytes:
-    """A serialised database for whole texts; the position of a pattern is its number."""
-    return _compile(keys, hyperscan.HS_MODE_BLOCK)
+def compile_block(keys: Sequence[PatternKey], numbers: Sequence[int] | None = None) -> bytes:
+    """A serialised database for whole texts; the number of a pattern is its position where none is given."""
+    return _compile(keys, numbers, hyperscan.HS_MODE_BLOCK)
 
 
-def compile_stream(keys: Sequence[PatternKey]) -> bytes:
-    """A serialised database for texts that arrive in pieces."""
-    return _compile(keys, hyperscan.HS_MODE_STREAM)
+def compile_stream(keys: Sequence[PatternKey], numbers: Sequence[int] | None = None) -> bytes:
+    """A serialised database for texts that arrive in pieces, numbered in the same way."""
+    return _compile(keys, numbers, hyperscan.HS_MODE_STREAM)
 
 
-def _compile(keys: Sequence[PatternKey], mode: int) -> bytes:
+def _compile(keys: Sequence[PatternKey], numbers: Sequence[int] | None, mode: int) -> bytes:
     database = hyperscan.Database(mode=mode)
     try:
         database.compile(
             expressions=[expression(key) for key in keys],
-            ids=list(range(len(keys))),
+            ids=list(range(len(keys)) if numbers is None else numbers),
             flags=[hyperscan_flags(key) for key in keys],
         )
         return hyperscan.dumpb(database)
@@ -66,52 +66,60 @@ def _note_hit(pattern: int, start: int, end: int, flags: int, hits: Any) -> None
         hits[pattern] = end
 
 
-class PatternDatabase:
-    """A loaded pair of databases, block and stream, over the same pattern numbers. Safe to share between threads."""
+def _load(serialised: bytes, mode: int) -> hyperscan.Database:
+    try:
+        return hyperscan.loadb(serialised, mode)
+    except hyperscan.error as error:
+        raise EngineError(f"the pattern database does not fit this machine: {type(error).__name__}") from None
 
-    def __init__(self, block: bytes, stream: bytes) -> None:
-        try:
-            self._block = hyperscan.loadb(block, hyperscan.HS_MODE_BLOCK)
-            self._stream = hyperscan.loadb(stream, hyperscan.HS_MODE_STREAM)
-        except hyperscan.error as error:
-            raise EngineError(f"the pattern database does not fit this machine: {type(error).__name__}") from None
-        self._stream.scratch = hyperscan.Scratch(self._stream)
+
+class BlockDatabase:
+    """A loaded database for whole texts. Safe to share between threads."""
+
+    def __init__(self, serialised: bytes) -> None:
+        self._database = _load(serialised, hyperscan.HS_MODE_BLOCK)
         self._local = threading.local()
-        self.close_lock = threading.Lock()
 
     def scan(self, data: bytes) -> Hits:
         """Which patterns occur in UTF-8 `data`."""
         hits: Hits = {}
         try:
-            self._block.scan(data, match_event_handler=_note_hit, context=hits, scratch=self._block_scratch())
+            scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._local.scratch = hyperscan.Scratch(self._database)
+        try:
+            self._database.scan(data, match_event_handler=_note_hit, context=hits, scratch=scratch)
         except hyperscan.error as error:
             raise EngineError(f"scan failed: {type(error).__name__}") from None
         return hits
 
+
+class StreamDatabase:
+    """A loaded database for texts that arrive in pieces. Safe to share between threads."""
+
+    def __init__(self, serialised: bytes) -> None:
+        self._database = _load(serialised, hyperscan.HS_MODE_STREAM)
+        self._database.scratch = hyperscan.Scratch(self._database)
+        self._local = threading.local()
+        self.close_lock = threading.Lock()
+
     def open_stream(self) -> Stream:
         """A new stream over the same patterns."""
-        return Stream(self, self._stream)
-
-    def _block_scratch(self) -> hyperscan.Scratch:
-        try:
-            return self._local.block  # type: ignore[no-any-return]
-        except AttributeError:
-            self._local.block = hyperscan.Scratch(self._block)
-            return self._local.block  # type: ignore[no-any-return]
+        return Stream(self, self._database)
 
     def stream_scratch(self) -> hyperscan.Scratch:
         """The calling thread's scratch for streams."""
         try:
-            return self._local.stream  # type: ignore[no-any-return]
+            return self._local.scratch  # type: ignore[no-any-return]
         except AttributeError:
-            self._local.stream = hyperscan.Scratch(self._stream)
-            return self._local.stream  # type: ignore[no-any-return]
+            self._local.scratch = hyperscan.Scratch(self._database)
+            return self._local.scratch  # type: ignore[no-any-return]
 
 
 class Stream:
     """One text in pieces. Not for two threads at the same time; may move from one thread to another."""
 
-    def __init__(self, owner: PatternDatabase, database: hyperscan.Database) -> None:
+    def __init__(self, owner: StreamDatabase, database: hyperscan.Database) -> None:
         self._owner = owner
         self._database = database
         self._callback = _note_hit

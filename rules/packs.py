@@ -240,7 +240,10 @@ def _pointer(path: str) -> str:
 
 
 def load_directory(path: Path) -> dict[str, Pack]:
-    """All packs of a directory (`*.json`), by name; raises `PackError` with the problems of all files."""
+    """All packs of a directory (`*.json`), by name; raises `PackError` with the problems of all files.
+
+    A directory without a pack is a problem too: to go on without rules would let everything through.
+    """
     packs: dict[str, Pack] = {}
     problems: list[Problem] = []
     for file in sorted(path.glob("*.json")):
@@ -254,6 +257,8 @@ def load_directory(path: Path) -> dict[str, Pack]:
         if pack.name in packs:
             problems.append(Problem(file.name, "/pack", f"another file already holds the pack {pack.name!r}"))
         packs[pack.name] = pack
+    if not packs and not problems:
+        problems.append(Problem(path.name, "", "there is no pack in this directory"))
     if problems:
         raise PackError(problems)
     return packs

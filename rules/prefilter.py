@@ -4,8 +4,8 @@ Hyperscan only has to say where exact matching is worth while, and its compile t
 on long lists of optional words and in UTF-8 mode (minutes, or "Pattern is too large", for patterns that people do
 write). So a pattern is widened: upper bounds of counts go; a wide element (`.`, a negated class, `\\W`) takes any
 number of bytes instead of a number of characters; characters outside ASCII become their UTF-8 bytes in every case;
-and a pattern is cut at large optional or repeated groups, of which only the part with the longest literal text is
-looked for. Regular expressions without look-around only grow by this, so what the widened form does not find, the
+and a pattern is cut at large optional or repeated groups and at wide gaps, and only the part with the longest text
+is looked for. Regular expressions without look-around only grow by this, so what the widened form does not find, the
 pattern does not match. (The one exception is harmless: with `i`, RE2 lets `k` and `s` match two characters outside
 ASCII, which the normalised view folds.)
 """
@@ -28,6 +28,8 @@ _COUNT = re.compile(r"\{(\d{1,4})(,?)(\d{0,4})\}")
 _GROUP_HEAD = re.compile(r"\((?:\?(?:P?<[A-Za-z_]\w*>|[ims]*(?:-[ims]+)?:))?")
 _INLINE_FLAGS = re.compile(r"\(\?[ims-]+\)")
 _NON_ASCII_BYTES = r"\x80-\xff"
+_GAP_CLASS = re.compile(r"\\x20-\\x7e|-\\x7e.*\\x20|\\x20.*-\\x7e")
+"""A class body as `_member_text` writes it, from the space to the end of ASCII, perhaps with exceptions."""
 _WIDE_ESCAPES = frozenset("WSD")
 
 
@@ -45,6 +47,10 @@ class Piece(NamedTuple):
     """The fewest characters that it matches."""
     wide: bool = False
     """Whether one of its characters may be several bytes."""
+    gap: bool = False
+    """Whether it is a character that may be nearly any: letters and spaces included."""
+    flags: bool = False
+    """Whether it only changes the flags of what follows."""
 
 
 def widen(pattern: str) -> bytes:
@@ -81,18 +87,25 @@ class _Parser:
         return Piece(text, sum(b.positions for b in branches), min(b.shortest for b in branches))
 
     def _sequence(self, depth: int) -> Piece:
-        """One branch. At the top it is cut at large repeated groups, and only the best part is kept."""
+        """One branch. At the top it is cut at large repeated groups and at gaps, and only the best part is kept."""
         parts: list[list[Piece]] = [[]]
+        flags: list[Piece] = []
         while self._peek() not in ("", "|", ")"):
             is_group = self._peek() == "("
             piece = self._item(depth)
+            if is_group and piece.flags:
+                flags.append(piece)
             start = self.position
             repeated = self._repeated(piece)
             parts[-1].append(repeated)
             if is_group and self.position > start and piece.positions > CUT_POSITIONS and depth == 0:
                 if not repeated.shortest:
                     parts[-1].pop()
-                parts.append([])
+                parts.append([*flags])
+            elif piece.gap and self.position > start and depth == 0:
+                # What lies before a gap would keep the automaton busy to the end of the line.
+                parts[-1].pop()
+                parts.append([*flags])
         best = max((_joined(part) for part in parts), key=lambda part: part.shortest)
         if best.shortest >= MIN_PART_CHARS or len(parts) == 1:
             return best
@@ -108,7 +121,7 @@ class _Parser:
             return self._escape()
         self.position += 1
         if char == ".":
-            return Piece(b".", 1, 1, wide=True)
+            return Piece(b".", 1, 1, wide=True, gap=True)
         if char in "*+?":
             raise NotUnderstood("nothing to repeat")
         return _literal(char)
@@ -116,7 +129,7 @@ class _Parser:
     def _group(self, depth: int) -> Piece:
         if flags := _INLINE_FLAGS.match(self._pattern, self.position):
             self.position = flags.end()
-            return Piece(flags[0].encode(), 0, 0)
+            return Piece(flags[0].encode(), 0, 0, flags=True)
         head = _GROUP_HEAD.match(self._pattern, self.position)
         if head is None or (head[0] == "(" and self._pattern.startswith("(?", self.position)):
             raise NotUnderstood("look-around and other special groups")
@@ -174,7 +187,8 @@ class _Parser:
         body = "".join(members)
         if not body:
             return Piece(b"[\\x00-\\xff]", 1, 1, wide=True)
-        return Piece(f"[{'^' if negated else ''}{body}]".encode(), 1, 1, wide)
+        gap = r"\x20" not in body and r"\s" not in body if negated else bool(_GAP_CLASS.search(body))
+        return Piece(f"[{'^' if negated else ''}{body}]".encode(), 1, 1, wide, gap)
 
     def _member(self) -> tuple[str, bool]:
         """One member of a class as a character, or as an escape that stands for a set."""
@@ -204,7 +218,7 @@ class _Parser:
         if bounds is None:
             return piece._replace(text=piece.text + b"{1,4}") if piece.wide else piece
         minimum, maximum = bounds
-        text, positions, shortest, wide = piece
+        text, positions, shortest, wide, *_ = piece
         if minimum == 0:
             return Piece(text + (b"?" if maximum == 1 and not wide else b"*"), positions, 0)
         size = positions * minimum

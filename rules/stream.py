@@ -23,11 +23,14 @@ MAX_FINDINGS = 200
 
 
 class StreamScan:
-    """One text in pieces. `feed` and `close` return what is new; `close` must be called, once is enough."""
+    """One text in pieces; without a stream no rule reads it.
+
+    `feed` and `close` return what is new; `close` must be called, once is enough.
+    """
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Stream | None,
         watched: Mapping[int, Sequence[MatchRule]],
         regexps: Regexps,
         target: Target,
@@ -35,6 +38,7 @@ class StreamScan:
         direction: str,
     ) -> None:
         self._stream = stream
+        self._hits = stream.hits if stream else {}
         self._watched = watched
         self._regexps = regexps
         self._source = Text(target, path, "")
@@ -53,7 +57,7 @@ class StreamScan:
         """The findings that became certain with the next characters; raises `EngineError`, also after `close`."""
         if self._closed:
             raise EngineError("the stream is closed")
-        if not chunk:
+        if not chunk or self._stream is None:
             return []
         data = chunk.encode("utf-8", "replace")
         self._data += data
@@ -67,6 +71,8 @@ class StreamScan:
         if self._closed:
             return []
         self._closed = True
+        if self._stream is None:
+            return []
         self._stream.close()
         findings = self._evaluate()
         self._active.clear()
@@ -74,7 +80,7 @@ class StreamScan:
         return findings
 
     def _evaluate(self) -> list[Finding]:
-        hits = self._stream.hits
+        hits = self._hits
         if len(hits) > self._patterns_seen:
             self._patterns_seen = len(hits)
             self._activate()
@@ -94,7 +100,7 @@ class StreamScan:
 
     def _activate(self) -> None:
         """Start the rules of which a pattern that matters has just occurred."""
-        for number in self._stream.hits:
+        for number in self._hits:
             for rule in self._watched.get(number, ()):
                 if rule.id in self._active or "raw" not in rule.views:
                     continue

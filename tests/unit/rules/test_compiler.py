@@ -93,7 +93,7 @@ def test_a_damaged_or_exposed_file_is_made_again(tmp_path: Path, suffix: str, da
 
 def test_a_database_that_does_not_load_here_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packs = [pack("one", rule("T-1", {"any": [{"re": "bad"}]}, ("bad", "good")))]
-    monkeypatch.setattr(compiler, "compile_stream", lambda keys: b"for another machine")
+    monkeypatch.setattr(compiler, "compile_stream", lambda keys, numbers: b"for another machine")
     foreign = cached_ruleset(packs, tmp_path)
     monkeypatch.undo()
     again = cached_ruleset(packs, tmp_path)

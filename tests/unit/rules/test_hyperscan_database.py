@@ -8,24 +8,38 @@ import threading
 import hyperscan
 import pytest
 
-from rules.hyperscan_database import EngineError, PatternDatabase, compile_block, compile_stream
+from rules.hyperscan_database import BlockDatabase, EngineError, StreamDatabase, compile_block, compile_stream
 from rules.patterns import PatternKey
 
 KEYS = [PatternKey("needle", ""), PatternKey(r"\bx{1,3}\b", "i"), PatternKey(r"end$", ""), PatternKey("é.{0,9}ü", "s")]
 
 
 @pytest.fixture(scope="module")
-def database() -> PatternDatabase:
-    return PatternDatabase(compile_block(KEYS), compile_stream(KEYS))
+def block() -> BlockDatabase:
+    return BlockDatabase(compile_block(KEYS))
 
 
-def test_a_scan_names_the_patterns_and_where_each_first_ends(database: PatternDatabase) -> None:
-    assert database.scan(b"a needle, XX, needle xx end") == {0: 8, 1: 12, 2: 27}
-    assert database.scan("é🙂🙂🙂🙂🙂🙂🙂🙂🙂ü".encode()) == {3: 40}
-    assert database.scan(b"") == {}
+@pytest.fixture(scope="module")
+def database() -> StreamDatabase:
+    return StreamDatabase(compile_stream(KEYS))
 
 
-def test_a_stream_finds_patterns_across_pieces_and_at_the_end(database: PatternDatabase) -> None:
+def test_a_scan_names_the_patterns_and_where_each_first_ends(block: BlockDatabase) -> None:
+    assert block.scan(b"a needle, XX, needle xx end") == {0: 8, 1: 12, 2: 27}
+    assert block.scan("é🙂🙂🙂🙂🙂🙂🙂🙂🙂ü".encode()) == {3: 40}
+    assert block.scan(b"") == {}
+
+
+def test_numbers_can_be_given() -> None:
+    block = BlockDatabase(compile_block(KEYS[:2], [7, 40]))
+    assert block.scan(b"a needle, XX") == {7: 8, 40: 12}
+    stream = StreamDatabase(compile_stream(KEYS[:2], [7, 40])).open_stream()
+    stream.feed(b"a needle, XX ")
+    assert stream.hits == {7: 8, 40: 12}
+    stream.close()
+
+
+def test_a_stream_finds_patterns_across_pieces_and_at_the_end(database: StreamDatabase) -> None:
     stream = database.open_stream()
     for piece in (b"a nee", b"dle, the e", b"nd"):
         stream.feed(piece)
@@ -37,7 +51,7 @@ def test_a_stream_finds_patterns_across_pieces_and_at_the_end(database: PatternD
         stream.feed(b"x")
 
 
-def test_thousands_of_open_streams_keep_their_own_hits(database: PatternDatabase) -> None:
+def test_thousands_of_open_streams_keep_their_own_hits(database: StreamDatabase) -> None:
     streams = [database.open_stream() for _ in range(3000)]
     gc.collect()
     for number, stream in enumerate(streams):
@@ -50,16 +64,19 @@ def test_thousands_of_open_streams_keep_their_own_hits(database: PatternDatabase
     # The other half is collected unclosed, which must free its state as well.
     del stream, streams
     gc.collect()
-    assert database.scan(b"needle") == {0: 6}
+    last = database.open_stream()
+    last.feed(b"needle")
+    assert last.hits == {0: 6}
+    last.close()
 
 
-def test_four_threads_scan_and_stream_on_one_database(database: PatternDatabase) -> None:
+def test_four_threads_scan_and_stream_on_one_database(block: BlockDatabase, database: StreamDatabase) -> None:
     failures: list[object] = []
     shared = [database.open_stream() for _ in range(400)]
 
     def work(part: int) -> None:
         for number in range(400):
-            if database.scan(b"." * 3000 + b"needle") != {0: 3006}:
+            if block.scan(b"." * 3000 + b"needle") != {0: 3006}:
                 failures.append("scan")
             stream = database.open_stream()
             for piece in (b"nee" * 100, b"nee", b"dle xx"):
@@ -83,11 +100,15 @@ def test_four_threads_scan_and_stream_on_one_database(database: PatternDatabase)
 
 def test_a_database_from_elsewhere_is_refused() -> None:
     block, stream = compile_block(KEYS), compile_stream(KEYS)
-    for one, other in ((b"", stream), (block[: len(block) // 2], stream), (block, b"\0" * 100)):
+    for data in (b"", block[: len(block) // 2], b"\0" * 100):
         with pytest.raises(EngineError):
-            PatternDatabase(one, other)
+            BlockDatabase(data)
+        with pytest.raises(EngineError):
+            StreamDatabase(data)
     with pytest.raises(EngineError):
-        PatternDatabase(stream, block).open_stream()
+        StreamDatabase(block).open_stream()
+    with pytest.raises(EngineError):
+        BlockDatabase(stream).scan(b"needle")
 
 
 def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
@@ -103,16 +124,17 @@ class _Broken:
 
 
 def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    database = PatternDatabase(compile_block(KEYS), compile_stream(KEYS))
+    block, database = BlockDatabase(compile_block(KEYS)), StreamDatabase(compile_stream(KEYS))
+    assert block.scan(b"") == {}
     stream = database.open_stream()
     with monkeypatch.context() as patched:
-        patched.setattr(database, "_block", _Broken())
+        patched.setattr(block, "_database", _Broken())
         patched.setattr(stream, "_stream", _Broken())
         with pytest.raises(EngineError):
-            database.scan(b"needle")
+            block.scan(b"needle")
         with pytest.raises(EngineError):
             stream.feed(b"needle")
-        patched.setattr(database, "_stream", _Broken())
+        patched.setattr(database, "_database", _Broken())
         with pytest.raises(EngineError):
             database.open_stream()
     stream.close()

@@ -118,6 +118,18 @@ def test_a_directory_gives_its_packs_by_name_or_the_problems_of_all_files(tmp_pa
     ]
 
 
+@pytest.mark.parametrize("name", ["empty", "missing", "waivers-only"])
+def test_a_directory_without_a_pack_is_refused_and_never_no_rules(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    if name != "missing":
+        directory.mkdir()
+    if name == "waivers-only":
+        (directory / "waivers.json").write_bytes(b"{}")
+    with pytest.raises(PackError, match="no pack in this directory") as caught:
+        load_directory(directory)
+    assert [problem.file for problem in caught.value.problems] == [name]
+
+
 def test_the_schema_file_is_the_one_of_the_structs() -> None:
     file = Path(packs.__file__).parent / "schema" / "rulepack.schema.json"
     assert file.read_text(encoding="utf-8") == json_schema_text()

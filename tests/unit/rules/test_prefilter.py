@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.hyperscan_database import PatternDatabase, compile_block, compile_stream
+from rules.hyperscan_database import BlockDatabase, StreamDatabase, compile_block, compile_stream
 from rules.patterns import PatternKey, PatternRefused, check, regexp
 from rules.prefilter import NotUnderstood, widen
 
@@ -60,12 +60,12 @@ def test_what_a_pattern_matches_its_widened_form_finds(pattern: str, flags: str,
     except PatternRefused:
         return
     exact = regexp(key)
-    database = PatternDatabase(compile_block([key]), compile_stream([key]))
+    block, database = BlockDatabase(compile_block([key])), StreamDatabase(compile_stream([key]))
     for sample in samples:
         data = sample.encode("utf-8", "replace")
         match = exact.search(data)
         if match is not None:
-            assert 0 in database.scan(data), (pattern, flags, sample)
+            assert 0 in block.scan(data), (pattern, flags, sample)
             stream = database.open_stream()
             for position in range(len(data)):
                 stream.feed(data[position : position + 1])
@@ -78,7 +78,14 @@ def test_what_a_pattern_matches_its_widened_form_finds(pattern: str, flags: str,
     [
         (r"\bAKIA[0-9A-Z]{16}\b", rb"\bAKIA[0-9A-Z]{16}\b"),
         (r"sk-[a-z]{20,200}", rb"sk-[a-z]{20,}"),
-        (r"a.{0,80}b.c[^x]{3}", rb"a.*b.{1,4}c[^x]+"),
+        (r"a.{1}b.c[^\sx]{3}", rb"b.{1,4}c[^\sx]+"),
+        (r"(?i)first.{0,80}second", rb"(?i)second"),
+        (r"first.{0,80}second[^\n]{3}", rb"second"),
+        (r"longest[ -~]{0,80}last", rb"longest"),
+        (r"longest[\t -\-/-~]{1,80}(?:last|final)", rb"longest"),
+        (r"longest[ -,.-~]last", rb"longest[\x20-\x2c\x2e-\x7e]last"),
+        (r"key=[^\s\"]{8,40};", rb"key=[^\s\x22]+;"),
+        (r"a.{0,80}b", rb"a[\x00-\xff]*b"),
         (r"(?:\d[ -]?){13,19}?", rb"(?:\d[\x20\x2d]?){13,}"),
         (r"(?P<v>ab){300}", rb"(?:ab)+"),
         (r"é?[ü-ő]x{2}", rb"(?:\xc3\x89|\xc3\xa9)?[\x80-\xff]{1,4}x{2}"),
