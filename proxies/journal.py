@@ -136,7 +136,8 @@ class Journal:
     def acknowledge(self, sequence: int) -> None:
         """The console has committed this batch."""
         self._sent_bytes -= sum(map(len, self._sent.pop(sequence, ())))
-        if self._urgent or self._plain or self._spool.open:
+        # Plain calls wait for their timer: a console that commits fast must not turn every few calls into a batch.
+        if self._urgent or self._spool.open or (self._plain and self._timer is None):
             self.flush()
         self._note_idle()
 
