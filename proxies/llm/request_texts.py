@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from proxies.json_texts import leaves, pointer, schema_leaves
 from proxies.llm.surfaces import Surface
-from proxies.strict_json import JSONRefused, parse
+from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
 from rules.model import Target, Text
 
 _ROLE_TARGETS: Final = {
@@ -22,7 +22,6 @@ _ROLE_TARGETS: Final = {
     "tool": Target.TOOL_RESULT,
     "function": Target.TOOL_RESULT,
 }
-_SCHEMA_KEYS: Final = frozenset({"parameters", "input_schema", "format", "schema"})
 _CONFIGURATION: Final = frozenset({"model", "object"})
 """Top-level strings that choose behaviour and never reach the model as text."""
 
@@ -88,9 +87,9 @@ def _message(message: Any, path: str, texts: list[Text]) -> None:
             _content(value, target, below, texts)
         elif key == "tool_calls" and type(value) is list:
             for index, call in enumerate(value):
-                _tool_call(call, f"{below}/{index}", texts)
+                tool_call_texts(call, f"{below}/{index}", texts)
         elif key == "function_call":
-            _tool_call(value, below, texts)
+            tool_call_texts(value, below, texts)
         elif key != "role":
             leaves(value, target, below, texts)
 
@@ -145,53 +144,6 @@ def _without_payload(value: Any, target: Target, path: str, texts: list[Text]) -
             _without_payload(member, target, f"{path}/{index}", texts)
     elif type(value) is str and value and not value.startswith("data:"):
         texts.append(Text(target, path, value))
-
-
-def _tool_call(call: Any, path: str, texts: list[Text]) -> None:
-    """An assistant's tool call in the history: a name, and arguments as a JSON string or free text."""
-    if type(call) is not dict:
-        leaves(call, Target.TOOL_ARGS, path, texts)
-        return
-    for key, value in call.items():
-        below = pointer(path, key)
-        if key in ("function", "custom"):
-            _tool_call(value, below, texts)
-        elif key == "arguments":
-            argument_texts(value, below, texts)
-        elif key == "name":
-            leaves(value, Target.TOOL_NAME, below, texts)
-        elif key not in ("id", "type"):
-            leaves(value, Target.TOOL_ARGS, below, texts)
-
-
-def argument_texts(arguments: Any, path: str, texts: list[Text]) -> None:
-    """Tool arguments: the leaves of the JSON inside the string, or the string itself where it is not JSON."""
-    if type(arguments) is str:
-        try:
-            arguments = parse(arguments.encode("utf-8"))
-        except (JSONRefused, UnicodeEncodeError):
-            texts.append(Text(Target.TOOL_ARGS, path, arguments))
-            return
-    leaves(arguments, Target.TOOL_ARGS, path, texts)
-
-
-def tool_texts(tool: Any, path: str, texts: list[Text]) -> None:
-    """A tool definition: name, description, schema; hosted tools carry URLs and headers that are read as schema."""
-    if type(tool) is not dict:
-        leaves(tool, Target.TOOL_DESCRIPTION, path, texts)
-        return
-    for key, value in tool.items():
-        below = pointer(path, key)
-        if key in ("function", "custom") and type(value) is dict:
-            tool_texts(value, below, texts)
-        elif key == "name":
-            leaves(value, Target.TOOL_NAME, below, texts)
-        elif key == "description":
-            leaves(value, Target.TOOL_DESCRIPTION, below, texts)
-        elif key in _SCHEMA_KEYS:
-            schema_leaves(value, below, texts)
-        elif key not in ("type", "cache_control"):
-            leaves(value, Target.SCHEMA, below, texts)
 
 
 def _response_item(item: Any, path: str, texts: list[Text]) -> None:

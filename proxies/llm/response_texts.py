@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
-from proxies.llm.request_texts import argument_texts
 from proxies.llm.surfaces import Surface
+from proxies.llm.tool_texts import argument_texts, tool_call_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
 from rules.model import Target, Text
 
@@ -53,29 +53,13 @@ def _chat_message(message: Any, path: str, texts: list[Text]) -> None:
         below = pointer(path, key)
         if key == "tool_calls" and type(value) is list:
             for index, call in enumerate(value):
-                _tool_call(call, f"{below}/{index}", texts)
+                tool_call_texts(call, f"{below}/{index}", texts)
         elif key == "function_call":
-            _tool_call(value, below, texts)
+            tool_call_texts(value, below, texts)
         elif key == "audio" and type(value) is dict:
             leaves(value.get("transcript"), Target.COMPLETION, f"{below}/transcript", texts)
         elif key != "role":
             leaves(value, Target.COMPLETION, below, texts)
-
-
-def _tool_call(call: Any, path: str, texts: list[Text]) -> None:
-    if type(call) is not dict:
-        leaves(call, Target.TOOL_ARGS, path, texts)
-        return
-    for key, value in call.items():
-        below = pointer(path, key)
-        if key in ("function", "custom"):
-            _tool_call(value, below, texts)
-        elif key == "arguments":
-            argument_texts(value, below, texts)
-        elif key == "name":
-            leaves(value, Target.TOOL_NAME, below, texts)
-        elif key not in ("id", "type"):
-            leaves(value, Target.TOOL_ARGS, below, texts)
 
 
 def _responses(body: dict[str, Any], texts: list[Text]) -> None:

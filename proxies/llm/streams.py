@@ -15,9 +15,9 @@ import msgspec
 
 from proxies.contract import Usage
 from proxies.json_texts import leaves
-from proxies.llm.request_texts import argument_texts
 from proxies.llm.response_texts import block_texts, output_item_texts
 from proxies.llm.surfaces import Surface
+from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
 from rules.model import Target, Text
 

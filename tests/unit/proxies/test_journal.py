@@ -16,7 +16,8 @@ from proxies.channel import Channel, FrameReader
 from proxies.contract import CallRecord, Events, to_console_decoder
 from proxies.journal import Journal
 from proxies.spool import SpoolFile
-from tests.support.calls import FINDING, blocked_call, plain_call
+from tests.support.records import FINDING, blocked_call
+from tests.support.records import call as plain_call
 
 
 class Console:

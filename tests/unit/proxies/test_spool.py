@@ -13,7 +13,8 @@ from app.fleet.spool import parse
 from proxies import spool
 from proxies.contract import encoder
 from proxies.spool import SpoolFile, SpoolFull
-from tests.support.calls import blocked_call, plain_call
+from tests.support.records import blocked_call
+from tests.support.records import call as plain_call
 
 
 def test_DUR_calls_come_back_as_they_were(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from app.fleet import intake as intake_module
 from app.fleet.intake import Intake
 from app.fleet.spool import parse
 from proxies.contract import CallRecord, Events
-from tests.support.calls import plain_call
+from tests.support.records import call as plain_call
 
 
 class Worker:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from app.fleet import spool
 from app.fleet.spool import ingest_directory, parse, set_aside
 from proxies.contract import CONTRACT_VERSION, CallRecord, Spool, encoder
-from tests.support.calls import blocked_call, plain_call
+from tests.support.records import blocked_call
+from tests.support.records import call as plain_call
 
 
 def frame(*calls: CallRecord, version: int = CONTRACT_VERSION) -> bytes:
