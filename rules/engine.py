@@ -101,11 +101,16 @@ class Ruleset:
         return StreamScan(stream, self._watched, self._regexps, target, path, direction)
 
     def _derive(self, raw: _Buffer, hits: Hits) -> list[tuple[Text, DerivedView]]:
-        may_hold_base64 = BASE64_TRIGGER in hits
-        if not may_hold_base64 and raw.is_ascii:
+        """The further views of the texts that call for them, in the order of the texts."""
+        first_end = hits.get(BASE64_TRIGGER)
+        if first_end is None and raw.is_ascii:
             return []
+        encoded = set(raw.occurrences(self._locators[BASE64_TRIGGER], first_end))
+        chosen = encoded if raw.is_ascii else range(len(raw.sources))
         return [
-            (source, view) for source in raw.sources for view in derive(source.text, may_hold_base64=may_hold_base64)
+            (raw.sources[index], view)
+            for index in sorted(chosen)
+            for view in derive(raw.sources[index].text, may_hold_base64=index in encoded)
         ]
 
     def _scan_views(
@@ -134,7 +139,9 @@ class Ruleset:
         found: list[tuple[int, MatchRule, Hit]] = []
         for index in sorted(indexes):
             rule = self._rules[index]
-            if not rule.possible(hits) or direction not in rule.directions or view not in rule.views:
+            if rule.targets.isdisjoint(buffer.targets) or not rule.possible(hits):
+                continue
+            if direction not in rule.directions or view not in rule.views:
                 continue
             for text_index in buffer.candidates(rule, hits, self._locators):
                 scan = RuleScan(rule, self._regexps)
@@ -148,7 +155,9 @@ class _Buffer:
     """Several texts as one buffer for Hyperscan, in the order of their groups."""
 
     def __init__(self, sources: Sequence[Text]) -> None:
-        groups = [GROUP_OF[source.target] for source in sources]
+        targets = [source.target for source in sources]
+        self.targets = frozenset(targets)
+        groups = [GROUP_OF[target] for target in targets]
         self.origin: Sequence[int] = range(len(sources))
         """The index in the given sequence of each text."""
         self.sources = sources

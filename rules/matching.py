@@ -220,13 +220,13 @@ class RuleScan:
             unseen = boundary(part.data, max(position, len(part.data) - WINDOW_BYTES))
             self._resume[number] = part.base + unseen
             return None
-        start, end = match.start(), match.end()
+        start, end = match.span()
         if not part.closed and end + self._regexps.margins[number] > len(part.data):
             if end < len(part.data) or end - start < WINDOW_BYTES:
                 return None
             self._cut_end[number] = part.base + end
-        group = self._rule.group if self._rule.group <= self._regexps[number].groups else 0
-        value_start, value_end = match.start(group), match.end(group)
+        group = self._rule.group if self._rule.group <= self._regexps.groups[number] else 0
+        value_start, value_end = match.span(group) if group else (start, end)
         if value_start < 0:
             value_start, value_end = start, end
         return start, end, value_start, value_end

@@ -93,6 +93,9 @@ class Target(StrEnum):
     SAMPLING = "sampling"
     ERROR = "error"
 
+    # Every text of a message is looked up by its target, and the hash of enumerations is a Python function.
+    __hash__ = str.__hash__
+
 
 class Text(msgspec.Struct, frozen=True, gc=False):
     """One string leaf of a message, ready to be scanned."""

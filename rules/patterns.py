@@ -42,6 +42,7 @@ class RegexpMatch(Protocol):
 
     def start(self, group: int = 0) -> int: ...
     def end(self, group: int = 0) -> int: ...
+    def span(self, group: int = 0) -> tuple[int, int]: ...
 
 
 class Regexp(Protocol):
@@ -127,11 +128,15 @@ class Regexps(dict[int, Regexp]):
     def __init__(self, keys: Sequence[PatternKey]) -> None:
         super().__init__()
         self._keys = keys
+        self.groups: dict[int, int] = {}
+        """The number of groups of each pattern in use."""
         self.margins = tuple(map(settling_margin, keys))
         """By pattern number: how many bytes after a match make it certain that more text would not extend it."""
 
     def __missing__(self, number: int) -> Regexp:
-        made = self[number] = regexp(self._keys[number])
+        made = regexp(self._keys[number])
+        self.groups[number] = made.groups
+        self[number] = made
         return made
 
 

@@ -31,6 +31,12 @@ _PLACEHOLDER = re.compile(
     r"|<[^<>]*>|\$\{|\{\{|%\(|test[-_]?(?:key|token|secret|password)",
     re.IGNORECASE,
 )
+_BYTE = "(?:0|[1-9]\\d?|1\\d\\d|2[0-4]\\d|25[0-5])"
+_PLAIN_IPV4 = re.compile(rf"({_BYTE})\.({_BYTE})\.{_BYTE}\.{_BYTE}", re.ASCII)
+_MIXED_BLOCKS = frozenset({100, 169, 172, 192, 198, 203})
+"""First bytes of IPv4 addresses of which the IANA registry of special-purpose addresses sets some apart."""
+_SPECIAL_BLOCKS = frozenset({0, 10, 127, *range(224, 256)})
+"""First bytes of which it sets all apart."""
 _IBAN_SHAPE = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
 
 Judge = Callable[[str], bool]
@@ -147,6 +153,12 @@ def ip_private(value: str) -> bool:
 
 def ip_public(value: str) -> bool:
     """Whether the value is a globally reachable unicast address."""
+    if match := _PLAIN_IPV4.fullmatch(value):
+        block = int(match[1])
+        if block not in _MIXED_BLOCKS:
+            return block not in _SPECIAL_BLOCKS
+        if block == 192 and match[2] == "168":
+            return False
     address = _address(value)
     return address is not None and address.is_global and not address.is_multicast
 

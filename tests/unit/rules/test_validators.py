@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
+import random
 import zlib
 
 import pytest
 
 from rules.packs import Near
-from rules.validators import parse
+from rules.validators import ip_public, parse
 
 
 def accepts(name: str, value: str) -> bool:
@@ -107,3 +109,23 @@ def test_context_is_a_condition_near_the_anchor() -> None:
 def test_unknown_validators_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"validator|context"):
         parse([name])
+
+
+def test_public_addresses_are_those_of_the_standard_library() -> None:
+    rng = random.Random(4)
+    wrong: list[str] = []
+    for first in range(256):
+        for _ in range(40):
+            value = f"{first}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(256)}"
+            address = ipaddress.ip_address(value)
+            if ip_public(value) is not (address.is_global and not address.is_multicast):
+                wrong.append(value)
+    edges = ("100.63.255.255", "100.64.0.0", "169.254.0.1", "172.15.0.1", "172.16.0.1", "192.0.2.1", "192.167.0.1")
+    edges += ("192.168.0.1", "198.17.0.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "203.0.114.1", "192.88.99.1")
+    for value in edges:
+        if ip_public(value) is not ipaddress.ip_address(value).is_global:
+            wrong.append(value)
+    assert wrong == []
+    assert not ip_public("1.2.3")
+    assert not ip_public("1.2.3.04")
+    assert not ip_public("256.2.3.4")
