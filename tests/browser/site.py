@@ -98,7 +98,9 @@ class Site:
         await self.change_password()
         await self.start_proxy()
         await self.create_proxy("github-tools", type="mcp", enforcement="log_only")
-        taken = await self.create_proxy("jira", type="mcp", port=int(self.upstream.url.rpartition(":")[2]))
+        taken = await self.create_proxy(
+            "jira", type="mcp", target_url="https://jira.example/mcp", port=int(self.upstream.url.rpartition(":")[2])
+        )
         await self.api.post(f"/proxies/{taken['id']}/start")
         old = await self.create("/api-keys", name="old-key", expires_in_days=30)
         await self.create(f"/api-keys/{old['api_key']['id']}/revoke")
