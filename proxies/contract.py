@@ -64,8 +64,8 @@ class Limits(msgspec.Struct, frozen=True):
     first_byte_timeout_seconds: float = 120.0
     idle_timeout_seconds: float = 120.0
     total_timeout_seconds: float = 900.0
-    max_connections: int = 2048
-    max_upstream_connections: int = 512
+    max_connections: int = 8192
+    max_upstream_connections: int = 8192
 
 
 class ProxyConfig(msgspec.Struct, frozen=True):
@@ -262,6 +262,7 @@ class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):
     connections: int
     in_flight: int
     loop_lag_ms: float
+    """The worst delay of the event loop since the last heartbeat."""
     rss_bytes: int
     unacknowledged_events: int
 

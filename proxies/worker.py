@@ -38,6 +38,7 @@ from proxies.contract import (
     socket_decoder,
 )
 from proxies.journal import Journal
+from proxies.loop_lag import LoopLag
 from proxies.serving import Serving, SnapshotUnusable
 from proxies.spool import SpoolFile
 
@@ -76,7 +77,7 @@ class Worker:
         self._journal = Journal(self._channel, SpoolFile(spool_dir))
         self._serving = Serving(self._journal, self._report)
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
-        self._loop_lag_ms = 0.0
+        self._loop_lag = LoopLag()
         self._frozen = False
         self._console_gone = asyncio.Event()
 
@@ -101,6 +102,7 @@ class Worker:
             await self._obey()
         finally:
             heart.cancel()
+            self._loop_lag.stop()
             loop.remove_reader(self._sockets)
             self._sockets.close()
             self._journal.close()
@@ -249,21 +251,18 @@ class Worker:
         os._exit(0)
 
     async def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + HEARTBEAT_SECONDS
             self._channel.send(
                 Heartbeat(
                     at=time.time(),
                     connections=self._serving.connections,
                     in_flight=self._serving.in_flight,
-                    loop_lag_ms=self._loop_lag_ms,
+                    loop_lag_ms=self._loop_lag.take_ms(),
                     rss_bytes=_resident_bytes(),
                     unacknowledged_events=self._journal.unacknowledged,
                 )
             )
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            self._loop_lag_ms = max(0.0, loop.time() - due) * 1000
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

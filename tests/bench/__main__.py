@@ -122,7 +122,8 @@ async def measure_idle_streams(stand: Stand, table: Table, count: int) -> None:
     assert process.stdout
     process.stdin.write(stand.encode("full", job))
     await process.stdin.drain()
-    await process.stdout.readline()
+    if not await process.stdout.readline():
+        raise RuntimeError(f"{count} streams could not be opened")
     grown = rss_bytes(worker) - before
     held, _ = await process.communicate(b"enough\n")
     figure = f"{grown / count / 1024:.1f} KB each ({count:,} streams, {json.loads(held)['held']:,} held)"
