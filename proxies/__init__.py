@@ -8,8 +8,8 @@
 4. `pipeline.inspect_request` scans those texts; a block raises `Refusal` and the upstream never sees the call.
 5. The canonical re-serialisation of what was inspected goes out through `transport/pool` with the upstream's credential.
 6. The answer comes back through `pipeline.inspect_response`, or chunk by chunk through `pipeline.ResponseInspector`.
-7. `steps/record` turns the exchange into one `contract.CallRecord`. It is handed to the channel *before* the last byte of
-   the answer leaves, so that whatever a client saw complete survives the death of this process.
+7. `Exchange.record` turns the exchange into one `contract.CallRecord`, which `journal` hands to the channel; one with
+   findings *before* the last byte of the answer leaves, so that a refusal a client saw survives the death of this process.
 
 A worker has no database; the console tells it everything it needs in a `contract.Snapshot`.
 """
