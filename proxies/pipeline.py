@@ -1,7 +1,8 @@
 """The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
 
 origin → authenticate (and authorise) → [endpoint parses] → inspect request → [endpoint forwards] → inspect response →
-record. An exception in a step is never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a
+record. A step that refuses closes its lap too, so that the timeline of a call ends with the step that ended it. An
+exception in a step is never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a
 refusal by `dispatch`.
 """
 
@@ -19,14 +20,18 @@ __all__ = ["ResponseInspector", "admit", "check_origin", "has_rules", "inspect_r
 
 def check_origin(exchange: Exchange) -> None:
     """Host and Origin, before anything else and before the body is read."""
-    origin.check(exchange)
-    exchange.lap("origin")
+    try:
+        origin.check(exchange)
+    finally:
+        exchange.lap("origin")
 
 
 def admit(exchange: Exchange) -> None:
     """Credential and right to use this proxy."""
-    authenticate.check(exchange)
-    exchange.lap("authenticate")
+    try:
+        authenticate.check(exchange)
+    finally:
+        exchange.lap("authenticate")
 
 
 def has_rules(exchange: Exchange) -> bool:
@@ -36,11 +41,15 @@ def has_rules(exchange: Exchange) -> bool:
 
 def inspect_request(exchange: Exchange, texts: Iterable[Text]) -> None:
     """Inspect everything that would reach the upstream; raises `Refusal` on a block."""
-    inspect.scan(exchange, texts, "request")
-    exchange.lap("inspect_request")
+    try:
+        inspect.scan(exchange, texts, "request")
+    finally:
+        exchange.lap("inspect_request")
 
 
 def inspect_response(exchange: Exchange, texts: Iterable[Text]) -> None:
     """Inspect everything that would reach the client; raises `Refusal` on a block."""
-    inspect.scan(exchange, texts, "response")
-    exchange.lap("inspect_response")
+    try:
+        inspect.scan(exchange, texts, "response")
+    finally:
+        exchange.lap("inspect_response")

@@ -303,3 +303,18 @@ async def test_LIM_02_a_body_beyond_the_limit_is_a_413(upstream: LLMUpstream) ->
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
     assert "max_request_size_mb" in answer.text
     assert upstream.seen == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "step"),
+    [
+        ({"origin": "http://evil.test"}, CHAT, "origin"),
+        ({"authorization": "Bearer ost_wrong"}, CHAT, "authenticate"),
+        ({}, PROMPT_WITH_SECRET, "inspect_request"),
+    ],
+)
+async def test_the_step_that_refuses_is_the_last_of_the_record(
+    proxy: RunningProxy, headers: dict[str, str], body: Any, step: str
+) -> None:
+    assert (await post(proxy, headers, body)).status_code in (401, 403)
+    assert list(proxy.records[0].timings_ms)[-1] == step
