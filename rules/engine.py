@@ -125,8 +125,12 @@ class Ruleset:
             hits = buffer.scan(self._blocks)
             for index, rule, hit in self._evaluate(buffer, hits, name, direction):
                 finding = make_finding(rule, buffer.sources[index], hit, view=name)
-                start, end = chosen[buffer.origin[index]][1].raw_span(hit.start, hit.end)
-                findings.append(msgspec.structs.replace(finding, start=start, end=end))
+                raw_span = chosen[buffer.origin[index]][1].raw_span
+                start, end = raw_span(hit.start, hit.end)
+                value_start, value_end = raw_span(hit.value_start, hit.value_end)
+                findings.append(
+                    msgspec.structs.replace(finding, start=start, end=end, value_start=value_start, value_end=value_end)
+                )
         return findings[: max(0, limit)]
 
     def _evaluate(

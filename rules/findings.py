@@ -37,4 +37,8 @@ def make_finding(
         end=hit.end,
         view=view,
         evidence=evidence,
+        value_start=hit.value_start,
+        value_end=hit.value_end,
+        label=rule.label,
+        reversible=rule.reversible,
     )

@@ -59,12 +59,14 @@ class MatchRule:
         "forbidden",
         "group",
         "id",
+        "label",
         "min_count",
         "near",
         "none",
         "one_of",
         "pack",
         "required",
+        "reversible",
         "score",
         "sensitive",
         "severity",
@@ -88,6 +90,8 @@ class MatchRule:
         self.views = frozenset(rule.views)
         self.sensitive = rule.is_sensitive
         self.group = rule.capture.group
+        self.label = rule.label
+        self.reversible = rule.capture.reversible
         self.min_count = rule.match.min_count
         self.validators = validators.parse(rule.validators)
         everywhere = [numbers[key_of(item.re, item.flags)] for item in rule.match.all]

@@ -126,6 +126,14 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """`raw`, or the name of the derived view in which the hit was seen (`normalized`, `decoded`)."""
     evidence: str
     """At most 160 characters around the hit; a secret or personal value inside is masked."""
+    value_start: int = 0
+    """Offset of the captured value in the scanned text, in characters: what masking replaces. A value found in a
+    derived view has the span of the raw text from which it came. Records of older versions have neither offset."""
+    value_end: int = 0
+    label: str = ""
+    """The word for the value's type in a placeholder, as `EMAIL` (`packs.Rule.label`)."""
+    reversible: bool = False
+    """Whether masking may put the value back into what its sender gets to see."""
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):

@@ -23,6 +23,7 @@ MAX_PATTERN_CHARS = 2_000
 MAX_PATTERNS_PER_LIST = 64
 MAX_WITHIN_CHARS = 500
 MAX_EXAMPLE_CHARS = 20_000
+MAX_LABEL_CHARS = 24
 
 SHIPPED = Path(__file__).parent / "packs"
 """The directory of the shipped packs, also inside a frozen executable."""
@@ -35,6 +36,7 @@ Flags = Annotated[str, msgspec.Meta(pattern="^(i?m?s?|i?s?m?|m?i?s?|m?s?i?|s?i?m
 Within = Annotated[int, msgspec.Meta(ge=1, le=MAX_WITHIN_CHARS)]
 Group = Annotated[int, msgspec.Meta(ge=0, le=99)]
 RuleId = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9]*(-[A-Z0-9]+)+$", max_length=64)]
+Label = Annotated[str, msgspec.Meta(pattern="^[A-Z][A-Z0-9_]{1,23}$")]
 PackName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Prose = Annotated[str, msgspec.Meta(max_length=4_000)]
@@ -42,6 +44,7 @@ Example = Annotated[str, msgspec.Meta(max_length=MAX_EXAMPLE_CHARS)]
 View = Literal["raw", "normalized", "decoded"]
 Direction = Literal["request", "response"]
 
+_NOT_IN_LABEL = re.compile("[^A-Z0-9]+")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -93,6 +96,10 @@ class Capture(_Strict, frozen=True):
     """Which group of an anchor pattern is the value: what validators judge and masking replaces. 0 is the whole hit."""
 
     group: Group = 0
+    redact_as: Label | None = None
+    """The word that stands for the value's type in a placeholder, as `EMAIL`; not said, it follows from the category."""
+    reversible: bool = False
+    """Whether masking may put the value back into what its sender gets to see."""
 
 
 class Taxonomy(_Strict, frozen=True):
@@ -142,6 +149,17 @@ class Rule(_Strict, frozen=True):
         if self.sensitive is None:
             return self.category.split("/", 1)[0] in ("secrets", "pii")
         return self.sensitive
+
+    @property
+    def label(self) -> str:
+        """The word for the value's type: `redact_as`, or `EMAIL` for `pii/email` and `AWS_SECRET` for `secrets/aws`."""
+        if self.capture.redact_as:
+            return self.capture.redact_as
+        family, _, rest = self.category.partition("/")
+        word = _NOT_IN_LABEL.sub("_", (rest or family).upper()).strip("_")[:MAX_LABEL_CHARS]
+        if family == "secrets" and rest:
+            word = word[: MAX_LABEL_CHARS - len("_SECRET")].rstrip("_") + "_SECRET"
+        return word if len(word) > 1 and word[0].isalpha() else "VALUE"
 
 
 class Pack(_Strict, frozen=True):

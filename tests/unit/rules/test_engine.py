@@ -6,12 +6,13 @@ import base64
 import json
 import threading
 
+import msgspec
 import pytest
 
 from rules.compiler import compile_ruleset
 from rules.engine import EngineError, Ruleset
 from rules.lint import lint_pack
-from rules.model import Action, Confidence, Severity, Target, Text
+from rules.model import Action, Confidence, Finding, Severity, Target, Text
 from tests.unit.rules.small_packs import INJECTION, SECRETS, one_rule, pack, prompt, rule, ruleset, small_packs, spans
 
 AWS = "AKIAQ3EGRM5NAZT7W2LB"
@@ -35,6 +36,29 @@ def test_a_finding_says_which_rule_where_and_shows_no_secret(small: Ruleset) -> 
     assert (finding.severity, finding.confidence) == (Severity.CRITICAL, Confidence.HIGH)
     assert (finding.action, finding.view, finding.score) == (Action.BLOCK, "raw", 90)
     assert finding.evidence == "é use AKIA…(20) now"
+
+
+def test_a_finding_names_the_value_that_masking_replaces(small: Ruleset) -> None:
+    text = "żółty password: hT7!kq0Zp2wQ end"
+    (finding,) = small.scan([prompt(text)], direction="request")
+    assert text[finding.start : finding.end] == "password: hT7!kq0Zp2wQ"
+    assert text[finding.value_start : finding.value_end] == "hT7!kq0Zp2wQ"
+    assert (finding.label, finding.reversible) == ("GENERIC_SECRET", False)
+    match = {"any": [{"re": r"for (\w+) only"}]}
+    named = one_rule(match, capture={"group": 1, "redact_as": "NAME", "reversible": True}, views=["raw", "normalized"])
+    hidden = "This is f\u200bor Ze\u00adno only."
+    (finding,) = named.scan([prompt(hidden)], direction="request")
+    assert hidden[finding.value_start : finding.value_end] == "Ze\u00adno"
+    assert (finding.label, finding.reversible, finding.view) == ("NAME", True, "normalized")
+
+
+def test_findings_of_older_records_are_still_read(small: Ruleset) -> None:
+    (finding,) = small.scan([prompt("password: hT7!kq0Zp2wQ")], direction="request")
+    record = msgspec.to_builtins(finding)
+    for name in ("value_start", "value_end", "label", "reversible"):
+        del record[name]
+    old = msgspec.convert(record, Finding)
+    assert (old.value_start, old.value_end, old.label, old.reversible) == (0, 0, "", False)
 
 
 def test_texts_are_separate_and_findings_keep_their_order(small: Ruleset) -> None:

@@ -44,11 +44,32 @@ def without(key: str) -> dict[str, Any]:
         ({**GOOD, "match": {"none": [{"re": "a", "within": 501}]}}, "/rules/0/match/none/0/within", "500"),
         ({**GOOD, "examples": {"match": [], "no_match": ["x"]}}, "/rules/0/examples/match", "length"),
         ({**GOOD, "action": "allow"}, "/rules/0/action", "allow"),
+        ({**GOOD, "capture": {"redact_as": "email"}}, "/rules/0/capture/redact_as", "regex"),
+        ({**GOOD, "capture": {"redact_as": "E" * 25}}, "/rules/0/capture/redact_as", "regex"),
     ],
 )
 def test_AG_PE_10_a_bad_rule_is_named_by_pointer_and_reason(document: dict[str, Any], pointer: str, words: str) -> None:
     ((found, reason),) = problems_of(pack_bytes("some", document))
     assert (found, words in reason) == (pointer, True), reason
+
+
+@pytest.mark.parametrize(
+    ("category", "capture", "label"),
+    [
+        ("pii/email", {}, "EMAIL"),
+        ("pii/de-tax-id", {}, "DE_TAX_ID"),
+        ("secrets/aws", {}, "AWS_SECRET"),
+        ("secrets", {}, "SECRETS"),
+        ("secrets/some-vendor-with-a-long-name", {}, "SOME_VENDOR_WITH_SECRET"),
+        ("test/any/deep", {}, "ANY_DEEP"),
+        ("pii/3d-face", {}, "VALUE"),
+        ("pii/email", {"redact_as": "MAIL_ADDRESS"}, "MAIL_ADDRESS"),
+    ],
+)
+def test_the_word_of_a_placeholder(category: str, capture: dict[str, Any], label: str) -> None:
+    (only,) = pack("some", {**GOOD, "category": category, "capture": capture}).rules
+    assert only.label == label
+    assert pack("some", {**GOOD, "capture": {"redact_as": label}}).rules[0].label == label
 
 
 def test_AG_PE_10_every_bad_rule_and_the_head_are_named_at_once() -> None:
