@@ -22,11 +22,12 @@ from app.fleet.supervisor import Fleet
 from proxies.contract import APIKey, CallRecord, ProxyConfig, RulesetSource
 from rules.compiler import cached_ruleset
 from rules.packs import SHIPPED, load_directory
+from rules.policies import load_policies
 
 KEY = "ost_" + "b" * 43
 KEY_DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 TICKS = os.sysconf("SC_CLK_TCK")
-LLM_PACKS = ("prompt-injection", "jailbreak", "tool-poisoning", "secrets", "pii", "tool-arguments")
+LLM_PACKS = tuple(load_policies()["llm-critical-security"].packs)
 
 
 class BenchSettings(msgspec.Struct, frozen=True):

@@ -31,7 +31,11 @@ RULE_IDS = {
     "tool-poisoning": r"TP-\d{4}",
     "secrets": r"SEC-[A-Z0-9]+-\d{3}",
     "pii": r"PII-[A-Z0-9]+-\d{3}",
-    "tool-arguments": r"(?:CMD|SQL|PATH|SSRF)-\d{4}",
+    "command-injection": r"CMD-\d{4}",
+    "sql-injection": r"SQL-\d{4}",
+    "path-traversal": r"PATH-\d{4}",
+    "ssrf": r"SSRF-\d{4}",
+    "web-code": r"(?:WEB|CMD)-\d{4}",
 }
 LEAST_RULES = {
     "prompt-injection": 16,
@@ -39,7 +43,11 @@ LEAST_RULES = {
     "tool-poisoning": 12,
     "secrets": 18,
     "pii": 8,
-    "tool-arguments": 14,
+    "command-injection": 12,
+    "sql-injection": 8,
+    "path-traversal": 6,
+    "ssrf": 5,
+    "web-code": 1,
 }
 RULE_FILES = {name: json.loads((SHIPPED / f"{name}.json").read_bytes()) for name in RULE_IDS}
 NUMBERED = [rule["id"] for file in RULE_FILES.values() for rule in file["rules"]]
