@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="port of the console (8080)")
     serve.add_argument("--workers", type=int, metavar="N", help="worker processes (1)")
     serve.add_argument("--admin-password-file", type=Path, metavar="FILE", help="write the one-time password there")
+    serve.add_argument(
+        "--open", dest="open_browser", action="store_true", default=None, help="show the console in the browser"
+    )
     serve.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
     serve.add_argument("--drain-timeout-seconds", type=float, metavar="N", help="time for open calls at a stop (30)")
     serve.add_argument(

@@ -72,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_requests_days: int = 30
     retention_audit_days: int = 90
     admin_password_file: Path | None = None
+    open_browser: bool = False
+    """Shows the console in the browser of the desktop once it answers."""
     log_level: str = "info"
     drain_timeout_seconds: float = 30.0
 
@@ -288,6 +290,7 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "retention_requests_days": (("DB_RETENTION_REQUESTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_audit_days": (("DB_RETENTION_AUDIT_DAYS", "DB_RETENTION_DAYS"), _integer),
     "admin_password_file": (("OSTIARY_ADMIN_PASSWORD_FILE",), _path),
+    "open_browser": (("OSTIARY_OPEN_BROWSER",), _boolean),
     "log_level": (("LOG_LEVEL",), _lower),
     "drain_timeout_seconds": (("OSTIARY_DRAIN_TIMEOUT_SECONDS",), _seconds),
 }

@@ -167,8 +167,10 @@ def walk(executable: Path, directory: Path) -> None:
     environment = {"PATH": "", "HOME": str(directory), "TMPDIR": str(directory)}
     api = API(f"http://127.0.0.1:{port}/api/v1")
     llm, mcp = f"http://127.0.0.1:{proxy_port}", f"http://127.0.0.1:{mcp_port}"
-    first = [*arguments, "--admin-password-file", str(password_file)]
-    with running(first, directory, environment, f"http://127.0.0.1:{port}"):
+    first = [*arguments, "--admin-password-file", str(password_file), "--open"]
+    browser, seen = foreign_program(directory)
+    with running(first, directory, {**environment, "BROWSER": str(browser)}, f"http://127.0.0.1:{port}"):
+        check_foreign_environment(seen)
         log_in(api, password_file)
         target = f"http://127.0.0.1:{upstream.server_address[1]}"
         key = set_up(api, target, proxy_port, mcp_port)
@@ -202,6 +204,26 @@ def running(command: list[str], directory: Path, environment: dict[str, str], ur
         status = process.wait(DEADLINE_SECONDS)
     if status != 0:
         raise SystemExit(f"the executable ended with status {status} after SIGTERM")
+
+
+def foreign_program(directory: Path) -> tuple[Path, Path]:
+    """A stand-in for a browser, which writes its environment down, and the file that it writes."""
+    program, seen = directory / "browser", directory / "browser-environment"
+    program.write_text(
+        f'#!/bin/sh\nset > "{seen}.part"\necho "page=$1" >> "{seen}.part"\n/bin/mv "{seen}.part" "{seen}"\n'
+    )
+    program.chmod(0o700)
+    return program, seen
+
+
+def check_foreign_environment(seen: Path) -> None:
+    """A program that is not ours gets none of the executable's libraries and none of its loader's variables."""
+    lines = until("the browser", lambda: seen.read_text().splitlines() if seen.exists() else None)
+    if not any(line.startswith("page=http://127.0.0.1:") for line in lines):
+        raise SystemExit("the browser was not asked for the console's address")
+    if leaked := [line for line in lines if line.startswith(("LD_LIBRARY_PATH", "_PYI_", "_MEI"))]:
+        raise SystemExit(f"the environment of the executable reached a foreign program: {leaked}")
+    step("the browser was opened, with a clean environment")
 
 
 def log_in(api: API, password_file: Path) -> None:

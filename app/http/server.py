@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import AppError, BadRequest, Unavailable
+from app.foreign import open_browser
 from app.http.headers import OTHER_REFERRER_POLICY, REQUEST_ID_HEADER, SECURITY_HEADERS
 from app.http.problem import PROBLEM_TYPE, failure_json
 from app.ids import new_id
@@ -139,6 +140,7 @@ class ConsoleServer(uvicorn.Server):
             )
         )
         self._address = settings.base_url
+        self._open_browser = settings.open_browser
         self._on_stop = on_stop
         self._hung_up = False
 
@@ -150,6 +152,8 @@ class ConsoleServer(uvicorn.Server):
             if self.started:
                 sys.stdout.write(f"Ostiary {__version__}: Listening on {self._address}\n")
                 sys.stdout.flush()
+        if self.started and self._open_browser:
+            open_browser(self._address)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
