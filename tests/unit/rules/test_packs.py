@@ -7,15 +7,16 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rules.compiler import compile_ruleset
 from rules.engine import Ruleset, decide
+from rules.evaluation import Row, texts_of
 from rules.lint import hits_example, lint_pack
 from rules.model import Action, Target, Text
 from rules.packs import SHIPPED, Pack, Rule, load_directory
@@ -235,27 +236,6 @@ def benign_rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
-def tool_texts(value: object, path: str, target: Target) -> Iterator[Text]:
-    """The string leaves of a tool definition."""
-    if isinstance(value, str):
-        yield Text(target, path, value)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from tool_texts(item, f"{path}/{index}", Target.SCHEMA)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            described = Target.TOOL_DESCRIPTION if not path else Target.PARAM_DESCRIPTION
-            named = {"description": described, "name": Target.TOOL_NAME if not path else Target.SCHEMA}
-            yield from tool_texts(item, f"{path}/{key}", named.get(key, Target.SCHEMA))
-
-
-def row_texts(row: dict[str, Any]) -> list[Text]:
-    """One row as the texts of a message."""
-    if row["target"] == "tool":
-        return list(tool_texts(json.loads(row["text"]), "", Target.SCHEMA))
-    return [Text(Target(row["target"]), "", row["text"])]
-
-
 def test_harmless_texts_are_never_refused_and_seldom_alert() -> None:
     waivers = json.loads((SHIPPED / "waivers.json").read_bytes())["waivers"]
     waived = {(waiver["rule"], waiver["sha256"]) for waiver in waivers}
@@ -267,7 +247,7 @@ def test_harmless_texts_are_never_refused_and_seldom_alert() -> None:
         kind = "tool" if row["target"] == "tool" else "prompt"
         kinds[kind] += 1
         digest = hashlib.sha256(row["text"].encode()).hexdigest()
-        findings = ruleset().scan(row_texts(row), direction="request")
+        findings = ruleset().scan(texts_of(msgspec.convert(row, Row)), direction="request")
         findings = [finding for finding in findings if (finding.rule_id, digest) not in waived]
         verdict = decide(findings, log_only=False)
         if verdict.action is Action.BLOCK:
@@ -290,7 +270,7 @@ def test_known_attacks_are_found() -> None:
     for line in filter(None, (DATA / "attacks.jsonl").read_text("utf-8").split("\n")):
         row = json.loads(line)
         total[row["source"]] += 1
-        findings = ruleset().scan(row_texts(row), direction="request")
+        findings = ruleset().scan(texts_of(msgspec.convert(row, Row)), direction="request")
         found[row["source"]] += any(finding.pack != "pii" for finding in findings)
     assert set(total) == set(LEAST_RECALL)
     for source, least in LEAST_RECALL.items():
