@@ -24,7 +24,7 @@ class Bounds(msgspec.Struct, frozen=True):
     read_ahead_bytes: int = 256 * 1024
     """Received and not yet consumed bytes at which reading from a peer pauses."""
     max_chunk_overhead_bytes: int = 64 * 1024
-    """Framing bytes of a chunked request body beyond four times its content."""
+    """Framing bytes of a chunked request body beyond five for each byte of its content."""
     max_informational: int = 10
     """Interim (1xx) responses accepted before a final one."""
     min_body_rate: int = 16 * 1024
@@ -49,5 +49,8 @@ class Bounds(msgspec.Struct, frozen=True):
     sweep_seconds: float = 0.5
     """Resolution of all deadlines."""
 
+
+MAX_PIECES = 256
+"""Received pieces of a body kept apart: beyond them one that trickles in would take many times its size in memory."""
 
 DEFAULT_BOUNDS = Bounds()

@@ -15,8 +15,8 @@ import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
-from proxies.transport.chunked import ChunkedDecoder, ChunkedError
-from proxies.transport.errors import BadBody, BodyError, BodyTimeout, RequestRefused
+from proxies.transport.chunked import ChunkedDecoder, ChunkedError, ChunkedOverhead
+from proxies.transport.errors import BadBody, BodyError, BodyTimeout, BodyTooLarge, RequestRefused
 from proxies.transport.guard import CHUNKED, HEAD_END, RequestHead, check_partial_head, parse_request_head
 from proxies.transport.server_messages import Request, Response, error_body, refusal
 
@@ -237,8 +237,11 @@ class ServerConnection(asyncio.Protocol):
         try:
             pieces = decoder.feed(data)
         except ChunkedError as error:
-            self._listener.refused(self._peer_ip, BadBody.status, "bad_chunk")
-            request.fail(BadBody(f"The chunked body is malformed: {error}."))
+            failure: BodyError = BadBody(f"The chunked body is malformed: {error}.")
+            if isinstance(error, ChunkedOverhead):
+                failure = BodyTooLarge(f"The chunked body is too large: {error}.")
+            self._listener.refused(self._peer_ip, failure.status, "bad_chunk")
+            request.fail(failure)
             return
         if pieces:
             request.feed(b"".join(pieces))

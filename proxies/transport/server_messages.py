@@ -12,6 +12,7 @@ from typing import Protocol
 from proxies.transport.errors import BodyError, BodyTooLarge
 from proxies.transport.guard import RequestHead
 from proxies.transport.headers import encode_fields
+from proxies.transport.limits import MAX_PIECES
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
@@ -52,6 +53,7 @@ class Request:
         "_complete",
         "_connection",
         "_error",
+        "_joined",
         "_max_body_bytes",
         "_pieces",
         "_waiter",
@@ -94,6 +96,7 @@ class Request:
         self._connection = connection
         self._max_body_bytes = max_body_bytes
         self._pieces: list[bytes] = []
+        self._joined = bytearray()
         self._complete = head.content_length == 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: BodyError | None = None
@@ -108,8 +111,9 @@ class Request:
             await self._waiter
         if self._error is not None:
             raise self._error
-        if len(self._pieces) != 1:
-            self._pieces = [b"".join(self._pieces)]
+        if len(self._pieces) != 1 or self._joined:
+            self._pieces = [b"".join((self._joined, *self._pieces))]
+            self._joined = bytearray()
         return self._pieces[0]
 
     @property
@@ -134,6 +138,9 @@ class Request:
             self.fail(BodyTooLarge(_too_large(self._max_body_bytes)))
         elif self._error is None:
             self._pieces.append(piece)
+            if len(self._pieces) > MAX_PIECES:
+                self._joined += b"".join(self._pieces)
+                self._pieces.clear()
 
     def end(self) -> None:
         """The connection has fed the whole body."""
@@ -146,6 +153,7 @@ class Request:
         if self._error is None:
             self._error = error
             self._pieces.clear()
+            self._joined.clear()
             self._wake()
 
     def _wake(self) -> None:

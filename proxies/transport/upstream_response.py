@@ -8,7 +8,7 @@ from typing import Protocol
 from proxies.transport.content_coding import CodingRefused, decode_body, is_identity
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError, UpstreamTooLarge, UpstreamTruncated
 from proxies.transport.headers import Headers
-from proxies.transport.limits import Bounds
+from proxies.transport.limits import MAX_PIECES, Bounds
 from proxies.transport.response_guard import ResponseHead
 
 _NO_HEADERS = Headers()
@@ -66,18 +66,22 @@ class UpstreamResponse:
             self._abandon()
             raise _too_large(limit_bytes)
         parts: list[bytes] = []
+        joined = bytearray()
         size = 0
         while True:
             if self._pieces:
                 size += self._buffered_bytes
                 parts += self._take()
+                if len(parts) > MAX_PIECES:
+                    joined += b"".join(parts)
+                    parts.clear()
             if size > limit_bytes:
                 self._abandon()
                 raise _too_large(limit_bytes)
             if self.complete:
                 break
             await self._more()
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        body = parts[0] if len(parts) == 1 and not joined else b"".join((joined, *parts))
         coding = self.headers.get("content-encoding")
         if coding is None or not body:
             return body
@@ -156,12 +160,17 @@ class UpstreamResponse:
         return pieces
 
     def _take_first(self) -> bytes:
-        """At most `piece_bytes` of what is buffered."""
-        first = self._pieces.pop(0)
+        """At most `piece_bytes` of what is buffered: as many pieces as fit, or the first part of a long one."""
         limit = self._bounds.piece_bytes
-        if len(first) > limit:
-            self._pieces.insert(0, first[limit:])
-            first = first[:limit]
+        size = count = 0
+        while size + len(self._pieces[count]) <= limit:
+            size += len(self._pieces[count])
+            count += 1
+        if count:
+            first = b"".join(self._pieces[:count])
+            del self._pieces[:count]
+        else:
+            first, self._pieces[0] = self._pieces[0][:limit], self._pieces[0][limit:]
         self._consumed(len(first))
         return first
 
