@@ -32,8 +32,8 @@ class Bounds(msgspec.Struct, frozen=True):
     min_write_rate: int = 512
     """Bytes a second a client must take while output is waiting, averaged over the stall window."""
     write_stall_seconds: float = 60.0
-    half_close_seconds: float = 0.75
-    """Silence tolerated after a client's FIN while its answer is pending."""
+    half_close_seconds: float = 0.5
+    """Silence after a client's FIN, while its answer is pending, after which it is probed whether it left."""
     drain_idle_seconds: float = 0.5
     """What an idle connection gets for a request that is on its way when its listener begins to drain."""
     linger_seconds: float = 10.0

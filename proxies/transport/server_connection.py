@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, cast
 from proxies.transport.chunked import ChunkedDecoder, ChunkedError, ChunkedOverhead
 from proxies.transport.errors import BadBody, BodyError, BodyTimeout, BodyTooLarge, RequestRefused
 from proxies.transport.guard import CHUNKED, HEAD_END, RequestHead, check_partial_head, parse_request_head
-from proxies.transport.server_messages import Request, Response, error_body, refusal
+from proxies.transport.half_close import HalfClose
+from proxies.transport.server_messages import CONTINUE, Request, Response, error_body, refusal
 
 if TYPE_CHECKING:
     from proxies.transport.http1_server import HTTPListener
 
 _log = logging.getLogger(__name__)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NORMAL_CLOSE = struct.pack("ii", 0, 0)
 _JSON = [("content-type", "application/json")]
 
 
@@ -51,7 +52,7 @@ class ServerConnection(asyncio.Protocol):
         "_discarded_bytes",
         "_drain_waiter",
         "_flushed_mark",
-        "_half_closed",
+        "_half_close",
         "_limits",
         "_listener",
         "_loop",
@@ -92,7 +93,7 @@ class ServerConnection(asyncio.Protocol):
         self._stall_deadline = 0.0
         self._drain_waiter: asyncio.Future[None] | None = None
         self._paused_reading = False
-        self._half_closed = False
+        self._half_close: HalfClose | None = None
         self._running = False
         self.state = State.HEAD
         self.task: asyncio.Task[None] | None = None
@@ -135,16 +136,17 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. While an answer is pending that may be a half-close or a client that left."""
-        if self.state is not State.ANSWER or self._listener.tls is not None:
+        if self.state is not State.ANSWER or self._response is None or self._listener.tls is not None:
             return False
-        self._half_closed = True
-        self._loop.call_later(self._bounds.half_close_seconds, self._end_half_closed, self._written)
+        self._half_close = HalfClose(self._loop, self._transport, self._response, self._bounds.half_close_seconds)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: cancel the handler unless its answer was complete."""
         self.state = State.CLOSED
         self._buffer.clear()
+        if self._half_close is not None:
+            self._half_close.stop()
         if self._drain_waiter is not None and not self._drain_waiter.done():
             self._drain_waiter.cancel()
         if self._request is not None:
@@ -324,7 +326,7 @@ class ServerConnection(asyncio.Protocol):
         """Go on with what is buffered, wait for the next request, or close."""
         if self.state >= State.CLOSING:
             return
-        if response.closes or self._half_closed or not self.reusable():
+        if response.closes or not self.reusable():
             self._close(linger=not request.body_complete)
             return
         self.state = State.HEAD
@@ -345,7 +347,7 @@ class ServerConnection(asyncio.Protocol):
     def want_body(self, *, send_continue: bool) -> None:
         """The handler waits for the body."""
         if send_continue:
-            self.send_bytes(_CONTINUE)
+            self.send_bytes(CONTINUE)
         self._resume_reading()
 
     def send_bytes(self, data: bytes) -> None:
@@ -366,18 +368,22 @@ class ServerConnection(asyncio.Protocol):
         if self.state is State.CLOSED:
             return
         if reset:
-            sock: socket.socket | None = self._transport.get_extra_info("socket")
-            if sock is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.reset_on_close(wanted=True)
             self._transport.abort()
         else:
             self._close(linger=False)
+
+    def reset_on_close(self, *, wanted: bool) -> None:
+        """Have any end of the connection be a reset, or end that."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is not None and self.state is not State.CLOSED:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE if wanted else _NORMAL_CLOSE)
 
     def reusable(self) -> bool:
         """Whether another request may follow: not draining, neither too old nor too often used."""
         return (
             not self._listener.draining
-            and not self._half_closed
+            and self._half_close is None
             and self._requests < self._bounds.max_requests_per_connection
             and self._loop.time() - self._opened_at < self._bounds.max_connection_age_seconds
         )
@@ -440,16 +446,6 @@ class ServerConnection(asyncio.Protocol):
             self._stall_deadline = now + window
             self._flushed_mark = flushed
         return False
-
-    def _end_half_closed(self, written_before: int) -> None:
-        """After a client's FIN: go on while the answer flows (a write to a client that left brings a reset), end
-        when nothing was written for a while, because a client that left cannot be told from one that waits."""
-        if self.state is not State.ANSWER or self._response is None or self._response.finished:
-            return
-        if self._written == written_before:
-            self._transport.abort()
-        else:
-            self._loop.call_later(self._bounds.half_close_seconds, self._end_half_closed, self._written)
 
     def _resume_reading(self) -> None:
         if self._paused_reading and self.state is not State.CLOSED:

@@ -18,7 +18,10 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 _BODYLESS = frozenset({204, 304})
 # Framing and connection fields are the server's own business: a handler's are dropped.
 _SERVER_FIELDS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date"})
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+_MAX_PROBES = 8
+"""Leading zeros of one chunk size: readers allow sixteen digits or more, and a size of ours takes less than eight."""
 
 
 class Connection(Protocol):
@@ -35,6 +38,9 @@ class Connection(Protocol):
 
     def cut(self, *, reset: bool) -> None:
         """End the connection in a way that a client cannot take for the end of a message."""
+
+    def reset_on_close(self, *, wanted: bool) -> None:
+        """Have any end of the connection be a reset, or end that."""
 
     def reusable(self) -> bool:
         """Whether another request may follow on this connection."""
@@ -170,6 +176,7 @@ class Response:
     __slots__ = (
         "_chunked",
         "_connection",
+        "_probes",
         "_request",
         "_silent",
         "bytes_sent",
@@ -193,6 +200,7 @@ class Response:
         self._request = request
         self._connection = connection
         self._chunked = False
+        self._probes = 0
         self._silent = request.method == "HEAD"
 
     def send(self, status: int, headers: list[tuple[str, str]], body: bytes = b"") -> None:
@@ -222,6 +230,8 @@ class Response:
             raise RuntimeError("write() belongs between start() and finish()")
         if not data or self._silent:
             return
+        if self._probes:
+            self._end_probes()
         self.bytes_sent += len(data)
         self._connection.send_bytes(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         await self._connection.drained()
@@ -231,8 +241,31 @@ class Response:
         if not self.started or self.finished:
             raise RuntimeError("finish() belongs after start(), once")
         self.finished = True
+        if self._probes:
+            self._end_probes()
         if self._chunked:
             self._connection.send_bytes(LAST_CHUNK)
+
+    def probe(self) -> bool:
+        """Send bytes that a waiting client skips and a client that left answers with a reset; False when there are none.
+
+        Before the head that is an interim response, which a client may always discard (RFC 9110 §15.2.1), later a
+        zero in front of the size of the next chunk (RFC 9112 §7.1). HTTP/1.0 has nothing of the kind.
+        """
+        if not self.started and self._request.http_version == "1.1":
+            self._connection.send_bytes(CONTINUE)
+            return True
+        if not self._chunked or self._probes == _MAX_PROBES:
+            return False
+        self._probes += 1
+        # A lenient client could take a zero at the end of the stream for the last chunk.
+        self._connection.reset_on_close(wanted=True)
+        self._connection.send_bytes(b"0")
+        return True
+
+    def _end_probes(self) -> None:
+        self._probes = 0
+        self._connection.reset_on_close(wanted=False)
 
     def end_on_drain(self, end: Callable[[], None]) -> None:
         """Have `end` called when the listener drains, now if it does already: for a stream that has no end of its own,
@@ -246,7 +279,7 @@ class Response:
         if not self.finished:
             self.finished = True
             self.closes = True
-            self._connection.cut(reset=not self._chunked)
+            self._connection.cut(reset=not self._chunked or self._probes > 0)
 
     def _head(self, status: int, headers: list[tuple[str, str]], framing: bytes) -> bytes:
         if self.started:
