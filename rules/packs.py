@@ -234,15 +234,16 @@ def _format_problems(document: Any, origin: str) -> list[Problem]:
     """The first format problem of each rule and of the pack's head."""
     rules = document.get("rules") if isinstance(document, dict) else None
     if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_RULES:
-        return _convert_problem(document, Pack, origin, "")
-    by_rule = [_convert_problem(rule, Rule, origin, f"/rules/{index}") for index, rule in enumerate(rules)]
+        return convert_problem(document, Pack, origin, "")
+    by_rule = [convert_problem(rule, Rule, origin, f"/rules/{index}") for index, rule in enumerate(rules)]
     # The head is judged with the sound rules only, so that its own problems show beside those of the others.
     sound = [rule for rule, problems in zip(rules, by_rule, strict=True) if not problems]
-    head = _convert_problem({**document, "rules": sound}, Pack, origin, "") if sound else []
+    head = convert_problem({**document, "rules": sound}, Pack, origin, "") if sound else []
     return head + [problem for problems in by_rule for problem in problems]
 
 
-def _convert_problem(value: Any, expected: type, origin: str, prefix: str) -> list[Problem]:
+def convert_problem(value: Any, expected: type, origin: str, prefix: str) -> list[Problem]:
+    """Why `value`, at the JSON pointer `prefix`, is not of the `expected` type: the first problem, or nothing."""
     try:
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:

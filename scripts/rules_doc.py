@@ -9,12 +9,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from rules.packs import SHIPPED, Pack, Rule, load_directory  # noqa: E402
-from rules.policies import load_policies  # noqa: E402
+from rules.policy import load_policies  # noqa: E402
 
 TARGET = ROOT / "docs" / "rules.md"
 HEAD = """# Shipped rules
 
-Generated from `rules/packs/*.json` and `rules/policies.json` by `scripts/rules_doc.py`; do not edit by hand.
+Generated from `rules/packs/*.json` and `rules/policies/*.json` by `scripts/rules_doc.py`; do not edit by hand.
 
 A rule blocks alone only when its action is *block* and its confidence *high*. Other blocking rules alert, unless two
 different rules with scores of 100 or more together agree. Every rule carries examples that must and must not hit;

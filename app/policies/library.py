@@ -9,7 +9,7 @@ from app.policies.errors import PackNotFound, PolicyNotFound
 from app.policies.schemas import PackSummary, PackView, PolicyView, RuleView
 from rules.model import Severity
 from rules.packs import SHIPPED, Pack, Rule, load_directory
-from rules.policies import PolicyTemplate, load_policies
+from rules.policy import Policy, load_policies
 
 DEFAULT_POLICIES = {"llm": ["llm-standard-security"], "mcp": ["mcp-standard-security"]}
 
@@ -17,7 +17,7 @@ DEFAULT_POLICIES = {"llm": ["llm-standard-security"], "mcp": ["mcp-standard-secu
 class PolicyLibrary:
     """Policies by name and packs by name. A policy whose pack is missing exists but is not active."""
 
-    def __init__(self, policies: Mapping[str, PolicyTemplate], packs: Mapping[str, Pack]) -> None:
+    def __init__(self, policies: Mapping[str, Policy], packs: Mapping[str, Pack]) -> None:
         self._policies = dict(policies)
         self._packs = dict(packs)
 
@@ -136,7 +136,7 @@ class PolicyLibrary:
             rules=[rule_view(rule) for rule in pack.rules],
         )
 
-    def _template(self, name: str) -> PolicyTemplate:
+    def _template(self, name: str) -> Policy:
         if template := self._policies.get(name):
             return template
         raise PolicyNotFound(f"There is no policy named {name}.")
@@ -149,10 +149,10 @@ class PolicyLibrary:
     def _users(self, pack_name: str) -> list[str]:
         return sorted(name for name, template in self._policies.items() if pack_name in template.packs)
 
-    def _is_active(self, template: PolicyTemplate) -> bool:
+    def _is_active(self, template: Policy) -> bool:
         return all(pack in self._packs for pack in template.packs)
 
-    def _worst(self, template: PolicyTemplate) -> str:
+    def _worst(self, template: Policy) -> str:
         packs = (self._packs[name] for name in template.packs if name in self._packs)
         severities = (Severity.parse(rule.severity) for pack in packs for rule in pack.rules)
         return max(severities, default=Severity.INFO).word

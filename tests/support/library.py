@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.policies.library import PolicyLibrary
-from rules.policies import PolicyTemplate
+from rules.policy import Policy
 from tests.unit.rules.small_packs import pack, rule
 
 PHRASE = "forbidden incantation"
@@ -32,8 +32,8 @@ def small_library() -> PolicyLibrary:
     return PolicyLibrary({item.name: item for item in policies}, {item.name: item for item in packs})
 
 
-def policy(name: str, type_: str, *packs: str, enforcement: str = "enforce") -> PolicyTemplate:
-    return PolicyTemplate(
+def policy(name: str, type_: str, *packs: str, enforcement: str = "enforce") -> Policy:
+    return Policy(
         name=name,
         title=name.replace("-", " "),
         description=f"For tests: {name}.",

@@ -20,7 +20,7 @@ from rules.evaluation import Row, texts_of
 from rules.lint import hits_example, lint_pack
 from rules.model import Action, Target, Text
 from rules.packs import SHIPPED, Pack, Rule, load_directory
-from rules.policies import load_policies
+from rules.policy import load_policies
 from scripts.rules_doc import TARGET, rules_document
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"

@@ -1,0 +1,160 @@
+"""Is a policy sound? Every answer names the file, the place (JSON pointer) and the reason.
+
+`lint_policy` says what is wrong: a policy with a problem is not published. `remarks` says what has no effect, which
+an author wants to know and which harms nobody. Both look at the packs only when they are given.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from rules import cron, json_path
+from rules.globs import GlobSet
+from rules.lint import lint_pack
+from rules.packs import Pack, Problem
+from rules.patterns import PatternRefused, check, key_of
+from rules.policy import OWN_PACK_PREFIX, Conditions, Override, Policy, PolicyRule, Schedule, read_policy
+
+_Found = tuple[str, str]
+"""A JSON pointer and a reason."""
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def lint_file(data: bytes, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:
+    """Every problem of a policy file named `origin`; empty for a sound policy."""
+    policy, problems = read_policy(data, origin)
+    if policy is None or problems:
+        return problems
+    return lint_policy(policy, origin, packs)
+
+
+def lint_policy(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:
+    """Every problem of a policy of correct format; with `packs` also what it takes from them."""
+    found = [*_pack_problems(policy, packs), *_detection_problems(policy, packs)]
+    for index, rule in enumerate(policy.rules):
+        found += _rule_problems(rule, f"/rules/{index}")
+    return [Problem(origin, pointer, reason) for pointer, reason in found]
+
+
+def _pack_problems(policy: Policy, packs: Mapping[str, Pack] | None) -> Iterator[_Found]:
+    for index, name in enumerate(policy.packs):
+        if name.startswith(OWN_PACK_PREFIX):
+            yield f"/packs/{index}", f"names that begin with {OWN_PACK_PREFIX} belong to policies"
+        elif packs is not None and name not in packs:
+            yield f"/packs/{index}", f"there is no pack named {name}"
+        if name in policy.packs[:index]:
+            yield f"/packs/{index}", f"{name} is named twice"
+
+
+def _detection_problems(policy: Policy, packs: Mapping[str, Pack] | None) -> Iterator[_Found]:
+    pack = policy.own_pack()
+    if pack is None:
+        return
+    for problem in lint_pack(msgspec.json.encode(pack), ""):
+        yield problem.pointer.replace("/rules", "/detections", 1), problem.reason
+    owners = {rule.id: name for name, shipped in (packs or {}).items() for rule in shipped.rules}
+    for index, rule in enumerate(policy.detections):
+        if rule.id in owners:
+            yield f"/detections/{index}/id", f"{rule.id} is a rule of the pack {owners[rule.id]}"
+
+
+def _rule_problems(rule: PolicyRule, pointer: str) -> Iterator[_Found]:
+    match = rule.match
+    if rule.action == "hold":
+        yield f"{pointer}/action", "hold is reserved for approvals and cannot be used yet"
+    if rule.action == "redact" and match.message_content is None:
+        yield f"{pointer}/match", "redact needs message_content: it masks what that finds"
+    yield from _pattern_problems(match, pointer)
+    if match.schedule is not None:
+        yield from _schedule_problems(match.schedule, f"{pointer}/match/schedule")
+    for index, network in enumerate(match.ip):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield f"{pointer}/match/ip/{index}", str(error)
+    for name in match.header:
+        if not _HEADER_NAME.fullmatch(name):
+            yield f"{pointer}/match/header", f"{name!r} is not the name of a header"
+
+
+def _pattern_problems(match: Conditions, pointer: str) -> Iterator[_Found]:
+    if content := match.message_content:
+        yield from _check_pattern(content.pattern, content.flags, f"{pointer}/match/message_content/pattern")
+    for index, argument in enumerate(match.tool_arguments):
+        place = f"{pointer}/match/tool_arguments/{index}"
+        try:
+            json_path.parse(argument.path)
+        except json_path.PathRefused as error:
+            yield f"{place}/path", str(error)
+        if isinstance(argument.matches, str):
+            yield from _check_pattern(argument.matches, "", f"{place}/matches")
+
+
+def _check_pattern(pattern: str, flags: str, pointer: str) -> Iterator[_Found]:
+    try:
+        check(key_of(pattern, flags))
+    except PatternRefused as error:
+        yield pointer, str(error)
+
+
+def _schedule_problems(schedule: Schedule, pointer: str) -> Iterator[_Found]:
+    try:
+        cron.parse(schedule.cron)
+    except cron.CronRefused as error:
+        yield f"{pointer}/cron", str(error)
+    try:
+        ZoneInfo(schedule.time_zone)
+    except (OSError, ValueError, KeyError):  # Which of them depends on what is wrong with the name.
+        yield f"{pointer}/time_zone", f"there is no time zone named {schedule.time_zone}"
+
+
+# --- Remarks ----------------------------------------------------------------------------------------------------------
+
+
+def remarks(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:
+    """What in a sound policy has no effect."""
+    found = list(_head_remarks(policy))
+    for index, rule in enumerate(policy.rules):
+        found += _rule_remarks(policy, rule, f"/rules/{index}")
+    if packs is not None:
+        known = [(name, rule) for name in policy.packs if name in packs for rule in packs[name].rules]
+        known += [(policy.own_pack_name, rule) for rule in policy.detections]
+        for index, override in enumerate(policy.overrides):
+            if not any(selects(override, name, rule.id, rule.category) for name, rule in known):
+                found.append((f"/overrides/{index}", "no rule of this policy is selected"))
+    return [Problem(origin, pointer, reason) for pointer, reason in found]
+
+
+def _head_remarks(policy: Policy) -> Iterator[_Found]:
+    if not (policy.packs or policy.detections or policy.rules or policy.rate_limits):
+        yield "", "the policy decides nothing: it has no packs, detections, rules or rate limits"
+    if policy.default_action == "deny" and not any(rule.action == "allow" for rule in policy.rules):
+        yield "/default_action", "every call is refused: no rule allows one"
+
+
+def _rule_remarks(policy: Policy, rule: PolicyRule, pointer: str) -> Iterator[_Found]:
+    match = rule.match
+    if match.group is not None:
+        yield f"{pointer}/match/group", "there are no groups yet, so this condition never holds"
+    if rule.action == "allow" and policy.default_action == "allow":
+        yield f"{pointer}/action", "allow has no effect where the default action is allow"
+    if policy.type == "llm" and match.method is not None:
+        yield f"{pointer}/match/method", "calls of language models have no JSON-RPC method"
+    if policy.type == "mcp":
+        for name in ("model", "message_content", "message_count", "role_count", "token_estimate"):
+            if getattr(match, name):
+                yield f"{pointer}/match/{name}", "MCP calls have no model and no messages"
+
+
+def selects(override: Override, pack: str, rule_id: str, category: str) -> bool:
+    """Whether an override applies to a detection rule."""
+    return (
+        (override.packs is None or pack in override.packs)
+        and (override.rules is None or GlobSet(override.rules).matches(rule_id))
+        and (override.categories is None or GlobSet(override.categories).matches(category))
+    )
