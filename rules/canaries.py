@@ -1,0 +1,163 @@
+"""Canary tokens: planted texts that nobody has a reason to send, and where they may be seen.
+
+A canary that appears away from home (another proxy, another caller, the other direction) has travelled where its neighbours
+in the same document, database or prompt could travel too. Its finding stands outside the policies: packs and
+overrides do not concern it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import re2
+
+from rules.model import Action, Confidence, Finding, Severity, Target, Text
+from rules.redact import mask
+
+PACK = "canary"
+CATEGORY = "exfiltration/canary"
+MIN_VALUE_CHARS = 10
+MAX_VALUE_CHARS = 200
+MAX_CANARIES = 500
+MAX_SIGHTS_PER_TEXT = 20
+SCORE = 100
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """One planted text and its home."""
+
+    id: str
+    name: str
+    value: str
+    action: Action = Action.ALERT
+    proxy_ids: frozenset[str] = frozenset()
+    """The proxies through which it may pass; empty for none in particular."""
+    principal_ids: frozenset[str] = frozenset()
+    """The callers that may handle it; empty for none in particular."""
+    direction: str = "both"
+    """At home it may pass in this direction: `request`, `response` or `both`."""
+
+    def __repr__(self) -> str:
+        return f"<Canary {self.id} {self.name!r}>"
+
+    def is_at_home(self, proxy_id: str, principal_id: str, direction: str) -> bool:
+        """Whether this is where it was planted. One without a home is at home nowhere."""
+        if not self.proxy_ids and not self.principal_ids:
+            return False
+        return (
+            (not self.proxy_ids or proxy_id in self.proxy_ids)
+            and (not self.principal_ids or principal_id in self.principal_ids)
+            and self.direction in ("both", direction)
+        )
+
+
+class CanaryWatch:
+    """Looks for all canaries at once; case does not matter, as models change it."""
+
+    __slots__ = ("_by_value", "_max_chars", "_pattern")
+
+    def __init__(self, canaries: Sequence[Canary] = ()) -> None:
+        self._by_value = {canary.value.casefold(): canary for canary in canaries[:MAX_CANARIES]}
+        self._max_chars = max((len(canary.value) for canary in canaries), default=0)
+        self._pattern = None
+        if self._by_value:
+            # The longest first: one value may begin another.
+            values = sorted((canary.value for canary in canaries[:MAX_CANARIES]), key=len, reverse=True)
+            self._pattern = re2.compile("(?i)" + "|".join(map(re2.escape, values)))
+
+    def __bool__(self) -> bool:
+        return self._pattern is not None
+
+    def scan(self, texts: Iterable[Text], *, proxy_id: str, principal_id: str, direction: str) -> list[Finding]:
+        """The sightings away from home in whole texts."""
+        if self._pattern is None:
+            return []
+        return [
+            finding
+            for text in texts
+            for finding in self._sights(text, 0, proxy_id=proxy_id, principal_id=principal_id, direction=direction)
+        ]
+
+    def stream(self, target: Target, path: str, *, proxy_id: str, principal_id: str, direction: str) -> CanaryStream:
+        """A watch over one text that arrives in pieces."""
+        return CanaryStream(self, target, path, proxy_id, principal_id, direction)
+
+    @property
+    def reach_chars(self) -> int:
+        """How much of the text before a piece may belong to a canary that ends in the piece."""
+        return max(0, self._max_chars - 1)
+
+    def _sights(
+        self, text: Text, origin: int, *, proxy_id: str, principal_id: str, direction: str
+    ) -> Iterable[Finding]:
+        assert self._pattern is not None
+        for count, match in enumerate(self._pattern.finditer(text.text)):
+            if count >= MAX_SIGHTS_PER_TEXT:
+                return
+            canary = self._by_value.get(match.group().casefold())
+            if canary is not None and not canary.is_at_home(proxy_id, principal_id, direction):
+                yield _finding(canary, text, origin + match.start(), origin + match.end())
+
+
+class CanaryStream:
+    """One text in pieces. A sighting is reported once, with offsets in the whole text."""
+
+    __slots__ = ("_direction", "_path", "_principal_id", "_proxy_id", "_seen", "_tail", "_target", "_watch")
+
+    def __init__(
+        self, watch: CanaryWatch, target: Target, path: str, proxy_id: str, principal_id: str, direction: str
+    ) -> None:
+        self._watch = watch
+        self._target = target
+        self._path = path
+        self._proxy_id = proxy_id
+        self._principal_id = principal_id
+        self._direction = direction
+        self._tail = ""
+        self._seen = 0
+        """Characters before the tail."""
+
+    def feed(self, chunk: str) -> list[Finding]:
+        """The sightings that end in this piece."""
+        if not self._watch:
+            return []
+        text = self._tail + chunk
+        known_end = self._seen + len(self._tail)
+        found = [
+            finding
+            for finding in self._watch._sights(
+                Text(self._target, self._path, text),
+                self._seen,
+                proxy_id=self._proxy_id,
+                principal_id=self._principal_id,
+                direction=self._direction,
+            )
+            if finding.end > known_end
+        ]
+        kept = min(len(text), self._watch.reach_chars)
+        self._seen += len(text) - kept
+        self._tail = text[len(text) - kept :]
+        return found
+
+
+def _finding(canary: Canary, text: Text, start: int, end: int) -> Finding:
+    return Finding(
+        rule_id=f"CANARY-{canary.id.rpartition('_')[2].upper()}",
+        pack=PACK,
+        title=f"The canary “{canary.name}” appeared away from home",
+        category=CATEGORY,
+        severity=Severity.CRITICAL,
+        confidence=Confidence.HIGH,
+        score=SCORE,
+        action=canary.action,
+        target=text.target,
+        path=text.path,
+        start=start,
+        end=end,
+        view="raw",
+        evidence=f"{canary.name}: {mask(canary.value)}",
+        value_start=start,
+        value_end=end,
+        label="CANARY",
+    )
