@@ -18,6 +18,7 @@ from typing import Literal
 
 import msgspec
 
+from rules.canaries import Canary
 from rules.model import Action, Finding
 
 CONTRACT_VERSION = 1
@@ -129,6 +130,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     rulesets: tuple[RulesetSource, ...]
     drain_timeout_seconds: float = 30.0
     """How long a proxy that left the snapshot may finish what is in flight."""
+    canaries: tuple[Canary, ...] = ()
+    """Planted texts; each proxy looks for all of them."""
 
 
 class ListenerSocket(msgspec.Struct, frozen=True):

@@ -35,8 +35,8 @@ def admit(exchange: Exchange) -> None:
 
 
 def has_rules(exchange: Exchange) -> bool:
-    """Whether any rule applies to this proxy; without one there is no need to collect texts."""
-    return exchange.proxy.ruleset.rule_count > 0
+    """Whether anything of this proxy reads texts; where nothing does there is no need to collect them."""
+    return exchange.proxy.reads_texts
 
 
 def inspect_request(exchange: Exchange, texts: Iterable[Text]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from proxies.contract import APIKey, ProxyConfig
 from proxies.transport.pool import UpstreamPool
+from rules.canaries import CanaryWatch
 from rules.engine import Ruleset
 
 
@@ -44,3 +45,9 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     """Exact lower-case Host values that name this proxy."""
     origins: frozenset[str]
     """Exact browser origins that may call it."""
+    canaries: CanaryWatch = CanaryWatch()
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether anything looks at texts here; where nothing does they need not be collected."""
+        return self.ruleset.rule_count > 0 or bool(self.canaries)

@@ -15,6 +15,7 @@ from proxies.steps.origin import authorities, origins
 from proxies.transport import tls
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
+from rules.canaries import CanaryWatch
 from rules.engine import Ruleset
 from rules.model import Action
 
@@ -99,7 +100,9 @@ class ServedProxy:
         old = self.config
         return not self._failure and self.same_address(config) and (old.tls, old.type) == (config.tls, config.type)
 
-    def configure(self, config: ProxyConfig, version: int, ruleset: Ruleset, keys: KeyRing) -> None:
+    def configure(
+        self, config: ProxyConfig, version: int, ruleset: Ruleset, keys: KeyRing, canaries: CanaryWatch
+    ) -> None:
         """Swap to the configuration of a snapshot: one assignment that the next call sees whole.
 
         Raises OSError or ValueError and changes nothing when the upstream's target or CA bundle cannot be used.
@@ -113,6 +116,7 @@ class ServedProxy:
             pool=lease.pool,
             authorities=authorities(config),
             origins=origins(config),
+            canaries=canaries,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime

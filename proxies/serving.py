@@ -18,6 +18,7 @@ from proxies.exchange import Recorder
 from proxies.rulesets import RulesetCache
 from proxies.runtime import KeyRing
 from proxies.served import PoolLease, ServedProxy, plain_reason
+from rules.canaries import CanaryWatch
 from rules.engine import Ruleset
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Serving:
             self._applying = False
 
     async def _swap(self, snapshot: Snapshot, rulesets: dict[str, Ruleset], problems: dict[str, str]) -> None:
-        keys = KeyRing(snapshot.api_keys)
+        keys, canaries = KeyRing(snapshot.api_keys), CanaryWatch(snapshot.canaries)
         before, self._served = self._served, {}
         self._drain_timeout_seconds = snapshot.drain_timeout_seconds
         self.version = snapshot.version
@@ -98,7 +99,7 @@ class Serving:
                 proxy = self._successor(before.get(config.id), config)
                 proxy.fail(f"The rules cannot be loaded: {problems.get(config.ruleset, 'the snapshot lacks them.')}")
             else:
-                proxy = self._configure(before, config, ruleset, keys)
+                proxy = self._configure(before, config, ruleset, keys, canaries)
             self._served[config.id] = proxy
         for proxy in before.values():
             self._retire(proxy)
@@ -141,14 +142,19 @@ class Serving:
             await asyncio.wait(self._tasks)
 
     def _configure(
-        self, before: dict[str, ServedProxy], config: ProxyConfig, ruleset: Ruleset, keys: KeyRing
+        self,
+        before: dict[str, ServedProxy],
+        config: ProxyConfig,
+        ruleset: Ruleset,
+        keys: KeyRing,
+        canaries: CanaryWatch,
     ) -> ServedProxy:
         """The proxy under this configuration: the one that is served already where its listener may stay as it is."""
         old = before.get(config.id)
         stays = old is not None and old.serves_like(config)
         proxy = old if old is not None and stays else self._successor(old, config)
         try:
-            proxy.configure(config, self.version, ruleset, keys)
+            proxy.configure(config, self.version, ruleset, keys, canaries)
         except (OSError, ValueError) as error:
             proxy = self._successor(old, config) if stays else proxy
             proxy.fail(f"The upstream cannot be set up: {plain_reason(error)}")

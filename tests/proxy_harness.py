@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
+from rules.canaries import Canary, CanaryWatch
 from rules.compiler import cached_ruleset
 from rules.engine import Ruleset
 from rules.packs import SHIPPED, load_directory
@@ -85,6 +86,7 @@ async def running_proxy(
     other_keys: Iterable[str] = (),
     enforcement: Enforcement = "enforce",
     limits: Limits | None = None,
+    canaries: Sequence[Canary] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
     """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given.
@@ -124,6 +126,7 @@ async def running_proxy(
         pool=pool,
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
+        canaries=CanaryWatch(canaries),
     )
     running = RunningProxy(f"http://127.0.0.1:{port}")
 

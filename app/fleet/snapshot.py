@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from proxies.contract import APIKey, ProxyConfig, RulesetSource, Snapshot
+from rules.canaries import Canary
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -16,6 +17,7 @@ class Configuration(msgspec.Struct, frozen=True):
     """Enabled proxies with everything resolved; those in `broken` stand here too, without ruleset and credential."""
     api_keys: tuple[APIKey, ...] = ()
     rulesets: tuple[RulesetSource, ...] = ()
+    canaries: tuple[Canary, ...] = ()
     auto_start: frozenset[str] = frozenset()
     """Ids of the proxies that start with the console."""
     broken: dict[str, str] = {}
@@ -36,6 +38,7 @@ def build(
         proxies=proxies,
         api_keys=tuple(key for key in configuration.api_keys if key.proxy_ids is None or serve & set(key.proxy_ids)),
         rulesets=tuple(source for source in configuration.rulesets if source.digest in digests),
+        canaries=configuration.canaries,
         drain_timeout_seconds=drain_timeout_seconds,
     )
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from proxies.exchange import Exchange
 from proxies.refusal import Refusal
+from rules.canaries import CanaryStream
 from rules.engine import StreamScan, decide
 from rules.model import Action, Finding, Target, Text
 
@@ -16,8 +17,15 @@ logger = logging.getLogger(__name__)
 
 def scan(exchange: Exchange, texts: Iterable[Text], direction: Literal["request", "response"]) -> None:
     """Inspect whole texts; raises `Refusal` when the verdict is a block."""
+    proxy = exchange.proxy
     try:
-        findings = exchange.proxy.ruleset.scan(texts, direction=direction)
+        if proxy.canaries:
+            texts = list(texts)
+        findings = proxy.ruleset.scan(texts, direction=direction)
+        if proxy.canaries:
+            findings += proxy.canaries.scan(
+                texts, proxy_id=proxy.config.id, principal_id=exchange.principal.id, direction=direction
+            )
     except Exception as error:
         raise _inspection_failed(exchange, error) from error
     if findings:
@@ -42,7 +50,7 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> None:
 class ResponseInspector:
     """Inspects an answer while it streams: one running scan per logical text (a choice, a block, a tool call)."""
 
-    __slots__ = ("_exchange", "_scans")
+    __slots__ = ("_canaries", "_exchange", "_scans")
 
     MAX_SCANS = 512
     """Bound on parallel texts of one answer; an answer with more is refused."""
@@ -50,6 +58,7 @@ class ResponseInspector:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._scans: dict[str, StreamScan] = {}
+        self._canaries: dict[str, CanaryStream] = {}
 
     def feed(self, key: str, target: Target, path: str, chunk: str) -> None:
         """Inspect the next piece of the text named `key`; raises `Refusal` when the verdict becomes a block."""
@@ -58,15 +67,31 @@ class ResponseInspector:
             if scan is None:
                 if len(self._scans) >= self.MAX_SCANS:
                     raise RuntimeError("more parallel texts in one answer than can be inspected")
-                scan = self._scans[key] = self._exchange.proxy.ruleset.stream(target, path)
+                scan = self._begin(key, target, path)
             findings = scan.feed(chunk)
+            if canaries := self._canaries.get(key):
+                findings += canaries.feed(chunk)
         except Exception as error:
             raise _inspection_failed(self._exchange, error) from error
         if findings:
             weigh(self._exchange, findings)
 
+    def _begin(self, key: str, target: Target, path: str) -> StreamScan:
+        proxy = self._exchange.proxy
+        if proxy.canaries:
+            self._canaries[key] = proxy.canaries.stream(
+                target,
+                path,
+                proxy_id=proxy.config.id,
+                principal_id=self._exchange.principal.id,
+                direction="response",
+            )
+        scan = self._scans[key] = proxy.ruleset.stream(target, path)
+        return scan
+
     def close_text(self, key: str) -> None:
         """End one text: findings that needed its end are weighed now."""
+        self._canaries.pop(key, None)
         if scan := self._scans.pop(key, None):
             self._finish(scan)
 
