@@ -91,6 +91,9 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     tls: ListenerTLS | None = None
     upstream_ca_path: str = ""
     """PEM bundle that replaces the system's for this upstream; verification itself cannot be switched off."""
+    upstream_client_cert_path: str = ""
+    """PEM certificate (with its chain) that proves the gateway to this upstream; empty for none."""
+    upstream_client_key_path: str = ""
     limits: Limits = Limits()
     policy_names: tuple[str, ...] = ()
 

@@ -105,7 +105,8 @@ class ServedProxy:
     ) -> None:
         """Swap to the configuration of a snapshot: one assignment that the next call sees whole.
 
-        Raises OSError or ValueError and changes nothing when the upstream's target or CA bundle cannot be used.
+        Raises OSError or ValueError and changes nothing when the upstream's target, CA bundle or client certificate cannot
+        be used.
         """
         lease = self._lease_for(config)
         runtime = ProxyRuntime(
@@ -131,14 +132,13 @@ class ServedProxy:
         self._failure = reason
 
     def _lease_for(self, config: ProxyConfig) -> PoolLease:
-        old = self.config
-        if self._lease and (old.target_url, old.limits, old.upstream_ca_path) == (
-            config.target_url,
-            config.limits,
-            config.upstream_ca_path,
-        ):
+        if self._lease and _pool_settings(self.config) == _pool_settings(config):
             return self._lease
-        context = tls.upstream_context(config.upstream_ca_path) if config.target_url.startswith("https:") else None
+        context = None
+        if config.target_url.startswith("https:"):
+            context = tls.upstream_context(
+                config.upstream_ca_path, config.upstream_client_cert_path, config.upstream_client_key_path
+            )
         return PoolLease(UpstreamPool(config.target_url, config.limits, context), self._release_pool)
 
     # --- Listening ------------------------------------------------------------------------------------------------
@@ -231,6 +231,17 @@ class ServedProxy:
                 timings_ms={},
             )
         )
+
+
+def _pool_settings(config: ProxyConfig) -> tuple[object, ...]:
+    """What an upstream pool is made of; while it stays the same, so does the pool."""
+    return (
+        config.target_url,
+        config.limits,
+        config.upstream_ca_path,
+        config.upstream_client_cert_path,
+        config.upstream_client_key_path,
+    )
 
 
 def plain_reason(error: Exception) -> str:

@@ -102,6 +102,8 @@ class ConfigurationBuilder:
             allowed_origins=tuple(proxy.allowed_origins),
             tls=ListenerTLS(proxy.tls_cert_path, proxy.tls_key_path) if proxy.tls_cert_path else None,
             upstream_ca_path=proxy.upstream_ca_path,
+            upstream_client_cert_path=proxy.upstream_client_cert_path,
+            upstream_client_key_path=proxy.upstream_client_key_path,
             limits=self._limits,
             policy_names=tuple(proxy.policy_names),
         )

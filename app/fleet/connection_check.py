@@ -31,6 +31,10 @@ def refuse_unfit(wanted: CheckConnection) -> None:
     problems = {
         "target_url": validation.target_url_problem(wanted.target_url.strip().rstrip("/")),
         "upstream_ca_path": validation.path_problem(wanted.upstream_ca_path),
+        **validation.pair_problems(
+            upstream_client_cert_path=wanted.upstream_client_cert_path,
+            upstream_client_key_path=wanted.upstream_client_key_path,
+        ),
     }
     if fields := {name: problem for name, problem in problems.items() if problem}:
         raise ValidationFailed(fields=fields)
@@ -53,7 +57,7 @@ async def check_connection(wanted: CheckConnection) -> ConnectionReport:
 
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            tls = await asyncio.to_thread(_tls_context, wanted.upstream_ca_path) if scheme == "https" else None
+            tls = await asyncio.to_thread(_tls_context, wanted) if scheme == "https" else None
             writer = await _connect(await _addresses(host, port), host, port, tls)
     except AddressRefused as error:
         return report(stage="resolve", message=str(error))
@@ -95,13 +99,17 @@ async def _connect(addresses: Sequence[str], host: str, port: int, tls: ssl.SSLC
     raise OSError("the name has no address")
 
 
-def _tls_context(ca_path: str) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_path or None)
+def _tls_context(wanted: CheckConnection) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=wanted.upstream_ca_path or None)
+    if wanted.upstream_client_cert_path:
+        # The callback answers for encrypted keys: without it OpenSSL would ask at the terminal and wait.
+        context.load_cert_chain(wanted.upstream_client_cert_path, wanted.upstream_client_key_path, password=lambda: "")
+    return context
 
 
 def _stage_of(error: OSError) -> str:
     if isinstance(error, FileNotFoundError | PermissionError):
-        return "tls"  # Only the CA bundle is a file here.
+        return "tls"  # Only the CA bundle and the client certificate are files here.
     return "resolve" if error.__class__.__name__ == "gaierror" else "connect"
 
 

@@ -33,6 +33,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert_path: str
     tls_key_path: str
     upstream_ca_path: str
+    upstream_client_cert_path: str
+    upstream_client_key_path: str
     allowed_hosts: list[str]
     allowed_origins: list[str]
 
@@ -91,10 +93,12 @@ def problems(draft: Draft) -> dict[str, str]:
         "port": validation.port_problem(draft.port),
         "policy_names": validation.policy_names_problem(draft.policy_names),
         "tags": validation.tags_problem(draft.tags),
-        "tls_cert_path": validation.path_problem(draft.tls_cert_path)
-        or validation.tls_problem(draft.tls_cert_path, draft.tls_key_path),
-        "tls_key_path": validation.path_problem(draft.tls_key_path),
+        **validation.pair_problems(tls_cert_path=draft.tls_cert_path, tls_key_path=draft.tls_key_path),
         "upstream_ca_path": validation.path_problem(draft.upstream_ca_path),
+        **validation.pair_problems(
+            upstream_client_cert_path=draft.upstream_client_cert_path,
+            upstream_client_key_path=draft.upstream_client_key_path,
+        ),
         "allowed_hosts": validation.allowed_hosts_problem(draft.allowed_hosts),
         "allowed_origins": validation.allowed_origins_problem(draft.allowed_origins),
     }

@@ -56,6 +56,8 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "tls_cert_path": proxy.tls_cert_path,
         "tls_key_path": proxy.tls_key_path,
         "upstream_ca_path": proxy.upstream_ca_path,
+        "upstream_client_cert_path": proxy.upstream_client_cert_path,
+        "upstream_client_key_path": proxy.upstream_client_key_path,
         "tags": ", ".join(proxy.tags),
     }
 
@@ -82,7 +84,13 @@ def change(given: FormMultiDict) -> UpdateProxy:
 
 def _shared(given: FormMultiDict) -> dict[str, Any]:
     texts = ("name", "description", "target_url", "host", "enforcement")
-    paths = ("tls_cert_path", "tls_key_path", "upstream_ca_path")
+    paths = (
+        "tls_cert_path",
+        "tls_key_path",
+        "upstream_ca_path",
+        "upstream_client_cert_path",
+        "upstream_client_key_path",
+    )
     return {
         **{name: _text(given, name) for name in (*texts, *paths)},
         "port": _text(given, "port") or "0",

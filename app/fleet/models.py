@@ -40,6 +40,8 @@ class Proxy(Tenanted, Base):
     tls_cert_path: Mapped[str] = mapped_column(Text)
     tls_key_path: Mapped[str] = mapped_column(Text)
     upstream_ca_path: Mapped[str] = mapped_column(Text)
+    upstream_client_cert_path: Mapped[str] = mapped_column(Text)
+    upstream_client_key_path: Mapped[str] = mapped_column(Text)
     allowed_hosts: Mapped[list[str]] = mapped_column(JSON)
     allowed_origins: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -125,7 +125,7 @@ async def test_connection(
 ) -> Response[str]:
     """Whether the typed target can be reached, as a line under the field."""
     given = await request.form()
-    values = {name: str(given.get(name, "")) for name in ("target_url", "upstream_ca_path")}
+    values = {name: str(given.get(name, "")).strip() for name in CheckConnection.__struct_fields__}
     try:
         report = await proxies.check_connection(convert(values, CheckConnection))
     except AppError as error:

@@ -61,6 +61,8 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert_path: str
     tls_key_path: str
     upstream_ca_path: str
+    upstream_client_cert_path: str
+    upstream_client_key_path: str
     allowed_hosts: list[str]
     allowed_origins: list[str]
     state: str
@@ -104,6 +106,8 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tls_cert_path: ShortText = ""
     tls_key_path: ShortText = ""
     upstream_ca_path: ShortText = ""
+    upstream_client_cert_path: ShortText = ""
+    upstream_client_key_path: ShortText = ""
     allowed_hosts: TextList = []
     allowed_origins: TextList = []
 
@@ -126,6 +130,8 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tls_cert_path: ShortText | UnsetType = UNSET
     tls_key_path: ShortText | UnsetType = UNSET
     upstream_ca_path: ShortText | UnsetType = UNSET
+    upstream_client_cert_path: ShortText | UnsetType = UNSET
+    upstream_client_key_path: ShortText | UnsetType = UNSET
     allowed_hosts: TextList | UnsetType = UNSET
     allowed_origins: TextList | UnsetType = UNSET
 
@@ -156,6 +162,8 @@ class CheckConnection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     target_url: Annotated[str, Meta(max_length=4000)]
     upstream_ca_path: ShortText = ""
+    upstream_client_cert_path: ShortText = ""
+    upstream_client_key_path: ShortText = ""
 
 
 class ConnectionReport(msgspec.Struct, frozen=True, kw_only=True):

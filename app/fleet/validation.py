@@ -242,11 +242,14 @@ def path_problem(path: str) -> str | None:
     return None
 
 
-def tls_problem(cert_path: str, key_path: str) -> str | None:
-    """A certificate needs its key and the other way round."""
-    if bool(cert_path) != bool(key_path):
-        return "Give both the certificate and the key, or neither."
-    return None
+def pair_problems(**paths: str) -> dict[str, str | None]:
+    """What is wrong with the paths of a certificate and its key, by field name: a certificate needs its key and the
+    other way round. The problem of the pair is shown at the first field."""
+    problems = {name: path_problem(path) for name, path in paths.items()}
+    first = next(iter(paths))
+    if len({bool(path) for path in paths.values()}) > 1 and problems[first] is None:
+        problems[first] = "Give both the certificate and the key, or neither."
+    return problems
 
 
 def is_reference(value: str) -> bool:

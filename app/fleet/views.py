@@ -48,6 +48,8 @@ def proxy_view(proxy: Proxy, status: ProxyStatus, library: PolicyLibrary) -> Pro
         tls_cert_path=proxy.tls_cert_path,
         tls_key_path=proxy.tls_key_path,
         upstream_ca_path=proxy.upstream_ca_path,
+        upstream_client_cert_path=proxy.upstream_client_cert_path,
+        upstream_client_key_path=proxy.upstream_client_key_path,
         allowed_hosts=list(proxy.allowed_hosts),
         allowed_origins=list(proxy.allowed_origins),
         state=status.state.value,

@@ -7,6 +7,7 @@ pool, even if the caller has not consumed all of it yet.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -187,6 +188,15 @@ class UpstreamConnection(asyncio.Protocol):
         if response is not None:
             if self._received:
                 response.fail(UpstreamTruncated("The upstream's answer ended before it was complete."))
+            elif isinstance(exc, ssl.SSLError):
+                # TLS 1.3 refuses a client certificate, or the lack of one, only after the handshake.
+                response.fail(
+                    LostBeforeAnswer(
+                        "The upstream refused the TLS connection.",
+                        code="upstream_tls_error",
+                        detail=f"The upstream refused the TLS connection: {exc.reason or 'no reason given'}.",
+                    )
+                )
             else:
                 response.fail(LostBeforeAnswer("The upstream closed the connection without an answer."))
         self._lost(self)

@@ -17,17 +17,13 @@ def listener_context(cert_path: str, key_path: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(_PROTOCOLS)
-    try:
-        # The callback answers for encrypted keys: without it OpenSSL would ask at the terminal and wait.
-        context.load_cert_chain(cert_path, key_path, password=lambda: "")
-    except (OSError, ssl.SSLError, ValueError) as error:
-        raise BadTLS(f"certificate {cert_path} with key {key_path} cannot be used: {_reason(error)}") from error
+    _load_pair(context, cert_path, key_path)
     return context
 
 
-def upstream_context(ca_path: str = "") -> ssl.SSLContext:
+def upstream_context(ca_path: str = "", client_cert_path: str = "", client_key_path: str = "") -> ssl.SSLContext:
     """The context for an upstream: certificate and host name are verified against the system's CAs, or against the
-    bundle at `ca_path` alone. Raises BadTLS."""
+    bundle at `ca_path` alone; a client certificate is shown to an upstream that asks for one. Raises BadTLS."""
     try:
         context = ssl.create_default_context(cafile=ca_path or None)
     except (OSError, ssl.SSLError) as error:
@@ -36,7 +32,17 @@ def upstream_context(ca_path: str = "") -> ssl.SSLContext:
         raise BadTLS(f"CA bundle {ca_path} holds no certificate")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(_PROTOCOLS)
+    if client_cert_path:
+        _load_pair(context, client_cert_path, client_key_path)
     return context
+
+
+def _load_pair(context: ssl.SSLContext, cert_path: str, key_path: str) -> None:
+    try:
+        # The callback answers for encrypted keys: without it OpenSSL would ask at the terminal and wait.
+        context.load_cert_chain(cert_path, key_path, password=lambda: "")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise BadTLS(f"certificate {cert_path} with key {key_path} cannot be used: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

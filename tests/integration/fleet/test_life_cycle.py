@@ -151,6 +151,12 @@ async def test_RUN_04_unusable_settings_fail_one_proxy_with_a_reason(tmp_path: P
             proxy("host", upstream.url, host="not-an-address"),
             proxy("certificate", upstream.url, tls=ListenerTLS(missing, missing)),
             proxy("authority", "https://127.0.0.1:9", upstream_ca_path=missing),
+            proxy(
+                "client",
+                "https://127.0.0.1:9",
+                upstream_client_cert_path=missing,
+                upstream_client_key_path=missing,
+            ),
             proxy("rules", upstream.url, ruleset="unheard-of"),
             proxy("secret", upstream.url),
         ]
@@ -160,12 +166,14 @@ async def test_RUN_04_unusable_settings_fail_one_proxy_with_a_reason(tmp_path: P
             with pytest.raises(AppError, match="not-an-address"):
                 await bench.fleet.start_proxy("prx_host")
             reasons = {}
-            for name in ("certificate", "authority", "rules", "secret"):
+            for name in ("certificate", "authority", "client", "rules", "secret"):
                 status = await bench.fleet.start_proxy(f"prx_{name}")
                 assert status.state is ProxyState.FAILED, status
                 reasons[name] = status.reason
             assert "certificate" in reasons["certificate"]
             assert "upstream" in reasons["authority"]
+            assert "upstream" in reasons["client"]
+            assert missing in reasons["client"]
             assert "rules" in reasons["rules"]
             assert "PROVIDER_KEY" in reasons["secret"]
             assert (await bench.ask("prx_good")).status_code == 200

@@ -20,6 +20,7 @@ from app.errors import ValidationFailed
 from app.fleet import connection_check
 from app.fleet.connection_check import check_connection
 from app.fleet.schemas import CheckConnection, ConnectionReport
+from tests.strict_tls import strict_tls_server
 from tests.support.console import Console
 
 received: list[bytes] = []
@@ -169,3 +170,27 @@ async def test_ADM_16_the_check_refuses_what_saving_would_refuse(console: Consol
     )
     assert answer.status_code == 422
     assert list(answer.json()["fields"]) == ["target_url"]
+
+
+async def test_a_client_certificate_is_shown_to_the_upstream(certificate: tuple[Path, Path]) -> None:
+    cert_path, key_path = (str(path) for path in certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # Its handshake ends after the client has proved itself.
+    context.load_cert_chain(cert_path, key_path)
+    context.load_verify_locations(cert_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with strict_tls_server(context) as port:
+        refused = await check(f"https://127.0.0.1:{port}", cert_path)
+        assert (refused.reachable, refused.stage) == (False, "tls")
+    async with strict_tls_server(context) as port:
+        url = f"https://127.0.0.1:{port}"
+        wanted = CheckConnection(
+            target_url=url,
+            upstream_ca_path=cert_path,
+            upstream_client_cert_path=cert_path,
+            upstream_client_key_path=key_path,
+        )
+        assert (await check_connection(wanted)).reachable
+    with pytest.raises(ValidationFailed) as caught:
+        await check_connection(CheckConnection(target_url=url, upstream_client_cert_path=cert_path))
+    assert set(caught.value.fields) == {"upstream_client_cert_path"}

@@ -74,6 +74,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"host": "0.0.0.0", "require_auth": False}, "host"),
     ({"enforcement": "maybe"}, "enforcement"),
     ({"tls_cert_path": "/a.pem"}, "tls_cert_path"),
+    ({"upstream_client_key_path": "/a.key"}, "upstream_client_cert_path"),
+    ({"upstream_client_cert_path": "/a.pem", "upstream_client_key_path": "a.key"}, "upstream_client_key_path"),
     ({"allowed_origins": ["*"]}, "allowed_origins"),
     ({"upstream_auth": {"type": "bearer"}}, "upstream_auth.value"),
     ({"upstream_auth": {"type": "header", "name": "host", "value": "x"}}, "upstream_auth.name"),

@@ -185,7 +185,8 @@ def test_a_file_path_is_absolute(path: str) -> None:
 
 
 def test_a_certificate_needs_its_key() -> None:
-    assert validation.tls_problem("/a.pem", "")
-    assert validation.tls_problem("", "/a.key")
-    assert validation.tls_problem("/a.pem", "/a.key") is None
-    assert validation.tls_problem("", "") is None
+    assert validation.pair_problems(cert="/a.pem", key="")["cert"]
+    assert validation.pair_problems(cert="", key="/a.key")["cert"]
+    assert validation.pair_problems(cert="/a.pem", key="a.key") == {"cert": None, "key": "Give an absolute path."}
+    assert validation.pair_problems(cert="/a.pem", key="/a.key") == {"cert": None, "key": None}
+    assert validation.pair_problems(cert="", key="") == {"cert": None, "key": None}

@@ -16,6 +16,7 @@ from proxies.transport.tls import BadTLS, listener_context, upstream_context
 from tests.certificates import Authority
 from tests.passthrough import LIMITS, passthrough
 from tests.rawpeer import HANG_SECONDS, Upstream, UpstreamPeer, chunked, http_request, http_response
+from tests.strict_tls import strict_tls_server
 
 
 @pytest.fixture
@@ -110,6 +111,48 @@ async def test_SEC_09_the_name_is_verified_although_an_address_is_dialled(author
         assert caught.value.code == "upstream_tls_error"
 
 
+def demanding(authority: Authority, version: ssl.TLSVersion) -> ssl.SSLContext:
+    """The context of an upstream that takes nobody without a certificate of this authority."""
+    context = serving(authority)
+    context.minimum_version = context.maximum_version = version
+    context.load_verify_locations(authority.ca_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+@VERSIONS
+async def test_SEC_09_an_upstream_that_demands_a_client_certificate_gets_it(
+    version: ssl.TLSVersion, authority: Authority
+) -> None:
+    client = authority.issue("gateway.test", file_name="client")
+    trust = upstream_context(authority.ca_path, client.cert_path, client.key_path)
+    async with Upstream(tls=demanding(authority, version)) as upstream:
+        pool = UpstreamPool(upstream.url, LIMITS, trust)
+        for _ in range(2):
+            assert await (await pool.request("GET", "/x", [], b"")).read(100) == b"GET /x 0"
+        assert len(upstream.connections) == 1
+        await pool.aclose()
+
+
+@VERSIONS
+@pytest.mark.parametrize("shown", ["none", "foreign"])
+async def test_SEC_09_without_the_right_client_certificate_the_call_fails_with_the_reason(
+    version: ssl.TLSVersion, shown: str, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    foreign = Authority(tmp_path / "other").issue("gateway.test")
+    pair = (foreign.cert_path, foreign.key_path) if shown == "foreign" else ("", "")
+    async with strict_tls_server(demanding(authority, version)) as port:
+        pool = UpstreamPool(f"https://127.0.0.1:{port}", LIMITS, upstream_context(authority.ca_path, *pair))
+        with pytest.raises(UpstreamError) as caught:
+            await pool.request("GET", "/x", [], b"")
+        assert (caught.value.status, caught.value.code) == (502, "upstream_tls_error")
+        assert pool.connections == 0
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 async def test_SEC_09_old_tls_is_refused_by_the_listener(version: ssl.TLSVersion, authority: Authority) -> None:
@@ -186,6 +229,8 @@ def test_SEC_09_unusable_files_are_named(authority: Authority, tmp_path: Path) -
             listener_context(cert_path, key_path)
         assert cert_path in str(caught.value)
         assert "PRIVATE" not in str(caught.value)
+        with pytest.raises(BadTLS, match="cannot be used"):
+            upstream_context("", cert_path, key_path)
     for ca_path in (str(tmp_path / "missing.pem"), str(empty), good.key_path):
         with pytest.raises(BadTLS, match="CA bundle"):
             upstream_context(ca_path)
