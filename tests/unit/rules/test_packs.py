@@ -29,6 +29,9 @@ TOOL_ALERTS_PER_THOUSAND = 3
 RULE_IDS = {
     "prompt-injection": r"PI-\d{4}",
     "jailbreak": r"JB-\d{4}",
+    "indirect-injection": r"II-\d{4}",
+    "hidden-text": r"HT-\d{4}",
+    "encoding-evasion": r"EE-\d{4}",
     "tool-poisoning": r"TP-\d{4}",
     "secrets": r"SEC-[A-Z0-9]+-\d{3}",
     "pii": r"PII-[A-Z0-9]+-\d{3}",
@@ -41,6 +44,9 @@ RULE_IDS = {
 LEAST_RULES = {
     "prompt-injection": 16,
     "jailbreak": 10,
+    "indirect-injection": 10,
+    "hidden-text": 16,
+    "encoding-evasion": 10,
     "tool-poisoning": 12,
     "secrets": 18,
     "pii": 8,
