@@ -93,6 +93,7 @@ class NoFleet:
     """Stands in where the console runs without workers: everything is stopped, nothing can be started."""
 
     calls_dropped = 0
+    texts_dropped = 0
     worker_deaths = 0
 
     def __init__(self, since_at: datetime) -> None:
@@ -174,7 +175,14 @@ def build_features(
 ) -> Features:
     """Make every service once."""
     rate = RateMeter(lambda: clock.utcnow().timestamp())
-    ingest = Ingest(database=database, library=library, bus=bus, rate=rate, metrics=TrafficMetrics(metrics.registry))
+    ingest = Ingest(
+        database=database,
+        library=library,
+        vault=vault,
+        bus=bus,
+        rate=rate,
+        metrics=TrafficMetrics(metrics.registry),
+    )
     rulesets = Rulesets(library, settings.cache_dir or directory.cache)
     configuration = ConfigurationBuilder(
         database=database,
@@ -216,7 +224,7 @@ def build_features(
             console=Address(settings.host, settings.port),
         ),
         keys=KeyService(database=database, audit=audit, rollout=rollout),
-        traffic=TrafficService(database=database),
+        traffic=TrafficService(database=database, vault=vault),
         alerts=AlertService(database=database, audit=audit, bus=bus),
         overview=overview,
         scheduler=scheduler,

@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from rules.canaries import Canary
-from rules.model import Action, Finding
+from rules.model import Action, Finding, Target
 
 CONTRACT_VERSION = 1
 FRAME_HEADER_BYTES = 4
@@ -27,6 +27,8 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 ProxyType = Literal["llm", "mcp"]
 Enforcement = Literal["enforce", "log_only"]
+Capture = Literal["all", "flagged", "none"]
+"""Which calls keep the texts that were inspected: every one, those with findings, none."""
 Outcome = Literal["allowed", "blocked", "refused", "upstream_error", "client_closed", "failed"]
 
 
@@ -96,6 +98,7 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     upstream_client_key_path: str = ""
     limits: Limits = Limits()
     policy_names: tuple[str, ...] = ()
+    capture: Capture = "all"
 
 
 class APIKey(msgspec.Struct, frozen=True):
@@ -161,6 +164,29 @@ class Usage(msgspec.Struct, frozen=True):
     source: Literal["reported", "estimated"] = "reported"
 
 
+class TextMark(msgspec.Struct, frozen=True, gc=False):
+    """Where a finding lies in a captured text, in characters of that text."""
+
+    start: int
+    end: int
+    rule_id: str
+
+
+class CapturedText(msgspec.Struct, frozen=True, gc=False):
+    """One text that was inspected, as it may be stored and shown: what is or looks like a secret is masked."""
+
+    direction: Literal["request", "response"]
+    target: Target
+    path: str
+    """RFC 6901 JSON pointer inside the message."""
+    text: str
+    offset: int = 0
+    """How many characters of the inspected text precede this part of it."""
+    truncated: bool = False
+    """Whether something before or after this part was left out."""
+    marks: tuple[TextMark, ...] = ()
+
+
 class CallRecord(msgspec.Struct, frozen=True):
     """One finished call through a proxy: who, what, verdict, timings. The id makes ingestion idempotent."""
 
@@ -196,6 +222,10 @@ class CallRecord(msgspec.Struct, frozen=True):
     usage: Usage | None
     timings_ms: dict[str, float]
     """Milliseconds per pipeline step, in the order in which they ran."""
+    texts_omitted: int = 0
+    """Texts that were inspected and found no room in `texts`."""
+    texts: tuple[CapturedText, ...] = ()
+    """What was inspected, masked. It stays the last field: the journal cuts it off under pressure."""
 
 
 # --- Messages on the channel ----------------------------------------------------------------------------------------
@@ -259,6 +289,8 @@ class Events(msgspec.Struct, tag="events", frozen=True):
     calls: tuple[CallRecord, ...]
     calls_dropped: int = 0
     """Calls without findings that were dropped under pressure since the last batch."""
+    texts_dropped: int = 0
+    """Calls whose captured texts were dropped under pressure since the last batch."""
 
 
 class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):

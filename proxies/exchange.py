@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -10,10 +11,13 @@ from typing import Protocol
 
 import msgspec
 
-from proxies.contract import CallRecord, Outcome, Usage
+from proxies.capture import TextCapture
+from proxies.contract import CallRecord, CapturedText, Outcome, Usage
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
 from rules.model import ALLOWED, Finding, Verdict
+
+logger = logging.getLogger(__name__)
 
 _BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [high + low for high in _BASE32 for low in _BASE32]
@@ -55,6 +59,7 @@ class Exchange:
         "_recorded",
         "_recorder",
         "added_findings",
+        "capture",
         "error_code",
         "extra_headers",
         "id",
@@ -92,6 +97,8 @@ class Exchange:
         self.protocol = "http"
         self.operation = ""
         self.added_findings: list[Finding] = []
+        self.capture = None if proxy.config.capture == "none" else TextCapture()
+        """What was inspected, for the record; None where the proxy keeps nothing."""
         self.verdict: Verdict = ALLOWED
         self.usage: Usage | None = None
         self.rpc_id: int | str | None = None
@@ -174,6 +181,7 @@ class Exchange:
         now = time.perf_counter()
         duration_seconds = now - self._received_at
         request = self.request
+        texts = self._texts()
         self._recorder.record(
             CallRecord(
                 id=self.id,
@@ -202,5 +210,18 @@ class Exchange:
                 findings=tuple(self.added_findings),
                 usage=self.usage,
                 timings_ms=self.timings_ms,
+                texts_omitted=self.capture.omitted if self.capture else 0,
+                texts=texts,
             )
         )
+
+    def _texts(self) -> tuple[CapturedText, ...]:
+        """What the proxy wants to keep of the inspected texts; a capture that fails costs the record nothing else."""
+        if self.capture is None or (self.proxy.config.capture == "flagged" and not self.added_findings):
+            self.capture = None
+            return ()
+        try:
+            return self.capture.texts()
+        except Exception:
+            logger.exception("the texts of call %s cannot be captured", self.id)
+            return ()

@@ -5,6 +5,8 @@
 * Every batch is kept until the console acknowledges that it is committed.
 * When the console falls behind (more than `MAX_SENT_BYTES` not acknowledged, or its socket is full), calls with
   findings go to a spool file instead, and the channel stays free for everything else.
+* Captured texts never stand in the way of a record: when much waits they are dropped and counted before any call is, and
+  they never go to the spool file.
 
 Calls are encoded when they are recorded: sizes are exact, nothing is encoded twice, and bytes are smaller than objects.
 """
@@ -30,9 +32,13 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Bound of the calls without findings that wait for the channel; beyond, the oldest are dropped."""
 MAX_SENT_BYTES = 8 * 1024 * 1024
 """What the console may hold unacknowledged: the bound of its own queue for this worker."""
+MAX_TEXTS_BYTES = 4 * 1024 * 1024
+"""Calls are taken without their captured texts while this much waits for the channel or for the console."""
 MAX_CALL_BYTES = 1024 * 1024
 MAX_FINDINGS_OF_LARGE_CALL = 100
 MAX_PATH_OF_LARGE_CALL = 500
+NO_TEXTS = encoder.encode(())
+"""The encoded last field of a call without captured texts."""
 
 
 class EncodedEvents(msgspec.Struct, tag="events", frozen=True):
@@ -41,6 +47,39 @@ class EncodedEvents(msgspec.Struct, tag="events", frozen=True):
     sequence: int
     calls: list[msgspec.Raw]
     calls_dropped: int = 0
+    texts_dropped: int = 0
+
+
+class EncodedCall:
+    """A `CallRecord` as MessagePack, from which the captured texts can be cut off: they are its last field."""
+
+    __slots__ = ("_head", "_texts")
+
+    def __init__(self, head: bytes, texts: bytes = NO_TEXTS) -> None:
+        self._head = head
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._texts)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether captured texts are still with the call."""
+        return self._texts != NO_TEXTS
+
+    def whole(self) -> bytes:
+        """The call with what it still has."""
+        return self._head + self._texts
+
+    def without_texts(self) -> bytes:
+        """The call without its captured texts."""
+        return self._head + NO_TEXTS
+
+    def drop_texts(self) -> int:
+        """Forget the captured texts; returns how many bytes that frees."""
+        freed = len(self._texts) - len(NO_TEXTS)
+        self._texts = NO_TEXTS
+        return freed
 
 
 class Waiting:
@@ -49,30 +88,39 @@ class Waiting:
     __slots__ = ("calls", "size")
 
     def __init__(self) -> None:
-        self.calls: deque[bytes] = deque()
+        self.calls: deque[EncodedCall] = deque()
         self.size = 0
 
     def __bool__(self) -> bool:
         return bool(self.calls)
 
-    def put(self, call: bytes) -> None:
+    def put(self, call: EncodedCall) -> None:
         """Add one at the end."""
         self.calls.append(call)
         self.size += len(call)
 
-    def take(self) -> bytes:
+    def take(self) -> EncodedCall:
         """Remove the oldest."""
         call = self.calls.popleft()
         self.size -= len(call)
         return call
 
-    def take_up_to(self, size_bytes: int) -> list[bytes]:
+    def take_up_to(self, size_bytes: int) -> list[EncodedCall]:
         """Remove the oldest calls up to this size, at least one if there is one and room is left."""
-        taken: list[bytes] = []
+        taken: list[EncodedCall] = []
         while self.calls and size_bytes > 0:
             taken.append(self.take())
             size_bytes -= len(taken[-1])
         return taken
+
+    def drop_texts(self) -> int:
+        """Forget the captured texts of every call; returns how many calls had some."""
+        count = 0
+        for call in self.calls:
+            if call.has_texts:
+                self.size -= call.drop_texts()
+                count += 1
+        return count
 
     def clear(self) -> None:
         """Forget everything."""
@@ -91,8 +139,9 @@ class Journal:
         self._plain = Waiting()
         self._urgent = Waiting()
         self._dropped = 0
+        self._texts_dropped = 0
         self._sequence = 0
-        self._sent: dict[int, list[bytes]] = {}
+        self._sent: dict[int, list[EncodedCall]] = {}
         """The calls of every batch that is not acknowledged, by sequence number."""
         self._sent_bytes = 0
         self._idle = asyncio.Event()
@@ -109,14 +158,13 @@ class Journal:
     def record(self, call: CallRecord) -> None:
         """Take a finished call. One with findings is the kernel's or the disk's when this returns."""
         self._idle.clear()
+        encoded = self._encode(call)
         if call.findings or call.outcome == "blocked":
-            self._urgent.put(_encode(call))
+            self._urgent.put(encoded)
             self.flush()
             return
-        self._plain.put(_encode(call))
-        while self._plain.size > MAX_WAITING_BYTES:
-            self._plain.take()
-            self._dropped += 1
+        self._plain.put(encoded)
+        self._bound(self._plain)
         if self._plain.size >= BATCH_BYTES and self._may_send():
             self.flush()
         elif self._timer is None:
@@ -158,6 +206,20 @@ class Journal:
         self._close_spool()
         self._note_idle()
 
+    def _encode(self, call: CallRecord) -> EncodedCall:
+        if call.texts and (self._channel.closed or self._plain.size + self._sent_bytes > MAX_TEXTS_BYTES):
+            self._texts_dropped += 1
+            call = msgspec.structs.replace(call, texts=())
+        return _encode(call)
+
+    def _bound(self, waiting: Waiting) -> None:
+        """Make room: captured texts go first, then the oldest calls."""
+        if waiting.size > MAX_WAITING_BYTES:
+            self._texts_dropped += waiting.drop_texts()
+        while waiting.size > MAX_WAITING_BYTES:
+            waiting.take()
+            self._dropped += 1
+
     def _may_send(self) -> bool:
         return not self._channel.closed and not self._channel.blocked and self._sent_bytes < MAX_SENT_BYTES
 
@@ -167,8 +229,9 @@ class Journal:
         self._sequence += 1
         self._sent[self._sequence] = calls
         self._sent_bytes += sum(map(len, calls))
-        batch = EncodedEvents(self._sequence, [msgspec.Raw(call) for call in calls], self._dropped)
-        self._dropped = 0
+        encoded = [msgspec.Raw(call.whole()) for call in calls]
+        batch = EncodedEvents(self._sequence, encoded, self._dropped, self._texts_dropped)
+        self._dropped = self._texts_dropped = 0
         if not self._channel.send_encoded(encoder.encode(batch)):
             # Only a part is in the kernel, or nothing: the disk has to vouch for the findings. The console may see
             # these calls twice and keeps them once.
@@ -179,13 +242,12 @@ class Journal:
         if not waiting:
             return
         try:
-            self._spool.append(waiting.calls)
+            self._spool.append(call.without_texts() for call in waiting.calls)
         except OSError as error:
             logger.error("%d calls cannot be spooled and stay in memory: %s", len(waiting.calls), error)
-            while waiting.size > MAX_WAITING_BYTES:
-                waiting.take()
-                self._dropped += 1
+            self._bound(waiting)
             return
+        self._texts_dropped += sum(call.has_texts for call in waiting.calls)
         waiting.clear()
 
     def _close_spool(self) -> None:
@@ -204,14 +266,20 @@ class Journal:
             self._idle.set()
 
 
-def _encode(call: CallRecord) -> bytes:
+def _encode(call: CallRecord) -> EncodedCall:
     """The record as MessagePack. One of absurd size (a hostile client chooses JSON keys, and so paths) is shortened."""
-    encoded = encoder.encode(call)
-    if len(encoded) <= MAX_CALL_BYTES:
-        return encoded
+    texts = encoder.encode(call.texts)
+    head = _head(msgspec.structs.replace(call, texts=()) if call.texts else call)
+    if len(head) <= MAX_CALL_BYTES:
+        return EncodedCall(head, texts)
     findings = tuple(
         msgspec.structs.replace(finding, path=finding.path[:MAX_PATH_OF_LARGE_CALL])
         for finding in call.findings[:MAX_FINDINGS_OF_LARGE_CALL]
     )
     logger.warning("call %s has %d findings and is recorded shortened", call.id, len(call.findings))
-    return encoder.encode(msgspec.structs.replace(call, findings=findings))
+    return EncodedCall(_head(msgspec.structs.replace(call, findings=findings, texts=())), texts)
+
+
+def _head(call: CallRecord) -> bytes:
+    """Everything but the value of the last field."""
+    return encoder.encode(call)[: -len(NO_TEXTS)]

@@ -8,7 +8,7 @@ refusal by `dispatch`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from proxies.exchange import Exchange
 from proxies.steps import authenticate, inspect, origin
@@ -39,7 +39,7 @@ def has_rules(exchange: Exchange) -> bool:
     return exchange.proxy.reads_texts
 
 
-def inspect_request(exchange: Exchange, texts: Iterable[Text]) -> None:
+def inspect_request(exchange: Exchange, texts: Sequence[Text]) -> None:
     """Inspect everything that would reach the upstream; raises `Refusal` on a block."""
     try:
         inspect.scan(exchange, texts, "request")
@@ -47,7 +47,7 @@ def inspect_request(exchange: Exchange, texts: Iterable[Text]) -> None:
         exchange.lap("inspect_request")
 
 
-def inspect_response(exchange: Exchange, texts: Iterable[Text]) -> None:
+def inspect_response(exchange: Exchange, texts: Sequence[Text]) -> None:
     """Inspect everything that would reach the client; raises `Refusal` on a block."""
     try:
         inspect.scan(exchange, texts, "response")

@@ -41,4 +41,5 @@ def make_finding(
         value_end=hit.value_end,
         label=rule.label,
         reversible=rule.reversible,
+        sensitive=rule.sensitive,
     )

@@ -134,6 +134,8 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """The word for the value's type in a placeholder, as `EMAIL` (`packs.Rule.label`)."""
     reversible: bool = False
     """Whether masking may put the value back into what its sender gets to see."""
+    sensitive: bool = False
+    """Whether the captured value must never be shown or stored in clear."""
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):

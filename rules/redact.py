@@ -1,9 +1,12 @@
-"""Evidence: a short excerpt of a text that is safe to store and to show."""
+"""Texts that are safe to store and to show: short excerpts as evidence, and whole texts with their secrets masked."""
 
 from __future__ import annotations
 
 import re
+import string
+from bisect import bisect_right
 from collections.abc import Iterable
+from typing import NamedTuple
 
 MAX_EVIDENCE_CHARS = 160
 MAX_HIT_CHARS = 100
@@ -13,6 +16,9 @@ OPAQUE_MARGIN_CHARS = 64
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}|\d(?:[ -]?\d){8,}")
 """Runs that could be a credential or a number of a person, whichever rules are in force."""
 _LETTERS_AND_DIGITS = re.compile(r"[A-Za-z].*\d|\d.*[A-Za-z]")
+_OPAQUE_BYTES = frozenset(map(ord, string.ascii_letters + string.digits + "+/=_.~-"))
+_OPAQUE_CLASSES = bytes(97 if byte in _OPAQUE_BYTES else 32 for byte in range(256))
+_DIGIT_CLASSES = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
 
 
 def mask(value: str) -> str:
@@ -42,6 +48,64 @@ def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]])
         pieces.append(_plain(text[position:high]))
     result = "".join(pieces)
     return result if len(result) <= MAX_EVIDENCE_CHARS else result[: MAX_EVIDENCE_CHARS - 1] + "…"
+
+
+class MaskedText(NamedTuple):
+    """A part of a text with its secrets masked, and where everything went. Offsets are characters."""
+
+    text: str
+    start: int
+    """Where the part begins in the original."""
+    masks: list[tuple[int, int, int, int]]
+    """For each masked span: begin and end in the original, begin and end in `text`."""
+
+    def place(self, offset: int, *, is_end: bool = False) -> int:
+        """Where a place of the original is in `text`; one inside a masked value moves to its begin or its end."""
+        index = bisect_right(self.masks, offset, key=lambda mask: mask[0]) - 1
+        if index < 0:
+            return min(max(0, offset - self.start), len(self.text))
+        left, right, masked_left, masked_right = self.masks[index]
+        if is_end and offset == left:
+            return masked_left
+        if offset < right:
+            return masked_right if is_end else masked_left
+        return min(masked_right + offset - right, len(self.text))
+
+
+def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: int | None = None) -> MaskedText:
+    """`text[start:end]` with the given spans of `text`, and every opaque run, masked.
+
+    A mask shows the beginning of the whole value, also where the part cuts into it.
+    """
+    end = len(text) if end is None else min(end, len(text))
+    spans = [*secrets]
+    if _may_hold_opaque(text):
+        spans += _opaque_spans(text, start, end)
+    if not spans:
+        return MaskedText(text[start:end], start, [])
+    pieces: list[str] = []
+    masks: list[tuple[int, int, int, int]] = []
+    position, length = start, 0
+    for left, right in _merged(spans):
+        if right <= start or left >= end:
+            continue
+        clear = text[position : max(left, position)]
+        mask_text = mask(text[left:right])
+        pieces += (clear, mask_text)
+        length += len(clear) + len(mask_text)
+        masks.append((left, right, length - len(mask_text), length))
+        position = right
+    if position < end:
+        pieces.append(text[position:end])
+    return MaskedText("".join(pieces), start, masks)
+
+
+def _may_hold_opaque(text: str) -> bool:
+    """A quick no for most texts; what it lets through is looked at closely."""
+    if not text.isascii():
+        return True
+    data = text.encode()
+    return b"a" * 20 in data.translate(_OPAQUE_CLASSES) or b"0" * 9 in data.translate(_DIGIT_CLASSES, b" -")
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

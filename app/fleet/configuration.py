@@ -97,6 +97,7 @@ class ConfigurationBuilder:
             ruleset=ruleset_digest,
             enforcement=enforcement,
             require_auth=proxy.require_auth,
+            capture=proxy.capture,  # type: ignore[arg-type]  # Checked when it was saved.
             upstream_auth=credential,
             allowed_hosts=tuple(proxy.allowed_hosts),
             allowed_origins=tuple(proxy.allowed_origins),

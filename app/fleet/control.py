@@ -33,6 +33,9 @@ class FleetControl(Protocol):
     def calls_dropped(self) -> int: ...
 
     @property
+    def texts_dropped(self) -> int: ...
+
+    @property
     def worker_deaths(self) -> int: ...
 
 

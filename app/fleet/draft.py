@@ -30,6 +30,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str]
     enforcement: str
     require_auth: bool
+    capture: str
     tls_cert_path: str
     tls_key_path: str
     upstream_ca_path: str

@@ -32,6 +32,7 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
         "policy_names": defaults,
         "enforcement": "enforce",
         "require_auth": True,
+        "capture": "all",
         "auto_start": True,
     }
 
@@ -50,6 +51,7 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "policy_names": proxy.policy_names,
         "enforcement": proxy.enforcement,
         "require_auth": proxy.require_auth,
+        "capture": proxy.capture,
         "auto_start": proxy.auto_start,
         "allowed_hosts": "\n".join(proxy.allowed_hosts),
         "allowed_origins": "\n".join(proxy.allowed_origins),
@@ -93,6 +95,7 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
     )
     return {
         **{name: _text(given, name) for name in (*texts, *paths)},
+        **({"capture": _text(given, "capture")} if "capture" in given else {}),
         "port": _text(given, "port") or "0",
         "policy_names": [str(name) for name in given.getall("policy_names", [])],
         "require_auth": "require_auth" in given,

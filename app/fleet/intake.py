@@ -61,6 +61,8 @@ class Intake:
         self._commits = 0
         self.calls_dropped = 0
         """Calls without findings that workers dropped under pressure, since the start."""
+        self.texts_dropped = 0
+        """Calls whose captured texts workers dropped under pressure, since the start."""
         self.failing = ""
         """Why the last commit failed; empty when it did not."""
 
@@ -72,6 +74,9 @@ class Intake:
         if events.calls_dropped:
             self.calls_dropped += events.calls_dropped
             logger.warning("a worker dropped %d calls without findings under pressure", events.calls_dropped)
+        if events.texts_dropped:
+            self.texts_dropped += events.texts_dropped
+            logger.warning("a worker dropped the texts of %d calls under pressure", events.texts_dropped)
         self._waiting.append(Batch(source, events))
         self._empty.clear()
         self._arrived.set()

@@ -13,7 +13,7 @@ from app.fleet.state import ProxyState
 
 
 class FleetMetrics(Collector):
-    """Proxies by state, live workers, workers that died, and calls that workers dropped from the log under pressure."""
+    """Proxies by state, live workers, workers that died, and what they dropped under pressure."""
 
     def __init__(self, fleet: FleetControl, registry: CollectorRegistry) -> None:
         self._fleet = fleet
@@ -34,4 +34,9 @@ class FleetMetrics(Collector):
             "ostiary_calls_dropped",
             "Calls without findings that workers left out of the log under pressure.",
             value=self._fleet.calls_dropped,
+        )
+        yield CounterMetricFamily(
+            "ostiary_call_texts_dropped",
+            "Calls whose captured texts workers dropped under pressure.",
+            value=self._fleet.texts_dropped,
         )

@@ -31,6 +31,8 @@ class Proxy(Tenanted, Base):
     tags: Mapped[list[str]] = mapped_column(JSON)
     enforcement: Mapped[str] = mapped_column(String(10))
     require_auth: Mapped[bool] = mapped_column(Boolean)
+    capture: Mapped[str] = mapped_column(String(10))
+    """Which calls keep the texts that were inspected: `all`, `flagged` or `none`."""
     upstream_auth_type: Mapped[str] = mapped_column(String(10))
     upstream_auth_name: Mapped[str] = mapped_column(String(100))
     upstream_auth_reference: Mapped[str | None] = mapped_column(Text)

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 ProxyName = Annotated[str, Meta(max_length=200)]
 AuthType = Literal["none", "bearer", "header"]
 EnforcementWord = Literal["enforce", "log_only"]
+CaptureWord = Literal["all", "flagged", "none"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 TextList = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
 """Outer bounds only; `validation.py` says what is acceptable, all fields at once."""
@@ -57,6 +58,7 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str]
     enforcement: str
     require_auth: bool
+    capture: str
     upstream_auth: UpstreamAuthView
     tls_cert_path: str
     tls_key_path: str
@@ -102,6 +104,7 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tags: TextList = []
     enforcement: EnforcementWord = "enforce"
     require_auth: bool = True
+    capture: CaptureWord = "all"
     upstream_auth: UpstreamAuthInput = UpstreamAuthInput()
     tls_cert_path: ShortText = ""
     tls_key_path: ShortText = ""
@@ -126,6 +129,7 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tags: TextList | UnsetType = UNSET
     enforcement: EnforcementWord | UnsetType = UNSET
     require_auth: bool | UnsetType = UNSET
+    capture: CaptureWord | UnsetType = UNSET
     upstream_auth: UpstreamAuthInput | UnsetType = UNSET
     tls_cert_path: ShortText | UnsetType = UNSET
     tls_key_path: ShortText | UnsetType = UNSET

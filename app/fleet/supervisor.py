@@ -216,6 +216,11 @@ class Fleet:
         return self._intake.calls_dropped
 
     @property
+    def texts_dropped(self) -> int:
+        """Calls whose captured texts workers dropped under pressure, since the start."""
+        return self._intake.texts_dropped
+
+    @property
     def worker_deaths(self) -> int:
         """Workers that ended unexpectedly, since the start."""
         return sum(slot.deaths for slot in self._slots)

@@ -39,6 +39,7 @@ def proxy_view(proxy: Proxy, status: ProxyStatus, library: PolicyLibrary) -> Pro
         tags=list(proxy.tags),
         enforcement=proxy.enforcement,
         require_auth=proxy.require_auth,
+        capture=proxy.capture,
         upstream_auth=UpstreamAuthView(
             type=proxy.upstream_auth_type,
             name=proxy.upstream_auth_name,

@@ -33,6 +33,22 @@ class Vault:
     def __repr__(self) -> str:
         return f"<Vault {self.key_id}>"
 
+    def seal(self, plaintext: bytes, *, table: str, row: str, column: str) -> bytes:
+        """Seal bytes for exactly one place: key id, nonce, ciphertext, tag."""
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, plaintext, self._place(table, row, column))
+        return self.key_id.encode() + nonce + sealed
+
+    def open(self, sealed: bytes, *, table: str, row: str, column: str) -> bytes:
+        """Open sealed bytes in their place; raises Undecryptable."""
+        key_id, data = sealed[:KEY_ID_CHARACTERS], sealed[KEY_ID_CHARACTERS:]
+        if key_id != self.key_id.encode():
+            raise Undecryptable(f"{table}.{column} of {row} was sealed with another key")
+        try:
+            return self._cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], self._place(table, row, column))
+        except (ValueError, InvalidTag) as error:
+            raise Undecryptable(f"{table}.{column} of {row} cannot be opened") from error
+
     def encrypt(self, plaintext: str, *, table: str, row: str, column: str) -> str:
         """Seal a value for exactly one place."""
         nonce = os.urandom(NONCE_BYTES)

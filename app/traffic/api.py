@@ -13,7 +13,7 @@ from app.http.filters import moment, search_text, words
 from app.security.permissions import Actor
 from app.traffic.models import VERDICTS
 from app.traffic.repository import CallFilter
-from app.traffic.schemas import CallList, CallView, TrafficPoint, TrafficTotals
+from app.traffic.schemas import CallDetail, CallList, TrafficPoint, TrafficTotals
 from app.traffic.service import TrafficService
 from proxies.contract import Outcome
 
@@ -80,8 +80,8 @@ async def summarise_traffic(
 @get("/api/v1/traffic/{call_id:str}", opt=VIEWER, tags=TAGS)
 async def get_call(
     call_id: FromPath[str], actor: NamedDependency[Actor], traffic: NamedDependency[TrafficService]
-) -> Envelope[CallView]:
-    """One call with its findings and the time of each step."""
+) -> Envelope[CallDetail]:
+    """One call with its findings, the time of each step and, for admins, what was inspected in it."""
     return Envelope(await traffic.get(actor, call_id))
 
 

@@ -5,6 +5,7 @@ Safe to repeat: a call is counted, and its alerts are raised, only when its row 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from app.database.engine import Database
 from app.fleet.repository import ProxyRepository
 from app.http.events import EventBus
 from app.policies.library import PolicyLibrary
+from app.security.vault import Vault
+from app.traffic.captured import CapturedTexts, sealed_rows
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.repository import TrafficRepository
@@ -50,10 +53,18 @@ class Ingest:
     """The function that the fleet hands batches to; it returns when they are committed and raises when they are not."""
 
     def __init__(
-        self, *, database: Database, library: PolicyLibrary, bus: EventBus, rate: RateMeter, metrics: TrafficMetrics
+        self,
+        *,
+        database: Database,
+        library: PolicyLibrary,
+        vault: Vault,
+        bus: EventBus,
+        rate: RateMeter,
+        metrics: TrafficMetrics,
     ) -> None:
         self._database = database
         self._library = library
+        self._vault = vault
         self._bus = bus
         self._rate = rate
         self._metrics = metrics
@@ -67,6 +78,8 @@ class Ingest:
         now = clock.utcnow()
         unique = {record.id: _within_time(record, now) for record in records}
         alerts: list[dict[str, Any]] = []
+        # Compression and encryption of a thousand calls take their time, and neither needs the transaction.
+        sealed = await asyncio.to_thread(sealed_rows, list(unique.values()), self._vault, tenant_id=DEFAULT_TENANT)
         async with self._database.writer() as session:
             traffic = TrafficRepository(session)
             known = await traffic.known_ids(unique)
@@ -84,6 +97,7 @@ class Ingest:
                         record, call=row, proxy_type=proxy.type, policy_names=proxy.policy_by_pack, now=now
                     )
             await traffic.add_calls(rows)
+            await CapturedTexts(session, self._vault).add([row for row in sealed if row["call_id"] not in known])
             await traffic.add_increments(increments(fresh, tenant_id=DEFAULT_TENANT))
             await AlertRepository(session).add_new(alerts)
             await ApiKeyRepository(session).mark_used(_latest_uses(fresh))

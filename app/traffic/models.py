@@ -1,8 +1,9 @@
 """The request log and its roll-ups.
 
-`calls` keeps one row per call for the retention time. The roll-ups are small, are written in the same transaction as
-the calls and answer every chart and ranking, so that no page ever counts the log: `traffic_minutes` and `traffic_hours`
-per proxy and time, `rule_hours` and `client_hours` per proxy and hour. Their time columns are whole minutes or hours since 1970.
+`calls` keeps one row per call for the retention time, and `call_texts` what was inspected in it, sealed. The roll-ups are
+small, are written in the same transaction as the calls and answer every chart and ranking, so that no page ever counts
+the log: `traffic_minutes` and `traffic_hours` per proxy and time, `rule_hours` and `client_hours` per proxy and hour.
+Their time columns are whole minutes or hours since 1970.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, String, Table, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import DEFAULT_TENANT, ID_CHARACTERS, Base, UTCDateTime
@@ -62,6 +63,25 @@ class Call(Base):
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.method} {self.path!r} {self.status} {self.verdict}>"
+
+
+class CallText(Base):
+    """The captured texts of one call, compressed and sealed: `captured.py` reads and writes them."""
+
+    __tablename__ = "call_texts"
+    __table_args__ = (
+        Index("ix_call_texts_tenant_proxy_started", "tenant_id", "proxy_id", "started_at"),
+        Index("ix_call_texts_tenant_started", "tenant_id", "started_at"),
+    )
+
+    call_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ID_CHARACTERS), default=DEFAULT_TENANT)
+    proxy_id: Mapped[str] = mapped_column(String(40))
+    started_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+    def __repr__(self) -> str:
+        return f"<CallText {self.call_id} {len(self.sealed)} bytes>"
 
 
 ADDED_COLUMNS = tuple(f"added_{index:02d}" for index in range(BUCKETS))

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
-from app.traffic.models import VERDICTS, Call, client_hours, rule_hours, traffic_hours, traffic_minutes
+from app.traffic.models import VERDICTS, Call, CallText, client_hours, rule_hours, traffic_hours, traffic_minutes
 from app.traffic.rollup import CLIENT_SUMS, RULE_SUMS, TRAFFIC_SUMS, Increments, Row
 from app.traffic.window import MINUTES_PER_HOUR, Window
 
@@ -93,7 +93,9 @@ class TrafficRepository:
             .order_by(Call.started_at)
             .limit(limit)
         )
-        result = await self._session.execute(delete(Call).where(Call.id.in_(oldest.scalar_subquery())))
+        ids = (await self._session.scalars(oldest)).all()
+        await self._session.execute(delete(CallText).where(CallText.call_id.in_(ids)))
+        result = await self._session.execute(delete(Call).where(Call.id.in_(ids)))
         return result.rowcount  # type: ignore[attr-defined,no-any-return]
 
     async def delete_rollups(

@@ -70,6 +70,38 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[FindingView]
 
 
+class MarkView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a finding lies in a captured text, in characters of that text."""
+
+    start: int
+    end: int
+    rule_id: str
+
+
+class TextView(msgspec.Struct, frozen=True, kw_only=True):
+    """One text that was inspected. Secrets and what looks like one are masked; `offset` characters precede it."""
+
+    direction: str
+    target: str
+    path: str
+    text: str
+    offset: int
+    truncated: bool
+    marks: list[MarkView]
+
+
+class CallDetail(CallView, frozen=True, kw_only=True):
+    """One call with what was inspected in it.
+
+    `texts_state`: `kept` (here they are), `none` (nothing was captured), `hidden` (the reader's role does not see
+    texts), `unreadable` (they were sealed with another key). `texts_omitted` counts texts that found no room.
+    """
+
+    texts_state: str
+    texts_omitted: int
+    texts: list[TextView]
+
+
 class CallList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of calls, newest first.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,15 +12,17 @@ from app.alerts.repository import AlertRepository
 from app.database.engine import Database
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
-from app.security.permissions import Actor
+from app.security.permissions import Actor, Role
+from app.security.vault import Undecryptable, Vault
+from app.traffic.captured import CapturedTexts, CaptureState, KeptTexts
 from app.traffic.errors import CallNotFound
 from app.traffic.histogram import quantile
 from app.traffic.models import ADDED_COLUMNS, VERDICTS
 from app.traffic.repository import COUNT_LIMIT, CallFilter, TrafficRepository
 from app.traffic.rollup import TRAFFIC_SUMS
 from app.traffic.schemas import (
+    CallDetail,
     CallList,
-    CallView,
     ClientCalls,
     LogRow,
     PathCount,
@@ -28,9 +31,13 @@ from app.traffic.schemas import (
     TrafficPoint,
     TrafficTotals,
 )
-from app.traffic.views import log_row, view_of_call
+from app.traffic.views import detail_of, log_row, view_of_call
 from app.traffic.window import Window
 
+logger = logging.getLogger(__name__)
+
+TEXTS_ROLE = Role.ADMIN
+"""Who sees captured texts: they are masked, but they are still what somebody wrote. Findings are everybody's."""
 TOP = 10
 MAX_OFFSET = COUNT_LIMIT
 
@@ -38,8 +45,9 @@ MAX_OFFSET = COUNT_LIMIT
 class TrafficService:
     """What can be asked about traffic."""
 
-    def __init__(self, *, database: Database) -> None:
+    def __init__(self, *, database: Database, vault: Vault) -> None:
         self._database = database
+        self._vault = vault
 
     async def page(self, actor: Actor, wanted: CallFilter, *, limit: int = 50, offset: int = 0) -> CallList:
         """A page of calls, newest first."""
@@ -57,13 +65,24 @@ class TrafficService:
             total_is_exact=total <= COUNT_LIMIT and reached.since_at == wanted.since_at,
         )
 
-    async def get(self, actor: Actor, call_id: str) -> CallView:
-        """One call; raises CallNotFound."""
+    async def get(self, actor: Actor, call_id: str) -> CallDetail:
+        """One call with what was inspected in it, for those who may see texts; raises CallNotFound."""
+        state: CaptureState = "none"
+        kept: KeptTexts | None = None
         async with self._database.reader() as session:
             call = await TrafficRepository(session, actor.tenant_id).get(call_id)
-        if call is None:
-            raise CallNotFound
-        return view_of_call(call)
+            if call is None:
+                raise CallNotFound
+            if not actor.role.covers(TEXTS_ROLE):
+                state = "hidden"
+            else:
+                try:
+                    kept = await CapturedTexts(session, self._vault, actor.tenant_id).texts(call_id)
+                    state = "kept" if kept else "none"
+                except Undecryptable as error:
+                    logger.error("the texts of a call cannot be shown: %s", error)
+                    state = "unreadable"
+        return detail_of(call, state, kept)
 
     async def log(self, actor: Actor, proxy_id: str, *, limit: int = 100) -> list[LogRow]:
         """The latest calls of a proxy in the documented shape; raises ProxyNotFound."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from app.traffic.captured import CaptureState, KeptTexts
 from app.traffic.models import Call
-from app.traffic.schemas import CallView, FindingView, LogRow, UsageView
+from app.traffic.schemas import CallDetail, CallView, FindingView, LogRow, MarkView, TextView, UsageView
 from app.traffic.verdict import verdict_of
 from proxies.contract import CallRecord
 from rules.model import Finding, Severity
@@ -87,6 +88,28 @@ def view_of_call(call: Call) -> CallView:
     values["usage"] = msgspec.convert(call.usage, UsageView | None)
     values["findings"] = msgspec.convert(call.findings, list[FindingView])
     return CallView(**values)
+
+
+def detail_of(call: Call, state: CaptureState, kept: KeptTexts | None) -> CallDetail:
+    """A stored call with its captured texts."""
+    view = view_of_call(call)
+    return CallDetail(
+        **{name: getattr(view, name) for name in CallView.__struct_fields__},
+        texts_state=state,
+        texts_omitted=kept.omitted if kept else 0,
+        texts=[
+            TextView(
+                direction=text.direction,
+                target=text.target.value,
+                path=text.path,
+                text=text.text,
+                offset=text.offset,
+                truncated=text.truncated,
+                marks=[MarkView(start=mark.start, end=mark.end, rule_id=mark.rule_id) for mark in text.marks],
+            )
+            for text in (kept.texts if kept else ())
+        ],
+    )
 
 
 def log_row(call: Call) -> LogRow:

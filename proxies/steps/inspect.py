@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
+from proxies.capture import RunningText
 from proxies.exchange import Exchange
 from proxies.refusal import Refusal
 from rules.canaries import CanaryStream
@@ -15,12 +16,10 @@ from rules.model import Action, Finding, Target, Text
 logger = logging.getLogger(__name__)
 
 
-def scan(exchange: Exchange, texts: Iterable[Text], direction: Literal["request", "response"]) -> None:
+def scan(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> None:
     """Inspect whole texts; raises `Refusal` when the verdict is a block."""
     proxy = exchange.proxy
     try:
-        if proxy.canaries:
-            texts = list(texts)
         findings = proxy.ruleset.scan(texts, direction=direction)
         if proxy.canaries:
             findings += proxy.canaries.scan(
@@ -28,6 +27,8 @@ def scan(exchange: Exchange, texts: Iterable[Text], direction: Literal["request"
             )
     except Exception as error:
         raise _inspection_failed(exchange, error) from error
+    if exchange.capture:
+        exchange.capture.note(direction, texts, findings)
     if findings:
         weigh(exchange, findings)
 
@@ -50,7 +51,7 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> None:
 class ResponseInspector:
     """Inspects an answer while it streams: one running scan per logical text (a choice, a block, a tool call)."""
 
-    __slots__ = ("_canaries", "_exchange", "_scans")
+    __slots__ = ("_canaries", "_captured", "_exchange", "_scans")
 
     MAX_SCANS = 512
     """Bound on parallel texts of one answer; an answer with more is refused."""
@@ -59,6 +60,7 @@ class ResponseInspector:
         self._exchange = exchange
         self._scans: dict[str, StreamScan] = {}
         self._canaries: dict[str, CanaryStream] = {}
+        self._captured: dict[StreamScan, RunningText] = {}
 
     def feed(self, key: str, target: Target, path: str, chunk: str) -> None:
         """Inspect the next piece of the text named `key`; raises `Refusal` when the verdict becomes a block."""
@@ -73,6 +75,8 @@ class ResponseInspector:
                 findings += canaries.feed(chunk)
         except Exception as error:
             raise _inspection_failed(self._exchange, error) from error
+        if text := self._captured.get(scan):
+            text.feed(chunk, findings)
         if findings:
             weigh(self._exchange, findings)
 
@@ -87,6 +91,8 @@ class ResponseInspector:
                 direction="response",
             )
         scan = self._scans[key] = proxy.ruleset.stream(target, path)
+        if (capture := self._exchange.capture) and (text := capture.open(scan, target, path)):
+            self._captured[scan] = text
         return scan
 
     def close_text(self, key: str) -> None:
@@ -105,6 +111,8 @@ class ResponseInspector:
             findings = scan.close()
         except Exception as error:
             raise _inspection_failed(self._exchange, error) from error
+        if text := self._captured.pop(scan, None):
+            text.feed("", findings)
         if findings:
             weigh(self._exchange, findings)
 

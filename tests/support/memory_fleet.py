@@ -35,6 +35,7 @@ class MemoryFleet:
     def __init__(self, hooks: FleetHooks) -> None:
         self.hooks = hooks
         self.calls_dropped = 0
+        self.texts_dropped = 0
         self.worker_deaths = 0
         self.made_at = datetime.now(UTC)
         self.configurations: list[Configuration] = []

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from rules.model import Action
+from rules.model import Action, Target
 from tests.llm_upstream import LEAKED, LLMUpstream, running_llm_upstream
 from tests.proxy_harness import RunningProxy, running_proxy
 
@@ -341,3 +341,30 @@ async def test_unlisted_endpoints_and_missing_keys_are_refused(proxy, upstream) 
     assert (wrong.status_code, wrong.json()["error"]["type"]) == (401, "authentication_error")
     assert query.status_code == 401
     assert upstream.seen == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_was_inspected_is_recorded_masked_in_both_directions(proxy, openai_client, stream) -> None:
+    answer = await openai_client.chat.completions.create(
+        model="echo", messages=ask("mail jane.doe@mailbox.org"), stream=stream
+    )
+    if stream:
+        async for _ in answer:
+            pass
+    (record,) = await proxy.wait_for_records(1)
+    texts = {(text.direction, text.target): text.text for text in record.texts}
+    assert texts["request", Target.SYSTEM_PROMPT] == "Be brief."
+    assert texts["request", Target.PROMPT] == "mail jane…(20)"
+    assert texts["response", Target.COMPLETION] == "echo: mail jane…(20)"
+
+
+@pytest.mark.parametrize(("capture", "kept"), [("flagged", [False, True]), ("none", [False, False])])
+async def test_a_proxy_keeps_the_texts_that_it_is_told_to(upstream, capture, kept) -> None:
+    async with (
+        running_proxy(type="llm", target_url=upstream.url, client_key=CLIENT_KEY, capture=capture) as proxy,
+        openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=CLIENT_KEY, max_retries=0) as client,
+    ):
+        await client.chat.completions.create(model="echo", messages=ask("hello"))
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.chat.completions.create(model="echo", messages=ask(INJECTION))
+        assert [bool(record.texts) for record in proxy.records] == kept

@@ -124,3 +124,18 @@ def test_SEC_02_another_key_does_not_open_it() -> None:
     with pytest.raises(Undecryptable, match="another key"):
         other.decrypt(sealed, **PLACE)
     assert repr(other) == f"<Vault {other.key_id}>"
+
+
+def test_SEC_02_sealed_bytes_open_only_whole_in_their_place_with_their_key() -> None:
+    vault = Vault(derive("a secret", "vault"))
+    sealed = vault.seal(b"clear", **PLACE)
+    assert vault.open(sealed, **PLACE) == b"clear"
+    assert b"clear" not in sealed
+    for damaged in (b"", sealed[:-1], sealed[:10], sealed[:12] + b"x" + sealed[13:]):
+        with pytest.raises(Undecryptable):
+            vault.open(damaged, **PLACE)
+    for name in PLACE:
+        with pytest.raises(Undecryptable):
+            vault.open(sealed, **(PLACE | {name: "elsewhere"}))
+    with pytest.raises(Undecryptable, match="another key"):
+        Vault(derive("another secret", "vault")).open(sealed, **PLACE)

@@ -13,11 +13,14 @@ import pytest
 from app.fleet.spool import parse
 from proxies import journal as journal_module
 from proxies.channel import Channel, FrameReader
-from proxies.contract import CallRecord, Events, to_console_decoder
+from proxies.contract import CallRecord, CapturedText, Events, to_console_decoder
 from proxies.journal import Journal
 from proxies.spool import SpoolFile
+from rules.model import Target
 from tests.support.records import FINDING, blocked_call
 from tests.support.records import call as plain_call
+
+TEXTS = (CapturedText("request", Target.PROMPT, "/messages/0/content", "hello " * 100),)
 
 
 class Console:
@@ -36,6 +39,7 @@ class Console:
         )
         self.journal = Journal(self.channel, SpoolFile(directory))
         self.dropped = 0
+        self.texts_dropped = 0
 
     def _flush(self) -> None:
         self.journal.flush()
@@ -53,6 +57,7 @@ class Console:
                 assert isinstance(message, Events)
                 found.append(message)
         self.dropped += sum(batch.calls_dropped for batch in found)
+        self.texts_dropped += sum(batch.texts_dropped for batch in found)
         return found
 
     def calls(self) -> list[CallRecord]:
@@ -220,3 +225,55 @@ async def test_call_of_absurd_size_is_recorded_shortened(console: Console) -> No
     assert len(call.findings) == journal_module.MAX_FINDINGS_OF_LARGE_CALL
     assert all(len(finding.path) <= journal_module.MAX_PATH_OF_LARGE_CALL for finding in call.findings)
     assert "unacknowledged=1" in repr(console.journal)
+
+
+async def test_texts_travel_with_their_call(console: Console) -> None:
+    call = blocked_call(texts=TEXTS, texts_omitted=2)
+    console.journal.record(call)
+    assert console.calls() == [call]
+
+
+async def test_texts_never_go_to_disk(console: Console) -> None:
+    sent, waiting = blocked_call(texts=TEXTS), plain_call(texts=TEXTS)
+    console.journal.record(sent)
+    console.journal.record(waiting)
+    console.journal.close()
+    assert {call.id for call in console.spooled()} == {sent.id, waiting.id}
+    assert all(call.texts == () for call in console.spooled())
+
+
+async def test_texts_are_not_taken_while_much_waits_and_that_is_counted(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "MAX_TEXTS_BYTES", 2000)
+    calls = [blocked_call(texts=TEXTS) for _ in range(10)]
+    for call in calls:
+        console.journal.record(call)
+    batches = console.batches()
+    arrived = [call for batch in batches for call in batch.calls]
+    assert [call.id for call in arrived] == [call.id for call in calls]
+    assert 0 < sum(bool(call.texts) for call in arrived) < 10
+    for batch in batches:
+        console.journal.acknowledge(batch.sequence)
+    last = blocked_call(texts=TEXTS)
+    console.journal.record(last)
+    arrived += console.calls()
+    assert arrived[-1] == last
+    assert console.texts_dropped == sum(not call.texts for call in arrived)
+
+
+async def test_texts_make_room_before_any_call_is_dropped(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MAX_SENT_BYTES", 1)
+    monkeypatch.setattr(journal_module, "MAX_WAITING_BYTES", 12_000)
+    console.journal.record(blocked_call())
+    [batch] = console.batches()
+    calls = [plain_call(texts=TEXTS) for _ in range(14)]
+    for call in calls:
+        console.journal.record(call)
+    monkeypatch.setattr(journal_module, "MAX_SENT_BYTES", 1 << 20)
+    console.journal.acknowledge(batch.sequence)
+    console.journal.flush()
+    arrived = console.calls()
+    assert [call.id for call in arrived] == [call.id for call in calls]
+    assert console.dropped == 0
+    assert 0 < console.texts_dropped == sum(not call.texts for call in arrived)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.redact import MAX_EVIDENCE_CHARS, excerpt, mask
+from rules.redact import MAX_EVIDENCE_CHARS, excerpt, mask, masked
 
 SECRET = "hT7!kq0Zp2wQ"
 
@@ -55,3 +55,31 @@ def test_an_excerpt_is_short_and_printable(text: str, start: int, size: int) -> 
     evidence = excerpt(text, min(start, len(text)), min(start + size, len(text)), [])
     assert len(evidence) <= MAX_EVIDENCE_CHARS
     assert evidence.isprintable()
+
+
+def test_a_masked_text_keeps_everything_else_and_knows_where_it_went() -> None:
+    text = f"before {SECRET} between AKIAQ3EGRM5NAZT7W2LB after"
+    clean = masked(text, [(7, 19)])
+    assert clean.text == "before hT7!…(12) between AKIA…(20) after"
+    assert [clean.place(0), clean.place(7), clean.place(12), clean.place(19)] == [0, 7, 7, 16]
+    assert [clean.place(7, is_end=True), clean.place(12, is_end=True), clean.place(19, is_end=True)] == [7, 16, 16]
+    assert clean.text[clean.place(text.index("between")) :].startswith("between")
+    assert clean.place(len(text)) == clean.place(len(text) + 99) == len(clean.text)
+
+
+def test_a_masked_part_shows_no_end_of_a_value_that_the_cut_divides() -> None:
+    text = f"password {SECRET} and so on"
+    assert masked(text, [(9, 21)], 0, 15).text == "password hT7!…(12)"
+    assert masked(text, [(9, 21)], 15, 25).text == "hT7!…(12) and"
+    assert masked(text, [], 3, 8) == ("sword", 3, [])
+
+
+@given(st.text(), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=4))
+def test_every_clear_character_of_a_masked_text_is_where_place_says(text: str, spans: list[tuple[int, int]]) -> None:
+    clean = masked(text, [(start, min(end, len(text))) for start, end in spans])
+    hidden = {index for left, right, _, _ in clean.masks for index in range(left, right)}
+    for start, end in spans:
+        assert hidden >= set(range(start, min(end, len(text))))
+    for index in range(len(text)):
+        if index not in hidden:
+            assert clean.text[clean.place(index)] == text[index]

@@ -1,0 +1,256 @@
+"""What was inspected, kept for the record: masked, bounded, and built only when the call is recorded.
+
+While the call runs, the texts and their findings are only noted; no text is copied, but for the part of a long one that
+fits. At the end every value of a sensitive rule, its other occurrences in the call and every opaque run are masked, so
+that nothing clear leaves the worker. A text whose inspection did not come to an end is not kept at all: nobody knows what
+would have to be masked in it.
+
+When there is more than fits, texts with findings come first, then what was said, then definitions of tools; of two
+alike the later one, because the end of a conversation says more than its beginning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import Final, Literal
+
+from proxies.contract import CapturedText, TextMark
+from rules.engine import MAX_FINDINGS, StreamScan
+from rules.matching import MAX_FINDINGS_PER_RULE
+from rules.model import Action, Finding, Target, Text
+from rules.redact import OPAQUE_MARGIN_CHARS, masked
+
+logger = logging.getLogger(__name__)
+
+Direction = Literal["request", "response"]
+
+MAX_BYTES: Final = 16 * 1024
+"""Text kept per direction, in UTF-8."""
+MAX_TEXTS: Final = {"request": 48, "response": 16}
+MAX_PATH_CHARS: Final = 500
+MIN_PART_BYTES: Final = 256
+"""A long text is not cut to less than this; it is left out."""
+CONTEXT_CHARS: Final = 400
+"""Kept before the first finding of a text that is too long."""
+MAX_SECRETS: Final = 64
+"""Different values that are looked for in the other texts of the call."""
+MIN_SECRET_CHARS: Final = 5
+_DEFINITIONS: Final = frozenset(
+    {Target.TOOL_NAME, Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA, Target.SERVER_INSTRUCTIONS}
+)
+
+
+class _Noted:
+    """One text, or the part of it that fits, with what was found in it."""
+
+    __slots__ = ("end", "findings", "margin", "order", "origin", "path", "start", "target", "text")
+
+    def __init__(self, source: Text, findings: Sequence[Finding], order: int) -> None:
+        self.target = source.target
+        self.path = source.path
+        self.text = source.text
+        self.findings = findings
+        self.order = order
+        self.origin = 0
+        """Characters of the inspected text before `text`."""
+        self.start = 0
+        self.end = len(source.text)
+        """The part of `text` that is kept; what lies around it only helps to recognise what is cut."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that the kept part takes."""
+        part = self.text[self.start : self.end]
+        return len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
+
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        """Lower is more worth keeping."""
+        return not self.findings, self.target in _DEFINITIONS, -self.order
+
+    def clip(self, room_bytes: int) -> None:
+        """Keep the part that fits, from shortly before the first finding where that lies too far back."""
+        first = min((finding.start for finding in self.findings), default=0) - self.origin
+        start = max(0, first - CONTEXT_CHARS) if first > room_bytes // 2 else 0
+        part = self.text[start : min(self.end, start + room_bytes)]
+        if not part.isascii():
+            part = part.encode("utf-8", "replace")[:room_bytes].decode("utf-8", "ignore")
+        low = max(0, start - OPAQUE_MARGIN_CHARS)
+        high = start + len(part)
+        self.text = self.text[low : high + OPAQUE_MARGIN_CHARS]
+        self.origin += low
+        self.start, self.end = start - low, high - low
+
+
+class RunningText:
+    """A text that arrives in pieces; `scan` knows what is found in it."""
+
+    __slots__ = ("characters", "direction", "findings", "order", "path", "pieces", "scan", "target")
+
+    def __init__(self, scan: StreamScan, target: Target, path: str, order: int) -> None:
+        self.scan = scan
+        self.target = target
+        self.path = path
+        self.order = order
+        self.pieces: list[str] = []
+        self.characters = 0
+        self.findings: list[Finding] = []
+
+    def feed(self, chunk: str, findings: Sequence[Finding]) -> None:
+        """Note the next piece, as long as there could be room for it."""
+        if self.characters <= MAX_BYTES + OPAQUE_MARGIN_CHARS:
+            self.pieces.append(chunk)
+        self.characters += len(chunk)
+        if findings:
+            self.findings += findings
+
+
+class TextCapture:
+    """The texts of one call."""
+
+    __slots__ = ("_noted", "_omitted", "_order", "_running", "_secrets")
+
+    def __init__(self) -> None:
+        self._noted: dict[Direction, list[_Noted]] = {"request": [], "response": []}
+        self._running: list[RunningText] = []
+        self._secrets: set[str] = set()
+        self._order = 0
+        self._omitted = 0
+
+    def note(self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding]) -> None:
+        """Note texts that were inspected together."""
+        if len(findings) >= MAX_FINDINGS:
+            self._omitted += len(texts)  # There may be more in them than was reported.
+            return
+        by_place: dict[tuple[Target, str], list[Finding]] = {}
+        for finding in findings:
+            by_place.setdefault((finding.target, finding.path), []).append(finding)
+        noted = self._noted[direction]
+        if not findings and noted and self._room(direction) < MIN_PART_BYTES:
+            self._omitted += len(texts)
+            return
+        for text in _most_worth(texts, by_place, MAX_TEXTS[direction]):
+            self._order += 1
+            noted.append(self._note(text, by_place.get((text.target, text.path), ())))
+        self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
+        self._trim(direction)
+
+    def open(self, scan: StreamScan, target: Target, path: str) -> RunningText | None:
+        """Note a text of the answer that begins to arrive; None when there is no room for it."""
+        if len(self._running) >= MAX_TEXTS["response"] or sum(text.characters for text in self._running) > MAX_BYTES:
+            self._omitted += 1
+            return None
+        self._order += 1
+        self._running.append(RunningText(scan, target, path, self._order))
+        return self._running[-1]
+
+    def texts(self) -> tuple[CapturedText, ...]:
+        """Everything that is kept, masked, requests first, in the order in which it was inspected."""
+        for running in self._running:
+            self._close(running)
+        self._running.clear()
+        return tuple(
+            self._captured(direction, noted)
+            for direction, texts in self._noted.items()
+            for noted in sorted(texts, key=lambda noted: noted.order)
+        )
+
+    @property
+    def omitted(self) -> int:
+        """How many texts found no room."""
+        return self._omitted
+
+    def _note(self, text: Text, findings: Sequence[Finding]) -> _Noted:
+        noted = _Noted(text, findings, self._order)
+        counts: dict[str, int] = {}
+        for finding in findings:
+            if not _is_secret(finding):
+                continue
+            counts[finding.rule_id] = counts.get(finding.rule_id, 0) + 1
+            if counts[finding.rule_id] == MAX_FINDINGS_PER_RULE:
+                noted.end = min(noted.end, finding.end)  # Further hits of this rule were not reported.
+            value = text.text[finding.value_start : finding.value_end]
+            is_whole = len(value) == finding.value_end - finding.value_start >= MIN_SECRET_CHARS
+            if is_whole and len(self._secrets) < MAX_SECRETS:
+                self._secrets.add(value)
+        return noted
+
+    def _close(self, running: RunningText) -> None:
+        """A running text becomes a noted one. A call that ends early leaves findings that only the end makes certain."""
+        try:
+            running.findings += running.scan.close()
+        except Exception as error:
+            logger.error("the end of a text cannot be inspected, so it is not kept: %s", type(error).__name__)
+            self._omitted += 1
+            return
+        if len(running.findings) >= MAX_FINDINGS or not running.characters:
+            self._omitted += bool(running.characters)
+            return
+        text = "".join(running.pieces)
+        findings = [finding for finding in running.findings if finding.start < len(text)]
+        noted = self._note(Text(running.target, running.path, text), findings)
+        noted.order = running.order
+        self._noted["response"].append(noted)
+        self._trim("response")
+
+    def _room(self, direction: Direction) -> int:
+        return MAX_BYTES - sum(noted.size for noted in self._noted[direction])
+
+    def _trim(self, direction: Direction) -> None:
+        """Keep what is most worth it within the bounds."""
+        texts = self._noted[direction]
+        if len(texts) <= MAX_TEXTS[direction] and self._room(direction) >= 0:
+            return
+        kept: list[_Noted] = []
+        room = MAX_BYTES
+        for noted in sorted(texts, key=lambda noted: noted.rank):
+            if len(kept) == MAX_TEXTS[direction] or room < MIN_PART_BYTES:
+                break
+            if noted.size > room:
+                noted.clip(room)
+            room -= noted.size
+            kept.append(noted)
+        self._omitted += len(texts) - len(kept)
+        self._noted[direction] = kept
+
+    def _captured(self, direction: Direction, noted: _Noted) -> CapturedText:
+        origin = noted.origin
+        text = noted.text if noted.text.isascii() else noted.text.encode("utf-8", "replace").decode()
+        spans = [(item.value_start - origin, item.value_end - origin) for item in noted.findings if _is_secret(item)]
+        for secret in self._secrets:
+            found = text.find(secret)
+            while found >= 0:
+                spans.append((found, found + len(secret)))
+                found = text.find(secret, found + len(secret))
+        clean = masked(text, [(max(0, start), min(end, len(text))) for start, end in spans], noted.start, noted.end)
+        marks = [
+            TextMark(clean.place(item.start - origin), clean.place(item.end - origin, is_end=True), item.rule_id)
+            for item in noted.findings
+            if item.start - origin < noted.end and item.end - origin > noted.start
+        ]
+        return CapturedText(
+            direction=direction,
+            target=noted.target,
+            path=noted.path[:MAX_PATH_CHARS],
+            text=clean.text,
+            offset=origin + noted.start,
+            truncated=origin + noted.start > 0 or noted.end < len(text),
+            marks=tuple(marks),
+        )
+
+
+def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:
+    """At most `limit` of the texts, in their order; a message with hundreds of tools costs one pass."""
+    if len(texts) <= limit:
+        return texts
+    ranks: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for index, text in enumerate(texts):
+        rank = 0 if flagged and (text.target, text.path) in flagged else 2 if text.target in _DEFINITIONS else 1
+        ranks[rank].append(index)
+    best = [index for indexes in ranks for index in reversed(indexes)][:limit]
+    return [texts[index] for index in sorted(best)]
+
+
+def _is_secret(finding: Finding) -> bool:
+    return finding.sensitive or finding.action is Action.REDACT
