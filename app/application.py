@@ -26,6 +26,8 @@ from app.alerts import pages as alerts_pages
 from app.audit import api as audit_api
 from app.audit import pages as audit_pages
 from app.audit.service import AuditLog
+from app.canaries import api as canaries_api
+from app.canaries import pages as canaries_pages
 from app.database.engine import Database, database_path
 from app.database.unit_of_work import provide_reader, provide_writer
 from app.errors import NotAuthenticated
@@ -71,6 +73,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     fleet_api.routes,
     policies_api.routes,
     access_api.routes,
+    canaries_api.routes,
     traffic_api.routes,
     alerts_api.routes,
     overview_api.routes,
@@ -84,6 +87,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     alerts_pages.routes,
     policies_pages.routes,
     access_pages.routes,
+    canaries_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,

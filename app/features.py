@@ -15,6 +15,7 @@ from app import clock
 from app.access.service import KeyService
 from app.alerts.service import AlertService
 from app.audit.service import AuditLog
+from app.canaries.service import CanaryService
 from app.database.engine import Database
 from app.errors import Unavailable
 from app.fleet.announcer import ProxyAnnouncer
@@ -148,6 +149,7 @@ class Features(msgspec.Struct, frozen=True):
     library: PolicyLibrary
     proxies: ProxyService
     keys: KeyService
+    canaries: CanaryService
     traffic: TrafficService
     alerts: AlertService
     overview: OverviewService
@@ -157,7 +159,7 @@ class Features(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
 
 
-NAMES = ("library", "proxies", "keys", "traffic", "alerts", "overview", "scheduler")
+NAMES = ("library", "proxies", "keys", "canaries", "traffic", "alerts", "overview", "scheduler")
 """What handlers may ask for by name."""
 
 
@@ -224,6 +226,7 @@ def build_features(
             console=Address(settings.host, settings.port),
         ),
         keys=KeyService(database=database, audit=audit, rollout=rollout),
+        canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
         traffic=TrafficService(database=database, vault=vault),
         alerts=AlertService(database=database, audit=audit, bus=bus),
         overview=overview,

@@ -141,9 +141,14 @@ class CanaryStream:
         return found
 
 
+def rule_id(canary_id: str) -> str:
+    """The rule under which the sightings of a canary are reported."""
+    return f"CANARY-{canary_id.rpartition('_')[2].upper()}"
+
+
 def _finding(canary: Canary, text: Text, start: int, end: int) -> Finding:
     return Finding(
-        rule_id=f"CANARY-{canary.id.rpartition('_')[2].upper()}",
+        rule_id=rule_id(canary.id),
         pack=PACK,
         title=f"The canary “{canary.name}” appeared away from home",
         category=CATEGORY,

@@ -100,6 +100,15 @@ class AlertRepository:
         )
         return [dict(row) for row in (await self._session.execute(statement)).mappings()]
 
+    async def seen_by_rule(self, rule_ids: Collection[str]) -> dict[str, tuple[int, datetime]]:
+        """For each of these rules that raised alerts how many, and when the newest."""
+        statement = (
+            select(Alert.rule_id, func.count(), func.max(Alert.created_at))
+            .where(Alert.tenant_id == self._tenant_id, Alert.rule_id.in_(rule_ids))
+            .group_by(Alert.rule_id)
+        )
+        return {rule_id: (count, seen_at) for rule_id, count, seen_at in await self._session.execute(statement)}
+
     async def count_of_proxy(self, proxy_id: str, since_at: datetime) -> int:
         """How many alerts a proxy raised since then."""
         statement = select(func.count()).where(

@@ -4,11 +4,12 @@ from app.access import models as access
 from app.accounts import models as accounts
 from app.alerts import models as alerts
 from app.audit import models as audit
+from app.canaries import models as canaries
 from app.database.base import Base
 from app.fleet import models as fleet
 from app.system import models as system
 from app.traffic import models as traffic
 
-__all__ = ["access", "accounts", "alerts", "audit", "fleet", "metadata", "system", "traffic"]
+__all__ = ["access", "accounts", "alerts", "audit", "canaries", "fleet", "metadata", "system", "traffic"]
 
 metadata = Base.metadata

@@ -14,6 +14,8 @@ from pathlib import Path
 from app import clock
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
+from app.canaries.repository import CanaryRepository
+from app.canaries.service import watched
 from app.database.engine import Database
 from app.fleet import credentials
 from app.fleet.models import Proxy
@@ -61,6 +63,7 @@ class ConfigurationBuilder:
         async with self._database.reader() as session:
             rows = [proxy for proxy in await ProxyRepository(session).all() if proxy.enabled]
             keys = await ApiKeyRepository(session).usable(clock.utcnow())
+            canaries = list(await CanaryRepository(session).all())
         proxies: list[ProxyConfig] = []
         rulesets: dict[str, RulesetSource] = {}
         broken: dict[str, str] = {}
@@ -79,6 +82,7 @@ class ConfigurationBuilder:
             proxies=tuple(proxies),
             api_keys=tuple(_key(key) for key in keys),
             rulesets=tuple(rulesets.values()),
+            canaries=watched(canaries, self._vault),
             auto_start=frozenset(proxy.id for proxy in rows if proxy.auto_start),
             broken=broken,
         )

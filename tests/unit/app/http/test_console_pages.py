@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-from app.accounts.service import Accounts
 from app.http.page import TOAST_COOKIE
 from app.version import __version__
 from proxies.contract import CallRecord, Usage
 from rules.model import Action
-from tests.support.console import BASE_URL, PASSWORD, Console
+from tests.support.console import PASSWORD, Console
 from tests.support.memory_fleet import MemoryFleet
 from tests.support.records import CALL, FINDING
+from tests.support.tab import SAME_ORIGIN, Tab, tab_of
 
-SAME_ORIGIN = {"Origin": BASE_URL}
 HTMX = {"HX-Request": "true"}
-
-
-class Tab:
-    """A browser tab without a browser: it keeps the session cookie and sends the CSRF token with forms."""
-
-    def __init__(self, console: Console, cookie: str, token: str) -> None:
-        self.console = console
-        self.token = token
-        self.headers = {**SAME_ORIGIN, "Cookie": cookie}
-
-    async def get(self, path: str, **headers: str) -> httpx.Response:
-        return await self.console.client.get(path, headers={**self.headers, **headers}, follow_redirects=False)
-
-    async def post(self, path: str, data: Mapping[str, Any] | None = None, **headers: str) -> httpx.Response:
-        return await self.console.client.post(
-            path,
-            data={"_csrf_token": self.token, **(data or {})},
-            headers={**self.headers, **headers},
-            follow_redirects=False,
-        )
-
-
-async def tab_of(console: Console, username: str = "admin", password: str = PASSWORD) -> Tab:
-    accounts: Accounts = console.app.state.accounts
-    login = await accounts.log_in(username, password, ip="127.0.0.1", user_agent="browser")
-    cookies = console.app.state.session_cookies
-    return Tab(console, f"{cookies.session_name}={login.token}", cookies.csrf_token(login.digest))
 
 
 @pytest.fixture

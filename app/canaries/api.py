@@ -1,0 +1,51 @@
+"""JSON endpoints of the canaries."""
+
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from app.canaries.schemas import CanaryView, CreateCanary, RevealedCanary
+from app.canaries.service import CanaryService
+from app.http.envelope import Envelope, Listing
+from app.security.permissions import Actor
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+TAGS = ["canaries"]
+
+
+@get("/api/v1/canaries", opt=VIEWER, tags=TAGS)
+async def list_canaries(
+    actor: NamedDependency[Actor], canaries: NamedDependency[CanaryService]
+) -> Envelope[Listing[CanaryView]]:
+    """Every canary without its value, newest first."""
+    found = await canaries.all(actor)
+    return Envelope(Listing(found, len(found), len(found), 0))
+
+
+@post("/api/v1/canaries", opt=ADMIN, tags=TAGS)
+async def create_canary(
+    data: JSONBody[CreateCanary], actor: NamedDependency[Actor], canaries: NamedDependency[CanaryService]
+) -> Envelope[RevealedCanary]:
+    """Make a canary; the answer holds the text to plant."""
+    return Envelope(await canaries.create(actor, data), message="Plant the value where nobody has a reason to send it.")
+
+
+@post("/api/v1/canaries/{canary_id:str}/reveal", opt=ADMIN, status_code=200, tags=TAGS)
+async def reveal_canary(
+    canary_id: FromPath[str], actor: NamedDependency[Actor], canaries: NamedDependency[CanaryService]
+) -> Envelope[RevealedCanary]:
+    """The text to plant once more; this is audited."""
+    return Envelope(await canaries.reveal(actor, canary_id))
+
+
+@delete("/api/v1/canaries/{canary_id:str}", opt=ADMIN, status_code=200, tags=TAGS)
+async def delete_canary(
+    canary_id: FromPath[str], actor: NamedDependency[Actor], canaries: NamedDependency[CanaryService]
+) -> Envelope[None]:
+    """Stop looking for a canary; its alerts stay."""
+    await canaries.delete(actor, canary_id)
+    return Envelope(None, message="The canary is deleted.")
+
+
+routes = [list_canaries, create_canary, reveal_canary, delete_canary]

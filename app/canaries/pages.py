@@ -1,0 +1,174 @@
+"""Pages of the canaries."""
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from app.access.service import KeyService
+from app.canaries.errors import CanaryNotFound
+from app.canaries.schemas import CreateCanary, RevealedCanary
+from app.canaries.service import CanaryService
+from app.errors import AppError
+from app.fleet.service import ProxyService
+from app.http.envelope import MAX_LIMIT
+from app.http.forms import convert
+from app.http.page import Form, Pages, Toast, redirect
+from app.security.permissions import Actor
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+HOME = (("/policies", "Policies"),)
+LIST = (*HOME, ("/canaries", "Canaries"))
+
+
+@get("/canaries", opt=VIEWER, include_in_schema=False)
+async def canaries_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    canaries: NamedDependency[CanaryService],
+    proxies: NamedDependency[ProxyService],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """All canaries, newest first."""
+    return await _list(request, actor, pages, canaries, proxies, keys)
+
+
+@get("/canaries/new", opt=ADMIN, include_in_schema=False)
+async def new_canary_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """The form for a new canary."""
+    return await _form(request, actor, pages, proxies, keys, Form({"action": "alert", "direction": "both"}), 200)
+
+
+@post("/canaries/new", opt=ADMIN, include_in_schema=False)
+async def create_canary(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    canaries: NamedDependency[CanaryService],
+    proxies: NamedDependency[ProxyService],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """Make a canary and show the text to plant."""
+    given = await request.form()
+    values: dict[str, Any] = {name: str(given.get(name, "")) for name in ("name", "note", "action", "direction")}
+    values["value"] = str(given.get("value", "")) or None
+    for name in ("proxy_ids", "key_ids"):
+        values[name] = [str(value) for value in given.getall(name, [])]
+    try:
+        created = await canaries.create(actor, convert(values, CreateCanary))
+    except AppError as error:
+        return await _form(request, actor, pages, proxies, keys, Form(values).refused(error), error.status)
+    return await _list(request, actor, pages, canaries, proxies, keys, revealed=created, status=201)
+
+
+@post("/canaries/{canary_id:str}/reveal", opt=ADMIN, include_in_schema=False)
+async def reveal_canary(
+    request: Request[Any, Any, Any],
+    canary_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    canaries: NamedDependency[CanaryService],
+    proxies: NamedDependency[ProxyService],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """Show the text to plant once more."""
+    return await _list(request, actor, pages, canaries, proxies, keys, revealed=await canaries.reveal(actor, canary_id))
+
+
+@post("/canaries/{canary_id:str}/delete", opt=ADMIN, include_in_schema=False)
+async def delete_canary(
+    request: Request[Any, Any, Any],
+    canary_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    canaries: NamedDependency[CanaryService],
+) -> Response[str]:
+    """Forget a canary, after a confirmation that names it."""
+    if (await request.form()).get("confirmed") != "yes":
+        canary = next((canary for canary in await canaries.all(actor) if canary.id == canary_id), None)
+        if canary is None:
+            raise CanaryNotFound
+        return await pages.page(
+            request,
+            "confirm.html",
+            title="Delete canary",
+            active="policies",
+            crumbs=LIST,
+            question=f"Delete canary “{canary.name}”?",
+            detail="Nobody looks for it any more, wherever it is planted. Its alerts stay.",
+            label="Delete canary",
+            url=f"/canaries/{canary_id}/delete",
+            back="/canaries",
+        )
+    name = await canaries.delete(actor, canary_id)
+    return redirect(request, "/canaries", Toast(f"Canary “{name}” is deleted."))
+
+
+async def _list(
+    request: Request[Any, Any, Any],
+    actor: Actor,
+    pages: Pages,
+    canaries: CanaryService,
+    proxies: ProxyService,
+    keys: KeyService,
+    *,
+    revealed: RevealedCanary | None = None,
+    status: int = 200,
+) -> Response[str]:
+    known_proxies, known_keys = await _places(actor, proxies, keys)
+    return await pages.page(
+        request,
+        "canaries/list.html",
+        title="Canaries",
+        active="policies",
+        crumbs=HOME,
+        canaries=await canaries.all(actor),
+        proxy_names=dict(known_proxies),
+        key_names=dict(known_keys),
+        revealed=revealed,
+        status=status,
+    )
+
+
+async def _form(
+    request: Request[Any, Any, Any],
+    actor: Actor,
+    pages: Pages,
+    proxies: ProxyService,
+    keys: KeyService,
+    form: Form,
+    status: int,
+) -> Response[str]:
+    known_proxies, known_keys = await _places(actor, proxies, keys)
+    return await pages.page(
+        request,
+        "canaries/new.html",
+        title="New canary",
+        active="policies",
+        crumbs=LIST,
+        form=form,
+        proxy_options=known_proxies,
+        key_options=known_keys,
+        status=status,
+    )
+
+
+async def _places(
+    actor: Actor, proxies: ProxyService, keys: KeyService
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Ids and names of the proxies and of the keys."""
+    known_proxies = await proxies.page(actor, limit=MAX_LIMIT)
+    known_keys = await keys.page(actor, limit=MAX_LIMIT)
+    return [(proxy.id, proxy.name) for proxy in known_proxies.items], [(key.id, key.name) for key in known_keys.items]
+
+
+routes = [canaries_page, new_canary_page, create_canary, reveal_canary, delete_canary]
