@@ -25,6 +25,7 @@ from app.fleet.repository import ProxyRepository
 from app.http.events import EventBus
 from app.policies.library import PolicyLibrary
 from app.security.vault import Vault
+from app.traffic.analysis import TrafficAnalysis
 from app.traffic.captured import CapturedTexts, sealed_rows
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
@@ -68,6 +69,7 @@ class Ingest:
         self._bus = bus
         self._rate = rate
         self._metrics = metrics
+        self._analysis = TrafficAnalysis()
 
     async def __call__(self, records: Sequence[CallRecord]) -> None:
         """Commit these calls; those that are known already change nothing."""
@@ -83,7 +85,7 @@ class Ingest:
         async with self._database.writer() as session:
             traffic = TrafficRepository(session)
             known = await traffic.known_ids(unique)
-            fresh = [record for call_id, record in unique.items() if call_id not in known]
+            fresh = self._analysis.add_findings(record for call_id, record in unique.items() if call_id not in known)
             if not fresh:
                 return
             facts = await self._facts(session)
@@ -103,6 +105,7 @@ class Ingest:
             await ApiKeyRepository(session).mark_used(_latest_uses(fresh))
             raised = await AlertRepository(session).of_calls({row["call_id"] for row in alerts}) if alerts else []
             alert_events = [msgspec.to_builtins(alert_view(alert)) for alert in raised]
+        self._analysis.committed()
         self._rate.add(len(fresh))
         self._metrics.count(fresh, {proxy_id: proxy.name for proxy_id, proxy in facts.items()})
         self._publish(rows, alert_events)
