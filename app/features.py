@@ -37,6 +37,8 @@ from app.lifespan import Part
 from app.overview.service import OverviewService
 from app.paths import DataDirectory
 from app.policies.library import PolicyLibrary
+from app.policies.service import PolicyService
+from app.policies.workbench import Workbench
 from app.security.vault import Vault
 from app.settings import Settings
 from app.system.metrics import Metrics
@@ -147,6 +149,7 @@ class Features(msgspec.Struct, frozen=True):
     """Every service of the features, and their parts in the order in which they start."""
 
     library: PolicyLibrary
+    policies: PolicyService
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
@@ -159,7 +162,7 @@ class Features(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
 
 
-NAMES = ("library", "proxies", "keys", "canaries", "traffic", "alerts", "overview", "scheduler")
+NAMES = ("library", "policies", "proxies", "keys", "canaries", "traffic", "alerts", "overview", "scheduler")
 """What handlers may ask for by name."""
 
 
@@ -212,8 +215,17 @@ def build_features(
         is_scheduler_late=lambda: scheduler.is_late,
     )
     scheduler = Scheduler(_jobs(settings, database, bus, rollout, overview, rulesets))
+    policies = PolicyService(
+        database=database,
+        audit=audit,
+        library=library,
+        rollout=rollout,
+        prepare_packs=rulesets.of_packs,
+        workbench=Workbench(),
+    )
     return Features(
         library=library,
+        policies=policies,
         proxies=ProxyService(
             database=database,
             audit=audit,
@@ -234,11 +246,16 @@ def build_features(
         ingest=ingest,
         fleet=fleet,
         parts=(
+            Part("policies", policies.reload, _nothing),
             Part("announcer", announcer.start, announcer.stop),
             Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),
             Part("scheduler", scheduler.start, scheduler.stop),
         ),
     )
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _jobs(

@@ -35,7 +35,8 @@ class Rulesets:
     def __init__(self, library: PolicyLibrary, cache_directory: Path) -> None:
         self._library = library
         self._cache_directory = cache_directory
-        self._compiled: dict[tuple[str, ...], asyncio.Future[RulesetSource]] = {}
+        self._compiled: dict[tuple[tuple[str, str], ...], asyncio.Future[RulesetSource]] = {}
+        """By name and version of the packs."""
         self._in_use: set[str] = set()
         """Digests whose files stay: those of the newest configuration, and what was asked for since."""
 
@@ -48,7 +49,11 @@ class Rulesets:
             packs = self._library.packs_of(policy_names)
         except AppError as error:
             raise RulesetUnavailable(error.message) from error
-        names = tuple(pack.name for pack in packs)
+        return await self.of_packs(packs)
+
+    async def of_packs(self, packs: Sequence[Pack]) -> RulesetSource:
+        """The ruleset of these packs together; raises RulesetUnavailable."""
+        names = tuple((pack.name, pack.version) for pack in packs)
         compiling = self._compiled.get(names)
         if compiling is None or _is_gone(compiling):
             compiling = self._compiled[names] = _compile_in_thread(

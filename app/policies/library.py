@@ -1,25 +1,40 @@
-"""The shipped policies and packs, read once."""
+"""The policies in force and the packs: those that come with the program, read once, and those published here.
+
+What is published here is in the database; `service.PolicyService` tells the library at the start and after every
+change, so that reading it never waits.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from app.fleet.schemas import PolicyRef
 from app.policies.errors import PackNotFound, PolicyNotFound
 from app.policies.schemas import PackSummary, PackView, PolicyView, RuleView
 from rules.model import Severity
 from rules.packs import SHIPPED, Pack, Rule, load_directory
-from rules.policy import Policy, load_policies
+from rules.policy import Policy, dump_policy, load_policies
 
 DEFAULT_POLICIES = {"llm": ["llm-standard-security"], "mcp": ["mcp-standard-security"]}
 
 
 class PolicyLibrary:
-    """Policies by name and packs by name. A policy whose pack is missing exists but is not active."""
+    """Policies by name and packs by name. A policy whose pack is missing exists but is not active.
+
+    The packs hold the own detections of policies too (`own-NAME`); lists of packs leave those out.
+    """
 
     def __init__(self, policies: Mapping[str, Policy], packs: Mapping[str, Pack]) -> None:
-        self._policies = dict(policies)
+        self._shipped = frozenset(policies)
+        self._policies: dict[str, Policy] = {}
+        self._versions: dict[str, int] = {}
         self._packs = dict(packs)
+        self._shared = frozenset(packs)
+        for name, policy in policies.items():
+            self._set(name, policy)
 
     def __repr__(self) -> str:
         return f"<PolicyLibrary {len(self._policies)} policies, {len(self._packs)} packs>"
@@ -32,7 +47,49 @@ class PolicyLibrary:
     @property
     def rule_count(self) -> int:
         """Rules in all packs together."""
-        return sum(len(pack.rules) for pack in self._packs.values())
+        return sum(len(self._packs[name].rules) for name in self._shared)
+
+    # --- What is in force ---------------------------------------------------------------------------------------------
+
+    def put(self, name: str, policy: Policy, version: int) -> None:
+        """A policy that was made here is in force from now on."""
+        if name not in self._shipped:
+            self._versions[name] = version
+            self._set(name, policy)
+
+    def remove(self, name: str) -> None:
+        """A policy that was made here is gone."""
+        if name not in self._shipped and (policy := self._policies.pop(name, None)):
+            self._packs.pop(policy.own_pack_name, None)
+            self._versions.pop(name, None)
+
+    def _set(self, name: str, policy: Policy) -> None:
+        self._policies[name] = policy
+        self._packs.pop(policy.own_pack_name, None)
+        if own := own_pack_of(policy):
+            self._packs[own.name] = own
+
+    def is_shipped(self, name: str) -> bool:
+        """Whether a policy comes with the program."""
+        return name in self._shipped
+
+    def version_of(self, name: str) -> int | None:
+        """The version in force of a policy that was made here."""
+        return self._versions.get(name)
+
+    def get(self, name: str) -> Policy:
+        """The policy in force; raises PolicyNotFound."""
+        return self._template(name)
+
+    @property
+    def shared_packs(self) -> dict[str, Pack]:
+        """The packs that policies can select, by name."""
+        return {name: self._packs[name] for name in sorted(self._shared)}
+
+    def packs_for(self, policy: Policy) -> list[Pack]:
+        """The packs of a policy that need not be in force, its own detections included; raises PackNotFound."""
+        own = own_pack_of(policy)
+        return [*(self._pack(name) for name in sorted(policy.packs)), *([own] if own else [])]
 
     # --- For decisions --------------------------------------------------------------------------------------------
 
@@ -42,7 +99,7 @@ class PolicyLibrary:
 
     def applies_to(self, name: str, proxy_type: str) -> bool:
         """Whether a policy is meant for this type of proxy."""
-        return self._policies[name].type in ("both", proxy_type)
+        return self._policies[name].applies_to(proxy_type)
 
     def defaults(self, proxy_type: str) -> list[str]:
         """The policies of a proxy whose creator named none."""
@@ -57,7 +114,7 @@ class PolicyLibrary:
         """The packs of these policies together, each once, by name; raises PolicyNotFound or PackNotFound."""
         wanted: set[str] = set()
         for name in names:
-            wanted.update(self._template(name).packs)
+            wanted.update(self._template(name).pack_names)
         return [self._pack(name) for name in sorted(wanted)]
 
     def policy_by_pack(self, names: Iterable[str]) -> dict[str, str]:
@@ -65,7 +122,7 @@ class PolicyLibrary:
         by_pack: dict[str, str] = {}
         for name in names:
             if template := self._policies.get(name):
-                for pack in template.packs:
+                for pack in template.pack_names:
                     by_pack.setdefault(pack, name)
         return by_pack
 
@@ -96,6 +153,7 @@ class PolicyLibrary:
     def policy(self, name: str) -> PolicyView:
         """One policy; raises PolicyNotFound."""
         template = self._template(name)
+        present = [self._packs[pack] for pack in template.pack_names if pack in self._packs]
         return PolicyView(
             name=template.name,
             title=template.title,
@@ -104,13 +162,16 @@ class PolicyLibrary:
             packs=list(template.packs),
             enforcement=template.enforcement,
             severity=self._worst(template),
-            rule_count=sum(len(self._packs[pack].rules) for pack in template.packs if pack in self._packs),
+            rule_count=sum(len(pack.rules) for pack in present),
+            condition_count=len(template.rules),
+            detection_count=len(template.detections),
             active=self._is_active(template),
-            shipped=True,
+            shipped=name in self._shipped,
+            version=self._versions.get(name),
         )
 
     def packs(self) -> list[PackSummary]:
-        """All packs, by name."""
+        """All packs that policies can select, by name."""
         return [
             PackSummary(
                 name=pack.name,
@@ -120,7 +181,7 @@ class PolicyLibrary:
                 rule_count=len(pack.rules),
                 policies=self._users(pack.name),
             )
-            for _, pack in sorted(self._packs.items())
+            for pack in self.shared_packs.values()
         ]
 
     def pack(self, name: str) -> PackView:
@@ -147,15 +208,24 @@ class PolicyLibrary:
         raise PackNotFound(f"There is no pack named {name}.")
 
     def _users(self, pack_name: str) -> list[str]:
-        return sorted(name for name, template in self._policies.items() if pack_name in template.packs)
+        return sorted(name for name, template in self._policies.items() if pack_name in template.pack_names)
 
     def _is_active(self, template: Policy) -> bool:
         return all(pack in self._packs for pack in template.packs)
 
     def _worst(self, template: Policy) -> str:
-        packs = (self._packs[name] for name in template.packs if name in self._packs)
+        packs = (self._packs[name] for name in template.pack_names if name in self._packs)
         severities = (Severity.parse(rule.severity) for pack in packs for rule in pack.rules)
         return max(severities, default=Severity.INFO).word
+
+
+def own_pack_of(policy: Policy) -> Pack | None:
+    """The own detections of a policy as a pack, whose version changes whenever the policy does."""
+    own = policy.own_pack()
+    if own is None:
+        return None
+    content = int.from_bytes(hashlib.sha256(dump_policy(policy)).digest()[:4], "big")
+    return msgspec.structs.replace(own, version=f"0.0.{content}")
 
 
 def rule_view(rule: Rule) -> RuleView:

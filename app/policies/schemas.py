@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Annotated, Any
+
 import msgspec
+from msgspec import Meta
 
 
 class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,8 +20,145 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
     enforcement: str
     severity: str
     rule_count: int
+    """Detection rules, those of the packs and the policy's own."""
+    condition_count: int
+    """Conditional rules."""
+    detection_count: int
+    """Detection rules of its own."""
     active: bool
     shipped: bool
+    version: int | None
+    """The version in force of a policy that was made here."""
+
+
+class StoredView(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy made here as the list shows it; `version` is null until one is published."""
+
+    name: str
+    type: str
+    version: int | None
+    draft_version: int | None
+    draft_by: str
+    updated_at: datetime
+    created_by: str
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a policy. `status` is draft, published or retired."""
+
+    number: int
+    status: str
+    author: str
+    note: str
+    created_at: datetime
+    updated_at: datetime
+    published_at: datetime | None
+
+
+class DocumentView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a policy with its document as JSON text. `revision` counts the changes of a draft."""
+
+    name: str
+    shipped: bool
+    version: int | None
+    status: str
+    revision: int
+    text: str
+
+
+class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy with its document, as the API returns it."""
+
+    name: str
+    shipped: bool
+    version: int | None
+    status: str
+    revision: int
+    policy: Any
+
+
+class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a document, and where (JSON pointer)."""
+
+    pointer: str
+    reason: str
+
+
+class CheckView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a document can be published; `remarks` have no effect and harm nobody."""
+
+    valid: bool
+    problems: list[ProblemView]
+    remarks: list[ProblemView]
+
+
+Note = Annotated[str, Meta(max_length=1_000)]
+
+
+class WritePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A policy document to be kept as a draft; with `publish` it comes into force at once."""
+
+    policy: dict[str, Any]
+    note: Note = ""
+    revision: int | None = None
+    """The revision of the draft that was changed; without it the draft is overwritten."""
+    publish: bool = False
+
+
+class PublishPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which draft to put in force; an outdated revision is refused."""
+
+    revision: int | None = None
+    note: Note = ""
+
+
+class RollBackPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which earlier version to put in force again."""
+
+    version: Annotated[int, Meta(ge=1)]
+    note: Note = ""
+
+
+class CheckPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A document to be checked."""
+
+    policy: dict[str, Any]
+
+
+class ImportPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The text of a policy file in any known dialect; with `save` the outcome becomes a draft."""
+
+    content: Annotated[str, Meta(max_length=1_048_576)]
+    name: Annotated[str, Meta(max_length=200)] = ""
+    save: bool = False
+
+
+class ImportNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not in the imported policy as it was in the file; `kind` is dropped or changed."""
+
+    kind: str
+    pointer: str
+    reason: str
+
+
+class ImportView(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of an import."""
+
+    dialect: str
+    policy: Any
+    notes: list[ImportNote]
+    problems: list[ProblemView]
+    saved: bool
+
+
+class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One difference between two versions."""
+
+    kind: str
+    pointer: str
+    label: str
+    before: str
+    after: str
 
 
 class RuleView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,321 @@
+"""Policies of other products become ours, and the report names everything that did not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from rules.importers.importing import import_policy
+from rules.importers.report import Imported, ImportRefused
+from rules.policy import Policy, dump_policy, load_policy, read_document
+from rules.policy_lint import lint_policy
+
+
+def brought(document: Any, name: str = "file") -> Imported:
+    data = document if isinstance(document, str) else json.dumps(document)
+    return import_policy(data.encode(), name=name)
+
+
+def sound(imported: Imported) -> Policy:
+    """The imported policy, which must be one that can be published."""
+    policy, problems = read_document(imported.document, "file")
+    assert problems == []
+    assert policy is not None
+    assert lint_policy(policy, "file") == []
+    return policy
+
+
+def notes(imported: Imported) -> dict[str, str]:
+    return {note.pointer: note.reason for note in imported.notes}
+
+
+ANCESTOR = {
+    "policyName": "Workshop Security",
+    "version": "2.0",
+    "severity": "Critical",
+    "riskThresholds": {"critical": 50, "high": 30, "medium": 15, "low": 5},
+    "rules": [
+        {
+            "id": "TOOL_POISON_001",
+            "name": "Poisoned tool",
+            "category": "mcp_specific",
+            "severity": "Critical",
+            "patterns": [r"(?i)hidden\s+order", r"(?=ahead)x", r"(a)\1"],
+            "enabled": True,
+        },
+        {
+            "id": "X1",
+            "title": "Off",
+            "severity": "Low",
+            "patterns": ["abc[0-9]{3}"],
+            "enabled": False,
+            "conditions": [1],
+        },
+        {"id": "X1", "title": "Nothing left", "severity": "Low", "patterns": ["(?!x)y"]},
+    ],
+    "blockedPatterns": [
+        {"pattern": "wipe /disk (now)", "type": "contains", "category": "Command Injection", "description": "Wiping"},
+        {"pattern": "whisper", "action": "warn", "message": "Whispering"},
+        {"pattern": "all of it", "type": "exact", "action": "vaporise"},
+    ],
+    "polymorphicPatterns": [
+        {
+            "name": "variants_of_a_call",
+            "severity": "critical",
+            "weightedVariants": [{"pattern": r";\s*call", "weight": 3}, {"pattern": r"\|\s*call\b", "weight": 1}],
+            "threshold": 2,
+            "maxMatches": 5,
+        }
+    ],
+    "behavioralPatterns": [{"name": "many_links", "severity": "medium", "patterns": ["https?://"], "threshold": 5}],
+    "whitelistPatterns": [{"pattern": "fine"}],
+    "allowedTools": ["search"],
+    "author": "somebody",
+}
+
+
+def test_shape_1_rules_blocked_patterns_variants_and_behaviour() -> None:
+    imported = brought(ANCESTOR)
+    policy = sound(imported)
+    assert (policy.name, policy.title, policy.type) == ("workshop-security", "Workshop Security", "both")
+    by_id = {rule.id: rule for rule in policy.detections}
+    assert list(by_id) == [
+        "TOOL-POISON-001",
+        "CUSTOM-X1",
+        "BLOCKED-1",
+        "BLOCKED-2",
+        "BLOCKED-3",
+        "VARIANTS-OF-A-CALL",
+        "MANY-LINKS",
+    ]
+    poison = by_id["TOOL-POISON-001"]
+    assert [(pattern.re, pattern.flags) for pattern in poison.match.any] == [(r"hidden\s+order", "i")]
+    assert (poison.action, poison.severity, poison.score) == ("alert", "critical", 50)
+    assert (by_id["BLOCKED-1"].action, by_id["BLOCKED-1"].confidence) == ("block", "high")
+    assert by_id["BLOCKED-1"].match.any[0].re == r"wipe\ /disk\ \(now\)"
+    assert by_id["BLOCKED-2"].action == "alert"
+    assert by_id["BLOCKED-3"].match.any[0].re == r"^all\ of\ it$"
+    assert by_id["VARIANTS-OF-A-CALL"].match.min_count == 2
+    assert by_id["MANY-LINKS"].match.min_count == 5
+    assert [(override.rules, override.enabled) for override in policy.overrides] == [(("CUSTOM-X1",), False)]
+    said = notes(imported)
+    assert "look-ahead" in said["/rules/0/patterns/1"]
+    assert "back-references" in said["/rules/0/patterns/2"]
+    assert "left out" in said["/rules/2"]
+    assert "vaporise" in said["/blockedPatterns/2/action"]
+    for pointer in ("/version", "/severity", "/author", "/whitelistPatterns", "/allowedTools", "/rules/1/conditions"):
+        assert pointer in said
+    assert said["/polymorphicPatterns/0/weightedVariants/0/weight"].startswith("variants count alike")
+    assert said["/polymorphicPatterns/0/maxMatches"]
+
+
+def test_shape_2_policy_builder_with_blocked_and_redact_patterns() -> None:
+    imported = brought(
+        {
+            "policyName": "Org Data",
+            "policy_type": "llm",
+            "severity": "High",
+            "rules": [
+                {
+                    "id": "COMPANY_001",
+                    "name": "Employee id",
+                    "category": "Data Protection",
+                    "severity": "Medium",
+                    "description": "Our numbers",
+                    "patterns": [r"\b(EMP|EMPL)[-_]?\d{6}\b"],
+                }
+            ],
+            "blocked_patterns": [
+                {"pattern": r"/api/v[0-9]+/internal", "severity": "High", "action": "block", "reason": "r"}
+            ],
+            "redact_patterns": [
+                {
+                    "pattern": r"COMP[-_]?[A-Za-z0-9]{32,64}",
+                    "severity": "Critical",
+                    "reason": "Company key",
+                    "unmask_for_user": True,
+                    "placeholder_format": "<COMPANY_KEY_{COUNT}>",
+                }
+            ],
+        }
+    )
+    policy = sound(imported)
+    assert policy.type == "llm"
+    assert "prompt" in {target.value for target in policy.detections[0].targets}
+    assert "tool_description" not in {target.value for target in policy.detections[0].targets}
+    redaction = policy.detections[2]
+    assert (redaction.action, redaction.capture.redact_as, redaction.capture.reversible) == (
+        "redact",
+        "COMPANY_KEY",
+        True,
+    )
+    assert redaction.is_sensitive
+    assert notes(imported)["/rules/0/description"]
+
+
+def test_shape_3_redaction_rules_never_put_the_value_into_an_id() -> None:
+    imported = brought(
+        {
+            "name": "masking",
+            "version": "1",
+            "redaction_rules": [
+                {
+                    "name": "E-mail",
+                    "pattern": r"[a-z.]+@[a-z]+\.com",
+                    "replacement": "[REDACTED_EMAIL]",
+                    "enabled": True,
+                },
+                {"name": "Phrase", "pattern": "super_s3cr3t", "replacement": "***", "case_sensitive": False},
+                {"name": "Off", "pattern": "x+y", "enabled": False},
+            ],
+            "unmask_for_user": True,
+        }
+    )
+    policy = sound(imported)
+    assert [rule.id for rule in policy.detections] == ["REDACT-1", "REDACT-2"]
+    assert [rule.capture.redact_as for rule in policy.detections] == ["EMAIL", "VALUE"]
+    assert all(rule.capture.reversible for rule in policy.detections)
+    assert [rule.match.any[0].flags for rule in policy.detections] == ["", "i"]
+    assert notes(imported)["/redaction_rules/2"] == "is switched off in the file"
+
+
+def test_shape_4_rules_with_a_score_and_a_block_threshold() -> None:
+    imported = brought(
+        {
+            "name": "scored",
+            "block_threshold": 30,
+            "rules": [
+                {"pattern": "drop everything", "score": 25, "action": "log"},
+                {"pattern": "and run", "score": 900},
+            ],
+        }
+    )
+    policy = sound(imported)
+    assert [(rule.score, rule.action) for rule in policy.detections] == [(25, "log"), (100, "alert")]
+    assert policy.thresholds.message_block == 30
+
+
+AGENTGUARD = """
+version: 1
+default_action: deny
+rules:
+  - id: allow-small-models
+    match: {model: "gpt-4*"}
+    action: allow
+  - id: no-shell
+    match:
+      tool_name: [shell_exec, system, exec]
+    action: deny
+    reason: Shell execution is prohibited
+  - id: no-ssn
+    match:
+      message_content:
+        pattern: '\\b\\d{3}-\\d{2}-\\d{4}\\b'
+    action: deny
+    reason: Potential SSN detected in prompt
+  - id: too-long
+    match:
+      message_count: {gt: 100}
+    action: deny
+rate_limits:
+  - id: per-client
+    scope: client
+    limit: 1000
+    window: 1m
+logging: {level: info}
+"""
+
+
+def test_AG_PE_CFG_shape_5_yaml_loads_as_it_is() -> None:
+    imported = brought(AGENTGUARD, "agent guard.yaml")
+    policy = sound(imported)
+    assert (policy.name, policy.default_action) == ("agent-guard-yaml", "deny")
+    assert [(rule.id, rule.action) for rule in policy.rules] == [
+        ("allow-small-models", "allow"),
+        ("no-shell", "deny"),
+        ("no-ssn", "deny"),
+        ("too-long", "deny"),
+    ]
+    assert policy.rules[1].match.tool_name == ("shell_exec", "system", "exec")
+    assert (policy.rate_limits[0].limit, policy.rate_limits[0].window) == (1000, "1m")
+    assert set(notes(imported)) == {"/version", "/logging"}
+
+
+def test_a_policy_inside_its_configuration_file_is_taken_out() -> None:
+    imported = brought({"policy": {"name": "My Policy!", "packs": ["secrets"]}, "server": {"port": 1}})
+    policy = sound(imported)
+    assert (policy.name, policy.title, policy.packs) == ("my-policy", "My Policy!", ("secrets",))
+    assert set(notes(imported)) == {"/server", "/policy/name"}
+
+
+def test_SYP_POL_2_our_own_export_comes_back_byte_for_byte() -> None:
+    policy = sound(brought(ANCESTOR))
+    exported = dump_policy(policy)
+    imported = import_policy(exported)
+    assert imported.notes == []
+    assert dump_policy(sound(imported)) == exported
+    assert load_policy(exported, origin="x") == policy
+
+
+def test_unbounded_gaps_are_bounded_and_reported() -> None:
+    imported = brought({"rules": [{"id": "GAP-1", "name": "g", "patterns": [".*start.*stop[^x]+end.*"]}]}, "gaps")
+    assert sound(imported).detections[0].match.any[0].re == "start.{0,200}stop[^x]{1,200}end"
+    assert "200 characters" in notes(imported)["/rules/0/patterns/0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "no object"),
+        ("[1]", "no object"),
+        ("{", "not valid JSON"),
+        ('{"a": 1, "a": 2}', "repeats a key"),
+        ("a: 1\na: 2", "repeats a key"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("a: [", "neither JSON nor YAML in line"),
+        ("a: !!python/object:os.system {}", "neither JSON nor YAML"),
+        ("1: 2", "is not text"),
+        ('{"colour": "green"}', "no policy that is known"),
+        ('{"pack": "secrets", "rules": []}', "rule pack"),
+        ("\xff\xfe", "no object"),
+        ('{"rules": ' + "[" * 40 + "]" * 40 + "}", "nested too deeply"),
+        ("a: " + "[" * 2000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_policy_is_refused_with_its_reason(content: str, reason: str) -> None:
+    with pytest.raises(ImportRefused, match=reason):
+        brought(content)
+
+
+def test_bytes_that_are_not_text_and_files_that_are_too_large_are_refused() -> None:
+    with pytest.raises(ImportRefused, match="UTF-8"):
+        import_policy(b"a: \xff")
+    with pytest.raises(ImportRefused, match="larger"):
+        import_policy(b" " * (1024 * 1024 + 1))
+
+
+def test_wrong_types_are_reported_instead_of_failing() -> None:
+    imported = brought(
+        {
+            "name": {"x": 1},
+            "policy_type": "robots",
+            "riskThresholds": {"low": 9, "medium": 1, "high": 2, "critical": 3},
+            "rules": [5, {"id": 7, "pattern": None, "enabled": "yes", "score": "many", "severity": 3}],
+            "blockedPatterns": "none",
+            "redactPatterns": [{"pattern": 9}],
+        },
+        "odd",
+    )
+    said = notes(imported)
+    assert said["/name"] == "is not text"
+    assert "robots" in said["/policy_type"]
+    assert "rise" in said["/riskThresholds"]
+    assert said["/rules/0"] == "is not an object"
+    assert said["/rules/1/enabled"] == "is neither true nor false"
+    assert said["/rules/1/score"] == "is not a number"
+    assert said["/blockedPatterns"] == "is not a list"
+    assert "is not a pattern" in said["/redactPatterns/0/pattern"]
+    assert imported.document["name"] == "odd"
+    assert "detections" not in imported.document
