@@ -16,8 +16,9 @@ import msgspec
 from rules.compiler import GROUP_OF, STREAMED, load_database, pattern_keys, ruleset_digest
 from rules.findings import make_finding
 from rules.hyperscan_database import BlockDatabase, EngineError, Hits
+from rules.masking.pending import Pending
 from rules.matching import Hit, MatchRule, Part, RuleScan
-from rules.model import Finding, Target, Text
+from rules.model import Action, Finding, Target, Text
 from rules.normalize import BASE64_TRIGGER, DerivedView, derive
 from rules.packs import View, read_packs
 from rules.patterns import Locators, PatternRefused, Regexp, Regexps
@@ -27,7 +28,10 @@ from rules.verdicts import decide
 __all__ = ["Direction", "EngineError", "Ruleset", "StreamScan", "decide"]
 
 MAX_FINDINGS = 200
-"""Per message; blocking rules are evaluated first, so a flood of others cannot hide them."""
+"""Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
+count: each is a value that masking may have to replace."""
+MAX_VALUES = 20_000
+"""Hits of sensitive rules per message; one with more is not inspected but refused."""
 SEPARATOR = b"\n\x00\n"
 """Between two texts in the buffer: a line end on both sides and a character that no word holds."""
 
@@ -52,8 +56,12 @@ class Ruleset:
         self._rules = sorted(rules, key=lambda rule: (-rule.action, -rule.confidence))
         self.rule_count = len(rules)
         self.pattern_count = len(keys)
+        self._keys = keys
+        self._pending: dict[tuple[int, ...], Pending] = {}
         self._regexps = Regexps(keys)
         self._locators = Locators(keys, self._regexps)
+        self.redacting = frozenset(rule.id for rule in rules if rule.action is Action.REDACT)
+        """The rules that mask what they find, as long as no policy says otherwise."""
         self._targets = frozenset(target for rule in rules for target in rule.targets)
         self._by_anchor: dict[int, list[int]] = {}
         self._watched: dict[int, list[MatchRule]] = {}
@@ -100,6 +108,19 @@ class Ruleset:
         stream = database.open_stream() if database else None
         return StreamScan(stream, self._watched, self._regexps, target, path, direction)
 
+    def unfinished(self, rule_ids: Collection[str], target: Target, *, direction: Direction = "response") -> Pending:
+        """Recognises where a text of this target may end inside a match of one of these rules. Kept once made."""
+        anchors = {
+            number
+            for rule in self._rules
+            if rule.id in rule_ids and target in rule.targets and direction in rule.directions
+            for number in rule.anchors
+        }
+        numbers = tuple(sorted(anchors))
+        if numbers not in self._pending:
+            self._pending[numbers] = Pending(self._keys[number] for number in numbers)
+        return self._pending[numbers]
+
     def _derive(self, raw: _Buffer, hits: Hits) -> list[tuple[Text, DerivedView]]:
         """The further views of the texts that call for them, in the order of the texts."""
         first_end = hits.get(BASE64_TRIGGER)
@@ -141,17 +162,24 @@ class Ruleset:
         if not indexes:
             return []
         found: list[tuple[int, MatchRule, Hit]] = []
+        plain = 0
         for index in sorted(indexes):
             rule = self._rules[index]
+            if plain >= MAX_FINDINGS and not rule.sensitive:
+                continue
             if rule.targets.isdisjoint(buffer.targets) or not rule.possible(hits):
                 continue
             if direction not in rule.directions or view not in rule.views:
                 continue
             for text_index in buffer.candidates(rule, hits, self._locators):
                 scan = RuleScan(rule, self._regexps)
-                found += ((text_index, rule, hit) for hit in scan.advance(buffer.part(text_index), hits))
-                if len(found) >= MAX_FINDINGS:
-                    return sorted(found[:MAX_FINDINGS], key=_place)
+                fresh = scan.advance(buffer.part(text_index), hits)
+                if not rule.sensitive:
+                    fresh = fresh[: MAX_FINDINGS - plain]
+                    plain += len(fresh)
+                found += ((text_index, rule, hit) for hit in fresh)
+            if len(found) > MAX_VALUES:
+                raise EngineError("the message holds more values than can be masked")
         return sorted(found, key=_place)
 
 

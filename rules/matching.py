@@ -19,6 +19,8 @@ from rules.patterns import PatternKey, Regexps, key_of
 
 MAX_FINDINGS_PER_RULE = 20
 """Per rule and text; further hits change nothing."""
+MAX_VALUES_PER_RULE = 5_000
+"""The same for a rule that finds values which masking may replace: there every hit counts."""
 WINDOW_BYTES = 1024
 """A match longer than this is cut off in a streamed text."""
 KEEP_BYTES = WINDOW_BYTES + 8 * MAX_WITHIN_CHARS + 8
@@ -60,6 +62,7 @@ class MatchRule:
         "group",
         "id",
         "label",
+        "max_findings",
         "min_count",
         "near",
         "none",
@@ -89,6 +92,7 @@ class MatchRule:
         self.directions = frozenset(rule.direction)
         self.views = frozenset(rule.views)
         self.sensitive = rule.is_sensitive
+        self.max_findings = MAX_VALUES_PER_RULE if self.sensitive else MAX_FINDINGS_PER_RULE
         self.group = rule.capture.group
         self.label = rule.label
         self.reversible = rule.capture.reversible
@@ -261,7 +265,15 @@ class RuleScan:
 
     @property
     def _limit(self) -> int:
-        return max(MAX_FINDINGS_PER_RULE, self._rule.min_count)
+        return max(self._rule.max_findings, self._rule.min_count)
+
+    def undecided_from(self, part: Part) -> int | None:
+        """Where the first value lies that may still be reported without a further match; in characters."""
+        if self.done:
+            return None
+        starts = [part.chars(max(0, anchor.value_start - part.base)) for anchor in self._pending]
+        starts += [hit.value_start for hit in self._counted[self._reported :]]
+        return min(starts, default=None)
 
     def _settle(self, part: Part, anchor: _Anchor, hits: Collection[int]) -> None:
         """Count an anchor, drop it, or let it wait until more of its surroundings is known."""
@@ -317,9 +329,9 @@ class RuleScan:
             return []
         if len(self._counted) < rule.min_count:
             return []
-        fresh = self._counted[self._reported : MAX_FINDINGS_PER_RULE]
+        fresh = self._counted[self._reported : rule.max_findings]
         self._reported += len(fresh)
-        self.done = self._reported >= MAX_FINDINGS_PER_RULE
+        self.done = self._reported >= rule.max_findings
         return fresh
 
 

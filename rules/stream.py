@@ -10,7 +10,7 @@ tail of several characters may be reported without the tail.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from rules.findings import make_finding
 from rules.hyperscan_database import EngineError, Stream
@@ -19,7 +19,7 @@ from rules.model import Finding, Target, Text
 from rules.patterns import PatternRefused, Regexps
 
 MAX_FINDINGS = 200
-"""Per stream."""
+"""Per stream, beside the hits of sensitive rules: each of those is a value that masking may have to replace."""
 
 
 class StreamScan:
@@ -79,6 +79,17 @@ class StreamScan:
         self._data = b""
         return findings
 
+    def undecided_from(self, rule_ids: Container[str]) -> int | None:
+        """Where the first value lies, in characters, that one of these rules may report although more text has come."""
+        part = self._part()
+        starts = (
+            scan.undecided_from(part) for rule_id, scan in self._active.items() if rule_id in rule_ids and not scan.done
+        )
+        return min((start for start in starts if start is not None), default=None)
+
+    def _part(self) -> Part:
+        return Part(self._data, self._base, self._base_chars, self._first, self._closed, self._data.isascii())
+
     def _evaluate(self) -> list[Finding]:
         hits = self._hits
         if len(hits) > self._patterns_seen:
@@ -86,16 +97,18 @@ class StreamScan:
             self._activate()
         if not self._active:
             return []
-        part = Part(self._data, self._base, self._base_chars, self._first, self._closed, self._data.isascii())
+        part = self._part()
         findings: list[Finding] = []
         try:
             for rule_id, scan in self._active.items():
                 rule = self._rules[rule_id]
-                findings += (make_finding(rule, self._source, hit) for hit in scan.advance(part, hits))
+                fresh = scan.advance(part, hits)
+                if not rule.sensitive:
+                    fresh = fresh[: MAX_FINDINGS - self._reported]
+                    self._reported += len(fresh)
+                findings += (make_finding(rule, self._source, hit) for hit in fresh)
         except PatternRefused as error:
             raise EngineError(str(error)) from None
-        findings = findings[: MAX_FINDINGS - self._reported]
-        self._reported += len(findings)
         return findings
 
     def _activate(self) -> None:

@@ -139,8 +139,14 @@ def test_a_match_longer_than_the_window_is_cut_off_and_reported_once() -> None:
 
 
 def test_findings_per_stream_are_capped() -> None:
+    rules = one_rule({"any": [{"re": "alarm"}]})
+    found = streamed(rules, ["alarm " for _ in range(100)])
+    assert spans(found) == [("T-1", 6 * number, 6 * number + 5) for number in range(20)]
+
+
+def test_values_of_a_stream_are_all_found_so_that_all_can_be_masked() -> None:
     found = streamed(SMALL, [f"{AWS} " for _ in range(100)])
-    assert spans(found) == [("SEC-AWS-001", 21 * number, 21 * number + 20) for number in range(20)]
+    assert spans(found) == [("SEC-AWS-001", 21 * number, 21 * number + 20) for number in range(100)]
 
 
 def test_memory_of_a_stream_is_bounded() -> None:

@@ -1,0 +1,179 @@
+"""Where a text that is not finished may end inside a match: the earliest place from which more text could make one.
+
+For every pattern a second one is derived that matches its *beginnings* at the end of the text, and the whole match
+while it is not certain yet that it ends there. RE2 answers for all patterns of a proxy at once, in linear time, and
+the text before that place can go out: on prose that is nearly all of it, where a fixed hold of the longest possible
+match would cost a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+# The parser of the standard library: its tree is the only complete description of a pattern's syntax.
+from re import _constants as c  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any, Final
+
+import re2
+
+from rules.patterns import PatternKey, PatternRefused, Regexp, settling_margin
+
+MAX_HELD_BYTES: Final = 1024
+"""The engine finds no longer match in a stream, so nothing is held for longer."""
+_PROGRAM_BYTES: Final = 8 * 1024 * 1024
+_FLAG_LETTERS: Final = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
+_CATEGORIES: Final = {
+    c.CATEGORY_DIGIT: r"\d",
+    c.CATEGORY_NOT_DIGIT: r"\D",
+    c.CATEGORY_SPACE: r"\s",
+    c.CATEGORY_NOT_SPACE: r"\S",
+    c.CATEGORY_WORD: r"\w",
+    c.CATEGORY_NOT_WORD: r"\W",
+}
+_PLACES: Final = {
+    c.AT_BEGINNING: "^",
+    c.AT_END: "$",
+    c.AT_BOUNDARY: r"\b",
+    c.AT_NON_BOUNDARY: r"\B",
+}
+
+
+class Pending:
+    """The unfinished matches of a set of patterns."""
+
+    __slots__ = ("_regexps",)
+
+    def __init__(self, patterns: Iterable[PatternKey]) -> None:
+        keys = list(dict.fromkeys(patterns))
+        self._regexps = _compile([unfinished(key) for key in keys]) if keys else []
+
+    def start(self, data: bytes, position: int = 0) -> int:
+        """The earliest offset at or after `position` where an unfinished match may begin; the length if there is none.
+
+        `data` is UTF-8; what lies before `position` is context for `\\b`.
+        """
+        earliest = len(data)
+        for regexp in self._regexps:
+            match = regexp.search(data, position)
+            if match is not None:
+                earliest = min(earliest, match.start())
+        if earliest < len(data) - MAX_HELD_BYTES:
+            earliest = len(data) - MAX_HELD_BYTES
+            while data[earliest] & 0xC0 == 0x80:
+                earliest += 1
+        return earliest
+
+
+def unfinished(key: PatternKey) -> str:
+    """The RE2 source that matches, up to the end of a text, what may still become a match of the pattern."""
+    tree = parser.parse(key.re, re.ASCII)
+    flags = key.flags + "".join(letter for flag, letter in _FLAG_LETTERS.items() if tree.state.flags & flag)
+    margin = settling_margin(key) - 1
+    source = _beginnings(tree, f"(?s:.){{0,{margin}}}" if margin else "")
+    prefix = "".join(sorted(set(flags)))
+    return f"(?{prefix}:{source})" if prefix else f"(?:{source})"
+
+
+def _compile(sources: Sequence[str]) -> list[Regexp]:
+    """As few regular expressions as RE2 can hold; one that must be divided is divided in halves."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _PROGRAM_BYTES
+    try:
+        return [re2.compile(f"(?:{'|'.join(sources)})\\z".encode(), options)]
+    except re2.error as error:
+        if len(sources) == 1:
+            raise PatternRefused(f"its beginnings cannot be recognised: {error}") from None
+    middle = len(sources) // 2
+    return _compile(sources[:middle]) + _compile(sources[middle:])
+
+
+# --- From the tree back to a pattern ----------------------------------------------------------------------------------
+
+
+def _whole(nodes: Any) -> str:
+    return "".join(_node(op, value) for op, value in nodes)
+
+
+def _beginnings(nodes: Any, after: str | None = None) -> str:
+    """Matches every proper beginning of a sequence: stop inside the first element, or take it and stop in the rest.
+
+    With `after` also the whole sequence and what `after` matches.
+    """
+    source = after
+    for op, value in reversed(list(nodes)):
+        if source is not None and source == after and op in (c.BRANCH, c.SUBPATTERN):
+            source = _node_beginnings(op, value, after)
+            continue
+        stop = _node_beginnings(op, value)
+        source = f"(?:{stop})" if source is None else f"(?:{stop}|{_node(op, value)}{source})"
+    return source or ""
+
+
+def _node(op: Any, value: Any) -> str:
+    if op is c.LITERAL:
+        return _char(value)
+    if op is c.NOT_LITERAL:
+        return f"[^{_char(value)}]"
+    if op is c.ANY:
+        return "."
+    if op is c.IN:
+        return _class(value)
+    if op is c.AT:
+        return _PLACES[value]
+    if op is c.BRANCH:
+        return f"(?:{'|'.join(_whole(branch) for branch in value[1])})"
+    if op is c.SUBPATTERN:
+        return _flagged(value, _whole(value[3]))
+    low, high, inner = _repeat(op, value)
+    bound = f"{{{low},}}" if high is None else f"{{{low},{high}}}"
+    return f"(?:{_whole(inner)}){bound}"
+
+
+def _node_beginnings(op: Any, value: Any, after: str | None = None) -> str:
+    """A proper beginning of one element; the empty one is always possible, at the end of the text."""
+    if op is c.BRANCH:
+        return f"(?:{'|'.join(_beginnings(branch, after) or '(?:)' for branch in value[1])})"
+    if op is c.SUBPATTERN:
+        return _flagged(value, _beginnings(value[3], after))
+    if op in (c.MAX_REPEAT, c.MIN_REPEAT):
+        _, high, inner = _repeat(op, value)
+        whole = _whole(inner)
+        before = f"(?:{whole})*" if high is None else f"(?:{whole}){{0,{high - 1}}}" if high > 1 else ""
+        return before + (_beginnings(inner) or "(?:)")
+    return "(?:)"
+
+
+def _repeat(op: Any, value: Any) -> tuple[int, int | None, Any]:
+    if op not in (c.MAX_REPEAT, c.MIN_REPEAT):
+        raise PatternRefused(f"its beginnings cannot be recognised: {op}")
+    low, high, inner = value
+    return low, None if high is c.MAXREPEAT else high, inner
+
+
+def _flagged(value: Any, source: str) -> str:
+    """A group with the flags that it switches."""
+    _, added, removed, _ = value
+    letters = "".join(letter for flag, letter in _FLAG_LETTERS.items() if added & flag)
+    without = "".join(letter for flag, letter in _FLAG_LETTERS.items() if removed & flag)
+    return f"(?{letters}{'-' + without if without else ''}:{source})"
+
+
+def _class(items: Any) -> str:
+    pieces: list[str] = []
+    for op, value in items:
+        if op is c.NEGATE:
+            pieces.insert(0, "^")
+        elif op is c.LITERAL:
+            pieces.append(_char(value))
+        elif op is c.RANGE:
+            pieces.append(f"{_char(value[0])}-{_char(value[1])}")
+        else:
+            pieces.append(_CATEGORIES[value])
+    return f"[{''.join(pieces)}]"
+
+
+def _char(code: int) -> str:
+    return f"\\x{{{code:x}}}"

@@ -1,0 +1,125 @@
+"""Which parts of a text are replaced, and by what (RED-STR-12)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, one_way
+from rules.masking.session import MaskingSession
+
+MIN_REPEATED_CHARACTERS: Final = 6
+"""A shorter value is masked where it was found and not wherever else its characters occur."""
+
+
+class Span(NamedTuple):
+    """A part of a text that must not be shown. Offsets are characters."""
+
+    start: int
+    end: int
+    label: str
+    reversible: bool
+    rule_id: str
+    score: int = 0
+
+
+Replace = Callable[[Span, str], str]
+"""What stands in the place of a span and its value."""
+
+
+def settle(spans: Iterable[Span]) -> list[Span]:
+    """The spans in order and without overlap.
+
+    Overlapping ones become one that covers them all, so that no end of a secret is left over; it has the label of the
+    longest (of equals, the one with the highest score) and is reversible only where all of them are.
+    """
+    settled: list[Span] = []
+    longest: list[Span] = []
+    for span in sorted(spans):
+        if span.end <= span.start:
+            continue
+        if not settled or span.start >= settled[-1].end:
+            settled.append(span)
+            longest.append(span)
+            continue
+        best = max(longest[-1], span, key=lambda one: (one.end - one.start, one.score, one.label))
+        longest[-1] = best
+        last = settled[-1]
+        settled[-1] = best._replace(
+            start=last.start, end=max(last.end, span.end), reversible=last.reversible and span.reversible
+        )
+    return settled
+
+
+def replace_spans(text: str, spans: Sequence[Span], replace: Replace) -> str:
+    """The text with its settled spans replaced."""
+    pieces: list[str] = []
+    position = 0
+    for span in spans:
+        pieces.append(text[position : span.start])
+        pieces.append(replace(span, text[span.start : span.end]))
+        position = span.end
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def without_placeholders(text: str, spans: Iterable[Span], session: MaskingSession | None) -> list[Span]:
+    """The settled spans without the placeholders of the session in them, which are no values.
+
+    What is left of a span beside a placeholder stays a span where it holds a letter or a digit.
+    """
+    settled = settle(spans)
+    if session is None or not settled:
+        return settled
+    for found in session.find(text):
+        cut: list[Span] = []
+        for span in settled:
+            if span.end <= found.start or span.start >= found.end:
+                cut.append(span)
+                continue
+            for start, end in ((span.start, found.start), (found.end, span.end)):
+                if any(char.isalnum() for char in text[start:end]):
+                    cut.append(span._replace(start=start, end=end))
+        settled = cut
+    return settled
+
+
+def literal_spans(text: str, session: MaskingSession) -> list[Span]:
+    """What looks like a placeholder in an input: it is masked itself, so that it comes back as it was (RED-PH-2)."""
+    spans = [Span(m.start(), m.end(), LITERAL_LABEL, True, "") for m in GRAMMAR.finditer(text)]
+    spans += [Span(found.start, found.end, LITERAL_LABEL, True, "") for found in session.find(text)]
+    return spans
+
+
+def repeated_spans(text: str, values: re.Pattern[str], kinds: dict[str, Span]) -> list[Span]:
+    """Further occurrences of values that are masked elsewhere in the message."""
+    return [kinds[match[0]]._replace(start=match.start(), end=match.end()) for match in values.finditer(text)]
+
+
+def value_pattern(values: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds these values, the longest first, where they are not part of a longer word."""
+    known = sorted({value for value in values if len(value) >= MIN_REPEATED_CHARACTERS}, key=len, reverse=True)
+    if not known:
+        return None
+    return re.compile("|".join(_whole(value) for value in known))
+
+
+def _whole(value: str) -> str:
+    before = r"(?<!\w)" if value[0].isalnum() else ""
+    after = r"(?!\w)" if value[-1].isalnum() else ""
+    return f"{before}{re.escape(value)}{after}"
+
+
+def masking_into(session: MaskingSession) -> Replace:
+    """Replaces by a placeholder of the session, or for good where the span is not reversible."""
+
+    def replace(span: Span, value: str) -> str:
+        return session.mask(span.label, value, span.rule_id) if span.reversible else one_way(span.label)
+
+    return replace
+
+
+def for_good(span: Span, _value: str) -> str:
+    """Replaces without a way back, whatever the rule says: nobody downstream could restore it."""
+    return one_way(span.label)
