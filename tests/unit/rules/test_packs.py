@@ -42,7 +42,7 @@ RULE_IDS = {
     "web-code": r"(?:WEB|CMD)-\d{4}",
 }
 LEAST_RULES = {
-    "prompt-injection": 16,
+    "prompt-injection": 42,
     "jailbreak": 10,
     "indirect-injection": 10,
     "hidden-text": 16,
