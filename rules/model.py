@@ -7,8 +7,12 @@ findings are kept. Severity says how bad a true hit is; confidence says how like
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 import msgspec
+
+DecisionSource = Literal["", "detection", "rule", "default_action", "rate_limit"]
+"""What decided: the content, a conditional rule, the default action of a policy, or one of its rate limits."""
 
 
 class Action(IntEnum):
@@ -138,14 +142,44 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """Whether the captured value must never be shown or stored in clear."""
 
 
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Why a verdict is what it is: stored with the call, shown to whoever asks why it was blocked."""
+
+    source: DecisionSource = ""
+    rule_id: str = ""
+    """The rule that decided: a detection rule, a conditional rule of the policy, or a rate limit."""
+    policy: str = ""
+    policy_version: int = 0
+    """0 for a shipped policy."""
+    level: str = ""
+    """Where the policy was assigned: `key`, `proxy` or `global`."""
+    would_action: Action = Action.ALLOW
+    """What had happened if nothing were set to log only."""
+    threshold: int = 0
+    """The sum of scores that was reached, where two or more signals decided together."""
+    risk: str = "none"
+    """`none`, `low`, `medium`, `high` or `critical`, from the sum of the scores."""
+    tags: tuple[str, ...] = ()
+    status: int = 403
+    """HTTP status of the refusal, if it is one."""
+
+
+NO_DECISION = Decision()
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """The outcome for one message: the strongest action, the sum of the scores and every finding."""
+    """The outcome for one message: the strongest action, the sum of the scores and every finding.
+
+    The findings carry the action that they have in effect, after overrides and log only: masking replaces exactly
+    those whose action is `redact`.
+    """
 
     action: Action
     score: int
     findings: tuple[Finding, ...]
     reason: str
-    """One plain sentence naming the deciding rule; empty for an allow."""
+    """One plain sentence naming what decided; empty for an allow."""
+    decision: Decision = NO_DECISION
 
 
 ALLOWED = Verdict(action=Action.ALLOW, score=0, findings=(), reason="")

@@ -33,6 +33,9 @@ SHIPPED_POLICIES = Path(__file__).parent / "policies"
 OWN_PACK_PREFIX = "own-"
 """A policy's own detections are compiled as the pack `own-NAME`; no other pack may be called so."""
 
+DEFAULT_ACTION_ID = "default-action"
+"""What a refusal by the default action is called; no rule may have this id."""
+
 PolicyName = Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 ItemId = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=64)]
 Glob = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -360,14 +363,15 @@ def _format_problems(document: Any, origin: str) -> list[Problem]:
 
 
 def _repeated_ids(policy: Policy, origin: str) -> list[Problem]:
+    """Rules, detections and rate limits share their names: a verdict names one of them."""
     problems: list[Problem] = []
+    seen = {DEFAULT_ACTION_ID: "the default action"}
     for field in ("rules", "detections", "rate_limits"):
-        seen: dict[str, int] = {}
         for index, item in enumerate(getattr(policy, field)):
-            first = seen.setdefault(item.id, index)
-            if first != index:
-                reason = f"{item.id} is already the id of number {first}"
-                problems.append(Problem(origin, f"/{field}/{index}/id", reason))
+            place = f"/{field}/{index}"
+            first = seen.setdefault(item.id, place)
+            if first != place:
+                problems.append(Problem(origin, f"{place}/id", f"{item.id} is already the id of {first}"))
     return problems
 
 

@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from rules import cron, json_path
-from rules.globs import GlobSet
 from rules.lint import lint_pack
 from rules.packs import Pack, Problem
 from rules.patterns import PatternRefused, check, key_of
-from rules.policy import OWN_PACK_PREFIX, Conditions, Override, Policy, PolicyRule, Schedule, read_policy
+from rules.policy import OWN_PACK_PREFIX, Conditions, Policy, PolicyRule, Schedule, read_policy
+from rules.policy_evaluation import CompiledOverride
 
 _Found = tuple[str, str]
 """A JSON pointer and a reason."""
@@ -67,6 +67,8 @@ def _rule_problems(rule: PolicyRule, pointer: str) -> Iterator[_Found]:
     match = rule.match
     if rule.action == "hold":
         yield f"{pointer}/action", "hold is reserved for approvals and cannot be used yet"
+    if rule.action == "allow" and rule.log_only:
+        yield f"{pointer}/log_only", "a rule that allows refuses nothing that could be logged instead"
     if rule.action == "redact" and match.message_content is None:
         yield f"{pointer}/match", "redact needs message_content: it masks what that finds"
     yield from _pattern_problems(match, pointer)
@@ -125,7 +127,8 @@ def remarks(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None
         known = [(name, rule) for name in policy.packs if name in packs for rule in packs[name].rules]
         known += [(policy.own_pack_name, rule) for rule in policy.detections]
         for index, override in enumerate(policy.overrides):
-            if not any(selects(override, name, rule.id, rule.category) for name, rule in known):
+            selects = CompiledOverride(override).selects
+            if not any(selects(name, rule.id, rule.category) for name, rule in known):
                 found.append((f"/overrides/{index}", "no rule of this policy is selected"))
     return [Problem(origin, pointer, reason) for pointer, reason in found]
 
@@ -149,12 +152,3 @@ def _rule_remarks(policy: Policy, rule: PolicyRule, pointer: str) -> Iterator[_F
         for name in ("model", "message_content", "message_count", "role_count", "token_estimate"):
             if getattr(match, name):
                 yield f"{pointer}/match/{name}", "MCP calls have no model and no messages"
-
-
-def selects(override: Override, pack: str, rule_id: str, category: str) -> bool:
-    """Whether an override applies to a detection rule."""
-    return (
-        (override.packs is None or pack in override.packs)
-        and (override.rules is None or GlobSet(override.rules).matches(rule_id))
-        and (override.categories is None or GlobSet(override.categories).matches(category))
-    )

@@ -178,7 +178,7 @@ def test_a_lone_surrogate_is_refused() -> None:
 
 def test_an_id_stands_for_one_rule_only() -> None:
     rule = {"id": "same", "action": "log"}
-    assert problems_of(rules=[rule, rule]) == [("/rules/1/id", "same is already the id of number 0")]
+    assert problems_of(rules=[rule, rule]) == [("/rules/1/id", "same is already the id of /rules/0")]
 
 
 def test_risk_levels_must_rise() -> None:

@@ -1,0 +1,243 @@
+"""Do the conditions of a policy rule hold for a call? Compiled once for each policy, asked once for each message.
+
+Names compare with globs: exactly for a rule that allows, without case for every other, so that a different spelling
+neither opens what was not meant nor slips past a denial.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from msgspec import UNSET
+
+from rules import cron, json_path
+from rules.facts import Facts, ToolCall
+from rules.globs import GlobSet
+from rules.model import Text
+from rules.patterns import Regexp, key_of, regexp
+from rules.policy import ArgumentMatch, Conditions, ContentMatch, Globs, Schedule
+
+MAX_CONTENT_HITS = 200
+"""Places of one `message_content` pattern that are looked at in one message."""
+
+MAX_MESSAGE_DEPTH = 3
+"""Steps of the path of a message at most."""
+
+Check = Callable[[Facts], bool]
+
+
+class ContentHit(NamedTuple):
+    """Where a `message_content` pattern was found; offsets are characters."""
+
+    text: Text
+    start: int
+    end: int
+
+
+class CompiledConditions:
+    """The conditions of one rule."""
+
+    def __init__(self, match: Conditions, *, exact: bool) -> None:
+        """Compile; raises ValueError for what lint refuses. `exact` compares names with their case."""
+        fold = not exact
+        self._every_call = exact
+        self._checks = list(_checks(match, fold))
+        self._tool = _ToolCondition(match, fold) if match.tool_name is not None or match.tool_arguments else None
+        self._content = _ContentCondition(match.message_content) if match.message_content is not None else None
+        self.header_names = frozenset(name.lower() for name in match.header)
+
+    @property
+    def about_tools(self) -> bool:
+        """Whether they ask about tool calls: only such rules are asked about an answer."""
+        return self._tool is not None
+
+    def hold(self, facts: Facts) -> bool:
+        """Whether all of them hold. Of several tool calls one is enough; a rule that allows needs all to fit."""
+        if not all(check(facts) for check in self._checks):
+            return False
+        if self._tool is not None:
+            calls = facts.tool_calls
+            fits = map(self._tool.fits, calls)
+            if not (bool(calls) and all(fits) if self._every_call else any(fits)):
+                return False
+        return self._content is None or next(self._content.hits(facts), None) is not None
+
+    def fitting_call(self, facts: Facts) -> ToolCall | None:
+        """The first tool call that they are about."""
+        if self._tool is None:
+            return None
+        return next(filter(self._tool.fits, facts.tool_calls), None)
+
+    def content_hits(self, facts: Facts) -> list[ContentHit]:
+        """Everything that `message_content` finds."""
+        return list(self._content.hits(facts)) if self._content is not None else []
+
+
+def _checks(match: Conditions, fold: bool) -> Iterator[Check]:
+    """One function for each condition, the cheap ones first."""
+    if match.group is not None:
+        yield lambda facts: False
+    if match.method is not None:
+        methods = GlobSet(match.method, fold_case=fold)
+        yield lambda facts: bool(facts.method) and methods.matches(facts.method)
+    if match.model is not None:
+        models = GlobSet(match.model, fold_case=fold)
+        yield lambda facts: bool(facts.model) and models.matches(facts.model)
+    if match.client is not None:
+        yield _client_check(match.client, fold)
+    if match.ip:
+        yield _ip_check(match.ip)
+    for name, glob in match.header.items():
+        yield _header_check(name.lower(), GlobSet(glob, fold_case=fold))
+    if match.schedule is not None:
+        yield _schedule_check(match.schedule)
+    if (count := match.message_count) is not None:
+        yield lambda facts: facts.kind == "llm" and count.holds(sum(message.counts for message in facts.messages))
+    for role, bounds in match.role_count.items():
+        yield lambda facts, role=role, bounds=bounds: (  # type: ignore[misc]
+            facts.kind == "llm" and bounds.holds(sum(message.role == role for message in facts.messages))
+        )
+    if (tokens := match.token_estimate) is not None:
+        yield lambda facts: facts.kind == "llm" and tokens.holds(facts.token_estimate)
+
+
+def _client_check(globs: Globs, fold: bool) -> Check:
+    clients = GlobSet(globs, fold_case=fold)
+    return lambda facts: (
+        bool(facts.client_id) and (clients.matches(facts.client_id) or clients.matches(facts.client_name))
+    )
+
+
+def _ip_check(texts: Sequence[str]) -> Check:
+    networks = [ipaddress.ip_network(text) for text in texts]
+
+    def check(facts: Facts) -> bool:
+        if not facts.ip:
+            return False
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(facts.ip.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in networks)
+
+    return check
+
+
+def _header_check(name: str, glob: GlobSet) -> Check:
+    return lambda facts: name in facts.headers and glob.matches(facts.headers[name])
+
+
+def _schedule_check(schedule: Schedule) -> Check:
+    minutes, zone = cron.parse(schedule.cron), ZoneInfo(schedule.time_zone)
+
+    def check(facts: Facts) -> bool:
+        if facts.now is None:
+            raise ValueError("the time of the call is not known")
+        return minutes.names(facts.now.astimezone(zone)) is not schedule.outside
+
+    return check
+
+
+class _ToolCondition:
+    """`tool_name` and `tool_arguments` of one rule; both must fit the same call."""
+
+    def __init__(self, match: Conditions, fold: bool) -> None:
+        self._names = GlobSet(match.tool_name, fold_case=fold) if match.tool_name is not None else None
+        self._arguments = [(json_path.parse(item.path), _argument_test(item), item) for item in match.tool_arguments]
+
+    def fits(self, call: ToolCall) -> bool:
+        if self._names is not None and not self._names.matches(call.name):
+            return False
+        for path, test, item in self._arguments:
+            values = json_path.select(path, call.arguments)
+            if item.exists is False:
+                if values:
+                    return False
+            elif not any(map(test, values)):
+                return False
+        return True
+
+
+def _argument_test(item: ArgumentMatch) -> Callable[[Any], bool]:
+    """Whether one selected value fulfils the operator."""
+    if item.matches is not UNSET:
+        expression = regexp(key_of(item.matches, ""))
+        return lambda value: _as_text(value) is not None and expression.search(_as_text(value) or b"") is not None
+    if item.equals is not UNSET:
+        wanted = item.equals
+        return lambda value: _same(value, wanted)
+    if item.in_ is not UNSET:
+        choices = item.in_
+        return lambda value: any(_same(value, choice) for choice in choices)
+    if item.gt is not UNSET:
+        low = item.gt
+        return lambda value: _is_number(value) and value > low
+    if item.lt is not UNSET:
+        high = item.lt
+        return lambda value: _is_number(value) and value < high
+    return lambda value: True
+
+
+def _as_text(value: Any) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    return None if isinstance(value, (dict, list)) else json.dumps(value).encode()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equality as JSON has it: 1 and 1.0 are one number, and true is none."""
+    if _is_number(left) and _is_number(right):
+        return bool(left == right)
+    return type(left) is type(right) and bool(left == right)
+
+
+class _ContentCondition:
+    """`message_content` of one rule."""
+
+    def __init__(self, match: ContentMatch) -> None:
+        self._expression: Regexp = regexp(key_of(match.pattern, match.flags))
+        self._roles = frozenset(match.roles)
+
+    def hits(self, facts: Facts) -> Iterator[ContentHit]:
+        """Where the pattern is found, text by text."""
+        left = MAX_CONTENT_HITS
+        roles = {message.path: message.role for message in facts.messages} if self._roles else {}
+        for text in facts.texts:
+            if self._roles and _role_of(text.path, roles) not in self._roles:
+                continue
+            data = text.text.encode("utf-8", "replace")
+            position = 0
+            while left and (found := self._expression.search(data, position)) is not None:
+                start, end = found.span()
+                yield ContentHit(text, *_characters(data, start, end))
+                left -= 1
+                position = end if end > start else end + 1
+                if position > len(data):
+                    break
+
+
+def _characters(data: bytes, start: int, end: int) -> tuple[int, int]:
+    if data.isascii():
+        return start, end
+    first = len(data[:start].decode("utf-8", "replace"))
+    return first, first + len(data[start:end].decode("utf-8", "replace"))
+
+
+def _role_of(path: str, roles: Mapping[str, str]) -> str:
+    """The role of the message that a text belongs to; text outside every message counts as the user's."""
+    end = 0
+    for _ in range(MAX_MESSAGE_DEPTH):
+        end = path.find("/", end + 1)
+        role = roles.get(path if end < 0 else path[:end])
+        if role is not None:
+            return role
+        if end < 0:
+            break
+    return "user"

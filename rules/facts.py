@@ -1,0 +1,70 @@
+"""What a call is, apart from what it says: the things that the conditions of a policy ask about.
+
+The protocols build the facts of a call; conditions only read them. Facts are made only where a policy asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from rules.model import Text
+
+BYTES_PER_TOKEN = 4
+TOKENS_PER_MESSAGE = 3
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool that is called, or that a model asks to be called."""
+
+    name: str
+    arguments: Any = None
+    """The arguments as JSON values; a string where they are not JSON."""
+    path: str = ""
+    """JSON pointer of the call inside its message."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a request."""
+
+    role: str
+    path: str
+    """JSON pointer of the message; its texts lie below."""
+    counts: bool = True
+    """Whether `message_count` counts it: a system prompt beside the messages does not."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """One call as conditions see it."""
+
+    phase: Literal["request", "response"] = "request"
+    kind: Literal["llm", "mcp", "a2a"] = "llm"
+    acts: bool = True
+    """Whether the call does something. Handshakes, lists and notifications do not: the default action spares them."""
+    model: str = ""
+    method: str = ""
+    """JSON-RPC method."""
+    messages: tuple[Message, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    texts: Sequence[Text] = ()
+    client_id: str = ""
+    client_name: str = ""
+    ip: str = ""
+    headers: Mapping[str, str] = {}
+    """By lower-case name; those that a policy asks for."""
+    now: datetime | None = None
+    """With a time zone."""
+
+    @property
+    def token_estimate(self) -> int:
+        """About how many tokens the texts are: a quarter of their UTF-8 bytes and three for every message.
+
+        Good to a fifth for English prose and code; no tokenizer is asked, since every model has its own.
+        """
+        size = sum(
+            len(text.text) if text.text.isascii() else len(text.text.encode("utf-8", "replace")) for text in self.texts
+        )
+        return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * len(self.messages)

@@ -1,0 +1,152 @@
+"""Which conditional rules of a policy a call fulfils, as findings: from there on they are judged like detections.
+
+Deny is looked at before allow, whatever the order in the document: a call that a rule denies is refused even if
+another one allows it. The default action counts where no rule allows a call that does something, and in an answer for
+tool calls where the policy lists the tools that it allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from rules.conditions import CompiledConditions, ContentHit
+from rules.facts import Facts, ToolCall
+from rules.model import Action, Confidence, Finding, Severity, Target
+from rules.policy import DEFAULT_ACTION_ID, Policy, PolicyRule
+from rules.redact import excerpt
+
+MAX_EVIDENCE_NAME_CHARACTERS = 100
+REDACTED_LABEL = "VALUE"
+"""The word in the placeholder of what a `redact` rule found."""
+
+_ACTIONS = {
+    "allow": Action.TAG,
+    "deny": Action.BLOCK,
+    "alert": Action.ALERT,
+    "tag": Action.TAG,
+    "log": Action.LOG,
+    "redact": Action.REDACT,
+}
+
+
+class ConditionalRules:
+    """The conditional rules of one policy, ready to be asked."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Compile; raises ValueError for a policy that lint refuses."""
+        self._policy = policy
+        self._rules = [(rule, CompiledConditions(rule.match, exact=rule.action == "allow")) for rule in policy.rules]
+        self._denies_by_default = policy.default_action == "deny"
+        self._lists_tools = any(rule.action == "allow" and compiled.about_tools for rule, compiled in self._rules)
+        self.by_id = {rule.id: rule for rule in policy.rules}
+        self.header_names = frozenset(name for _, compiled in self._rules for name in compiled.header_names)
+
+    def __bool__(self) -> bool:
+        return bool(self._rules) or self._denies_by_default
+
+    def findings(self, facts: Facts) -> Iterator[Finding]:
+        """A finding for every rule that applies, and one for a refusal by the default action."""
+        if facts.phase == "request":
+            yield from self._of_request(facts)
+            return
+        for call in facts.tool_calls:
+            yield from self._of_proposed(replace(facts, tool_calls=(call,)), call)
+
+    def _of_request(self, facts: Facts) -> Iterator[Finding]:
+        allowed = False
+        for rule, conditions in self._rules:
+            if not conditions.hold(facts):
+                continue
+            allowed |= rule.action == "allow"
+            if rule.action == "redact":
+                hits = conditions.content_hits(facts)
+                for hit in hits:
+                    spans = [(other.start, other.end) for other in hits if other.text is hit.text]
+                    yield self._finding(rule, facts, None, hit, spans)
+            elif rule.action != "allow" or rule.tags:
+                hits = conditions.content_hits(facts)
+                yield self._finding(rule, facts, conditions.fitting_call(facts), hits[0] if hits else None)
+        if self._denies_by_default and facts.acts and not allowed:
+            yield self._default(facts, None)
+
+    def _of_proposed(self, facts: Facts, call: ToolCall) -> Iterator[Finding]:
+        """One tool call that a model proposes, or a server makes: only rules about tools are asked."""
+        allowed = False
+        for rule, conditions in self._rules:
+            if not conditions.about_tools or rule.action == "redact" or not conditions.hold(facts):
+                continue
+            allowed |= rule.action == "allow"
+            if rule.action != "allow" or rule.tags:
+                yield self._finding(rule, facts, call, None)
+        if self._denies_by_default and self._lists_tools and not allowed:
+            yield self._default(facts, call)
+
+    def _finding(
+        self,
+        rule: PolicyRule,
+        facts: Facts,
+        call: ToolCall | None,
+        hit: ContentHit | None,
+        secrets: Sequence[tuple[int, int]] = (),
+    ) -> Finding:
+        path, start, end = ("", 0, 0) if call is None else (call.path, 0, 0)
+        target, evidence = _place(facts, call)
+        if hit is not None:
+            target, path, start, end = hit.text.target, hit.text.path, hit.start, hit.end
+            evidence = excerpt(hit.text.text, start, end, secrets or [(start, end)])
+        return Finding(
+            rule_id=rule.id,
+            pack=self._policy.own_pack_name,
+            title=rule.reason or rule.description[:200] or f"The conditions of {rule.id} hold",
+            category=f"policy/{rule.action}",
+            severity=Severity.parse(rule.severity),
+            confidence=Confidence.HIGH,
+            score=0,
+            action=_ACTIONS[rule.action],
+            target=target,
+            path=path,
+            start=start,
+            end=end,
+            view="raw",
+            evidence=evidence,
+            value_start=start,
+            value_end=end,
+            label=REDACTED_LABEL if rule.action == "redact" else "",
+            reversible=rule.action == "redact",
+        )
+
+    def _default(self, facts: Facts, call: ToolCall | None) -> Finding:
+        target, evidence = _place(facts, call)
+        return Finding(
+            rule_id=DEFAULT_ACTION_ID,
+            pack=self._policy.own_pack_name,
+            title="No rule allows this tool" if call else "No rule allows this call",
+            category=f"policy/{DEFAULT_ACTION_ID}",
+            severity=Severity.MEDIUM,
+            confidence=Confidence.HIGH,
+            score=0,
+            action=Action.BLOCK,
+            target=target,
+            path=call.path if call else "",
+            start=0,
+            end=0,
+            view="raw",
+            evidence=evidence,
+        )
+
+
+def _place(facts: Facts, call: ToolCall | None) -> tuple[Target, str]:
+    """What kind of text a finding without text belongs to, and what the call is in a few words."""
+    if call is None and facts.kind == "llm":
+        return Target.PROMPT, f"model {_name(facts.model)}"
+    if call is None and not facts.tool_calls:
+        return Target.TOOL_ARGS, f"method {_name(facts.method)}"
+    name = call.name if call is not None else facts.tool_calls[0].name
+    return Target.TOOL_ARGS, f"tool {_name(name)}"
+
+
+def _name(text: str) -> str:
+    """A name from outside, short and printable."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text[:MAX_EVIDENCE_NAME_CHARACTERS])

@@ -1,0 +1,260 @@
+"""What the policies of a call say about it: pure, and the same for the same call under the same policies.
+
+1. `PolicySet.conditional_findings` asks the conditional rules (`policy_conditions`) about the facts of a call.
+2. `PolicySet.verdict` judges these and the findings of the packs. Every policy judges for itself, what belongs to its
+   packs, after its overrides and by its thresholds (`verdicts.judge`); the strongest verdict wins, all findings are kept.
+
+Log only works at each level by itself: a rule that only logs counts for no more than an alert, a policy that only logs
+weakens no other, a proxy that only logs lets everything pass. `Decision.would_action` is what had happened without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from rules.facts import Facts
+from rules.globs import GlobSet
+from rules.model import ALLOWED, Action, Decision, DecisionSource, Finding, Severity, Verdict
+from rules.policy import DEFAULT_ACTION_ID, Override, Policy, Thresholds
+from rules.policy_conditions import ConditionalRules
+from rules.verdicts import DEFAULT_THRESHOLDS, NOTHING, Judgement, in_effect, judge, risk_level, sentence, total_score
+
+
+class Change(NamedTuple):
+    """What a policy makes of one detection rule."""
+
+    enabled: bool = True
+    action: Action | None = None
+    severity: Severity | None = None
+    log_only: bool = False
+
+    def of(self, finding: Finding) -> Finding:
+        """The finding as the policy sees it."""
+        if self.action is None and self.severity is None:
+            return finding
+        return replace(
+            finding,
+            action=finding.action if self.action is None else self.action,
+            severity=finding.severity if self.severity is None else self.severity,
+        )
+
+
+class Outcome(NamedTuple):
+    """What one policy says."""
+
+    policy: CompiledPolicy | None
+    real: Judgement
+    would: Judgement
+    """Without log only."""
+    findings: Sequence[tuple[int, Finding]]
+    """With the action in effect; the number is the place of the finding among those that came in."""
+
+
+class CompiledPolicy:
+    """A policy, ready to judge. `version` and `level` (key, proxy, global) are repeated in its verdicts."""
+
+    def __init__(self, policy: Policy, *, version: int = 0, level: str = "") -> None:
+        """Compile; raises ValueError for a policy that lint refuses."""
+        self.policy = policy
+        self.version = version
+        self.level = level
+        self.conditional = ConditionalRules(policy)
+        self.packs = policy.pack_names | {policy.own_pack_name}
+        self._overrides = [CompiledOverride(override) for override in policy.overrides]
+        self._changes: dict[tuple[str, str], Change] = {}
+
+    def __repr__(self) -> str:
+        return f"<CompiledPolicy {self.policy.name} v{self.version} {self.level}>"
+
+    def judge(self, findings: Sequence[Finding], earlier: Sequence[Finding], *, log_only: bool) -> Outcome:
+        """What this policy says about the findings of a call; `log_only` is the proxy's."""
+        kept = list(self._own(findings))
+        if not kept:
+            return Outcome(self, NOTHING, NOTHING, ())
+        before = [finding for _, finding, _ in self._own(earlier)]
+        return _outcome(self, kept, before, log_only=log_only or self.policy.enforcement == "log_only")
+
+    def _own(self, findings: Sequence[Finding]) -> Iterable[tuple[int, Finding, bool]]:
+        """The findings that concern this policy as it sees them, with their place and whether their rule only logs."""
+        for index, finding in enumerate(findings):
+            if finding.pack in self.packs:
+                change = self._change(finding)
+                if change.enabled:
+                    yield index, change.of(finding), change.log_only
+
+    def _change(self, finding: Finding) -> Change:
+        key = (finding.pack, finding.rule_id)
+        change = self._changes.get(key)
+        if change is None:
+            change = self._changes[key] = self._changed_by_overrides(finding)
+        return change
+
+    def _changed_by_overrides(self, finding: Finding) -> Change:
+        if finding.pack == self.policy.own_pack_name:
+            if rule := self.conditional.by_id.get(finding.rule_id):
+                return Change(log_only=rule.log_only)
+            if finding.rule_id == DEFAULT_ACTION_ID:
+                return Change()
+        change = Change()
+        for override in self._overrides:
+            change = override.applied(change, finding)
+        return change
+
+    def source_of(self, finding: Finding) -> DecisionSource:
+        """Whether a finding comes from the content, from a conditional rule or from the default action."""
+        if finding.pack == self.policy.own_pack_name:
+            if finding.rule_id == DEFAULT_ACTION_ID:
+                return "default_action"
+            if finding.rule_id in self.conditional.by_id:
+                return "rule"
+        return "detection"
+
+    def tags_of(self, findings: Iterable[tuple[int, Finding]]) -> Iterable[str]:
+        """The tags of the conditional rules among the findings."""
+        for _, finding in findings:
+            if finding.pack == self.policy.own_pack_name and (rule := self.conditional.by_id.get(finding.rule_id)):
+                yield from rule.tags
+
+
+class PolicySet:
+    """The policies that apply to a call together."""
+
+    def __init__(self, policies: Sequence[CompiledPolicy] = ()) -> None:
+        self.policies = tuple(policies)
+        self._packs = frozenset(pack for policy in self.policies for pack in policy.packs)
+        self.needs_facts = any(policy.conditional for policy in self.policies)
+        self.header_names = frozenset(name for policy in self.policies for name in policy.conditional.header_names)
+
+    def __repr__(self) -> str:
+        return f"<PolicySet {', '.join(policy.policy.name for policy in self.policies)}>"
+
+    def conditional_findings(self, facts: Facts) -> list[Finding]:
+        """The findings of the conditional rules of all policies."""
+        return [finding for policy in self.policies for finding in policy.conditional.findings(facts)]
+
+    def verdict(
+        self, findings: Sequence[Finding], *, earlier: Sequence[Finding] = (), log_only: bool = False
+    ) -> Verdict:
+        """The verdict on a call with these findings; `earlier` are those of the messages before it in its session.
+
+        Findings of packs that no policy names (canaries, traffic analysis) are judged by the default thresholds.
+        """
+        if not findings:
+            return ALLOWED
+        outcomes = [policy.judge(findings, earlier, log_only=log_only) for policy in self.policies]
+        others = [(index, finding, False) for index, finding in enumerate(findings) if finding.pack not in self._packs]
+        if others:
+            outcomes.append(_outcome(None, others, (), log_only=log_only))
+        return _strongest(outcomes)
+
+
+def _outcome(
+    policy: CompiledPolicy | None,
+    kept: Sequence[tuple[int, Finding, bool]],
+    before: Sequence[Finding],
+    *,
+    log_only: bool,
+) -> Outcome:
+    thresholds = policy.policy.thresholds if policy else DEFAULT_THRESHOLDS
+    would = judge([finding for _, finding, _ in kept], thresholds, before)
+    real = _limited(would) if log_only else _without_quiet(kept, would, thresholds, before)
+    findings = []
+    for index, finding, quiet in kept:
+        effective = in_effect(finding, real.action, log_only=log_only or quiet)
+        if finding is real.deciding and effective.action < real.action:
+            effective = replace(effective, action=real.action)
+        findings.append((index, effective))
+    return Outcome(policy, real, would, findings)
+
+
+def _without_quiet(
+    kept: Sequence[tuple[int, Finding, bool]], would: Judgement, thresholds: Thresholds, before: Sequence[Finding]
+) -> Judgement:
+    """The judgement in effect where some rules only log: they support no block."""
+    quiet = [finding for _, finding, only_logs in kept if only_logs]
+    if not quiet:
+        return would
+    loud = judge([finding for _, finding, only_logs in kept if not only_logs], thresholds, before)
+    silent = _limited(judge(quiet, thresholds))
+    return loud if loud.deciding is not None and loud.action >= silent.action else silent
+
+
+def _limited(judgement: Judgement) -> Judgement:
+    return judgement._replace(action=min(judgement.action, Action.ALERT))
+
+
+def _strongest(outcomes: Sequence[Outcome]) -> Verdict:
+    """The strongest outcome decides; of equal ones the first. A finding keeps the strongest action that any gives it."""
+    best = max(outcomes, key=lambda outcome: (outcome.real.action, outcome.would.action))
+    merged: dict[int, Finding] = {}
+    for outcome in outcomes:
+        for index, finding in outcome.findings:
+            known = merged.get(index)
+            if known is None or finding.action > known.action:
+                merged[index] = finding
+    if best.real.deciding is None:
+        return ALLOWED
+    findings = tuple(merged[index] for index in sorted(merged))
+    score = total_score(findings)
+    return Verdict(best.real.action, score, findings, _reason(best), _decision(best, outcomes, score))
+
+
+def _reason(outcome: Outcome) -> str:
+    deciding, policy = outcome.real.deciding, outcome.policy
+    assert deciding is not None  # An outcome without findings never decides.
+    log_only = outcome.would.action > outcome.real.action
+    return sentence(deciding, policy=policy.policy.name if policy else "", log_only=log_only)
+
+
+def _decision(best: Outcome, outcomes: Sequence[Outcome], score: int) -> Decision:
+    policy, deciding = best.policy, best.real.deciding
+    assert deciding is not None
+    tags = [tag for outcome in outcomes if outcome.policy for tag in outcome.policy.tags_of(outcome.findings)]
+    thresholds = policy.policy.thresholds if policy else DEFAULT_THRESHOLDS
+    return Decision(
+        source=policy.source_of(deciding) if policy else "detection",
+        rule_id=deciding.rule_id,
+        policy=policy.policy.name if policy else "",
+        policy_version=policy.version if policy else 0,
+        level=policy.level if policy else "",
+        would_action=max(outcome.would.action for outcome in outcomes),
+        threshold=best.real.threshold,
+        risk=risk_level(score, thresholds.risk),
+        tags=tuple(dict.fromkeys(tags)),
+        status=policy.policy.block_status if policy else 403,
+    )
+
+
+class CompiledOverride:
+    """One override, ready to be applied."""
+
+    def __init__(self, override: Override) -> None:
+        self._rules = GlobSet(override.rules) if override.rules is not None else None
+        self._categories = GlobSet(override.categories) if override.categories is not None else None
+        self._packs = frozenset(override.packs) if override.packs is not None else None
+        self._override = override
+        self._action = Action.parse(override.action) if override.action is not None else None
+        self._severity = Severity.parse(override.severity) if override.severity is not None else None
+
+    def selects(self, pack: str, rule_id: str, category: str) -> bool:
+        """Whether the override applies to a detection rule."""
+        return (
+            (self._packs is None or pack in self._packs)
+            and (self._rules is None or self._rules.matches(rule_id))
+            and (self._categories is None or self._categories.matches(category))
+        )
+
+    def applied(self, change: Change, finding: Finding) -> Change:
+        """The change after this override too."""
+        if not self.selects(finding.pack, finding.rule_id, finding.category):
+            return change
+        said = self._override
+        return Change(
+            enabled=change.enabled if said.enabled is None else said.enabled,
+            action=change.action if self._action is None else self._action,
+            severity=change.severity if self._severity is None else self._severity,
+            log_only=change.log_only if said.log_only is None else said.log_only,
+        )
