@@ -197,6 +197,7 @@ def build_features(
         data_directory=directory.root,
         environ=os.environ,
         max_body_bytes=settings.max_request_bytes,
+        upstream_proxies=settings.upstream_proxies,
     )
 
     def status_of(proxy_id: str) -> ProxyStatus:
@@ -236,6 +237,7 @@ def build_features(
             announce=announcer.announce,
             prepare_rules=rulesets.prepare,
             console=Address(settings.host, settings.port),
+            upstream_proxies=settings.upstream_proxies,
         ),
         keys=KeyService(database=database, audit=audit, rollout=rollout),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from app import upstream_proxy
+
 Environment = Literal["development", "staging", "production"]
 BYTES_PER_MB = 1024 * 1024
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -71,6 +73,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_alerts_days: int = 90
     retention_requests_days: int = 30
     retention_audit_days: int = 90
+    http_proxy: str = ""
+    """Proxy towards upstreams whose URL begins with http://; may hold a user and a password."""
+    https_proxy: str = ""
+    """Proxy towards upstreams whose URL begins with https://."""
+    no_proxy: tuple[str, ...] = ("localhost", "127.0.0.0/8", "::1")
+    """Targets that are reached directly: names with those below them, addresses, networks, or `*`."""
     admin_password_file: Path | None = None
     open_browser: bool = False
     """Shows the console in the browser of the desktop once it answers."""
@@ -87,6 +95,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return self.public_base_url
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "localhost") else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def upstream_proxies(self) -> upstream_proxy.UpstreamProxies:
+        """The proxies on the way to upstreams."""
+        return upstream_proxy.UpstreamProxies(
+            http=upstream_proxy.parse(self.http_proxy),
+            https=upstream_proxy.parse(self.https_proxy),
+            no_proxy=self.no_proxy,
+        )
 
     @property
     def max_request_bytes(self) -> int:
@@ -139,6 +156,11 @@ def check(settings: Settings) -> None:
         _check_origin("public_base_url", settings.public_base_url)
     if settings.database_url and not settings.database_url.startswith("sqlite"):
         raise SettingsError("database_url", "only sqlite:///PATH is served by this version.")
+    for name in ("http_proxy", "https_proxy"):
+        try:
+            upstream_proxy.parse(getattr(settings, name))
+        except upstream_proxy.BadProxy as error:
+            raise SettingsError(name, str(error)) from None
     if settings.host not in LOOPBACK_HOSTS and not (settings.is_https or settings.allow_plain_http):
         raise SettingsError(
             "host",
@@ -289,6 +311,9 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "retention_alerts_days": (("DB_RETENTION_ALERTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_requests_days": (("DB_RETENTION_REQUESTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_audit_days": (("DB_RETENTION_AUDIT_DAYS", "DB_RETENTION_DAYS"), _integer),
+    "http_proxy": (("http_proxy", "HTTP_PROXY"), _text),
+    "https_proxy": (("https_proxy", "HTTPS_PROXY"), _text),
+    "no_proxy": (("no_proxy", "NO_PROXY"), _list),
     "admin_password_file": (("OSTIARY_ADMIN_PASSWORD_FILE",), _path),
     "open_browser": (("OSTIARY_OPEN_BROWSER",), _boolean),
     "log_level": (("LOG_LEVEL",), _lower),

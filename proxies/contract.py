@@ -54,6 +54,23 @@ class ListenerTLS(msgspec.Struct, frozen=True):
     key_path: str
 
 
+class UpstreamProxy(msgspec.Struct, frozen=True):
+    """The HTTP proxy through which an upstream is reached."""
+
+    host: str
+    port: int
+    authorization: str = ""
+    """Value of Proxy-Authorization, a secret that exists in memory only; empty for a proxy that wants none."""
+
+    @property
+    def address(self) -> str:
+        """`host:port`, what may be shown of it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"<UpstreamProxy {self.address}>"
+
+
 class Limits(msgspec.Struct, frozen=True):
     """Bounds of one proxy, all of them with a default that suits an LLM or MCP upstream."""
 
@@ -96,6 +113,8 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     upstream_client_cert_path: str = ""
     """PEM certificate (with its chain) that proves the gateway to this upstream; empty for none."""
     upstream_client_key_path: str = ""
+    upstream_proxy: UpstreamProxy | None = None
+    """None for the direct way."""
     limits: Limits = Limits()
     policy_names: tuple[str, ...] = ()
     capture: Capture = "all"

@@ -90,7 +90,7 @@ def _from_upstream(error: UpstreamError) -> Refusal:
         error.status,
         error.code,
         error.message,
-        remediation="Check that the upstream is up and that the proxy's target is right.",
+        remediation=error.remediation,
         outcome="upstream_error",
         detail=error.detail,
     )

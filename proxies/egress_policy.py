@@ -33,6 +33,17 @@ _REFUSED_NETWORKS: tuple[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, st
     (ipaddress.IPv6Network("fec0::/10"), "it is site-local"),
     (ipaddress.IPv6Network("ff00::/8"), "it is a multicast address"),
 )
+_NUMERIC_LABEL = re.compile(r"[0-9]*|0x[0-9a-f]*")
+"""A last label that makes a resolver read the name as an IPv4 address, such as in `2852039166` or `0xa9.254.43518`."""
+_METADATA_NAMES = frozenset(
+    {
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.azure.internal",
+    }
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -51,6 +62,11 @@ class Origin(msgspec.Struct, frozen=True):
     """Value for Host: brackets kept, a default port left out."""
     base_path: str
     """Path that is put in front of every request target; empty or `/…` without a final slash."""
+
+    @property
+    def host_and_port(self) -> str:
+        """Host and port as CONNECT wants them, the port always there."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_tls(self) -> bool:
@@ -91,6 +107,17 @@ def refused_address(address: IPAddress) -> str | None:
     for network, reason in _REFUSED_NETWORKS:
         if address.version == network.version and address in network:
             return reason
+    return None
+
+
+def refused_name(host: str) -> str | None:
+    """Why a proxy must not be asked for this name, or None: the proxy resolves it, so its addresses are never seen here.
+    Literal addresses are for `refused_address`."""
+    name = host.lower().rstrip(".")
+    if _NUMERIC_LABEL.fullmatch(name.rpartition(".")[2]):
+        return "it is an unusual spelling of an address"
+    if name in _METADATA_NAMES:
+        return "it names a cloud metadata service"
     return None
 
 

@@ -139,7 +139,8 @@ class ServedProxy:
             context = tls.upstream_context(
                 config.upstream_ca_path, config.upstream_client_cert_path, config.upstream_client_key_path
             )
-        return PoolLease(UpstreamPool(config.target_url, config.limits, context), self._release_pool)
+        pool = UpstreamPool(config.target_url, config.limits, context, proxy=config.upstream_proxy)
+        return PoolLease(pool, self._release_pool)
 
     # --- Listening ------------------------------------------------------------------------------------------------
 
@@ -241,6 +242,7 @@ def _pool_settings(config: ProxyConfig) -> tuple[object, ...]:
         config.upstream_ca_path,
         config.upstream_client_cert_path,
         config.upstream_client_key_path,
+        config.upstream_proxy,
     )
 
 

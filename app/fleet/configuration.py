@@ -24,6 +24,7 @@ from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
+from app.upstream_proxy import UpstreamProxies
 from proxies.contract import APIKey, Enforcement, Limits, ListenerTLS, ProxyConfig, RulesetSource, UpstreamAuth
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class ConfigurationBuilder:
         data_directory: Path,
         environ: Mapping[str, str],
         max_body_bytes: int,
+        upstream_proxies: UpstreamProxies,
     ) -> None:
         self._database = database
         self._library = library
@@ -56,6 +58,7 @@ class ConfigurationBuilder:
         self._rulesets = rulesets
         self._data_directory = data_directory
         self._environ = environ
+        self._upstream_proxies = upstream_proxies
         self._limits = Limits(max_body_bytes=max_body_bytes)
 
     async def load(self) -> Configuration:
@@ -109,6 +112,7 @@ class ConfigurationBuilder:
             upstream_ca_path=proxy.upstream_ca_path,
             upstream_client_cert_path=proxy.upstream_client_cert_path,
             upstream_client_key_path=proxy.upstream_client_key_path,
+            upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
             limits=self._limits,
             policy_names=tuple(proxy.policy_names),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -16,10 +17,20 @@ from collections.abc import Sequence
 from app.errors import ValidationFailed
 from app.fleet import validation
 from app.fleet.schemas import CheckConnection, ConnectionReport
-from proxies.egress_policy import refused_address
+from app.upstream_proxy import UpstreamProxies
+from proxies.contract import UpstreamProxy
+from proxies.egress_policy import refused_address, refused_name
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 DEADLINE_SECONDS = 5.0
 MAX_ADDRESSES = 8
+
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+
+
+class ProxyRefused(Exception):
+    """The HTTP proxy on the way is not there or does not connect; the message says why."""
 
 
 class AddressRefused(Exception):
@@ -40,10 +51,11 @@ def refuse_unfit(wanted: CheckConnection) -> None:
         raise ValidationFailed(fields=fields)
 
 
-async def check_connection(wanted: CheckConnection) -> ConnectionReport:
+async def check_connection(wanted: CheckConnection, proxies: UpstreamProxies) -> ConnectionReport:
     """Resolve, connect, verify; raises ValidationFailed for a URL or path that could not be saved either."""
     refuse_unfit(wanted)
     scheme, host, port = validation.origin(wanted.target_url.strip())
+    proxy = proxies.for_target(wanted.target_url.strip().rstrip("/"))
     started = time.perf_counter()
 
     def report(*, stage: str, message: str, address: str = "") -> ConnectionReport:
@@ -58,9 +70,11 @@ async def check_connection(wanted: CheckConnection) -> ConnectionReport:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             tls = await asyncio.to_thread(_tls_context, wanted) if scheme == "https" else None
-            writer = await _connect(await _addresses(host, port), host, port, tls)
+            writer = await _open(proxy, host, port, tls)
     except AddressRefused as error:
         return report(stage="resolve", message=str(error))
+    except ProxyRefused as error:
+        return report(stage="connect", message=str(error))
     except TimeoutError:
         return report(stage="connect", message=f"No answer from {host}:{port} within {DEADLINE_SECONDS:.0f} seconds.")
     except ssl.SSLCertVerificationError as error:
@@ -71,7 +85,52 @@ async def check_connection(wanted: CheckConnection) -> ConnectionReport:
         return report(stage=_stage_of(error), message=f"{host}:{port} cannot be reached: {_words(error)}.")
     address = "{}:{}".format(*writer.get_extra_info("peername")[:2])
     writer.transport.abort()
-    return report(stage="done", message="The upstream accepts connections.", address=address)
+    if proxy is not None and tls is None:
+        return report(stage="done", message=f"The proxy {proxy.address} accepts connections.", address=address)
+    way = f" through the proxy {proxy.address}" if proxy is not None else ""
+    return report(stage="done", message=f"The upstream accepts connections{way}.", address=address)
+
+
+async def _open(proxy: UpstreamProxy | None, host: str, port: int, tls: ssl.SSLContext | None) -> asyncio.StreamWriter:
+    """A connection as a worker would make it: to the upstream, through a tunnel, or to the proxy of an http target."""
+    if proxy is None:
+        return (await _connect(await _addresses(host, port), host, port, tls))[1]
+    if reason := _refused_behind_proxy(host):
+        raise AddressRefused(f"{host} is not allowed: {reason}.")
+    try:
+        reader, writer = await _connect(await _addresses(proxy.host, proxy.port), proxy.host, proxy.port, None)
+    except OSError as error:
+        raise ProxyRefused(f"The proxy {proxy.address} cannot be reached: {_words(error)}.") from error
+    if tls is not None:
+        await _tunnel(proxy, reader, writer, host, port)
+        await writer.start_tls(tls, server_hostname=host)
+    return writer
+
+
+def _refused_behind_proxy(host: str) -> str | None:
+    try:
+        return refused_address(ipaddress.ip_address(host))
+    except ValueError:
+        return refused_name(host)
+
+
+async def _tunnel(
+    proxy: UpstreamProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
+) -> None:
+    """Have the proxy connect to the target (RFC 9110 §9.3.6); raises ProxyRefused."""
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    login = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+    writer.write(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{login}\r\n".encode("ascii"))
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError) as error:
+        writer.transport.abort()
+        raise ProxyRefused(f"The proxy {proxy.address} does not answer as a proxy.") from error
+    answer = _STATUS.match(head)
+    if answer is None or answer[1][:1] != b"2":
+        writer.transport.abort()
+        said = answer[1].decode() if answer else "something that is not HTTP"
+        raise ProxyRefused(f"The proxy {proxy.address} answered {said} instead of connecting to {authority}.")
 
 
 async def _addresses(host: str, port: int) -> list[str]:
@@ -84,18 +143,16 @@ async def _addresses(host: str, port: int) -> list[str]:
     return [str(address) for address in addresses[:MAX_ADDRESSES]]
 
 
-async def _connect(addresses: Sequence[str], host: str, port: int, tls: ssl.SSLContext | None) -> asyncio.StreamWriter:
+async def _connect(addresses: Sequence[str], host: str, port: int, tls: ssl.SSLContext | None) -> Streams:
     """A connection to the first address that accepts; raises the last address' OSError. A refused certificate ends it."""
     for address in addresses:
         try:
-            _, writer = await asyncio.open_connection(address, port, ssl=tls, server_hostname=host if tls else None)
+            return await asyncio.open_connection(address, port, ssl=tls, server_hostname=host if tls else None)
         except ssl.SSLError:
             raise
         except OSError:
             if address == addresses[-1]:
                 raise
-        else:
-            return writer
     raise OSError("the name has no address")
 
 

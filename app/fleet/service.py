@@ -40,6 +40,7 @@ from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.security.vault import Vault
+from app.upstream_proxy import UpstreamProxies
 
 RESOURCE = "proxy"
 
@@ -59,6 +60,7 @@ class ProxyService:
         announce: Callable[[str], None],
         prepare_rules: Callable[[Sequence[str]], Awaitable[None]],
         console: Address,
+        upstream_proxies: UpstreamProxies,
     ) -> None:
         self._database = database
         self._audit = audit
@@ -69,6 +71,7 @@ class ProxyService:
         self._announce = announce
         self._prepare_rules = prepare_rules
         self._console = console
+        self._upstream_proxies = upstream_proxies
 
     # --- Reading --------------------------------------------------------------------------------------------------
 
@@ -112,7 +115,7 @@ class ProxyService:
         connection_check.refuse_unfit(wanted)
         if problem := loops.console_problem(wanted.target_url.strip(), self._console):
             raise ValidationFailed(fields={"target_url": problem})
-        return await connection_check.check_connection(wanted)
+        return await connection_check.check_connection(wanted, self._upstream_proxies)
 
     # --- Changing -------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.settings import Settings
 from app.system.service import System
+from proxies.contract import UpstreamProxy
 
 ADMIN = {"role": "admin"}
 TABS = ("general", "users", "tokens", "about")
@@ -228,12 +229,20 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
         ("Workers", str(settings.workers), "workers"),
         ("Largest request", f"{settings.max_request_size_mb} MB", "max_request_size_mb"),
         ("Further Host names", ", ".join(settings.allowed_hosts) or "none", "allowed_hosts"),
+        ("Proxy to http upstreams", _way(settings.upstream_proxies.http), "http_proxy"),
+        ("Proxy to https upstreams", _way(settings.upstream_proxies.https), "https_proxy"),
+        ("Reached without a proxy", ", ".join(settings.no_proxy) or "none", "no_proxy"),
         ("Alerts are kept", f"{days['alerts']} days", "retention_alerts_days"),
         ("Calls are kept", f"{days['requests']} days", "retention_requests_days"),
         ("Audit entries are kept", f"{days['audit']} days", "retention_audit_days"),
         ("Python, SQLite", f"{info.python}, {info.sqlite}", ""),
         ("Platform", f"{info.platform}, process {info.pid}{', one executable' if info.is_frozen else ''}", ""),
     ]
+
+
+def _way(proxy: UpstreamProxy | None) -> str:
+    """Address of a proxy; its credentials are never shown."""
+    return proxy.address if proxy else "none"
 
 
 def _libraries() -> list[tuple[str, str, str]]:

@@ -1,7 +1,8 @@
 """From a target to the addresses to dial (SSRF-01, 02).
 
 The decision of `egress_policy` is made on the address that is dialled, after resolution: `resolve` gives literal addresses
-and the caller connects to exactly those, so a name that answers differently the next time changes nothing.
+and the caller connects to exactly those, so a name that answers differently the next time changes nothing. Behind an HTTP
+proxy it is the proxy that resolves: `check_proxied` refuses what can be told from the target URL alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
-from proxies.egress_policy import IPAddress, Origin, refused_address
+from proxies.egress_policy import IPAddress, Origin, refused_address, refused_name
 from proxies.transport.errors import UpstreamUnreachable
 
 EgressPolicy = Callable[[IPAddress], str | None]
@@ -29,13 +30,28 @@ async def resolve(origin: Origin, policy: EgressPolicy = refused_address) -> lis
         found = await _look_up(origin)
     for address in found:
         if reason := policy(address):
-            # The reason is the operator's to know, from the call's record; a client learns nothing about networks.
-            raise UpstreamUnreachable(
-                "The upstream's address is not allowed.",
-                code="upstream_address_refused",
-                detail=f"The upstream's address {address} is not allowed: {reason}.",
-            )
+            raise _refused(address, reason)
     return [str(address) for address in found[:_MAX_ADDRESSES]]
+
+
+def check_proxied(origin: Origin, policy: EgressPolicy = refused_address) -> None:
+    """What can be checked of a target that a proxy connects to: a literal address, and the name as such. Raises
+    UpstreamUnreachable."""
+    try:
+        reason = policy(ipaddress.ip_address(origin.host))
+    except ValueError:
+        reason = refused_name(origin.host)
+    if reason:
+        raise _refused(origin.host, reason)
+
+
+def _refused(address: IPAddress | str, reason: str) -> UpstreamUnreachable:
+    # The reason is the operator's to know, from the call's record; a client learns nothing about networks.
+    return UpstreamUnreachable(
+        "The upstream's address is not allowed.",
+        code="upstream_address_refused",
+        detail=f"The upstream's address {address} is not allowed: {reason}.",
+    )
 
 
 async def _look_up(origin: Origin) -> list[IPAddress]:

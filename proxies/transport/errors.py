@@ -53,6 +53,7 @@ class UpstreamError(Exception):
 
     status: ClassVar[int] = 502
     default_code: ClassVar[str] = "upstream_error"
+    remediation: ClassVar[str] = "Check that the upstream is up and that the proxy's target is right."
 
     def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
         super().__init__(message)
@@ -118,3 +119,27 @@ class UpstreamTooLarge(UpstreamError):
     """The response is longer than the caller allows."""
 
     default_code = "upstream_too_large"
+
+
+class UpstreamProxyError(UpstreamError):
+    """The HTTP proxy on the way to the upstream does not let the request pass."""
+
+    default_code = "upstream_proxy_refused"
+    remediation = (
+        "Ask an administrator to check the settings http_proxy, https_proxy and no_proxy, and that proxy's rules."
+    )
+
+    @classmethod
+    def from_status(cls, status: int) -> UpstreamProxyError:
+        """The error for what the proxy answered on its own account."""
+        detail = f"The proxy on the way to the upstream answered {status}."
+        if status == 407:
+            message = "The proxy on the way to the upstream wants other credentials."
+            return cls(message, code="upstream_proxy_auth", detail=f"{detail} Correct its user and password.")
+        return cls("The proxy on the way to the upstream refused the connection.", detail=detail)
+
+
+class UpstreamProxyUnreachable(UpstreamProxyError):
+    """The HTTP proxy on the way to the upstream is not there."""
+
+    default_code = "upstream_proxy_unreachable"

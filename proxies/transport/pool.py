@@ -4,7 +4,7 @@
     response = await pool.request("POST", "/v1/chat", headers, body)
     data = await response.read(limits.max_response_bytes)
 
-Redirects are not followed, environment proxies are not used, and a request is sent at most once, except that an
+Redirects are not followed, and a request is sent at most once, except that an
 idempotent one is repeated when a reused connection turns out to be dead before any byte of an answer (HTTP-20).
 """
 
@@ -15,11 +15,12 @@ import math
 import ssl
 from collections import deque
 
-from proxies.contract import Limits
+from proxies.contract import Limits, UpstreamProxy
 from proxies.egress_policy import Origin, parse_target, refused_address
 from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection
-from proxies.transport.egress import EgressPolicy, resolve
-from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, UpstreamError, UpstreamUnreachable
+from proxies.transport.dialler import Dialler
+from proxies.transport.egress import EgressPolicy
+from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, UpstreamProxyError
 from proxies.transport.headers import encode_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 from proxies.transport.upstream_response import UpstreamResponse
@@ -42,6 +43,7 @@ class UpstreamPool:
         limits: Limits,
         tls: ssl.SSLContext | None,
         *,
+        proxy: UpstreamProxy | None = None,
         egress: EgressPolicy = refused_address,
         bounds: Bounds = DEFAULT_BOUNDS,
     ) -> None:
@@ -50,9 +52,12 @@ class UpstreamPool:
             raise ValueError("an https target needs a TLS context")
         self._limits = limits
         self._bounds = bounds
-        self._egress = egress
-        self._tls = tls if self.origin.is_tls else None
-        self._common_fields = encode_fields([("host", self.origin.authority), ("accept-encoding", "identity")])
+        self._dialler = Dialler(self.origin, tls, proxy=proxy, egress=egress, bounds=bounds)
+        self._target_prefix = self._dialler.request_prefix + self.origin.base_path
+        fields = [("host", self.origin.authority), ("accept-encoding", "identity")]
+        if self._dialler.speaks_to_proxy:
+            fields += self._dialler.proxy_fields
+        self._common_fields = encode_fields(fields)
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
         self._open = 0
@@ -108,7 +113,7 @@ class UpstreamPool:
 
     def _encode(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
         fields = encode_fields([field for field in headers if field[0].lower() not in _POOL_FIELDS])
-        line = f"{method} {self.origin.base_path}{target} HTTP/1.1\r\n".encode("ascii")
+        line = f"{method} {self._target_prefix}{target} HTTP/1.1\r\n".encode("ascii")
         if line.count(b"\n") != 1 or line.count(b" ") != 2:
             raise ValueError("method or target hold characters that must not be sent")
         length = b"content-length: %d\r\n" % len(body) if body or method in _METHODS_WITH_BODY else b""
@@ -126,6 +131,9 @@ class UpstreamPool:
             total_deadline=total_deadline,
         )
         await response.wait_head()
+        if response.status == 407 and self._dialler.speaks_to_proxy:
+            await response.aclose()
+            raise UpstreamProxyError.from_status(response.status)
         return response
 
     async def _acquire(self, *, fresh: bool = False) -> UpstreamConnection:
@@ -184,8 +192,10 @@ class UpstreamPool:
         made = False
         try:
             async with asyncio.timeout(self._limits.connect_timeout_seconds):
-                connection = await self._dial()
+                connection = await self._dialler.dial(self._new_connection, self._limits.connect_timeout_seconds)
             made = True
+            self._all.add(connection)
+            self._start_sweep(asyncio.get_running_loop())
             return connection
         except TimeoutError as error:
             raise UpstreamConnectTimeout("The connection to the upstream took too long.") from error
@@ -194,41 +204,8 @@ class UpstreamPool:
                 self._open -= 1
                 self._wake_next(None)
 
-    async def _dial(self) -> UpstreamConnection:
-        """Connect to the first of the upstream's addresses that accepts."""
-        loop = asyncio.get_running_loop()
-        failure: UpstreamError | None = None
-        addresses = await resolve(self.origin, self._egress)
-        share = self._limits.connect_timeout_seconds / len(addresses)
-        for address in addresses:
-            try:
-                async with asyncio.timeout(share if address != addresses[-1] else None):
-                    _, connection = await loop.create_connection(
-                        lambda: UpstreamConnection(loop, self._bounds, self._release, self._forget),
-                        address,
-                        self.origin.port,
-                        ssl=self._tls,
-                        server_hostname=self.origin.host if self._tls is not None else None,
-                    )
-            except ssl.SSLError as error:
-                failure = UpstreamUnreachable(
-                    "The upstream's certificate was not accepted."
-                    if isinstance(error, ssl.SSLCertVerificationError)
-                    else "TLS with the upstream failed.",
-                    code="upstream_tls_error",
-                )
-                failure.__cause__ = error
-            except TimeoutError as error:
-                failure = UpstreamConnectTimeout("The connection to the upstream took too long.")
-                failure.__cause__ = error
-            except OSError as error:
-                failure = UpstreamUnreachable("The upstream does not accept connections.")
-                failure.__cause__ = error
-            else:
-                self._all.add(connection)
-                self._start_sweep(loop)
-                return connection
-        raise failure or UpstreamUnreachable("The upstream's name has no address.", code="upstream_dns_error")
+    def _new_connection(self) -> UpstreamConnection:
+        return UpstreamConnection(asyncio.get_running_loop(), self._bounds, self._release, self._forget)
 
     def _release(self, connection: UpstreamConnection) -> None:
         """An exchange is over and the connection may be used again."""

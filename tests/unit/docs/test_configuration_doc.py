@@ -19,7 +19,7 @@ ROWS = {
 def test_every_setting_is_documented_with_its_environment_variables() -> None:
     assert set(ROWS) == set(READERS)
     for name, (variables, _) in READERS.items():
-        documented = set(re.findall(r"`([A-Z_]+)`", ROWS[name][1]))
+        documented = set(re.findall(r"`([A-Za-z_]+)`", ROWS[name][1]))
         assert documented - {"DB_PATH"} == set(variables), name
 
 

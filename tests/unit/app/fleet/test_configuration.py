@@ -15,6 +15,7 @@ from app.fleet import rulesets
 from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
+from proxies.contract import UpstreamProxy
 from rules import compiler
 from rules.compiler import RulesetFiles
 from rules.packs import Pack, PackError, Problem
@@ -211,3 +212,18 @@ async def test_a_retired_policy_breaks_the_proxy_but_not_its_other_settings(benc
     healed = await bench.features.proxies.update(ADMIN, made.id, UpdateProxy(policy_names=["llm-standard-security"]))
     assert healed.active_policy_count == 1
     assert bench.fleet.configuration.broken == {}
+
+
+async def test_the_way_to_each_upstream_is_resolved(tmp_path: Path, used_data: Path) -> None:
+    settings = {"https_proxy": "http://user:pass@proxy.test:3128", "no_proxy": ("direct.test",)}
+    async with features_on(tmp_path, used_data, **settings) as bench:
+        await bench.proxy(target_url="https://api.test")
+        await bench.proxy("Direct", 4001, target_url="https://direct.test")
+        await bench.proxy("Plain", 4002, target_url="http://api.test")
+        ways = {proxy.name: proxy.upstream_proxy for proxy in bench.fleet.configuration.proxies}
+        assert ways == {
+            "OpenAI": UpstreamProxy(host="proxy.test", port=3128, authorization="Basic dXNlcjpwYXNz"),
+            "Direct": None,
+            "Plain": None,
+        }
+        assert "dXNlcjpwYXNz" not in repr(bench.fleet.configuration)

@@ -20,6 +20,9 @@ from app.errors import ValidationFailed
 from app.fleet import connection_check
 from app.fleet.connection_check import check_connection
 from app.fleet.schemas import CheckConnection, ConnectionReport
+from app.upstream_proxy import UpstreamProxies, parse
+from tests.certificates import Authority
+from tests.forward_proxy import ForwardProxy
 from tests.strict_tls import strict_tls_server
 from tests.support.console import Console
 
@@ -37,6 +40,11 @@ async def plain_port() -> AsyncIterator[int]:
     server = await asyncio.start_server(keep, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 async def check(url: str, ca: str = "") -> ConnectionReport:
-    return await check_connection(CheckConnection(target_url=url, upstream_ca_path=ca))
+    return await check_connection(CheckConnection(target_url=url, upstream_ca_path=ca), UpstreamProxies())
 
 
 async def test_ADM_16_a_reachable_upstream_is_reported_and_gets_no_request(plain_port: int) -> None:
@@ -190,7 +198,42 @@ async def test_a_client_certificate_is_shown_to_the_upstream(certificate: tuple[
             upstream_client_cert_path=cert_path,
             upstream_client_key_path=key_path,
         )
-        assert (await check_connection(wanted)).reachable
+        assert (await check_connection(wanted, UpstreamProxies())).reachable
     with pytest.raises(ValidationFailed) as caught:
-        await check_connection(CheckConnection(target_url=url, upstream_client_cert_path=cert_path))
+        await check_connection(CheckConnection(target_url=url, upstream_client_cert_path=cert_path), UpstreamProxies())
     assert set(caught.value.fields) == {"upstream_client_cert_path"}
+
+
+async def test_a_target_behind_a_proxy_is_checked_on_that_way(plain_port: int, authority: Authority) -> None:
+    served = authority.issue("api.test")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(served.cert_path, served.key_path)
+    server = await asyncio.start_server(keep, "127.0.0.1", 0, ssl=context)
+    names = {"api.test:443": server.sockets[0].getsockname()[1], "plain.test:443": plain_port}
+    async with server, ForwardProxy(names, authorization="Basic dXNlcjpwYXNz") as proxy:
+        way = parse(f"http://user:pass@127.0.0.1:{proxy.port}")
+        proxies = UpstreamProxies(http=way, https=way)
+
+        async def ask(url: str, proxies: UpstreamProxies = proxies) -> tuple[str, str]:
+            report = await check_connection(
+                CheckConnection(target_url=url, upstream_ca_path=authority.ca_path), proxies
+            )
+            assert "pass" not in report.message
+            return report.stage, report.message
+
+        stage, message = await ask("https://api.test/v1")
+        assert (stage, f"127.0.0.1:{proxy.port}" in message) == ("done", True)
+        assert (await ask("http://api.test"))[0] == "done"
+        assert (await ask("https://plain.test"))[0] in ("tls", "connect")
+        stage, message = await ask("https://unknown.test")
+        assert (stage, "502" in message) == ("connect", True)
+        stage, message = await ask("https://api.test", UpstreamProxies(https=parse(f"127.0.0.1:{proxy.port}")))
+        assert (stage, "407" in message) == ("connect", True)
+        stage, message = await ask("https://api.test", UpstreamProxies(https=parse(f"127.0.0.1:{plain_port}")))
+        assert (stage, "as a proxy" in message) == ("connect", True)
+        stage, message = await ask("https://metadata.google.internal")
+        assert (stage, "not allowed" in message) == ("resolve", True)
+        heads = len(proxy.heads)
+    stage, message = await ask("https://api.test")
+    assert (stage, "cannot be reached" in message) == ("connect", True)
+    assert heads == 4
