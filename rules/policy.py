@@ -242,6 +242,17 @@ class RateLimit(_Strict, frozen=True):
         return int(self.window[:-1]) * _WINDOW_SECONDS[self.window[-1]]
 
 
+class ContextFirewall(_Strict, frozen=True):
+    """What retrieved texts a request may name as its `context` (SLG-CTX-1, SLG-CTX-2)."""
+
+    allowed_origins: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=MAX_LIST_ITEMS)
+    ] = ()
+    """URLs below which a source must lie, by whole path segments; without any every source is allowed."""
+    risk_threshold: Score = 50
+    """A chunk whose findings reach this sum of scores refuses the request: the lower, the stricter."""
+
+
 class Policy(_Strict, frozen=True):
     """A named set of detections and conditions, and what follows from them."""
 
@@ -259,6 +270,8 @@ class Policy(_Strict, frozen=True):
     rules: Annotated[tuple[PolicyRule, ...], Meta(max_length=MAX_RULES)] = ()
     thresholds: Thresholds = Thresholds()
     rate_limits: Annotated[tuple[RateLimit, ...], Meta(max_length=MAX_RATE_LIMITS)] = ()
+    context: ContextFirewall | None = None
+    """How the member `context` of LLM requests is checked; without it the member is a text like others."""
     block_status: Literal[400, 403] = 403
     """HTTP status of a refusal that this policy decides; MCP answers a JSON-RPC error instead."""
 

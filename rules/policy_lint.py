@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from rules import cron, json_path
+from rules.context_firewall import origin_allowed
 from rules.lint import lint_pack
 from rules.packs import Pack, Problem
 from rules.patterns import PatternRefused, check, key_of
@@ -36,6 +37,9 @@ def lint_file(data: bytes, origin: str, packs: Mapping[str, Pack] | None = None)
 def lint_policy(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:
     """Every problem of a policy of correct format; with `packs` also what it takes from them."""
     found = [*_pack_problems(policy, packs), *_detection_problems(policy, packs)]
+    for index, origin_url in enumerate(policy.context.allowed_origins if policy.context else ()):
+        if not origin_allowed(origin_url, [origin_url]):
+            found.append((f"/context/allowed_origins/{index}", "is no plain URL such as kb://approved/"))
     for index, rule in enumerate(policy.rules):
         found += _rule_problems(rule, f"/rules/{index}")
     return [Problem(origin, pointer, reason) for pointer, reason in found]
@@ -134,8 +138,10 @@ def remarks(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None
 
 
 def _head_remarks(policy: Policy) -> Iterator[_Found]:
-    if not (policy.packs or policy.detections or policy.rules or policy.rate_limits):
-        yield "", "the policy decides nothing: it has no packs, detections, rules or rate limits"
+    if not (policy.packs or policy.detections or policy.rules or policy.rate_limits or policy.context):
+        yield "", "the policy decides nothing: it has no packs, detections, rules, rate limits or context firewall"
+    if policy.context and policy.type not in ("llm", "both"):
+        yield "/context", "only requests to language models name a context"
     if policy.default_action == "deny" and not any(rule.action == "allow" for rule in policy.rules):
         yield "/default_action", "every call is refused: no rule allows one"
 

@@ -249,6 +249,13 @@ def test_lint_holds_detections_against_their_own_examples_and_the_ids_of_packs()
     ]
 
 
+def test_SLG_CTX_1_an_origin_that_no_source_can_lie_below_is_a_problem() -> None:
+    assert lint_of(context={"allowed_origins": ["kb://approved/", "https://docs.example.org"]}) == []
+    found = lint_of(context={"allowed_origins": ["kb://approved/", "approved", "kb://a/../b"], "risk_threshold": 10})
+    assert [pointer for pointer, _ in found] == ["/context/allowed_origins/1", "/context/allowed_origins/2"]
+    assert [pointer for pointer, _ in lint_of(context={"risk_threshold": 0})] == ["/context/risk_threshold"]
+
+
 def test_lint_reports_the_format_first() -> None:
     assert [pointer for pointer, _ in lint_of(packs="secrets")] == ["/packs"]
 
@@ -269,6 +276,8 @@ def test_remarks_name_what_has_no_effect() -> None:
     assert remarks_of(type="mcp", rules=[{"id": "a", "action": "deny", "match": {"model": "x"}}]) == [
         "/rules/0/match/model"
     ]
+    assert remarks_of(type="mcp", context={}) == ["/context"]
+    assert remarks_of(type="llm", context={}) == []
     assert remarks_of(default_action="deny", packs=["secrets"]) == ["/default_action"]
     assert remarks_of(packs=["pii"], overrides=[{"packs": ["pii"], "categories": "pii/*", "action": "redact"}]) == []
 
