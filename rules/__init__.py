@@ -7,13 +7,15 @@ How a verdict is made:
 2. `compiler` numbers every distinct pattern and builds the Hyperscan databases of a set of packs, cached on disk by
    content: one for each group of targets that occur together, so that a prompt pays only for the rules that read
    prompts, and one for each target that streams. Workers load them and never compile.
-3. `engine.Ruleset.scan` joins the texts of a message by group and asks Hyperscan (`hyperscan_database`) once a group
-   which patterns occur anywhere. That answer may be too generous, never too small; for most messages it is empty.
-4. For a rule whose patterns all occur, `matching` finds the exact places with RE2 (`patterns`), text by text, and
-   decides distance, absence and count on offsets; `validators` judge the captured value. Every step is linear in
-   the length of the text.
-5. `normalize` derives further views of a text (invisible characters removed, base64 decoded) only where something
-   in the raw text calls for it; the same rules run over them and their hits are mapped back.
+3. `engine.Ruleset.scan` joins the texts of a message by group (`buffer`) and asks Hyperscan (`hyperscan_database`)
+   once a group which patterns occur anywhere. That answer may be too generous, never too small; for most messages it
+   is empty.
+4. For a rule whose patterns all occur (`evaluator`), `matching` finds the exact places with RE2 (`patterns`), text by
+   text, and decides distance, absence and count on offsets; `validators` judge the captured value. Every step is
+   linear in the length of the text.
+5. `views` says what else a text may be read as, only where something in it calls for it: `normalize` (invisible
+   characters, look-alikes), `decoding` (base64, escapes, …), `disguises` (rot13, reversed, …). `derived_scan` lets
+   the same rules read them, level by level, and maps the hits back to the raw text (`derived_view`).
 6. `redact` makes the evidence: a short excerpt with secrets and personal values masked.
 7. `verdicts.decide` turns all findings of a message into one `Verdict`.
 

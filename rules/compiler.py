@@ -29,11 +29,11 @@ from rules.hyperscan_database import (
 )
 from rules.matching import local_patterns, scanned_patterns
 from rules.model import Target
-from rules.normalize import TRIGGERS
 from rules.packs import Pack, PackError, Problem, Rule, dump_packs
 from rules.patterns import PatternKey, PatternRefused
+from rules.views import TRIGGERS
 
-FORMAT = 2
+FORMAT = 3
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -63,6 +63,8 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """By group of targets."""
     streams: dict[str, bytes]
     """By target, for those that stream and that a rule reads."""
+    triggers: bytes
+    """The triggers of `rules.views` alone, for the windows of a stream."""
 
 
 class Databases:
@@ -72,6 +74,7 @@ class Databases:
         if len(file.blocks) != len(GROUPS):
             raise EngineError("not a pattern database")
         self.blocks = tuple(map(BlockDatabase, file.blocks))
+        self.triggers = BlockDatabase(file.triggers)
         self.streams = {Target(name): StreamDatabase(data) for name, data in file.streams.items()}
 
 
@@ -154,6 +157,7 @@ def _compile(rules: Sequence[Rule], keys: Sequence[PatternKey], digest: str) -> 
             digest=digest,
             blocks=tuple(future.result() for future in reversed(blocks)),
             streams={name: future.result() for name, future in streams.items()},
+            triggers=compile_block(TRIGGERS),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rules.matching import Hit, MatchRule
-from rules.model import Confidence, Finding, Severity, Text
+from rules.model import Confidence, Finding, Text
 from rules.packs import View
 from rules.redact import excerpt
 
@@ -19,15 +19,12 @@ def make_finding(
     evidence = excerpt(
         hit.snippet, hit.start - origin, hit.end - origin, [(start - origin, end - origin) for start, end in spans]
     )
-    severity = rule.severity
-    if view == "decoded":
-        severity = Severity(min(severity + 1, Severity.CRITICAL))
     return Finding(
         rule_id=rule.id,
         pack=rule.pack,
         title=rule.title,
         category=rule.category,
-        severity=severity,
+        severity=rule.severity,
         confidence=Confidence.HIGH if hit.raised else rule.confidence,
         score=rule.score,
         action=rule.action,

@@ -140,6 +140,8 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """Whether masking may put the value back into what its sender gets to see."""
     sensitive: bool = False
     """Whether the captured value must never be shown or stored in clear."""
+    made: str = ""
+    """How the derived view was made, as `characters`, `tags` or `base64+rot13`; empty for the raw text."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

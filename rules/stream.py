@@ -10,7 +10,9 @@ tail of several characters may be reported without the tail.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+
+import msgspec
 
 from rules.findings import make_finding
 from rules.hyperscan_database import EngineError, Stream
@@ -20,6 +22,10 @@ from rules.patterns import PatternRefused, Regexps
 
 MAX_FINDINGS = 200
 """Per stream, beside the hits of sensitive rules: each of those is a value that masking may have to replace."""
+VIEW_WINDOW_CHARS = 4096
+"""How much of the latest text is read again in its derived views."""
+VIEW_STEP_CHARS = 1024
+"""After how much new text that happens; a hit in a view is found at most so late, or at the end."""
 
 
 class StreamScan:
@@ -36,6 +42,7 @@ class StreamScan:
         target: Target,
         path: str,
         direction: str,
+        scan_views: Callable[[str], list[Finding]] | None,
     ) -> None:
         self._stream = stream
         self._hits = stream.hits if stream else {}
@@ -52,6 +59,11 @@ class StreamScan:
         self._first = 0
         self._reported = 0
         self._closed = False
+        self._scan_views = scan_views
+        self._window = ""
+        self._unseen = 0
+        self._chars = 0
+        self._spans: dict[str, list[tuple[int, int]]] = {}
 
     def feed(self, chunk: str) -> list[Finding]:
         """The findings that became certain with the next characters; raises `EngineError`, also after `close`."""
@@ -62,7 +74,7 @@ class StreamScan:
         data = chunk.encode("utf-8", "replace")
         self._data += data
         self._stream.feed(data)
-        findings = self._evaluate()
+        findings = self._evaluate() + self._evaluate_views(chunk)
         self._trim()
         return findings
 
@@ -74,9 +86,10 @@ class StreamScan:
         if self._stream is None:
             return []
         self._stream.close()
-        findings = self._evaluate()
+        findings = self._evaluate() + self._evaluate_views("")
         self._active.clear()
         self._data = b""
+        self._window = ""
         return findings
 
     def undecided_from(self, rule_ids: Container[str]) -> int | None:
@@ -109,7 +122,52 @@ class StreamScan:
                 findings += (make_finding(rule, self._source, hit) for hit in fresh)
         except PatternRefused as error:
             raise EngineError(str(error)) from None
+        self._remember(findings)
         return findings
+
+    def _evaluate_views(self, chunk: str) -> list[Finding]:
+        """What the derived views of the latest text show, as soon as enough of it is new; a long piece goes in steps."""
+        if self._scan_views is None:
+            return []
+        findings: list[Finding] = []
+        for at in range(0, len(chunk), VIEW_STEP_CHARS):
+            piece = chunk[at : at + VIEW_STEP_CHARS]
+            self._window = (self._window + piece)[-VIEW_WINDOW_CHARS:]
+            self._chars += len(piece)
+            self._unseen += len(piece)
+            if self._unseen >= VIEW_STEP_CHARS:
+                findings += self._scan_window()
+        return findings if not self._closed else [*findings, *self._scan_window()]
+
+    def _scan_window(self) -> list[Finding]:
+        if not self._unseen or self._scan_views is None:
+            return []
+        self._unseen = 0
+        offset = self._chars - len(self._window)
+        try:
+            found = [_moved(finding, offset) for finding in self._scan_views(self._window)]
+        except PatternRefused as error:
+            raise EngineError(str(error)) from None
+        # The windows overlap, and what a rule finds in a view it may have found in the raw text as well.
+        fresh = [finding for finding in found if not self._is_known(finding)][: MAX_FINDINGS - self._reported]
+        self._reported += len(fresh)
+        self._remember(fresh)
+        return fresh
+
+    def _is_known(self, finding: Finding) -> bool:
+        spans = self._spans.get(finding.rule_id, ())
+        return any(low < finding.end and finding.start < high for low, high in spans)
+
+    def _remember(self, findings: Sequence[Finding]) -> None:
+        """Keep the places of the latest findings, as far back as a window reaches."""
+        if self._scan_views is None:
+            return
+        horizon = self._chars - 2 * VIEW_WINDOW_CHARS
+        for finding in findings:
+            spans = self._spans.setdefault(finding.rule_id, [])
+            if spans and spans[0][1] < horizon:
+                spans[:] = [span for span in spans if span[1] >= horizon]
+            spans.append((finding.start, finding.end))
 
     def _activate(self) -> None:
         """Start the rules of which a pattern that matters has just occurred."""
@@ -131,3 +189,13 @@ class StreamScan:
         self._base += cut
         self._base_chars += len(dropped.decode("utf-8", "replace"))
         self._first = boundary(self._data, 1)
+
+
+def _moved(finding: Finding, offset: int) -> Finding:
+    return msgspec.structs.replace(
+        finding,
+        start=finding.start + offset,
+        end=finding.end + offset,
+        value_start=finding.value_start + offset,
+        value_end=finding.value_end + offset,
+    )

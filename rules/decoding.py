@@ -1,0 +1,200 @@
+"""Encodings that are undone before a text is read again: base64, hexadecimal, binary, escapes, percent and entities.
+
+Each decoder has a trigger, a pattern without which it has nothing to do; Hyperscan looks for the triggers while it
+scans the text anyway. Runs (base64) come back as segments that point to the whole run; characters written one by one
+(`%69`) are replaced where they stand, so that what surrounds them can be read with them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from rules.derived_view import MAX_VIEW_CHARS, Course, Piece, Segment, is_readable, rewritten
+from rules.patterns import PatternKey, Regexp, key_of, regexp
+
+MAX_RUNS = 2_000
+"""Encoded runs of one text that each decoder looks at."""
+MAX_CHUNKS = 4
+"""Views that one encoded run may fill; what lies behind stays encoded."""
+OVERLAP_CHARS = 256
+"""What two chunks of a long run share, and how much plain text around replaced characters is read with them."""
+
+_Reader = Callable[[str], str]
+
+
+class Source:
+    """A text to decode, in characters and in the bytes that RE2 reads."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.data = text.encode("utf-8", "replace")
+        self._is_ascii = len(self.data) == len(text)
+        self._byte = self._char = 0
+
+    def chars(self, position: int) -> int:
+        """The character offset of a byte offset."""
+        if self._is_ascii:
+            return position
+        if position < self._byte:
+            self._byte = self._char = 0
+        self._char += len(self.data[self._byte : position].decode("utf-8", "ignore"))
+        self._byte = position
+        return self._char
+
+    def spans(self, pattern: Regexp) -> Iterator[tuple[int, int]]:
+        """The byte spans of the first matches of a pattern."""
+        position = 0
+        for _ in range(MAX_RUNS):
+            match = pattern.search(self.data, position)
+            if match is None:
+                return
+            yield match.span()
+            position = match.end()
+
+
+class Decoder(NamedTuple):
+    """One encoding."""
+
+    name: str
+    trigger: PatternKey
+    decode: Callable[[Source], Iterator[Segment]]
+
+
+def runs(source: Source, pattern: Regexp, chunk_chars: int, read: _Reader) -> Iterator[Segment]:
+    """What the matches of a pattern decode to. Long ones are read in chunks, up to the first that is not readable."""
+    step = chunk_chars - chunk_chars * OVERLAP_CHARS // MAX_VIEW_CHARS // 4 * 4
+    for start, end in source.spans(pattern):
+        run = source.data[start : min(end, start + MAX_CHUNKS * chunk_chars)].decode("utf-8", "replace")
+        if not is_readable(read(run[:64])):
+            continue
+        place = (Piece(0, source.chars(start), source.chars(end), Course.WHOLE),)
+        for at in range(0, max(1, len(run) - chunk_chars + step), step):
+            text = read(run[at : at + chunk_chars])
+            if not is_readable(text):
+                break
+            yield Segment(text, place)
+
+
+def in_place(source: Source, finder: Regexp, token: re.Pattern[str], read: _Reader) -> Iterator[Segment]:
+    """Windows of the text with the tokens in them replaced; `finder` is the pattern of a token for RE2."""
+    position = 0
+    while match := finder.search(source.data, position):
+        low = source.chars(max(position, match.start() - OVERLAP_CHARS))
+        window = source.text[low : low + MAX_VIEW_CHARS]
+        tokens = list(token.finditer(window))
+        if not tokens:
+            return
+        window = window[: tokens[-1].end() + OVERLAP_CHARS]
+        segment = rewritten(window, low, tokens, lambda found: read(found[0]))
+        if is_readable(segment.text):
+            yield segment
+        # A token at the cut is read again with what follows it.
+        position = max(match.end(), match.start() + len(window[: tokens[-1].start()].encode("utf-8", "replace")))
+
+
+def _bytes_read(data: bytes) -> str:
+    """Bytes as text: UTF-16 where every second byte is zero (as PowerShell writes commands), UTF-8 otherwise."""
+    if len(data) >= 8 and not any(data[1:8:2]) and data[0]:
+        return data[: len(data) // 2 * 2].decode("utf-16-le", "replace")
+    return data.decode("utf-8", "replace")
+
+
+_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/", "\r\n=")
+
+
+def _from_base64(run: str) -> str:
+    compact = run.translate(_TO_STANDARD_ALPHABET)
+    compact = compact[: len(compact) - (len(compact) % 4 == 1)]
+    try:
+        return _bytes_read(base64.b64decode(compact + "=" * (-len(compact) % 4)))
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _from_hexadecimal(run: str) -> str:
+    digits = re.sub("0x|[^0-9A-Fa-f]", "", run)
+    return _bytes_read(bytes.fromhex(digits[: len(digits) // 2 * 2]))
+
+
+def _from_binary(run: str) -> str:
+    bits = re.sub("[^01]", "", run)
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8)).decode("utf-8", "replace")
+
+
+def _from_escapes(token: str) -> str:
+    codes = [int(code.strip("{}"), 16) for code in re.findall(r"\\(?:[xuU])(\{?[0-9A-Fa-f]+\}?)", token)]
+    if "u" not in token.lower():
+        return bytes(codes).decode("utf-8", "replace")
+    text = "".join(chr(code) for code in codes if code < 0x110000)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _from_percent(token: str) -> str:
+    """Undone twice; `%2569` is `%69` is `i`."""
+    return unquote(unquote(token, errors="replace"), errors="replace")
+
+
+def _from_entities(token: str) -> str:
+    return html.unescape(token).replace("\xa0", " ")
+
+
+def _run_decoder(name: str, trigger: str, pattern: str, chunk_chars: int, read: _Reader) -> Decoder:
+    exact = regexp(key_of(pattern, ""))
+    return Decoder(name, key_of(trigger, ""), lambda source: runs(source, exact, chunk_chars, read))
+
+
+def _token_decoder(name: str, trigger: str, pattern: str, read: _Reader) -> Decoder:
+    finder, token = regexp(key_of(pattern, "")), re.compile(pattern)
+    return Decoder(name, key_of(trigger, "i"), lambda source: in_place(source, finder, token, read))
+
+
+_BASE64 = "[A-Za-z0-9+/_-]"
+_HEX = "[0-9A-Fa-f]"
+
+ENCODINGS = (
+    _run_decoder(
+        "base64",
+        _BASE64 + "{24}",
+        rf"(?:{_BASE64}{{76}}\r?\n|{_BASE64}{{64}}\r?\n)+{_BASE64}{{1,76}}={{0,2}}|{_BASE64}{{24,}}={{0,2}}",
+        MAX_VIEW_CHARS // 3 * 4,
+        _from_base64,
+    ),
+    _run_decoder(
+        "hex",
+        rf"{_HEX}{{24}}|(?:{_HEX}{{2}}(?: |:|, ?)(?:0x)?){{11}}",
+        rf"(?:{_HEX}{{2}}){{12,}}|(?:(?:0x)?{_HEX}{{2}}(?: |:|, ?)){{11,}}(?:0x)?{_HEX}{{2}}",
+        MAX_VIEW_CHARS * 2,
+        _from_hexadecimal,
+    ),
+    _run_decoder(
+        "binary",
+        "[01]{8}[ ,]?[01]{8}[ ,]?[01]{8}[ ,]?[01]{8}",
+        "[01]{8}(?:[ ,]?[01]{8}){3,}",
+        MAX_VIEW_CHARS * 9,
+        _from_binary,
+    ),
+    _token_decoder(
+        "escapes",
+        r"\\(?:x|u00|u\{|U000000)[2-7][0-9a-f]",
+        rf"(?:\\+x{_HEX}{{2}}|\\+u{_HEX}{{4}}|\\+u\{{{_HEX}{{1,6}}\}}|\\+U{_HEX}{{8}})+",
+        _from_escapes,
+    ),
+    _token_decoder(
+        "percent",
+        "%(?:25)?[2-7][0-9a-f]",
+        f"(?:%(?:25){{0,2}}{_HEX}{{2}})+",
+        _from_percent,
+    ),
+    _token_decoder(
+        "entities",
+        "&(?:#[0-9x]|(?:lt|gt|quot|apos|nbsp|amp|colon|sol|lpar|rpar|comma|period|newline|tab|shy|zwj|zwnj);)",
+        "(?:&#[0-9]{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,10};)+",
+        _from_entities,
+    ),
+)

@@ -1,0 +1,127 @@
+"""The rules over the further views of the texts of a message, level by level.
+
+First what normalisation makes of them; then what decoding makes of those, and of that once more. The scan of each
+level tells by the triggers in which texts there is anything to decode for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from rules.buffer import TextBuffer
+from rules.decoding import Source
+from rules.derived_view import DerivedView
+from rules.evaluator import MAX_FINDINGS, Direction, Evaluator, Found, findings_of
+from rules.hyperscan_database import Hits
+from rules.model import Finding, Severity, Text
+from rules.normalize import normalized
+from rules.views import DECODERS, MAX_DEPTH, MAX_MESSAGE_VIEWS, ViewBudget, base_of, decoded
+
+
+class _Item(NamedTuple):
+    """A view of one of the texts of a message; the raw text itself has none."""
+
+    number: int
+    """Of the text in the raw buffer."""
+    text: str
+    view: DerivedView | None
+
+
+class DerivedScan:
+    """One message. `found` are the hits in its raw texts: a view that repeats one of them adds nothing."""
+
+    def __init__(self, evaluator: Evaluator, raw: TextBuffer, direction: Direction, found: Sequence[Found]) -> None:
+        self._evaluator = evaluator
+        self._raw = raw
+        self._direction = direction
+        self._spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        for index, rule, hit in found:
+            self._spans.setdefault((index, rule.id), []).append((hit.start, hit.end))
+        self._left = MAX_FINDINGS
+        self._findings: list[tuple[int, Finding]] = []
+
+    def run(self, hits: Hits) -> list[Finding]:
+        """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts."""
+        present = self._present(self._raw, hits)
+        views = [self._normalized(index) for index in range(len(self._raw.sources))]
+        items = [_Item(index, view.text, view) for index, found in enumerate(views) for view in found]
+        bases = [
+            (_Item(index, self._raw.sources[index].text, None), numbers)
+            for index, numbers in present.items()
+            if base_of(views[index]) is None and "decoded" in self._wanted(index)
+        ]
+        bases += self._scan(items)
+        budgets: dict[int, ViewBudget] = {}
+        left = MAX_MESSAGE_VIEWS
+        for _ in range(MAX_DEPTH):
+            level: list[_Item] = []
+            # The newest texts of a conversation stand last, and they are what a cap must not hide.
+            for item, numbers in sorted(bases, key=lambda base: self._raw.origin[base[0].number], reverse=True):
+                budget = budgets.setdefault(item.number, ViewBudget())
+                for view in decoded(Source(item.text), item.view, numbers, budget):
+                    level.append(_Item(item.number, view.text, view))
+                if len(level) >= left:
+                    break
+            del level[left:]
+            left -= len(level)
+            bases = self._scan(level)
+        return [finding for _, finding in sorted(self._findings, key=lambda item: item[0])]
+
+    def _wanted(self, index: int) -> frozenset[str]:
+        return self._evaluator.views.get(self._raw.sources[index].target, frozenset())
+
+    def _normalized(self, index: int) -> list[DerivedView]:
+        text = self._raw.sources[index].text
+        return normalized(text) if not text.isascii() and len(self._wanted(index) - {"raw"}) else []
+
+    def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
+        """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""
+        present: dict[int, list[int]] = {}
+        for number in range(len(DECODERS)):
+            if number in hits:
+                for index in buffer.occurrences(self._evaluator.locators[number], hits[number]):
+                    present.setdefault(index, []).append(number)
+        return present
+
+    def _scan(self, items: Sequence[_Item]) -> list[tuple[_Item, list[int]]]:
+        """Look at the views of one level; returns those in which there is something to decode."""
+        bases: list[tuple[_Item, list[int]]] = []
+        for name in ("normalized", "decoded"):
+            chosen = [item for item in items if item.view and item.view.name == name]
+            if not chosen:
+                continue
+            sources = [self._raw.sources[item.number] for item in chosen]
+            buffer = TextBuffer(
+                [Text(source.target, source.path, item.text) for source, item in zip(sources, chosen, strict=True)]
+            )
+            hits = self._evaluator.hits(buffer)
+            found = self._evaluator.evaluate(buffer, hits, name, self._direction)
+            for (index, _, _), finding in zip(found, findings_of(found, buffer, name), strict=True):
+                self._keep(chosen[buffer.origin[index]], finding)
+            bases += ((chosen[buffer.origin[index]], numbers) for index, numbers in self._present(buffer, hits).items())
+        return bases
+
+    def _keep(self, item: _Item, finding: Finding) -> None:
+        """Add a finding with its place in the raw text, unless the rule already has one there."""
+        assert item.view is not None
+        start, end = item.view.raw_span(finding.start, finding.end)
+        spans = self._spans.setdefault((item.number, finding.rule_id), [])
+        if not self._left or any(low < end and start < high for low, high in spans):
+            return
+        spans.append((start, end))
+        self._left -= 1
+        value_start, value_end = item.view.raw_span(finding.value_start, finding.value_end)
+        severity = finding.severity if item.view.is_plain else min(finding.severity + 1, Severity.CRITICAL)
+        placed = msgspec.structs.replace(
+            finding,
+            start=start,
+            end=end,
+            value_start=value_start,
+            value_end=value_end,
+            made=item.view.made,
+            severity=Severity(severity),
+        )
+        self._findings.append((self._raw.origin[item.number], placed))

@@ -1,0 +1,93 @@
+"""All rules over one buffer: which can hit, where they do, and the findings of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from rules.buffer import TextBuffer
+from rules.findings import make_finding
+from rules.hyperscan_database import BlockDatabase, EngineError, Hits
+from rules.matching import Hit, MatchRule, RuleScan
+from rules.model import Finding, Target
+from rules.packs import View
+from rules.patterns import Locators, PatternKey, Regexps
+
+MAX_FINDINGS = 200
+"""Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
+count: each is a value that masking may have to replace."""
+MAX_VALUES = 20_000
+"""Hits of sensitive rules per message; one with more is not inspected but refused."""
+
+Direction = Literal["request", "response"]
+Found = tuple[int, MatchRule, Hit]
+"""The index of a text in its buffer, and what hit there."""
+
+
+class Evaluator:
+    """The rules of a ruleset with their patterns in both engines."""
+
+    def __init__(self, rules: Sequence[MatchRule], keys: Sequence[PatternKey], blocks: Sequence[BlockDatabase]) -> None:
+        self._rules = sorted(rules, key=lambda rule: (-rule.action, -rule.confidence))
+        self._blocks = blocks
+        self.regexps = Regexps(keys)
+        self.locators = Locators(keys, self.regexps)
+        self.views: dict[Target, frozenset[View]] = {
+            target: frozenset(view for rule in rules if target in rule.targets for view in rule.views)
+            for target in {target for rule in rules for target in rule.targets}
+        }
+        """By target that a rule reads: the views in which rules read it."""
+        self._by_anchor: dict[int, list[int]] = {}
+        for index, rule in enumerate(self._rules):
+            for number in rule.anchors:
+                self._by_anchor.setdefault(number, []).append(index)
+
+    def hits(self, buffer: TextBuffer) -> Hits:
+        """Which patterns occur in the buffer, too many rather than too few."""
+        return buffer.scan(self._blocks)
+
+    def evaluate(self, buffer: TextBuffer, hits: Hits, view: View, direction: Direction) -> list[Found]:
+        """The hits of every rule that the patterns make possible, in the order of the buffer.
+
+        Raises `EngineError` when there are more values than can be masked.
+        """
+        indexes = {index for number in hits for index in self._by_anchor.get(number, ())}
+        if not indexes:
+            return []
+        found: list[Found] = []
+        plain = 0
+        for index in sorted(indexes):
+            rule = self._rules[index]
+            if plain >= MAX_FINDINGS and not rule.sensitive:
+                continue
+            if rule.targets.isdisjoint(buffer.targets) or not rule.possible(hits):
+                continue
+            if direction not in rule.directions or view not in rule.views:
+                continue
+            for text_index in buffer.candidates(rule, hits, self.locators):
+                scan = RuleScan(rule, self.regexps)
+                fresh = scan.advance(buffer.part(text_index), hits)
+                if not rule.sensitive:
+                    fresh = fresh[: MAX_FINDINGS - plain]
+                    plain += len(fresh)
+                found += ((text_index, rule, hit) for hit in fresh)
+            if len(found) > MAX_VALUES:
+                raise EngineError("the message holds more values than can be masked")
+        return sorted(found, key=_place)
+
+
+def _place(found: Found) -> tuple[int, int, int, str]:
+    index, rule, hit = found
+    return index, hit.start, hit.end, rule.id
+
+
+def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") -> list[Finding]:
+    """The findings for hits, in their order; what any of them must hide, no other's evidence shows."""
+    secrets: dict[int, list[tuple[int, int]]] = {}
+    for index, rule, hit in found:
+        if rule.sensitive:
+            secrets.setdefault(index, []).append((hit.value_start, hit.value_end))
+    return [
+        make_finding(rule, buffer.sources[index], hit, view=view, secrets=secrets.get(index, ()))
+        for index, rule, hit in found
+    ]
