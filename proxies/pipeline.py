@@ -1,6 +1,6 @@
 """The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
 
-origin → authenticate (and authorise) → [endpoint parses] → inspect request → [endpoint forwards] → inspect response →
+origin and loop → authenticate (and authorise) → [endpoint parses] → inspect request → [endpoint forwards] → inspect response →
 record. A step that refuses closes its lap too, so that the timeline of a call ends with the step that ended it. An
 exception in a step is never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a
 refusal by `dispatch`.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxies.exchange import Exchange
-from proxies.steps import authenticate, inspect, origin
+from proxies.steps import authenticate, inspect, loop, origin
 from proxies.steps.inspect import ResponseInspector
 from rules.model import Text
 
@@ -19,9 +19,10 @@ __all__ = ["ResponseInspector", "admit", "check_origin", "has_rules", "inspect_r
 
 
 def check_origin(exchange: Exchange) -> None:
-    """Host and Origin, before anything else and before the body is read."""
+    """Host, Origin and a call that goes in a circle, before anything else and before the body is read."""
     try:
         origin.check(exchange)
+        loop.check(exchange)
     finally:
         exchange.lap("origin")
 

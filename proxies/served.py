@@ -15,6 +15,7 @@ from proxies.steps.origin import authorities, origins
 from proxies.transport import tls
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
+from proxies.transport.via import pseudonym
 from rules.canaries import CanaryWatch
 from rules.engine import Ruleset
 from rules.model import Action
@@ -139,7 +140,13 @@ class ServedProxy:
             context = tls.upstream_context(
                 config.upstream_ca_path, config.upstream_client_cert_path, config.upstream_client_key_path
             )
-        pool = UpstreamPool(config.target_url, config.limits, context, proxy=config.upstream_proxy)
+        pool = UpstreamPool(
+            config.target_url,
+            config.limits,
+            context,
+            signature=pseudonym(config.id),
+            proxy=config.upstream_proxy,
+        )
         return PoolLease(pool, self._release_pool)
 
     # --- Listening ------------------------------------------------------------------------------------------------

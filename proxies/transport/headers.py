@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from proxies.transport.via import passed_proxies, via_value
+
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """RFC 9110 `tchar`."""
 FIELD_VALUE = rb"[\t\x20-\x7e\x80-\xff]"
@@ -186,9 +188,10 @@ def forwardable_request_headers(
     headers: Headers, allow: frozenset[str], *, allow_prefixes: tuple[str, ...] = ()
 ) -> list[tuple[str, str]]:
     """The client's fields that may go upstream: those allowed by name or prefix, and never a hop-by-hop field, one
-    nominated by Connection, a framing field, or a claim about the client's address (HTTP-15, HTTP-16)."""
+    nominated by Connection, a framing field, or a claim about the client's address (HTTP-15, HTTP-16). Of Via the
+    proxies of ours stay, so that a call that goes in a circle is recognised (SSRF-07)."""
     nominated = headers.tokens("connection")
-    return [
+    fields = [
         (name, value)
         for name, value in headers.items()
         if (name in allow or (allow_prefixes and name.startswith(allow_prefixes)))
@@ -196,6 +199,9 @@ def forwardable_request_headers(
         and name not in _REQUEST_NEVER
         and not name.startswith(("x-forwarded-", "proxy-"))
     ]
+    if "via" in headers and (passed := passed_proxies(headers.getall("via"))):
+        fields.append(("via", via_value(passed)))
+    return fields
 
 
 def forwardable_response_headers(

@@ -24,6 +24,7 @@ from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, Upstr
 from proxies.transport.headers import encode_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 from proxies.transport.upstream_response import UpstreamResponse
+from proxies.transport.via import via_value
 
 __all__ = ["UpstreamPool", "UpstreamResponse"]
 
@@ -35,7 +36,8 @@ _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class UpstreamPool:
-    """Belongs to one proxy and one origin. Raises egress_policy.BadTarget for an unusable URL."""
+    """Belongs to one proxy and one origin; signs each request with that proxy's pseudonym (`via`), if it is given.
+    Raises egress_policy.BadTarget for an unusable URL."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class UpstreamPool:
         limits: Limits,
         tls: ssl.SSLContext | None,
         *,
+        signature: str = "",
         proxy: UpstreamProxy | None = None,
         egress: EgressPolicy = refused_address,
         bounds: Bounds = DEFAULT_BOUNDS,
@@ -55,6 +58,8 @@ class UpstreamPool:
         self._dialler = Dialler(self.origin, tls, proxy=proxy, egress=egress, bounds=bounds)
         self._target_prefix = self._dialler.request_prefix + self.origin.base_path
         fields = [("host", self.origin.authority), ("accept-encoding", "identity")]
+        if signature:
+            fields.append(("via", via_value([signature])))
         if self._dialler.speaks_to_proxy:
             fields += self._dialler.proxy_fields
         self._common_fields = encode_fields(fields)

@@ -6,6 +6,7 @@ import pytest
 
 from proxies.transport.headers import Headers, encode_fields, forwardable_request_headers, forwardable_response_headers
 from proxies.transport.http1_server import Request, Response
+from proxies.transport.via import pseudonym
 from tests.passthrough import REQUEST_FIELDS, passthrough
 from tests.rawpeer import Upstream, UpstreamPeer, http_request, http_response
 
@@ -236,6 +237,15 @@ async def test_HTTP_16_claims_about_the_client_are_dropped(field: str) -> None:
     # Not even an allow-list that names the field lets it through.
     received = Headers([(name.lower(), value)])
     assert forwardable_request_headers(received, frozenset({name.lower()}), allow_prefixes=("x-",)) == []
+
+
+def test_SSRF_07_of_via_only_the_proxies_of_ours_go_on() -> None:
+    mine, other = pseudonym("prx_a"), pseudonym("prx_b")
+    received = Headers(
+        [("via", f"1.0 fred, 1.1 {mine}"), ("via", f"1.1 {mine} (comment),1.1 {other}\t, 1.1 ostiary-xyz")]
+    )
+    assert mine != other
+    assert forwardable_request_headers(received, frozenset()) == [("via", f"1.1 {mine}, 1.1 {other}")]
 
 
 def test_HTTP_16_prefixes_allow_families_of_fields() -> None:
