@@ -21,7 +21,7 @@ from proxies.transport.http1_server import Handler, HTTPListener, Request, Respo
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 from proxies.transport.pool import UpstreamPool
 from proxies.transport.server_messages import error_body
-from tests.rawpeer import HANG_SECONDS, RawClient
+from tests.rawpeer import HANG_SECONDS, RawClient, http_request
 
 REQUEST_FIELDS = frozenset(
     {"accept", "content-type", "cookie", "authorization", "user-agent", "upgrade", "x-forwarded-for", "x-user", "range"}
@@ -148,3 +148,13 @@ async def passthrough(
         await proxy.listener.drain(0.2)
         if pool is not None:
             await pool.aclose()
+
+
+async def answer_of(target_url: str, **limits: float) -> tuple[int, str]:
+    """Status and outcome of one call to this target under the limits of the tests, some of them changed."""
+    async with passthrough(target_url, limits=msgspec.structs.replace(LIMITS, **limits)) as proxy:
+        client = await proxy.connect()
+        await client.send(http_request("/x", method="POST", body=b"abc"))
+        status = (await client.read_response()).status
+        await client.close()
+        return status, proxy.outcomes[0]
