@@ -1,7 +1,7 @@
 """Pages of the traffic: the log of calls and one call in detail."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 from litestar import Request, Response, get
@@ -11,16 +11,20 @@ from litestar.params import FromPath, FromQuery
 from app import clock
 from app.alerts.repository import AlertFilter
 from app.alerts.service import AlertService
+from app.errors import NotFound
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.filters import search_text
 from app.http.formats import short_id
+from app.http.htmx import is_htmx, target_id
 from app.http.page import Pages, with_query
 from app.security.permissions import Actor
+from app.traffic.errors import CallNotFound
 from app.traffic.models import VERDICTS
 from app.traffic.repository import CallFilter
 from app.traffic.schemas import CallView
 from app.traffic.service import TrafficService
+from app.traffic.sides import Direction, side_of
 
 VIEWER = {"role": "viewer"}
 HOME = (("/traffic", "Traffic"),)
@@ -49,13 +53,15 @@ async def traffic_page(
     pages: NamedDependency[Pages],
     traffic: NamedDependency[TrafficService],
     proxies: NamedDependency[ProxyService],
+    alerts: NamedDependency[AlertService],
     search: FromQuery[str] = "",
     proxy_id: FromQuery[str] = "",
     verdict: FromQuery[str] = "",
     hours: FromQuery[str] = "",
+    call: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """Calls, newest first; the address holds the filter."""
+    """Calls, newest first; the address holds the filter, and the call that stands open beside the list."""
     limit, offset = page_of(PAGE_ROWS, offset)
     filters = {
         "search": search_text(search),
@@ -66,6 +72,8 @@ async def traffic_page(
     found = await traffic.page(actor, filter_of(filters), limit=limit, offset=offset)
     known = await proxies.page(actor, limit=MAX_LIMIT)
     stream = with_query("?show=traffic", **filters) if not offset else ""
+    base = with_query("/traffic", **filters)
+    opened = await _shown(actor, traffic, alerts, call) if call else {}
     return await pages.page(
         request,
         "traffic/list.html",
@@ -74,11 +82,13 @@ async def traffic_page(
         stream=stream,
         filters=filters,
         filtered=any(filters.values()),
-        base=with_query("/traffic", **filters),
+        base=base,
         list=found,
         calls=found.items,
         hide_proxy=False,
         proxy_options=[(proxy.id, proxy.name) for proxy in known.items],
+        close_url=with_query(base, offset=offset or None),
+        **(opened or {"call": None}),
     )
 
 
@@ -91,19 +101,47 @@ async def call_page(
     traffic: NamedDependency[TrafficService],
     alerts: NamedDependency[AlertService],
 ) -> Response[str]:
-    """What happened in this call, and why."""
+    """What happened in this call, and why: a page, or the drawer beside a list."""
+    shown = await _shown(actor, traffic, alerts, call_id)
+    if not shown:
+        raise CallNotFound
+    if target_id(request) == "drawer":
+        return pages.answer(request, "traffic/_drawer.html", close_url="/traffic", **shown)
+    title = short_id(call_id)
+    return await pages.page(request, "traffic/detail.html", title=title, active="traffic", crumbs=HOME, **shown)
+
+
+@get("/traffic/{call_id:str}/texts/{direction:str}", opt=VIEWER, include_in_schema=False)
+async def side_page(
+    request: Request[Any, Any, Any],
+    call_id: FromPath[str],
+    direction: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    traffic: NamedDependency[TrafficService],
+) -> Response[str]:
+    """Everything that was kept of one direction of a call."""
     call = await traffic.get(actor, call_id)
-    raised = await alerts.page(actor, AlertFilter(call_id=call_id), limit=MAX_LIMIT)
+    if direction not in get_args(Direction) or call.texts_state != "kept":
+        raise NotFound
+    shown: dict[str, Any] = {"call": call, "side": side_of(call, cast("Direction", direction), whole=True)}
+    if is_htmx(request):
+        return pages.answer(request, "traffic/_side.html", **shown)
+    crumbs = (*HOME, (f"/traffic/{call.id}", short_id(call.id)))
     return await pages.page(
-        request,
-        "traffic/detail.html",
-        title=short_id(call.id),
-        active="traffic",
-        crumbs=HOME,
-        call=call,
-        steps=timeline(call),
-        alerts=raised.items,
+        request, "traffic/side.html", title=direction.capitalize(), active="traffic", crumbs=crumbs, **shown
     )
+
+
+async def _shown(actor: Actor, traffic: TrafficService, alerts: AlertService, call_id: str) -> dict[str, Any]:
+    """What the templates of a call take; nothing when there is no such call."""
+    try:
+        call = await traffic.get(actor, call_id)
+    except CallNotFound:
+        return {}
+    raised = await alerts.page(actor, AlertFilter(call_id=call_id), limit=MAX_LIMIT)
+    sides = [side_of(call, "request"), side_of(call, "response")] if call.texts_state == "kept" else []
+    return {"call": call, "steps": timeline(call), "alerts": raised.items, "sides": sides}
 
 
 def filter_of(filters: dict[str, str]) -> CallFilter:
@@ -144,4 +182,4 @@ def timeline(call: CallView) -> list[TimelineStep]:
     return steps
 
 
-routes = [traffic_page, call_page]
+routes = [traffic_page, call_page, side_page]

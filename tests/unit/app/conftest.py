@@ -17,6 +17,7 @@ from tests.support.console import Console, console_app, shared_console, used_dat
 from tests.support.features import Bench, features_on
 from tests.support.library import small_library
 from tests.support.memory_fleet import MemoryFleet
+from tests.support.tab import Tab, tab_of
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,12 @@ def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def console(tmp_path: Path, used_data: Path) -> AsyncIterator[Console]:
     async with console_app(tmp_path, data_from=used_data, make_fleet=MemoryFleet, library=small_library()) as running:
         yield running
+
+
+@pytest.fixture
+async def tab(console: Console) -> Tab:
+    """The administrator's tab."""
+    return await tab_of(console)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from app.http.page import Badges, Pages
 from app.overview.live import MAX_CALL_ROWS, VIEWS
 from app.security.permissions import Actor, Role
 from tests.support.console import Console
-from tests.unit.app.http.test_console_pages import alert_id, blocked, call_of, ingest, make_proxy
+from tests.support.tab import alert_id, blocked, call_of, ingest, make_proxy
 
 ADMIN = Actor(user_id="usr_1", username="admin", role=Role.ADMIN, via="session", ip="127.0.0.1", credential="x")
 

@@ -1,0 +1,50 @@
+"""The pages of the alerts: one, many, and the filter."""
+
+from __future__ import annotations
+
+from tests.support.console import Console
+from tests.support.tab import (
+    HTMX,
+    Tab,
+    alert_id,
+    blocked,
+    ingest,
+    make_proxy,
+)
+
+
+async def test_an_alert_is_triaged_with_a_note_and_a_way_back(console: Console, tab: Tab) -> None:
+    await ingest(console, blocked(await make_proxy(console)))
+    found = await alert_id(console)
+    row = await tab.post(f"/alerts/{found}/acknowledge", **HTMX)
+    assert "acknowledged" in row.text
+    assert f'action="/alerts/{found}/reopen"' in row.text
+    again = await tab.post(f"/alerts/{found}/acknowledge", **HTMX)
+    assert again.status_code == 409
+    plain = await tab.post(f"/alerts/{found}/acknowledge", {"back": "/alerts?status=any"})
+    assert plain.headers["location"] == "/alerts?status=any"
+    await tab.post(f"/alerts/{found}/resolve", {"note": "A drill.", "back": f"/alerts/{found}"})
+    detail = (await tab.get(f"/alerts/{found}")).text
+    assert "A drill." in detail
+    assert (await tab.post(f"/alerts/{found}/explode")).status_code == 404
+
+
+async def test_many_alerts_change_together(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    await ingest(console, blocked(proxy_id, 1), blocked(proxy_id, 2))
+    listed = await console.client.get("/api/v1/system/alerts", headers=console.admin)
+    ids = [alert["id"] for alert in listed.json()["data"]["items"]]
+    form = {"alert_ids": ids, "action": "resolve", "back": "/alerts"}
+    answer = await tab.post("/alerts/bulk", form)
+    assert answer.headers["location"] == "/alerts"
+    assert "No open alert" in (await tab.get("/alerts")).text
+    assert (await tab.post("/alerts/bulk", {**form, "action": "reopen"})).status_code == 303
+    assert (await tab.post("/alerts/bulk", {"action": "resolve"})).headers["location"] == "/alerts"
+    assert (await tab.post("/alerts/bulk", {**form, "action": "explode"})).status_code == 422
+
+
+async def test_the_alerts_page_ignores_words_that_are_no_filter(console: Console, tab: Tab) -> None:
+    await ingest(console, blocked(await make_proxy(console)))
+    assert "PI-0001" in (await tab.get("/alerts?status=%27--&severity=none")).text
+    assert "No alert matches" in (await tab.get("/alerts?severity=low")).text
+    assert "PI-0001" in (await tab.get("/alerts?status=any&rule_id=PI-0001&search=ignore")).text
