@@ -49,6 +49,7 @@ from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
 from app.policies import pages as policies_pages
+from app.policies import trial_api
 from app.policies.library import PolicyLibrary
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
@@ -72,6 +73,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     audit_api.routes,
     fleet_api.routes,
     policies_api.routes,
+    trial_api.routes,
     access_api.routes,
     canaries_api.routes,
     traffic_api.routes,

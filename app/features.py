@@ -36,7 +36,10 @@ from app.jobs.scheduler import Job, Scheduler
 from app.lifespan import Part
 from app.overview.service import OverviewService
 from app.paths import DataDirectory
+from app.policies.evaluation import Evaluator
+from app.policies.feedback import Feedback
 from app.policies.library import PolicyLibrary
+from app.policies.replays import Replays
 from app.policies.service import PolicyService
 from app.policies.workbench import Workbench
 from app.security.vault import Vault
@@ -150,6 +153,9 @@ class Features(msgspec.Struct, frozen=True):
 
     library: PolicyLibrary
     policies: PolicyService
+    evaluator: Evaluator
+    replays: Replays
+    feedback: Feedback
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
@@ -162,7 +168,20 @@ class Features(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
 
 
-NAMES = ("library", "policies", "proxies", "keys", "canaries", "traffic", "alerts", "overview", "scheduler")
+NAMES = (
+    "library",
+    "policies",
+    "evaluator",
+    "replays",
+    "feedback",
+    "proxies",
+    "keys",
+    "canaries",
+    "traffic",
+    "alerts",
+    "overview",
+    "scheduler",
+)
 """What handlers may ask for by name."""
 
 
@@ -216,17 +235,31 @@ def build_features(
         is_scheduler_late=lambda: scheduler.is_late,
     )
     scheduler = Scheduler(_jobs(settings, database, bus, rollout, overview, rulesets))
+    workbench = Workbench()
     policies = PolicyService(
         database=database,
         audit=audit,
         library=library,
         rollout=rollout,
         prepare_packs=rulesets.of_packs,
-        workbench=Workbench(),
+        workbench=workbench,
+    )
+    evaluator = Evaluator(library=library, rulesets=rulesets, workbench=workbench)
+    replays = Replays(
+        database=database,
+        audit=audit,
+        library=library,
+        policies=policies,
+        evaluator=evaluator,
+        workbench=workbench,
+        vault=vault,
     )
     return Features(
         library=library,
         policies=policies,
+        evaluator=evaluator,
+        replays=replays,
+        feedback=Feedback(database=database, audit=audit),
         proxies=ProxyService(
             database=database,
             audit=audit,
@@ -248,16 +281,12 @@ def build_features(
         ingest=ingest,
         fleet=fleet,
         parts=(
-            Part("policies", policies.reload, _nothing),
+            Part("policies", policies.reload, replays.stop),
             Part("announcer", announcer.start, announcer.stop),
             Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),
             Part("scheduler", scheduler.start, scheduler.stop),
         ),
     )
-
-
-async def _nothing() -> None:
-    return None
 
 
 def _jobs(

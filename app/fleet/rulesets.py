@@ -51,6 +51,11 @@ class Rulesets:
             raise RulesetUnavailable(error.message) from error
         return await self.of_packs(packs)
 
+    def is_ready(self, packs: Sequence[Pack]) -> bool:
+        """Whether the ruleset of these packs can be had without compiling."""
+        compiling = self._compiled.get(tuple((pack.name, pack.version) for pack in packs))
+        return compiling is not None and compiling.done() and not compiling.exception() and not _is_gone(compiling)
+
     async def of_packs(self, packs: Sequence[Pack]) -> RulesetSource:
         """The ruleset of these packs together; raises RulesetUnavailable."""
         names = tuple((pack.name, pack.version) for pack in packs)

@@ -1,0 +1,291 @@
+"""Replays as jobs: started, watched, cancelled, found again until the console stops.
+
+The calls are read a page at a time, each in a transaction of its own, and judged on the workbench, so that neither the
+database nor the loop is held. The newest few replays are kept in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+
+from app import clock, ids
+from app.audit.service import AuditLog
+from app.database.engine import Database
+from app.errors import AppError, Conflict
+from app.fleet.models import Proxy
+from app.fleet.repository import ProxyRepository
+from app.policies import documents
+from app.policies.errors import NothingToPublish, PolicyInvalid, ReplayNotFound
+from app.policies.evaluation import Evaluator
+from app.policies.library import PolicyLibrary
+from app.policies.replay import Rejudged, Replayer
+from app.policies.service import PolicyService
+from app.policies.trial_schemas import ReplayedCall, ReplayView, StartReplay
+from app.policies.workbench import Workbench
+from app.security.permissions import Actor
+from app.security.vault import Vault
+from app.traffic.captured import CapturedCall, CapturedTexts
+from app.traffic.models import CallText
+from rules.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+MAX_KEPT = 20
+MAX_RUNNING = 2
+MAX_CHANGES = 500
+BATCH_CALLS = 50
+
+
+class TooManyReplays(Conflict):
+    code = "too_many_replays"
+    default_message = f"{MAX_RUNNING} replays are running."
+    default_remediation = "Wait until one has finished, or cancel it."
+
+
+class Replay:
+    """One replay: what was asked, and how far it is."""
+
+    def __init__(
+        self, actor: Actor, policy: Policy, asked: StartReplay, proxies: Sequence[Proxy], version: int | None
+    ) -> None:
+        self.id = ids.new_id("rpl")
+        self.tenant_id = actor.tenant_id
+        self.started_by = actor.username
+        self.started_at = clock.utcnow()
+        self.finished_at: datetime | None = None
+        self.policy = policy
+        self.asked = asked
+        self.proxies = {proxy.id: proxy for proxy in proxies}
+        self.version = version
+        self.state = "running"
+        self.error = ""
+        self.total = self.done = self.skipped = 0
+        self.blocked_before = self.blocked_after = self.newly_blocked = self.newly_allowed = self.changed = 0
+        self.changes: list[ReplayedCall] = []
+        self.task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Replay {self.id} {self.policy.name} {self.state} {self.done}/{self.total}>"
+
+    def count(self, judged: Rejudged | None) -> None:
+        """Take one call into account."""
+        self.done += 1
+        if judged is None:
+            self.skipped += 1
+            return
+        self.blocked_before += judged.before == "blocked"
+        self.blocked_after += judged.after == "blocked"
+        if judged.before == judged.after:
+            return
+        self.changed += 1
+        self.newly_blocked += judged.after == "blocked"
+        self.newly_allowed += judged.before == "blocked"
+        if len(self.changes) < MAX_CHANGES:
+            self.changes.append(
+                ReplayedCall(
+                    call_id=judged.call.call_id,
+                    proxy_id=judged.call.proxy_id,
+                    started_at=judged.call.started_at,
+                    operation=judged.call.operation,
+                    before=judged.before,
+                    after=judged.after,
+                    rule_id=judged.verdict.decision.rule_id,
+                    reason=judged.verdict.reason,
+                )
+            )
+
+    def view(self) -> ReplayView:
+        """The replay as the API shows it."""
+        return ReplayView(
+            id=self.id,
+            policy=self.policy.name,
+            source=self.asked.source,
+            version=self.version,
+            state=self.state,
+            error=self.error,
+            days=self.asked.days,
+            proxy_ids=sorted(self.proxies),
+            started_by=self.started_by,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            total=self.total,
+            done=self.done,
+            skipped=self.skipped,
+            blocked_before=self.blocked_before,
+            blocked_after=self.blocked_after,
+            newly_blocked=self.newly_blocked,
+            newly_allowed=self.newly_allowed,
+            changed=self.changed,
+            changes=list(self.changes),
+        )
+
+
+class Replays:
+    """The replays of this console."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        audit: AuditLog,
+        library: PolicyLibrary,
+        policies: PolicyService,
+        evaluator: Evaluator,
+        workbench: Workbench,
+        vault: Vault,
+    ) -> None:
+        self._database = database
+        self._audit = audit
+        self._library = library
+        self._policies = policies
+        self._evaluator = evaluator
+        self._workbench = workbench
+        self._vault = vault
+        self._replays: OrderedDict[str, Replay] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Replays {len(self._replays)}>"
+
+    async def start(self, actor: Actor, name: str, asked: StartReplay) -> ReplayView:
+        """Begin to replay a policy; raises PolicyNotFound, NothingToPublish, PolicyInvalid, TooManyReplays."""
+        if sum(replay.state == "running" for replay in self._replays.values()) >= MAX_RUNNING:
+            raise TooManyReplays
+        policy, version = await self._wanted(actor, name, asked.source)
+        async with self._database.reader() as session:
+            proxies = await ProxyRepository(session, actor.tenant_id).all()
+        users = [proxy for proxy in proxies if name in proxy.policy_names]
+        chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids] if asked.proxy_ids else users
+        if not chosen:
+            chosen = [proxy for proxy in proxies if policy.applies_to(proxy.type)]
+        replay = Replay(actor, policy, asked, chosen, version)
+        self._replays[replay.id] = replay
+        for old in [kept.id for kept in self._replays.values() if kept.state != "running"]:
+            if len(self._replays) > MAX_KEPT:
+                del self._replays[old]
+        replay.task = asyncio.create_task(self._run(replay), name=f"replay-{replay.id}")
+        async with self._database.writer() as session:
+            await self._audit.record(
+                session,
+                "policy.replayed",
+                actor=actor,
+                resource=("policy", name, name),
+                details={"source": asked.source, "days": asked.days, "proxies": len(chosen)},
+            )
+        return replay.view()
+
+    def get(self, actor: Actor, replay_id: str) -> ReplayView:
+        """How far a replay is; raises ReplayNotFound."""
+        return self._existing(actor, replay_id).view()
+
+    def of_policy(self, actor: Actor, name: str) -> list[ReplayView]:
+        """The replays of a policy, newest first."""
+        found = [kept for kept in self._replays.values() if kept.tenant_id == actor.tenant_id]
+        return [replay.view() for replay in reversed(found) if replay.policy.name == name]
+
+    def cancel(self, actor: Actor, replay_id: str) -> ReplayView:
+        """Stop a replay; what it has found stays. Raises ReplayNotFound."""
+        replay = self._existing(actor, replay_id)
+        if replay.state == "running" and replay.task is not None:
+            replay.state, replay.finished_at = "cancelled", clock.utcnow()
+            replay.task.cancel()
+        return replay.view()
+
+    async def stop(self) -> None:
+        """End what runs: the console stops."""
+        tasks = [replay.task for replay in self._replays.values() if replay.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _existing(self, actor: Actor, replay_id: str) -> Replay:
+        replay = self._replays.get(replay_id)
+        if replay is None or replay.tenant_id != actor.tenant_id:
+            raise ReplayNotFound
+        return replay
+
+    async def _wanted(self, actor: Actor, name: str, source: str) -> tuple[Policy, int | None]:
+        if self._library.is_shipped(name):
+            return self._library.get(name), None
+        found = await (self._policies.draft(actor, name) if source == "draft" else self._policies.document(actor, name))
+        if found is None:
+            raise NothingToPublish(f"The policy {name} has no draft.")
+        value, problems = documents.parse(found.text)
+        policy = None
+        if not problems:
+            policy, problems, _ = await self._policies.check(value)
+        if policy is None or problems:
+            raise PolicyInvalid(problems)
+        return policy, found.version
+
+    async def _run(self, replay: Replay) -> None:
+        try:
+            await self._replay(replay)
+            replay.state = "done"
+        except asyncio.CancelledError:
+            replay.state = "cancelled"
+            raise
+        except AppError as error:
+            replay.state, replay.error = "failed", error.message
+        except Exception:
+            logger.exception("The replay %s failed", replay.id)
+            replay.state, replay.error = "failed", "It failed; the log has the reason."
+        finally:
+            replay.finished_at = clock.utcnow()
+
+    async def _replay(self, replay: Replay) -> None:
+        since_at = replay.started_at - timedelta(days=replay.asked.days)
+        replayers = {proxy.id: await self._replayer(replay.policy, proxy) for proxy in replay.proxies.values()}
+        if not replayers:
+            return
+        async with self._database.reader() as session:
+            wanted = (
+                select(CallText.call_id)
+                .where(
+                    CallText.tenant_id == replay.tenant_id,
+                    CallText.proxy_id.in_(list(replayers)),
+                    CallText.started_at >= since_at,
+                )
+                .limit(replay.asked.limit)
+            )
+            replay.total = await session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+            calls = CapturedTexts(session, self._vault, replay.tenant_id).captured(
+                list(replayers), since_at, None, limit=replay.asked.limit
+            )
+            batch: list[CapturedCall] = []
+            async for call in calls:
+                batch.append(call)
+                if len(batch) >= BATCH_CALLS:
+                    # The page is in memory: the transaction ends, so that the log of the database can be cut meanwhile.
+                    await session.commit()
+                    await self._judge(replay, replayers, batch)
+                    batch = []
+            await self._judge(replay, replayers, batch)
+
+    async def _judge(self, replay: Replay, replayers: dict[str, Replayer], batch: Sequence[CapturedCall]) -> None:
+        def work() -> list[Rejudged | None]:
+            return [replayers[call.proxy_id].judge(call) for call in batch]
+
+        if batch:
+            for judged in await self._workbench.run(work, deadline_seconds=None):
+                replay.count(judged)
+
+    async def _replayer(self, policy: Policy, proxy: Proxy) -> Replayer:
+        """The policies of a proxy with the replayed one in the place of its namesake, or beside them."""
+        names = [name for name in proxy.policy_names if not self._library.unknown([name])]
+        others = [(self._library.get(name), self._library.version_of(name) or 0, "proxy") for name in names]
+        chosen = [(policy, 0, "proxy") if other[0].name == policy.name else other for other in others]
+        if policy.name not in names:
+            chosen.append((policy, 0, "proxy"))
+        packs = {pack.name: pack for item, _, _ in chosen for pack in self._library.packs_for(item)}
+        return Replayer(
+            await self._evaluator.judges(chosen),
+            list(packs.values()),
+            kind=proxy.type,
+            log_only=proxy.enforcement == "log_only",
+        )

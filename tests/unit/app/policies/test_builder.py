@@ -1,0 +1,184 @@
+"""The builder's form writes what it shows and leaves the rest of a document alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.policies.builder import HEAD, ITEMS, merged, operated, shown, with_override
+from rules.policy import read_document
+
+RICH: dict[str, Any] = {
+    "name": "rich",
+    "title": "Rich",
+    "packs": ["secrets", "elsewhere"],
+    "thresholds": {"message_alert": 40, "risk": {"low": 1, "medium": 2, "high": 3, "critical": 4}},
+    "overrides": [{"categories": ["pii/*", "secrets/*"], "action": "redact", "enabled": True}],
+    "rules": [
+        {
+            "id": "one",
+            "action": "deny",
+            "match": {
+                "model": ["gpt-4*", "o1"],
+                "tool_arguments": [{"path": "$.path", "matches": "^/etc/"}, {"path": "$.n", "gt": 3}],
+                "message_count": {"gt": 10, "lte": 100},
+                "role_count": {"user": {"gt": 2}},
+                "header": {"x-team": "red*"},
+                "schedule": {"cron": "* 9-17 * * mon-fri", "time_zone": "Europe/Vienna"},
+                "message_content": {"pattern": "secret", "roles": ["user"]},
+            },
+        }
+    ],
+    "detections": [
+        {
+            "id": "OWN-1",
+            "title": "Own",
+            "category": "custom/own",
+            "severity": "high",
+            "confidence": "high",
+            "score": 60,
+            "targets": ["prompt"],
+            "match": {"all": [{"re": "alpha"}], "near": [{"re": "beta", "within": 20}]},
+            "action": "block",
+            "examples": {"match": ["alpha beta"], "no_match": ["beta"]},
+        }
+    ],
+    "rate_limits": [{"id": "r", "scope": "key", "limit": 5, "window": "1m"}],
+}
+
+
+def submitted(document: dict[str, Any]) -> dict[str, list[str]]:
+    """What a browser sends for the form of this document when nobody changed anything."""
+    values, form = shown(document), {}
+    form["packs.shown"] = ["secrets", "pii"]
+    form["packs"] = [name for name in values["packs"] if name in form["packs.shown"]]
+    for field in HEAD:
+        form[field.path] = [values[field.path]]
+    for name, fields in ITEMS.items():
+        for index, item in enumerate(values[name]):
+            form[f"{name}.{index}"] = ["1"]
+            for field in fields:
+                if field.kind == "flag":
+                    if item[field.path]:
+                        form[f"{name}.{index}.{field.path}"] = ["on"]
+                else:
+                    form[f"{name}.{index}.{field.path}"] = [item[field.path]]
+            if name == "rules":
+                for part in ("path", "operator", "value"):
+                    form[f"rules.{index}.argument.{part}"] = [item[f"argument.{part}"]]
+            if name == "detections" and item["editable"]:
+                form[f"detections.{index}.patterns"] = [item["patterns"]]
+                form[f"detections.{index}.min_count"] = [item["min_count"]]
+                if item["ignore_case"]:
+                    form[f"detections.{index}.ignore_case"] = ["on"]
+    return form
+
+
+def test_an_untouched_form_changes_nothing() -> None:
+    assert read_document(RICH, "x")[1] == []
+    assert merged(RICH, submitted(RICH)) == RICH
+
+
+def test_a_change_in_the_form_reaches_its_place_and_nothing_else() -> None:
+    form = submitted(RICH) | {
+        "title": ["Richer"],
+        "enforcement": ["log_only"],
+        "thresholds.message_block": [""],
+        "rules.0.match.model": ["claude*"],
+        "rules.0.argument.operator": ["in"],
+        "rules.0.argument.value": ['/a, 7, true, "8"'],
+        "rules.0.match.message_content.pattern": [""],
+        "rules.0.match.message_content.roles": [""],
+        "overrides.0.enabled": [""],
+        "overrides.0.log_only": ["yes"],
+        "packs": ["pii"],
+    }
+    after = merged(RICH, form)
+    assert (after["title"], after["enforcement"]) == ("Richer", "log_only")
+    assert after["thresholds"] == {**RICH["thresholds"], "message_block": None}
+    match = after["rules"][0]["match"]
+    assert match["model"] == "claude*"
+    assert match["tool_arguments"] == [{"path": "$.path", "in": ["/a", 7, True, "8"]}, {"path": "$.n", "gt": 3}]
+    assert "message_content" not in match
+    assert match["role_count"] == {"user": {"gt": 2}}
+    assert match["message_count"] == {"gt": 10, "lte": 100}
+    assert after["overrides"][0] == {"categories": ["pii/*", "secrets/*"], "action": "redact", "log_only": True}
+    assert after["packs"] == ["elsewhere", "pii"]
+    assert after["detections"] == RICH["detections"]
+    assert read_document(after, "x")[1] == []
+
+
+def test_defaults_are_left_out_of_the_document() -> None:
+    plain = {"name": "plain"}
+    assert merged(plain, submitted(plain)) == plain
+    back = merged({"name": "plain", "enforcement": "log_only"}, submitted(plain))
+    assert back == plain
+
+
+def test_a_detection_is_built_from_the_form_alone() -> None:
+    document = operated({"name": "made", "type": "llm"}, "add-detections")
+    form = submitted(document) | {
+        "detections.0.title": ["Employee number"],
+        "detections.0.patterns": ["\\bEMP-\\d{6}\\b\r\n\\bEMPL-\\d{6}\\b\n"],
+        "detections.0.ignore_case": ["on"],
+        "detections.0.min_count": ["2"],
+        "detections.0.examples.match": ["see EMP-123456 and EMP-654321"],
+        "detections.0.examples.no_match": ["see EMP-1"],
+    }
+    after = merged(document, form)
+    made = after["detections"][0]
+    assert made["match"] == {
+        "any": [{"re": "\\bEMP-\\d{6}\\b", "flags": "i"}, {"re": "\\bEMPL-\\d{6}\\b", "flags": "i"}],
+        "min_count": 2,
+    }
+    assert made["examples"]["match"] == ["see EMP-123456 and EMP-654321"]
+    assert read_document(after, "x")[1] == []
+    assert shown(after)["detections"][0]["editable"]
+    assert merged(after, submitted(after)) == after
+
+
+def test_items_are_added_with_distinct_ids_and_removed_by_number() -> None:
+    document = {"name": "x"}
+    for name in ("overrides", "rules", "rules", "rate_limits"):
+        document = operated(document, f"add-{name}")
+    assert [rule["id"] for rule in document["rules"]] == ["new-rule-1", "new-rule-2"]  # type: ignore[index]
+    document = operated(document, "remove-rules-0")
+    assert [rule["id"] for rule in document["rules"]] == ["new-rule-2"]  # type: ignore[index]
+    assert "rate_limits" not in operated(document, "remove-rate_limits-0")
+    assert operated(document, "remove-rules-9") == document
+    assert operated(document, "remove-rules") == document
+    assert operated(document, "drop-everything") == document
+    assert operated({"name": "x", "type": "mcp"}, "add-detections")["detections"][0]["targets"][0] == "tool_name"
+
+
+def test_an_override_for_a_rule_only_logs_at_first() -> None:
+    document = operated({"name": "x"}, "override:SEC-AWS-001")
+    assert document["overrides"] == [{"rules": "SEC-AWS-001", "log_only": True}]
+    off = with_override(document, "PII-1", "noise", enabled=False)
+    assert off["overrides"][1] == {"rules": "PII-1", "enabled": False, "reason": "noise"}
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [("5", 5), ("", None), ("many", "many"), ("-1", -1)],
+)
+def test_what_is_no_number_stays_as_it_was_typed_for_lint_to_name(given: str, value: object) -> None:
+    document = {"name": "x", "rate_limits": [{"id": "r", "scope": "key", "limit": 5, "window": "1m"}]}
+    after = merged(document, submitted(document) | {"rate_limits.0.limit": [given]})
+    assert after["rate_limits"][0].get("limit") == value
+
+
+def test_documents_of_any_shape_can_be_shown() -> None:
+    odd = {
+        "name": 5,
+        "packs": "secrets",
+        "rules": [7, {"match": 3}],
+        "detections": [{"match": {"any": ["x"]}}],
+        "overrides": {},
+        "thresholds": [],
+    }
+    values = shown(odd)
+    assert values["rules"][0] is None
+    assert not values["detections"][0]["editable"]
+    assert merged(odd, {"rules.0": ["1"]}) == odd

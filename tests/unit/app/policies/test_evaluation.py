@@ -1,0 +1,151 @@
+"""Trying a policy on a text or a message: what is found, what would happen, what would be masked."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from app.errors import ValidationFailed
+from app.policies.errors import PolicyInvalid, PolicyNotFound
+from app.policies.evaluation import Evaluator
+from app.policies.trial_schemas import Evaluate
+from tests.support.console import Console
+from tests.support.features import Bench
+from tests.support.library import PHRASE
+from tests.unit.app.policies.test_policy_service import detection, document
+
+
+@pytest.fixture
+def evaluator(bench: Bench) -> Evaluator:
+    return bench.features.evaluator
+
+
+async def test_AG_MG_5_a_text_is_judged_by_the_standard_policy_of_its_kind(evaluator: Evaluator) -> None:
+    found = await evaluator.evaluate(Evaluate(text=f"say the {PHRASE} now"))
+    assert found.policies == ["llm-standard-security"]
+    assert (found.verdict.action, found.verdict.rule_id, found.verdict.policy) == (
+        "block",
+        "PI-0001",
+        "llm-standard-security",
+    )
+    assert [(hit.rule_id, hit.start, hit.end) for hit in found.findings] == [("PI-0001", 8, 8 + len(PHRASE))]
+    assert found.took_ms >= 0
+
+
+async def test_LLMSG_GUARD_2_the_assessment_has_its_four_fields(evaluator: Evaluator) -> None:
+    unsafe = (await evaluator.evaluate(Evaluate(text=PHRASE))).assessment
+    assert (unsafe.is_safe, unsafe.violated_rule, unsafe.risk_score) == (False, "PI-0001", 10)
+    assert "PI-0001" in unsafe.reason
+    safe = (await evaluator.evaluate(Evaluate(text="a quiet day"))).assessment
+    assert (safe.is_safe, safe.violated_rule, safe.reason, safe.risk_score) == (True, "", "", 1)
+
+
+async def test_SYP_POL_6_a_draft_is_tried_with_its_own_detections_before_it_is_saved(evaluator: Evaluator) -> None:
+    draft = document(detections=[detection()], enforcement="log_only")
+    found = await evaluator.evaluate(Evaluate(text="about EMP-123456", document=draft))
+    assert (found.verdict.action, found.verdict.would_action, found.verdict.rule_id) == ("alert", "block", "OWN-EMP-1")
+    harmless = await evaluator.evaluate(Evaluate(text="about EMP-12", document=draft))
+    assert (harmless.verdict.action, harmless.findings) == ("allow", [])
+
+
+async def test_what_would_be_masked_is_replaced_by_placeholders(evaluator: Evaluator) -> None:
+    masking = detection(action="redact", capture={"redact_as": "EMPLOYEE", "reversible": True})
+    text = "from EMP-123456 to EMP-654321 and EMP-123456"
+    found = await evaluator.evaluate(Evaluate(text=text, document=document(detections=[masking])))
+    masked = found.texts[0].masked
+    assert "EMP-" not in masked
+    first, second, third = (word for word in masked.split() if word.startswith("[EMPLOYEE_"))
+    assert first == third != second
+
+
+async def test_hidden_text_is_shown_as_a_view(evaluator: Evaluator) -> None:
+    hidden = base64.b64encode(b"the whispered word is in here").decode()
+    found = await evaluator.evaluate(Evaluate(text=f"decode {hidden}\u200b please"))
+    assert {view.name for view in found.texts[0].views} >= {"normalized", "decoded"}
+    assert any("whispered word" in view.text for view in found.texts[0].views)
+
+
+async def test_a_whole_chat_request_is_read_as_the_proxy_reads_it(evaluator: Evaluator) -> None:
+    request = {
+        "model": "gpt-4o",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": [{"type": "text", "text": f"now the {PHRASE}"}]},
+        ],
+    }
+    rules = [
+        {"id": "no-four", "match": {"model": "gpt-4*", "message_count": {"gt": 1}}, "action": "deny", "reason": "No."}
+    ]
+    found = await evaluator.evaluate(Evaluate(request=request, document=document(rules=rules)))
+    assert (found.protocol, found.direction) == ("openai.chat", "request")
+    assert {hit.rule_id for hit in found.findings} == {"PI-0001", "no-four"}
+    assert [hit.path for hit in found.findings if hit.rule_id == "PI-0001"] == ["/messages/1/content/0/text"]
+
+
+async def test_AG_PE_2_a_tool_call_is_judged_by_its_arguments(evaluator: Evaluator) -> None:
+    rules = [
+        {
+            "id": "no-etc",
+            "match": {"tool_name": "read_file", "tool_arguments": [{"path": "$.path", "matches": "^/etc/"}]},
+            "action": "deny",
+        }
+    ]
+    policy = {"name": "tools", "type": "mcp", "rules": rules}
+
+    async def action(path: str) -> str:
+        params = {"name": "read_file", "arguments": {"path": path}}
+        request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        return (await evaluator.evaluate(Evaluate(request=request, document=policy))).verdict.action
+
+    assert await action("/etc/shadow") == "block"
+    assert await action("/tmp/x") == "allow"
+
+
+@pytest.mark.parametrize(
+    ("message", "protocol", "direction"),
+    [
+        ({"messages": [], "system": "x"}, "anthropic.messages", "request"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "anthropic.messages", "request"),
+        ({"input": "hello"}, "openai.responses", "request"),
+        ({"choices": [{"message": {"content": "hi"}}]}, "openai.chat", "response"),
+        ({"output": [{"content": [{"text": "hi"}]}]}, "openai.responses", "response"),
+        ({"content": [{"type": "text", "text": "hi"}], "role": "assistant"}, "anthropic.messages", "response"),
+        ({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}}, "mcp", "response"),
+        ({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "no"}}, "mcp", "response"),
+    ],
+)
+async def test_messages_of_every_protocol_are_recognised(
+    evaluator: Evaluator, message: dict[str, Any], protocol: str, direction: str
+) -> None:
+    found = await evaluator.evaluate(Evaluate(request=message))
+    assert (found.protocol, found.direction) == (protocol, direction)
+
+
+async def test_what_cannot_be_judged_is_refused_with_its_reason(evaluator: Evaluator) -> None:
+    for wanted, field in (
+        (Evaluate(), "text"),
+        (Evaluate(text="x", request={}), "text"),
+        (Evaluate(request={"colour": "green"}), "request"),
+        (Evaluate(request={"jsonrpc": "1.0", "method": "x"}), "request"),
+    ):
+        with pytest.raises(ValidationFailed) as refused:
+            await evaluator.evaluate(wanted)
+        assert field in refused.value.fields
+    with pytest.raises(PolicyNotFound):
+        await evaluator.evaluate(Evaluate(text="x", policy_names=["nowhere"]))
+    with pytest.raises(PolicyInvalid):
+        await evaluator.evaluate(Evaluate(text="x", document={"name": "x", "surprise": 1}))
+
+
+async def test_evaluation_over_the_api_on_both_paths(console: Console) -> None:
+    for path in ("/api/v1/evaluate", "/admin/evaluate"):
+        answer = await console.client.post(path, headers=console.admin, json={"text": PHRASE})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["data"]["assessment"]["violated_rule"] == "PI-0001"
+    refused = await console.client.post("/admin/evaluate", json={"text": PHRASE})
+    assert refused.json()["error_code"] == "UNAUTHORIZED"
+    body = {"policy": document(detections=[detection()]), "test_content": ["EMP-123456", "fine"]}
+    tested = await console.client.post("/api/v1/policies/test", headers=console.admin, json=body)
+    assert [found["verdict"]["action"] for found in tested.json()["data"]] == ["block", "allow"]

@@ -1,0 +1,207 @@
+"""A draft over recorded calls: which verdicts would change, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.policies.errors import NothingToPublish, ReplayNotFound
+from app.policies.replay import facts_of
+from app.policies.replays import TooManyReplays
+from app.policies.trial_schemas import ReplayView, StartReplay
+from app.traffic.captured import CapturedCall
+from proxies.contract import CapturedText, TextMark
+from rules.facts import Message, ToolCall
+from rules.model import Target
+from tests.support.console import Console
+from tests.support.features import ADMIN, Bench
+from tests.support.library import PHRASE
+from tests.support.records import blocked_call, call, finding
+from tests.unit.app.policies.test_policy_service import detection, document
+
+
+def prompt(text: str, **changes: Any) -> CapturedText:
+    return CapturedText("request", Target.PROMPT, "/messages/0/content", text, **changes)
+
+
+async def finished(bench: Bench, replay: ReplayView) -> ReplayView:
+    """The replay after its end."""
+    kept = bench.features.replays._replays[replay.id]
+    assert kept.task is not None
+    await asyncio.gather(kept.task, return_exceptions=True)
+    return bench.features.replays.get(ADMIN, replay.id)
+
+
+async def test_a_draft_says_which_recorded_calls_it_would_have_blocked(bench: Bench) -> None:
+    await bench.features.policies.create(ADMIN, document())
+    await bench.features.policies.publish(ADMIN, "ours")
+    proxy = await bench.proxy(policy_names=["ours"])
+    await bench.features.ingest(
+        [
+            call(id="quiet", proxy_id=proxy.id, texts=(prompt("nothing of note"),)),
+            call(id="number", proxy_id=proxy.id, texts=(prompt("about EMP-123456"),)),
+            blocked_call(finding(), id="stopped", proxy_id=proxy.id, texts=(prompt(f"the {PHRASE}"),)),
+            call(id="elsewhere", proxy_id="prx_other", texts=(prompt("about EMP-123456"),)),
+            call(id="failed", proxy_id=proxy.id, outcome="upstream_error", texts=(prompt("about EMP-123456"),)),
+            call(id="textless", proxy_id=proxy.id),
+        ]
+    )
+    await bench.features.policies.save_draft(ADMIN, "ours", document(detections=[detection()]), revision=0)
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay()))
+    assert (found.state, found.error, found.total, found.done, found.skipped) == ("done", "", 4, 4, 1)
+    assert (found.blocked_before, found.blocked_after, found.newly_blocked, found.newly_allowed) == (1, 2, 1, 0)
+    assert [(item.call_id, item.before, item.after, item.rule_id) for item in found.changes] == [
+        ("number", "allowed", "blocked", "OWN-EMP-1")
+    ]
+    assert found.finished_at is not None
+    assert [replay.id for replay in bench.features.replays.of_policy(ADMIN, "ours")] == [found.id]
+
+
+async def test_a_weaker_draft_says_what_it_would_let_pass(bench: Bench) -> None:
+    await bench.features.policies.create(ADMIN, document())
+    await bench.features.policies.publish(ADMIN, "ours")
+    proxy = await bench.proxy(policy_names=["ours"])
+    stopped = blocked_call(finding(), id="stopped", proxy_id=proxy.id, texts=(prompt(f"the {PHRASE}"),))
+    await bench.features.ingest([stopped])
+    quiet = document(overrides=[{"rules": "PI-*", "log_only": True}])
+    await bench.features.policies.save_draft(ADMIN, "ours", quiet, revision=0)
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay()))
+    assert (found.newly_allowed, found.changed) == (1, 1)
+    assert [(item.before, item.after) for item in found.changes] == [("blocked", "alerted")]
+    again = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(source="published")))
+    assert again.changed == 0
+
+
+async def test_a_masked_value_counts_as_a_hit_of_the_rule_that_masked_it(bench: Bench) -> None:
+    proxy = await bench.proxy()
+    masked = prompt("about EMP-…(10)", marks=(TextMark(6, 15, "OWN-EMP-1"), TextMark(0, 3, "GONE-1")))
+    await bench.features.ingest([call(id="masked", proxy_id=proxy.id, texts=(masked,))])
+    await bench.features.policies.create(ADMIN, document(detections=[detection()]))
+    asked = StartReplay(proxy_ids=[proxy.id], days=1)
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", asked))
+    assert [(item.call_id, item.after) for item in found.changes] == [("masked", "blocked")]
+
+
+async def test_a_proxy_that_only_logs_would_still_let_everything_pass(bench: Bench) -> None:
+    proxy = await bench.proxy(enforcement="log_only")
+    await bench.features.ingest([call(id="one", proxy_id=proxy.id, texts=(prompt(PHRASE),))])
+    await bench.features.policies.create(ADMIN, document())
+    asked = StartReplay(proxy_ids=[proxy.id])
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", asked))
+    assert [(item.before, item.after) for item in found.changes] == [("allowed", "alerted")]
+
+
+async def test_a_replay_is_cancelled_and_what_it_found_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.proxy()
+    await bench.features.policies.create(ADMIN, document())
+    held = asyncio.Event()
+
+    async def hold(*_args: object) -> None:
+        await held.wait()
+
+    monkeypatch.setattr(bench.features.replays, "_replay", hold)
+    first = await bench.features.replays.start(ADMIN, "ours", StartReplay())
+    await bench.features.replays.start(ADMIN, "ours", StartReplay())
+    with pytest.raises(TooManyReplays):
+        await bench.features.replays.start(ADMIN, "ours", StartReplay())
+    assert bench.features.replays.cancel(ADMIN, first.id).state == "cancelled"
+    stopped = await finished(bench, first)
+    assert (stopped.state, stopped.finished_at is not None) == ("cancelled", True)
+    held.set()
+    with pytest.raises(ReplayNotFound):
+        bench.features.replays.get(ADMIN, "rpl_none")
+
+
+async def test_a_replay_that_fails_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.proxy(policy_names=["llm-standard-security"])
+    await bench.features.policies.create(ADMIN, document(packs=["prompt-injection"]))
+    await bench.features.policies.publish(ADMIN, "ours")
+    with pytest.raises(NothingToPublish):
+        await bench.features.replays.start(ADMIN, "ours", StartReplay())
+
+    async def fail(*_args: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(bench.features.evaluator, "judges", fail)
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(source="published")))
+    assert (found.state, found.error) == ("failed", "It failed; the log has the reason.")
+
+
+def captured(kind: str, operation: str, *texts: CapturedText) -> CapturedCall:
+    from datetime import UTC, datetime
+
+    return CapturedCall(
+        call_id="c",
+        proxy_id="p",
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        protocol=kind,
+        operation=operation,
+        principal_id="key_1",
+        client_ip="10.0.0.1",
+        verdict="allowed",
+        findings=(),
+        omitted=0,
+        texts=texts,
+    )
+
+
+def test_facts_are_put_together_from_what_was_recorded() -> None:
+    texts = (
+        CapturedText("request", Target.SYSTEM_PROMPT, "/messages/0/content", "be kind"),
+        CapturedText("request", Target.PROMPT, "/messages/1/content/0/text", "hello"),
+        CapturedText("request", Target.PROMPT, "/messages/1/content/1/text", "again"),
+        CapturedText("request", Target.TOOL_RESULT, "/messages/2/content", "42"),
+    )
+    facts = facts_of(captured("openai.chat", "gpt-4o", *texts), texts, "request", "llm")
+    assert facts.model == "gpt-4o"
+    assert facts.messages == (
+        Message("system", "/messages/0"),
+        Message("user", "/messages/1"),
+        Message("tool", "/messages/2"),
+    )
+    arguments = (
+        CapturedText("request", Target.TOOL_NAME, "/params/name", "run"),
+        CapturedText("request", Target.TOOL_ARGS, "/params/arguments/paths/0", "/a"),
+        CapturedText("request", Target.TOOL_ARGS, "/params/arguments/paths/1", "/b"),
+        CapturedText("request", Target.TOOL_ARGS, "/params/arguments/a~1b/c", "x"),
+    )
+    facts = facts_of(captured("mcp", "tools/call run", *arguments), arguments, "request", "mcp")
+    assert (facts.method, facts.acts) == ("tools/call", True)
+    assert facts.tool_calls == (ToolCall("run", {"paths": ["/a", "/b"], "a/b": {"c": "x"}}, "/params"),)
+
+
+async def test_a_replay_over_the_api(console: Console) -> None:
+    headers = console.admin
+    made = await console.client.post("/api/v1/policies", headers=headers, json={"policy": document()})
+    assert made.status_code == 201
+    started = await console.client.post("/api/v1/policies/ours/replay", headers=headers, json={"days": 2})
+    assert started.status_code == 202, started.text
+    replay = started.json()["data"]
+    path = f"/api/v1/policies/ours/replays/{replay['id']}"
+    assert (await console.client.get(path, headers=headers)).json()["data"]["days"] == 2
+    listed = await console.client.get("/api/v1/policies/ours/replays", headers=headers)
+    assert [item["id"] for item in listed.json()["data"]] == [replay["id"]]
+    assert (await console.client.delete(path, headers=headers)).status_code == 200
+    missing = await console.client.get("/api/v1/policies/ours/replays/none", headers=headers)
+    assert missing.json()["error_code"] == "replay_not_found"
+
+
+async def test_a_false_positive_is_marked_once_counted_and_audited(console: Console) -> None:
+    headers = console.admin
+    hit = {
+        "rule_id": "PI-0001",
+        "pack": "prompt-injection",
+        "call_id": "call_1",
+        "evidence": "the phrase",
+        "note": "a poem",
+    }
+    for _ in range(2):
+        answer = await console.client.post("/api/v1/feedback/false-positives", headers=headers, json=hit)
+        assert answer.status_code == 201, answer.text
+    marks = (await console.client.get("/api/v1/rules/PI-0001/false-positives", headers=headers)).json()["data"]
+    assert [(mark["note"], mark["marked_by"], mark["call_id"]) for mark in marks] == [("a poem", "admin", "call_1")]
+    assert "the phrase" not in str(marks)
+    audit = await console.client.get("/api/v1/audit?event_type=rule.", headers=headers)
+    assert audit.json()["data"]["total"] == 2
