@@ -21,6 +21,7 @@ from app.http.assets import Assets
 from app.http.evidence import evidence
 from app.http.hostile import hostile
 from app.http.htmx import is_htmx
+from app.http.rule_url import rule_url
 from app.paths import TEMPLATES
 from app.security.permissions import Actor
 from app.version import __version__
@@ -123,6 +124,7 @@ def environment(assets: Assets) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     env.globals["static"] = assets.url
+    env.globals["rule_url"] = rule_url
     env.filters |= {
         "when": formats.when,
         "moment": formats.moment,
