@@ -43,7 +43,7 @@ RULE_IDS = {
 }
 LEAST_RULES = {
     "prompt-injection": 42,
-    "jailbreak": 10,
+    "jailbreak": 22,
     "indirect-injection": 10,
     "hidden-text": 16,
     "encoding-evasion": 10,
