@@ -29,6 +29,9 @@ TOOL_ALERTS_PER_THOUSAND = 3
 RULE_IDS = {
     "prompt-injection": r"PI-\d{4}",
     "jailbreak": r"JB-\d{4}",
+    "content-safety": r"CS-\d{4}",
+    "compliance-gdpr": r"GDPR-\d{4}",
+    "output-leakage": r"OL-\d{4}",
     "indirect-injection": r"II-\d{4}",
     "hidden-text": r"HT-\d{4}",
     "encoding-evasion": r"EE-\d{4}",
@@ -44,6 +47,9 @@ RULE_IDS = {
 LEAST_RULES = {
     "prompt-injection": 42,
     "jailbreak": 22,
+    "content-safety": 6,
+    "compliance-gdpr": 10,
+    "output-leakage": 8,
     "indirect-injection": 10,
     "hidden-text": 16,
     "encoding-evasion": 10,
