@@ -249,7 +249,8 @@ class RuleScan:
             if found is None:
                 break
             start, end, value_start, value_end = found
-            position = max(end, position + 1)
+            # What follows the value is only its surroundings, and may be those of the next value as well.
+            position = max(value_end, start + 1)
             self._resume[number] = part.base + position
             span = (part.base + start, part.base + end)
             if span[0] == continues or span in self._seen:

@@ -55,7 +55,7 @@ LEAST_RULES = {
     "encoding-evasion": 10,
     "tool-poisoning": 12,
     "secrets": 18,
-    "pii": 8,
+    "pii": 34,
     "command-injection": 12,
     "sql-injection": 8,
     "path-traversal": 6,
@@ -132,7 +132,9 @@ def test_only_high_confidence_or_agreement_blocks_and_poisoned_tools_alert() -> 
     for rule in packs()["tool-poisoning"].rules:
         assert rule.action in ("alert", "tag"), rule.id
     for rule in packs()["pii"].rules:
-        assert rule.action == "alert", rule.id
+        assert rule.action in ("redact", "alert", "tag"), rule.id
+        assert rule.capture.redact_as, rule.id
+        assert rule.capture.reversible is (rule.label != "CARD"), rule.id
     for rule in rules().values():
         if rule.action == "block" and rule.confidence != "high":
             assert rule.score < 100, rule.id

@@ -9,9 +9,12 @@ import random
 import zlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rules.packs import Near
-from rules.validators import ip_public, parse
+from rules.validators import _JUDGES, ip_public, parse
+from rules.validators.wallets import keccak_256
 
 
 def accepts(name: str, value: str) -> bool:
@@ -77,6 +80,81 @@ def jose(header: object) -> str:
         ("base64_text", base64.b64encode(bytes(range(128, 200))).decode(), False),
         ("base64_text", "", False),
         ("base64_text", "not base64!", False),
+        ("card", "4111-1111-1111-1111", True),
+        ("card", "3782 822463 10005", True),
+        ("card", "9792 0300 0000 0000", False),
+        ("card", "4222222222222", False),
+        ("iban", "NO9386011117947", True),
+        ("iban", "XX82WEST12345698765432", False),
+        ("iban", "GB82WEST1234569876543", False),
+        ("mod97", "3214282912345698765432161182", True),
+        ("mod97", "", False),
+        ("verhoeff", "2363", True),
+        ("verhoeff", "2364", False),
+        ("verhoeff", "", False),
+        ("base58check", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", True),
+        ("base58check", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", True),
+        ("base58check", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb", False),
+        ("base58check", "0OIl", False),
+        ("base58check", "", False),
+        ("bech32", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", True),
+        ("bech32", "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr", True),
+        ("bech32", "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", True),
+        ("bech32", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdp", False),
+        ("bech32", "Bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", False),
+        ("bech32", "nothing", False),
+        ("eip55", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", True),
+        ("eip55", "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359", True),
+        ("eip55", "0xfb6916095ca1df60bb79ce92ce3ea74c37c5d359", True),
+        ("eip55", "0x5aAeb6053f3E94C9b9A09f33669435E7Ef1BeAed", False),
+        ("eip55", "0x" + "0" * 40, False),
+        ("eip55", "0x123", False),
+        ("pem_body", "MIIEpAIBAAKCAQEA7bq5Zc3k0FhGm2Jt\\nqV9xL1sYw8dRo4uTnEiKpCvBaXzHfQyW", True),
+        ("pem_body", "Proc-Type: 4,ENCRYPTED\n\nMIIEpAIBAAKCAQEA7bq5Zc3k0FhGm2Jt", True),
+        ("pem_body", "words that are no base64 at all!", False),
+        ("pem_body", "short", False),
+        ("email", "jane.doe+x@mail.example.org", True),
+        ("email", "logo@2x.png", False),
+        ("email", "git@github.com", False),
+        ("email", "a..b@example.org", False),
+        ("email", "user@1.2.com", False),
+        ("ip_external", "85.1.2.3", True),
+        ("ip_external", "203.0.113.9", True),
+        ("ip_external", "100.64.0.1", True),
+        ("ip_external", "2001:db8::1", True),
+        ("ip_external", "2a00:1450:4001:82f::200e", True),
+        ("ip_external", "dead::beef", False),
+        ("ip_external", "10.0.0.1", False),
+        ("ip_external", "ff02::1", False),
+        ("ip_external", "nothing", False),
+        ("ip_lan", "192.168.0.4", True),
+        ("ip_lan", "fe80::1%eth0", True),
+        ("ip_lan", "127.0.0.1", False),
+        ("ip_lan", "8.8.8.8", False),
+        ("host_internal", "10.0.0.1", True),
+        ("host_internal", "[::1]", True),
+        ("host_internal", "0x7f.1", True),
+        ("host_internal", "8.8.8.8", False),
+        ("host_internal", "134744072", False),
+        ("host_internal", "example.org", False),
+        ("host_internal", "08.1", False),
+        ("host_internal", "1.2.3.4.5", False),
+        ("host_internal", "256.1.1.1", False),
+        ("host_disguised", "2130706433", True),
+        ("host_disguised", "0177.0.0.1", True),
+        ("host_disguised", "127.1", True),
+        ("host_disguised", "127.0.0.1.", True),
+        ("host_disguised", "[::ffff:10.0.0.1]", True),
+        ("host_disguised", "[64:ff9b::7f00:1]", True),
+        ("host_disguised", "[2002:7f00:1::]", True),
+        ("host_disguised", "127.0.0.1", False),
+        ("host_disguised", "[::1]", False),
+        ("host_disguised", "8.8.8.8", False),
+        ("phone", "+44 20 7946 0958", True),
+        ("phone", "0041 44 668 18 00", True),
+        ("phone", "+44 20 7946 0958 12", True),
+        ("phone", "+12", False),
+        ("phone", "+999 123 4567", False),
     ],
 )
 def test_judges(name: str, value: str, accepted: bool) -> None:
@@ -129,3 +207,17 @@ def test_public_addresses_are_those_of_the_standard_library() -> None:
     assert not ip_public("1.2.3")
     assert not ip_public("1.2.3.04")
     assert not ip_public("256.2.3.4")
+
+
+def test_keccak_is_the_hash_of_ethereum_and_not_sha_3() -> None:
+    empty = "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
+    assert keccak_256(b"").hex() == empty
+    two_blocks = keccak_256(b"a" * 200).hex()
+    assert len(two_blocks) == 64
+    assert two_blocks != keccak_256(b"a" * 199).hex()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=60) | st.text("0123456789abcdefxX.:-[]²٣ /@", max_size=24))
+def test_no_judge_fails_on_any_text(value: str) -> None:
+    assert all(judge(value) in (True, False) for judge in _JUDGES.values())

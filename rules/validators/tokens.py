@@ -1,0 +1,98 @@
+"""Secrets: does a value look chosen by a machine, and does its structure prove it?"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+import math
+import re
+import zlib
+from collections import Counter
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PLACEHOLDER = re.compile(
+    r"example|placeholder|changeme|change_me|dummy|sample|redacted|your[-_ ]?|replace|insert|foobar|todo"
+    r"|xxxx|\*\*\*|\.\.\."
+    r"|<[^<>]*>|\$\{|\{\{|%\(|test[-_]?(?:key|token|secret|password)",
+    re.IGNORECASE,
+)
+
+
+def entropy(value: str) -> float:
+    """Shannon entropy of the characters, in bits per character."""
+    size = len(value)
+    return -sum(count / size * math.log2(count / size) for count in Counter(value).values()) if size else 0.0
+
+
+def not_placeholder(value: str) -> bool:
+    """Whether the value looks chosen by a machine: no stand-in word, no run of one character, no plain sequence."""
+    if _PLACEHOLDER.search(value):
+        return False
+    core = [char.lower() for char in value if char.isalnum()]
+    if len(core) < 4:
+        return True
+    if len(set(core)) <= max(2, len(core) // 12):
+        return False
+    steps = Counter(ord(right) - ord(left) for left, right in itertools.pairwise(core))
+    straight = max(steps.get(0, 0), steps.get(1, 0), steps.get(-1, 0))
+    return straight * 10 < (len(core) - 1) * 6
+
+
+def jwt(value: str) -> bool:
+    """Whether the first of three dot-separated parts is a JWS header (RFC 7515 §4): base64url JSON with `alg`."""
+    parts = value.split(".")
+    if len(parts) != 3 or not parts[1]:
+        return False
+    raw = _decode_base64(parts[0])
+    if raw is None:
+        return False
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and isinstance(header.get("alg"), str)
+
+
+def crc32_base62(value: str) -> bool:
+    """Whether the last six characters are the base-62 CRC-32 of the rest after the prefix (`ghp_`, `npm_`, …)."""
+    body = value.rsplit("_", 1)[-1]
+    if len(body) < 12:
+        return False
+    number = zlib.crc32(body[:-6].encode("utf-8", "replace"))
+    digits = ""
+    for _ in range(6):
+        number, rest = divmod(number, 62)
+        digits = _BASE62[rest] + digits
+    return digits == body[-6:]
+
+
+def base64_text(value: str) -> bool:
+    """Whether the value is base64 (either alphabet) of text that is nine tenths printable."""
+    raw = _decode_base64(value)
+    if not raw:
+        return False
+    text = raw.decode("utf-8", "replace")
+    readable = sum((char.isprintable() and char != "\ufffd") or char in "\t\r\n" for char in text)
+    return readable * 10 >= len(text) * 9
+
+
+def _decode_base64(value: str) -> bytes | None:
+    compact = value.translate(_TO_STANDARD_ALPHABET).rstrip("=")
+    try:
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+_TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+
+
+def pem_body(value: str) -> bool:
+    """Whether the text between the lines of a PEM file (RFC 7468) is base64, wherever it may be cut off."""
+    lines = [line.strip() for line in value.replace("\\n", "\n").replace("\\r", "").split("\n")]
+    # Headers such as Proc-Type stand in old files before the body.
+    compact = "".join(line for line in lines if line and ":" not in line and not line.startswith("-----"))
+    whole = compact.rstrip("=")
+    return len(whole) >= 24 and _decode_base64(whole[: len(whole) // 4 * 4]) is not None
