@@ -104,6 +104,9 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         """Write the request and deliver what comes back to `response`. `total_deadline` is loop time."""
         self.exchanges += 1
+        if self.closed:
+            response.fail(LostBeforeAnswer("The upstream closed the connection without an answer."))
+            return
         self._response = response
         response.attach(self)
         self._received = False

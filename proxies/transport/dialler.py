@@ -104,6 +104,8 @@ class Dialler:
         self, tunnel: asyncio.Transport, connection: UpstreamConnection, tls: ssl.SSLContext
     ) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
+        # An upstream that speaks first is cut by the connection, which needs a transport for that.
+        connection.connection_made(tunnel)
         try:
             transport = await loop.start_tls(tunnel, connection, tls, server_hostname=self._origin.host)
             if transport is None:

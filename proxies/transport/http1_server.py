@@ -23,6 +23,7 @@ from proxies.transport.headers import Headers
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 from proxies.transport.server_connection import ServerConnection
 from proxies.transport.server_messages import Request, Response
+from proxies.transport.tls_accept import Handshake, TLSAcceptor
 
 __all__ = ["HTTPListener", "Handler", "Headers", "OnRefused", "Request", "Response"]
 
@@ -60,14 +61,14 @@ class HTTPListener:
         """Host and port as bound."""
         self._sock = sock
         self._on_refused = on_refused
-        self._connections: set[ServerConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._connections: set[ServerConnection | Handshake] = set()
+        self._server: asyncio.Server | TLSAcceptor | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
 
     @property
     def connections(self) -> int:
-        """Open connections, refused ones that are being closed included."""
+        """Open connections, refused ones that are being closed and unfinished TLS handshakes included."""
         return len(self._connections)
 
     async def start(self) -> None:
@@ -78,13 +79,13 @@ class HTTPListener:
             # is felt as back-pressure instead of filling socket buffers of megabytes.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, self.bounds.high_water_bytes)
         self._sweep()
-        self._server = await loop.create_server(
-            lambda: ServerConnection(self, loop),
-            sock=self._sock,
-            backlog=_BACKLOG,
-            ssl=self.tls,
-            ssl_handshake_timeout=self.limits.header_timeout_seconds if self.tls else None,
-        )
+        if self.tls is None:
+            self._server = await loop.create_server(
+                lambda: ServerConnection(self, loop), sock=self._sock, backlog=_BACKLOG
+            )
+        else:
+            self._server = acceptor = TLSAcceptor(self._sock, self, loop, self.tls)
+            acceptor.start(_BACKLOG)
 
     async def drain(self, deadline_seconds: float) -> None:
         """Stop accepting, close idle connections, let what is in flight finish, reset what is left at the deadline."""
@@ -108,10 +109,13 @@ class HTTPListener:
             self._sweep_timer.cancel()
             self._sweep_timer = None
 
-    # --- For ServerConnection -----------------------------------------------------------------------------------
+    # --- For its connections ------------------------------------------------------------------------------------
 
-    def admit(self, connection: ServerConnection) -> bool:
-        """Register a new connection; False when there are as many as `Limits.max_connections` already."""
+    def admit(self, connection: ServerConnection | Handshake, replaces: Handshake | None = None) -> bool:
+        """Register a new connection, in the place of its handshake if it had one; False when there are as
+        many as `Limits.max_connections` already."""
+        if replaces is not None:
+            self._connections.discard(replaces)
         self._connections.add(connection)
         self._empty.clear()
         return len(self._connections) <= self.limits.max_connections
@@ -121,7 +125,7 @@ class HTTPListener:
         """Whether there are so many connections over the cap that refusing them politely would cost too much."""
         return len(self._connections) > self.limits.max_connections + self.bounds.polite_refusals
 
-    def forget(self, connection: ServerConnection) -> None:
+    def forget(self, connection: ServerConnection | Handshake) -> None:
         """The connection is closed."""
         self._connections.discard(connection)
         if not self._connections:

@@ -23,6 +23,7 @@ from proxies.transport.server_messages import CONTINUE, Request, Response, error
 
 if TYPE_CHECKING:
     from proxies.transport.http1_server import HTTPListener
+    from proxies.transport.tls_accept import Handshake
 
 _log = logging.getLogger(__name__)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -59,6 +60,7 @@ class ServerConnection(asyncio.Protocol):
         "_opened_at",
         "_paused_reading",
         "_peer_ip",
+        "_replaces",
         "_request",
         "_requests",
         "_response",
@@ -71,8 +73,11 @@ class ServerConnection(asyncio.Protocol):
         "task",
     )
 
-    def __init__(self, listener: HTTPListener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, listener: HTTPListener, loop: asyncio.AbstractEventLoop, *, replaces: Handshake | None = None
+    ) -> None:
         self._listener = listener
+        self._replaces = replaces
         self._loop = loop
         self._limits = listener.limits
         self._bounds = listener.bounds
@@ -107,7 +112,9 @@ class ServerConnection(asyncio.Protocol):
         self._peer_ip = _peer_ip(transport.get_extra_info("peername"))
         self._opened_at = now = self._loop.time()
         self._deadline = now + self._limits.header_timeout_seconds
-        if self._listener.admit(self):
+        admitted = self._listener.admit(self, self._replaces)
+        self._replaces = None
+        if admitted:
             return
         if self._listener.is_flooded:
             self._listener.refused(self._peer_ip, 503, "too_many_connections")

@@ -9,7 +9,9 @@ import pytest
 
 from proxies.transport.client_connection import UpstreamConnection
 from proxies.transport.errors import UpstreamError
+from proxies.transport.limits import DEFAULT_BOUNDS
 from proxies.transport.pool import UpstreamPool
+from proxies.transport.upstream_response import UpstreamResponse
 from tests.passthrough import LIMITS, passthrough
 from tests.rawpeer import Script, Upstream, UpstreamPeer, http_request, http_response
 
@@ -242,3 +244,20 @@ async def test_a_refused_connection_gives_its_slot_back() -> None:
         with pytest.raises(UpstreamError):
             await _get(pool, "/")
     assert pool.connections == 0
+
+
+async def test_HTTP_17_a_connection_that_was_cut_before_its_first_request_fails_it_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    lost: list[UpstreamConnection] = []
+    async with Upstream() as upstream:
+        _, connection = await loop.create_connection(
+            lambda: UpstreamConnection(loop, DEFAULT_BOUNDS, lost.append, lost.append), "127.0.0.1", upstream.port
+        )
+        connection.data_received(b"HTTP/1.1 200 OK")  # Nobody has asked yet.
+        assert connection.closed
+        response = UpstreamResponse("GET", DEFAULT_BOUNDS)
+        connection.begin(response, b"", first_byte_seconds=60, idle_seconds=60, total_deadline=loop.time() + 60)
+        with pytest.raises(UpstreamError, match="without an answer"):
+            await response.wait_head()
+        while not lost:
+            await asyncio.sleep(0)
