@@ -4,6 +4,7 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from app.access.repository import SORTS
 from app.access.schemas import CreateKey, KeyView, NewKey
 from app.access.service import KeyService
 from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
@@ -18,12 +19,13 @@ TAGS = ["api keys"]
 async def list_keys(
     actor: NamedDependency[Actor],
     keys: NamedDependency[KeyService],
+    sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[KeyView]]:
     """API keys, newest first; a key is recognisable by its first characters and its last four."""
     limit, offset = page_of(limit, offset)
-    return Envelope(await keys.page(actor, limit=limit, offset=offset))
+    return Envelope(await keys.page(actor, limit=limit, offset=offset, sort=SORTS.asked(sort)))
 
 
 @post("/api/v1/api-keys", opt=ADMIN, tags=TAGS)

@@ -7,13 +7,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.access.errors import KeyNotFound
+from app.access.repository import SORTS
 from app.access.schemas import CreateKey, NewKey
 from app.access.service import KeyService
 from app.errors import AppError
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
 
 VIEWER = {"role": "viewer"}
@@ -30,10 +31,11 @@ async def keys_page(
     pages: NamedDependency[Pages],
     keys: NamedDependency[KeyService],
     proxies: NamedDependency[ProxyService],
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All keys, newest first."""
-    return await _list(request, actor, pages, keys, proxies, offset=offset)
+    """All keys, newest first unless sorted otherwise."""
+    return await _list(request, actor, pages, keys, proxies, sort=sort, offset=offset)
 
 
 @get("/access/new", opt=ADMIN, include_in_schema=False)
@@ -108,11 +110,13 @@ async def _list(
     keys: KeyService,
     proxies: ProxyService,
     *,
+    sort: str = "",
     offset: int = 0,
     created: NewKey | None = None,
 ) -> Response[str]:
     limit, offset = page_of(PAGE_ROWS, offset)
-    listed = await keys.page(actor, limit=limit, offset=offset)
+    order = SORTS.order(sort)
+    listed = await keys.page(actor, limit=limit, offset=offset, sort=order.sort)
     known = await proxies.page(actor, limit=MAX_LIMIT)
     return await pages.page(
         request,
@@ -120,6 +124,8 @@ async def _list(
         title="Access",
         active="access",
         list=listed,
+        order=order,
+        base=with_query("/access", sort=order.param),
         names={proxy.id: proxy.name for proxy in known.items},
         created=created,
         status=201 if created else 200,

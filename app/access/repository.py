@@ -10,6 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import ApiKey
 from app.database.base import DEFAULT_TENANT
+from app.http.sorting import Sort, Sorts
+
+SORTS = Sorts(
+    {
+        "created_at": ApiKey.created_at,
+        "name": func.lower(ApiKey.name),
+        "last_used_at": ApiKey.last_used_at,
+        "expires_at": ApiKey.expires_at,
+    },
+    default="-created_at",
+    descending_first=frozenset({"created_at", "last_used_at"}),
+)
 
 
 class ApiKeyRepository:
@@ -25,11 +37,11 @@ class ApiKeyRepository:
         found: ApiKey | None = await self._session.scalar(statement)
         return found
 
-    async def page(self, *, limit: int, offset: int) -> tuple[Sequence[ApiKey], int]:
-        """A page of keys, newest first, and how many there are."""
+    async def page(self, *, limit: int, offset: int, sort: Sort | None = None) -> tuple[Sequence[ApiKey], int]:
+        """A page of keys, newest first unless sorted otherwise, and how many there are."""
         mine = ApiKey.tenant_id == self._tenant_id
         total = await self._session.scalar(select(func.count()).select_from(ApiKey).where(mine))
-        page = select(ApiKey).where(mine).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
+        page = select(ApiKey).where(mine).order_by(*SORTS.clauses(sort), ApiKey.id.desc())
         return (await self._session.scalars(page.limit(limit).offset(offset))).all(), total or 0
 
     async def usable(self, now: datetime) -> Sequence[ApiKey]:

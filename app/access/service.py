@@ -18,6 +18,7 @@ from app.fleet.control import Rollout
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
 from app.http.envelope import Listing
+from app.http.sorting import Sort
 from app.security.permissions import Actor
 
 RESOURCE = "api_key"
@@ -31,10 +32,12 @@ class KeyService:
         self._audit = audit
         self._rollout = rollout
 
-    async def page(self, actor: Actor, *, limit: int = 50, offset: int = 0) -> Listing[KeyView]:
-        """A page of keys, newest first."""
+    async def page(
+        self, actor: Actor, *, limit: int = 50, offset: int = 0, sort: Sort | None = None
+    ) -> Listing[KeyView]:
+        """A page of keys, newest first unless sorted otherwise."""
         async with self._database.reader() as session:
-            rows, total = await ApiKeyRepository(session, actor.tenant_id).page(limit=limit, offset=offset)
+            rows, total = await ApiKeyRepository(session, actor.tenant_id).page(limit=limit, offset=offset, sort=sort)
         now = clock.utcnow()
         return Listing(items=[key_view(row, now) for row in rows], total=total, limit=limit, offset=offset)
 

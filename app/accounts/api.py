@@ -4,12 +4,13 @@ from typing import Any
 
 from litestar import Request, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import repository
 from app.accounts.directory import Directory
 from app.accounts.errors import UserNotFound
+from app.accounts.repository import TOKEN_SORTS, USER_SORTS
 from app.accounts.schemas import (
     ChangePassword,
     CreatedTokenView,
@@ -85,10 +86,13 @@ async def who_am_i(actor: NamedDependency[Actor], reader: NamedDependency[AsyncS
 
 @get("/api/v1/users", opt={"role": "admin"}, tags=["users"])
 async def list_users(
-    reader: NamedDependency[AsyncSession], actor: NamedDependency[Actor], directory: NamedDependency[Directory]
+    reader: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+    sort: FromQuery[str] = "",
 ) -> Envelope[Listing[UserView]]:
     """Everybody."""
-    users = await directory.users(reader, actor)
+    users = await directory.users(reader, actor, USER_SORTS.asked(sort))
     return Envelope(Listing(users, len(users), len(users), 0))
 
 
@@ -119,10 +123,13 @@ async def update_user(
 
 @get("/api/v1/tokens", opt={"role": "admin"}, tags=["tokens"])
 async def list_tokens(
-    reader: NamedDependency[AsyncSession], actor: NamedDependency[Actor], directory: NamedDependency[Directory]
+    reader: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+    sort: FromQuery[str] = "",
 ) -> Envelope[Listing[TokenView]]:
     """All API tokens."""
-    tokens = await directory.tokens(reader, actor)
+    tokens = await directory.tokens(reader, actor, TOKEN_SORTS.asked(sort))
     return Envelope(Listing(tokens, len(tokens), len(tokens), 0))
 
 

@@ -28,6 +28,7 @@ from app.accounts.schemas import (
 from app.accounts.service import new_user
 from app.audit.service import AuditLog
 from app.errors import Forbidden
+from app.http.sorting import Sort
 from app.ids import new_id
 from app.security.passwords import Passwords, one_time_password
 from app.security.permissions import Actor, Role
@@ -44,9 +45,9 @@ class Directory:
     def __repr__(self) -> str:
         return "<Directory>"
 
-    async def users(self, session: AsyncSession, actor: Actor) -> list[UserView]:
-        """Everybody, by name."""
-        return [user_view(user) for user in await repository.users(session, actor.tenant_id)]
+    async def users(self, session: AsyncSession, actor: Actor, sort: Sort | None = None) -> list[UserView]:
+        """Everybody, by name unless sorted otherwise."""
+        return [user_view(user) for user in await repository.users(session, actor.tenant_id, sort)]
 
     async def create_user(self, session: AsyncSession, actor: Actor, wanted: CreateUser) -> CreatedUserView:
         """Add a person with a one-time password; raises UsernameTaken."""
@@ -86,10 +87,10 @@ class Directory:
         user.role, user.is_active, user.updated_at = role, is_active, clock.utcnow()
         return user_view(user)
 
-    async def tokens(self, session: AsyncSession, actor: Actor) -> list[TokenView]:
-        """All API tokens, newest first."""
+    async def tokens(self, session: AsyncSession, actor: Actor, sort: Sort | None = None) -> list[TokenView]:
+        """All API tokens, newest first unless sorted otherwise."""
         now = clock.utcnow()
-        return [token_view(token, now) for token in await repository.tokens(session, actor.tenant_id)]
+        return [token_view(token, now) for token in await repository.tokens(session, actor.tenant_id, sort)]
 
     async def create_token(self, session: AsyncSession, actor: Actor, wanted: CreateToken) -> CreatedTokenView:
         """Make a token for the actor, never with more rights than the credential that asks for it."""

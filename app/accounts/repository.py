@@ -9,6 +9,29 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.models import APIToken, LoginSession, LoginThrottle, User
+from app.http.sorting import Sort, Sorts
+
+USER_SORTS = Sorts(
+    {
+        "username": User.username,
+        "role": User.role,
+        "last_login_at": User.last_login_at,
+        "created_at": User.created_at,
+    },
+    default="username",
+    descending_first=frozenset({"last_login_at", "created_at"}),
+)
+TOKEN_SORTS = Sorts(
+    {
+        "created_at": APIToken.created_at,
+        "name": func.lower(APIToken.name),
+        "role": APIToken.role,
+        "last_used_at": APIToken.last_used_at,
+        "expires_at": APIToken.expires_at,
+    },
+    default="-created_at",
+    descending_first=frozenset({"created_at", "last_used_at"}),
+)
 
 
 async def count_users(session: AsyncSession) -> int:
@@ -26,9 +49,10 @@ async def user_by_id(session: AsyncSession, user_id: str, tenant_id: str) -> Use
     return await session.scalar(select(User).where(User.id == user_id, User.tenant_id == tenant_id))
 
 
-async def users(session: AsyncSession, tenant_id: str) -> Sequence[User]:
-    """All people of this tenant by name."""
-    return (await session.scalars(select(User).where(User.tenant_id == tenant_id).order_by(User.username))).all()
+async def users(session: AsyncSession, tenant_id: str, sort: Sort | None = None) -> Sequence[User]:
+    """All people of this tenant, by name unless sorted otherwise."""
+    query = select(User).where(User.tenant_id == tenant_id).order_by(*USER_SORTS.clauses(sort), User.username)
+    return (await session.scalars(query)).all()
 
 
 async def count_active_admins(session: AsyncSession, tenant_id: str) -> int:
@@ -85,10 +109,10 @@ async def token_by_id(session: AsyncSession, token_id: str, tenant_id: str) -> A
     return await session.scalar(query)
 
 
-async def tokens(session: AsyncSession, tenant_id: str) -> Sequence[APIToken]:
-    """All API tokens of this tenant, newest first."""
-    query = select(APIToken).join(User).where(User.tenant_id == tenant_id).order_by(APIToken.created_at.desc())
-    return (await session.scalars(query)).all()
+async def tokens(session: AsyncSession, tenant_id: str, sort: Sort | None = None) -> Sequence[APIToken]:
+    """All API tokens of this tenant, newest first unless sorted otherwise."""
+    query = select(APIToken).join(User).where(User.tenant_id == tenant_id)
+    return (await session.scalars(query.order_by(*TOKEN_SORTS.clauses(sort), APIToken.id.desc()))).all()
 
 
 async def touch_token(session: AsyncSession, token_id: str, now: datetime) -> None:

@@ -6,10 +6,11 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from app.alerts.repository import AlertFilter
+from app.alerts.repository import SORTS, AlertFilter
 from app.alerts.schemas import AlertGroup, AlertNote, AlertSummary, AlertView, BulkChange, BulkResult
 from app.alerts.service import MAX_GROUPS, AlertService
 from app.alerts.workflow import AlertAction, AlertStatus
+from app.errors import NotFound
 from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
 from app.http.filters import search_text, words
 from app.security.permissions import Actor
@@ -20,6 +21,8 @@ ADMIN = {"role": "admin"}
 TAGS = ["alerts"]
 SEVERITIES = tuple(severity.word for severity in reversed(Severity))
 STATUSES = tuple(status.value for status in AlertStatus)
+VERBS = {action.value.replace("_", "-"): action for action in AlertAction}
+"""The actions by the word in the address."""
 
 GroupLimit = Annotated[int, QueryParameter(ge=1, le=MAX_GROUPS)]
 
@@ -47,13 +50,14 @@ async def list_alerts(
     rule_id: FromQuery[str] = "",
     call_id: FromQuery[str] = "",
     search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[AlertView]]:
     """Alerts, newest first; `severity` and `status` may be given several times or comma-separated."""
     limit, offset = page_of(limit, offset)
     wanted = _filter(severity, status, proxy_id, rule_id, call_id, search)
-    return Envelope(await alerts.page(actor, wanted, limit=limit, offset=offset))
+    return Envelope(await alerts.page(actor, wanted, limit=limit, offset=offset, sort=SORTS.asked(sort)))
 
 
 @get("/api/v1/system/alerts/summary", opt=VIEWER, tags=TAGS)
@@ -96,54 +100,18 @@ async def get_alert(
     return Envelope(await alerts.get(actor, alert_id))
 
 
-@post("/api/v1/system/alerts/{alert_id:str}/acknowledge", opt=ADMIN, status_code=200, tags=TAGS)
-async def acknowledge_alert(
+@post("/api/v1/system/alerts/{alert_id:str}/{verb:str}", opt=ADMIN, status_code=200, tags=TAGS)
+async def change_alert(
     alert_id: FromPath[str],
+    verb: FromPath[str],
     actor: NamedDependency[Actor],
     alerts: NamedDependency[AlertService],
     data: JSONBody[AlertNote | None] = None,
 ) -> Envelope[AlertView]:
-    """Take an open alert on."""
-    return await _change(alerts, actor, alert_id, AlertAction.ACKNOWLEDGE, data)
-
-
-@post("/api/v1/system/alerts/{alert_id:str}/resolve", opt=ADMIN, status_code=200, tags=TAGS)
-async def resolve_alert(
-    alert_id: FromPath[str],
-    actor: NamedDependency[Actor],
-    alerts: NamedDependency[AlertService],
-    data: JSONBody[AlertNote | None] = None,
-) -> Envelope[AlertView]:
-    """Close an alert as a true hit that is dealt with."""
-    return await _change(alerts, actor, alert_id, AlertAction.RESOLVE, data)
-
-
-@post("/api/v1/system/alerts/{alert_id:str}/false-positive", opt=ADMIN, status_code=200, tags=TAGS)
-async def dismiss_alert(
-    alert_id: FromPath[str],
-    actor: NamedDependency[Actor],
-    alerts: NamedDependency[AlertService],
-    data: JSONBody[AlertNote | None] = None,
-) -> Envelope[AlertView]:
-    """Close an alert as a harmless text that the rule should not have hit."""
-    return await _change(alerts, actor, alert_id, AlertAction.FALSE_POSITIVE, data)
-
-
-@post("/api/v1/system/alerts/{alert_id:str}/reopen", opt=ADMIN, status_code=200, tags=TAGS)
-async def reopen_alert(
-    alert_id: FromPath[str],
-    actor: NamedDependency[Actor],
-    alerts: NamedDependency[AlertService],
-    data: JSONBody[AlertNote | None] = None,
-) -> Envelope[AlertView]:
-    """Open an alert again."""
-    return await _change(alerts, actor, alert_id, AlertAction.REOPEN, data)
-
-
-async def _change(
-    alerts: AlertService, actor: Actor, alert_id: str, action: AlertAction, data: AlertNote | None
-) -> Envelope[AlertView]:
-    return Envelope(await alerts.change(actor, alert_id, action, note=data.note if data else ""))
+    """Acknowledge, resolve, false-positive (the rule should not have hit) or reopen one alert."""
+    if verb not in VERBS:
+        raise NotFound("There is no such action.")
+    return Envelope(await alerts.change(actor, alert_id, VERBS[verb], note=data.note if data else ""))
 
 
 routes = [
@@ -152,8 +120,5 @@ routes = [
     group_alerts,
     change_alerts,
     get_alert,
-    acknowledge_alert,
-    resolve_alert,
-    dismiss_alert,
-    reopen_alert,
+    change_alert,
 ]

@@ -6,8 +6,8 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from app.alerts.api import SEVERITIES, STATUSES
-from app.alerts.repository import AlertFilter
+from app.alerts.api import SEVERITIES, STATUSES, VERBS
+from app.alerts.repository import SORTS, AlertFilter
 from app.alerts.schemas import AlertView, BulkChange
 from app.alerts.service import AlertService
 from app.alerts.workflow import AlertAction
@@ -33,8 +33,6 @@ MAX_GROUPS = 8
 PAGE_ROWS = 20
 """Rows of a page, so that it stays below 60 KB."""
 RELATED = 6
-ACTIONS = {action.value.replace("_", "-"): action for action in AlertAction}
-"""By the word in the address."""
 PAST = {
     AlertAction.ACKNOWLEDGE: "acknowledged",
     AlertAction.RESOLVE: "resolved",
@@ -55,23 +53,25 @@ async def alerts_page(
     severity: FromQuery[str] = "",
     proxy_id: FromQuery[str] = "",
     rule_id: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """What must I do: open alerts first, the address holds the filter."""
     limit, offset = page_of(PAGE_ROWS, offset)
     filters = clean(search=search, status=status, severity=severity, proxy_id=proxy_id, rule_id=rule_id)
-    wanted = filter_of(filters)
+    wanted, order = filter_of(filters), SORTS.order(sort)
     known = await proxies.page(actor, limit=MAX_LIMIT)
     return await pages.page(
         request,
         "alerts/list.html",
         title="Alerts",
         active="alerts",
-        stream=with_query("?show=alerts", **filters) if not offset else "",
+        stream=with_query("?show=alerts", **filters) if not offset and not order.param else "",
         filters=filters,
         filtered=is_filtered(filters),
-        base=address_of(filters),
-        list=await alerts.page(actor, wanted, limit=limit, offset=offset),
+        base=with_query(address_of(filters), sort=order.param),
+        order=order,
+        list=await alerts.page(actor, wanted, limit=limit, offset=offset, sort=order.sort),
         groups=await alerts.groups(actor, wanted, limit=MAX_GROUPS),
         proxy_options=[(proxy.id, proxy.name) for proxy in known.items],
     )
@@ -133,9 +133,9 @@ async def change_alert(
     alerts: NamedDependency[AlertService],
 ) -> Response[str]:
     """Acknowledge, resolve, false-positive or reopen; answers with the row."""
-    if verb not in ACTIONS:
+    if verb not in VERBS:
         raise NotFound("There is no such action.")
-    action = ACTIONS[verb]
+    action = VERBS[verb]
     given = await request.form()
     back = local_path(str(given.get("back", "")), "/alerts")
     try:

@@ -13,9 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
 from app.database.base import DEFAULT_TENANT
+from app.http.sorting import Sort, Sorts
 from rules.model import Severity
 
 Row = dict[str, Any]
+SEVERITY_RANK = case({severity.word: severity.value for severity in Severity}, value=Alert.severity)
+SORTS = Sorts(
+    {
+        "created_at": Alert.created_at,
+        "severity": SEVERITY_RANK,
+        "title": Alert.title,
+        "proxy_name": Alert.proxy_name,
+        "status": Alert.status,
+    },
+    default="-created_at",
+    descending_first=frozenset({"created_at", "severity"}),
+)
 
 
 class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +77,14 @@ class AlertRepository:
         statement = select(Alert).where(Alert.tenant_id == self._tenant_id, Alert.call_id.in_(list(call_ids)))
         return (await self._session.scalars(statement.order_by(Alert.id))).all()
 
-    async def page(self, wanted: AlertFilter, *, limit: int, offset: int) -> tuple[Sequence[Alert], int]:
-        """A page of alerts, newest first, and how many match."""
+    async def page(
+        self, wanted: AlertFilter, *, limit: int, offset: int, sort: Sort | None = None
+    ) -> tuple[Sequence[Alert], int]:
+        """A page of alerts, newest first unless sorted otherwise, and how many match."""
         conditions = self._conditions(wanted)
         total = await self._session.scalar(select(func.count()).select_from(Alert).where(*conditions))
-        statement = select(Alert).where(*conditions).order_by(Alert.created_at.desc(), Alert.id.desc())
+        order = [*SORTS.clauses(sort), Alert.created_at.desc(), Alert.id.desc()]
+        statement = select(Alert).where(*conditions).order_by(*order)
         return (await self._session.scalars(statement.limit(limit).offset(offset))).all(), total or 0
 
     async def groups(self, wanted: AlertFilter, *, limit: int) -> list[Row]:
@@ -118,11 +134,10 @@ class AlertRepository:
 
     async def worst_open(self, *, limit: int) -> Sequence[Alert]:
         """Open critical and high alerts, the worst first, then the newest."""
-        rank = case({severity.word: severity.value for severity in Severity}, value=Alert.severity)
         statement = (
             select(Alert)
             .where(Alert.tenant_id == self._tenant_id, Alert.status == "open", Alert.severity.in_(("critical", "high")))
-            .order_by(rank.desc(), Alert.created_at.desc())
+            .order_by(SEVERITY_RANK.desc(), Alert.created_at.desc())
             .limit(limit)
         )
         return (await self._session.scalars(statement)).all()

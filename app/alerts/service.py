@@ -14,6 +14,7 @@ from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.http.envelope import Listing
 from app.http.events import EventBus
+from app.http.sorting import Sort
 from app.security.permissions import Actor
 from rules.model import Severity
 
@@ -35,10 +36,13 @@ class AlertService:
         self._audit = audit
         self._bus = bus
 
-    async def page(self, actor: Actor, wanted: AlertFilter, *, limit: int = 50, offset: int = 0) -> Listing[AlertView]:
-        """A page of alerts, newest first."""
+    async def page(
+        self, actor: Actor, wanted: AlertFilter, *, limit: int = 50, offset: int = 0, sort: Sort | None = None
+    ) -> Listing[AlertView]:
+        """A page of alerts, newest first unless sorted otherwise."""
         async with self._database.reader() as session:
-            rows, total = await AlertRepository(session, actor.tenant_id).page(wanted, limit=limit, offset=offset)
+            repository = AlertRepository(session, actor.tenant_id)
+            rows, total = await repository.page(wanted, limit=limit, offset=offset, sort=sort)
         return Listing(items=[alert_view(row) for row in rows], total=total, limit=limit, offset=offset)
 
     async def groups(self, actor: Actor, wanted: AlertFilter, *, limit: int = 50) -> list[AlertGroup]:

@@ -19,10 +19,11 @@ async def list_audit_entries(
     event_type: FromQuery[str] = "",
     username: FromQuery[str] = "",
     result: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[AuditEntryView]]:
-    """Newest first; `event_type` matches by its beginning (`auth.`)."""
+    """Newest first unless sorted otherwise; `event_type` matches by its beginning (`auth.`)."""
     limit, offset = page_of(limit, offset)
     entries, total = await repository.search(
         reader,
@@ -32,6 +33,7 @@ async def list_audit_entries(
         result=result,
         limit=limit,
         offset=offset,
+        sort=repository.SORTS.asked(sort),
     )
     return Envelope(Listing([audit_entry_view(entry) for entry in entries], total, limit, offset))
 

@@ -27,6 +27,7 @@ async def audit_page(
     event_type: FromQuery[str] = "",
     username: FromQuery[str] = "",
     result: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """Who did what, newest first."""
@@ -36,6 +37,7 @@ async def audit_page(
         "username": username[:100],
         "result": result if result in RESULTS else "",
     }
+    order = repository.SORTS.order(sort)
     entries, total = await repository.search(
         reader,
         tenant_id=actor.tenant_id,
@@ -44,6 +46,7 @@ async def audit_page(
         result=filters["result"],
         limit=limit,
         offset=offset,
+        sort=order.sort,
     )
     return await pages.page(
         request,
@@ -51,7 +54,8 @@ async def audit_page(
         title="Audit",
         active="audit",
         list=Listing([audit_entry_view(entry) for entry in entries], total, limit, offset),
-        base=with_query("/audit", **filters),
+        base=with_query("/audit", **filters, sort=order.param),
+        order=order,
         filters=filters,
         filtered=any(filters.values()),
     )

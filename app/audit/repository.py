@@ -9,6 +9,19 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.models import AuditEntry
+from app.http.sorting import Sort, Sorts
+
+SORTS = Sorts(
+    {
+        "timestamp": AuditEntry.sequence,
+        "event_type": AuditEntry.event_type,
+        "username": AuditEntry.actor_name,
+        "resource_name": AuditEntry.resource_name,
+        "source_ip": AuditEntry.source_ip,
+    },
+    default="-timestamp",
+    descending_first=frozenset({"timestamp"}),
+)
 
 
 async def newest(session: AsyncSession) -> AuditEntry | None:
@@ -38,9 +51,17 @@ async def delete_before(session: AsyncSession, at: datetime, limit: int) -> int:
 
 
 async def search(
-    session: AsyncSession, *, tenant_id: str, event_type: str, actor: str, result: str, limit: int, offset: int
+    session: AsyncSession,
+    *,
+    tenant_id: str,
+    event_type: str,
+    actor: str,
+    result: str,
+    limit: int,
+    offset: int,
+    sort: Sort | None = None,
 ) -> tuple[Sequence[AuditEntry], int]:
-    """One page, newest first, and the number of all that match; empty filters match everything."""
+    """One page, newest first unless sorted otherwise, and the number of all that match; empty filters match everything."""
     query = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id)
     if event_type:
         query = query.where(AuditEntry.event_type.startswith(event_type, autoescape=True))
@@ -49,5 +70,7 @@ async def search(
     if result:
         query = query.where(AuditEntry.result == result)
     total = await session.scalar(select(func.count()).select_from(query.subquery()))
-    rows = await session.scalars(query.order_by(AuditEntry.sequence.desc()).limit(limit).offset(offset))
+    rows = await session.scalars(
+        query.order_by(*SORTS.clauses(sort), AuditEntry.sequence.desc()).limit(limit).offset(offset)
+    )
     return rows.all(), total or 0

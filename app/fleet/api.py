@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from app import clock
+from app.fleet.repository import SORTS
 from app.fleet.schemas import CheckConnection, ConnectionReport, CreateProxy, ProxyStatusView, ProxyView, UpdateProxy
 from app.fleet.service import ProxyService
 from app.fleet.views import status_view
@@ -33,14 +34,22 @@ async def list_proxies(
     type: FromQuery[str | None] = None,
     enabled: FromQuery[bool | None] = None,
     search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[ProxyView]]:
     """Proxies by name; `search` is found in name, target, description and tags."""
     limit, offset = page_of(limit, offset)
-    return Envelope(
-        await proxies.page(actor, type_=type, enabled=enabled, search=search_text(search), limit=limit, offset=offset)
+    found = await proxies.page(
+        actor,
+        type_=type,
+        enabled=enabled,
+        search=search_text(search),
+        limit=limit,
+        offset=offset,
+        sort=SORTS.asked(sort),
     )
+    return Envelope(found)
 
 
 @post("/api/v1/proxies", opt=ADMIN, tags=TAGS)

@@ -13,6 +13,7 @@ from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
+from app.fleet.repository import SORTS
 from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, Listing, page_of
@@ -54,6 +55,7 @@ async def proxies_page(
     traffic: NamedDependency[TrafficService],
     search: FromQuery[str] = "",
     type: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """What runs where."""
@@ -61,7 +63,10 @@ async def proxies_page(
     state = str(request.query_params.get("state", ""))
     filters = {"search": search_text(search), "type": type[:20], "state": state[:20]}
     limit, offset = page_of(PAGE_ROWS, offset)
-    found = await proxies.page(actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT)
+    order = SORTS.order(sort)
+    found = await proxies.page(
+        actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT, sort=order.sort
+    )
     fitting = [proxy for proxy in found.items if not filters["state"] or proxy.state == filters["state"]]
     shown = fitting[offset : offset + limit]
     return await pages.page(
@@ -72,7 +77,8 @@ async def proxies_page(
         stream="?show=proxies",
         filters=filters,
         list=Listing(shown, len(fitting), limit, offset),
-        base=with_query("/proxies", **filters),
+        base=with_query("/proxies", **filters, sort=order.param),
+        order=order,
         rows=[await _row(traffic, actor, proxy) for proxy in shown],
     )
 

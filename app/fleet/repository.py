@@ -9,6 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
 from app.fleet.models import Proxy
+from app.http.sorting import Sort, Sorts
+
+SORTS = Sorts(
+    {
+        "name": Proxy.name_key,
+        "type": Proxy.type,
+        "port": Proxy.port,
+        "target_url": Proxy.target_url,
+        "created_at": Proxy.created_at,
+    },
+    default="name",
+    descending_first=frozenset({"created_at"}),
+)
 
 
 class ProxyRepository:
@@ -35,9 +48,19 @@ class ProxyRepository:
         return await self._many()
 
     async def search(
-        self, *, type_: str | None, enabled: bool | None, search: str, limit: int, offset: int
+        self,
+        *,
+        type_: str | None,
+        enabled: bool | None,
+        search: str,
+        limit: int,
+        offset: int,
+        sort: Sort | None = None,
     ) -> tuple[Sequence[Proxy], int]:
-        """A page of proxies by name, and how many there are. `search` is found in name, target, description and tags."""
+        """A page of proxies, by name unless sorted otherwise, and how many there are.
+
+        `search` is found in name, target, description and tags.
+        """
         conditions: list[ColumnElement[bool]] = [Proxy.tenant_id == self._tenant_id]
         if type_ is not None:
             conditions.append(Proxy.type == type_)
@@ -49,8 +72,8 @@ class ProxyRepository:
                 or_(*(func.lower(column).contains(search.lower(), autoescape=True) for column in columns))
             )
         total = await self._session.scalar(select(func.count()).select_from(Proxy).where(*conditions))
-        page = select(Proxy).where(*conditions).order_by(Proxy.name_key).limit(limit).offset(offset)
-        return (await self._session.scalars(page)).all(), total or 0
+        page = select(Proxy).where(*conditions).order_by(*SORTS.clauses(sort), Proxy.name_key)
+        return (await self._session.scalars(page.limit(limit).offset(offset))).all(), total or 0
 
     def add(self, proxy: Proxy) -> None:
         """Insert with the unit of work."""

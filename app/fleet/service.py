@@ -36,6 +36,7 @@ from app.fleet.schemas import (
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.views import proxy_view
 from app.http.envelope import Listing
+from app.http.sorting import Sort
 from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
@@ -84,11 +85,12 @@ class ProxyService:
         search: str = "",
         limit: int = 50,
         offset: int = 0,
+        sort: Sort | None = None,
     ) -> Listing[ProxyView]:
-        """A page of proxies, by name."""
+        """A page of proxies, by name unless sorted otherwise."""
         async with self._database.reader() as session:
             rows, total = await ProxyRepository(session, actor.tenant_id).search(
-                type_=type_, enabled=enabled, search=search, limit=limit, offset=offset
+                type_=type_, enabled=enabled, search=search, limit=limit, offset=offset, sort=sort
             )
         return Listing(items=[self._view(row) for row in rows], total=total, limit=limit, offset=offset)
 

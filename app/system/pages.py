@@ -9,12 +9,13 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.directory import Directory
+from app.accounts.repository import TOKEN_SORTS, USER_SORTS
 from app.accounts.schemas import CreateToken, CreateUser, UpdateUser
 from app.errors import AppError
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.settings import Settings
@@ -55,10 +56,8 @@ async def settings_page(
 ) -> Response[str]:
     """One tab of the settings."""
     match tab:
-        case "users":
-            return await _users(request, pages, directory, reader, actor)
-        case "tokens":
-            return await _tokens(request, pages, directory, reader, actor)
+        case "users" | "tokens":
+            return await _directory(request, pages, directory, reader, actor, tab)
         case "about":
             return await _page(request, pages, "about", vendored=pages.assets.versions(), libraries=_libraries())
     return await _page(request, pages, "general", facts=_facts(settings, system), workers=_workers(request))
@@ -78,11 +77,10 @@ async def create_user(
     try:
         created = await directory.create_user(writer, actor, convert(values, CreateUser))
     except AppError as error:
-        return await _users(
-            request, pages, directory, writer, actor, form=Form(values).refused(error), status=error.status
-        )
+        refused = Form(values).refused(error)
+        return await _directory(request, pages, directory, writer, actor, "users", form=refused, status=error.status)
     shown = (created.user.username, created.one_time_password)
-    return await _users(request, pages, directory, writer, actor, created_password=shown, status=201)
+    return await _directory(request, pages, directory, writer, actor, "users", created=shown, status=201)
 
 
 @post("/settings/users/{user_id:str}", opt=ADMIN, include_in_schema=False)
@@ -119,11 +117,10 @@ async def create_token(
     try:
         created = await directory.create_token(writer, actor, convert(wanted, CreateToken))
     except AppError as error:
-        return await _tokens(
-            request, pages, directory, writer, actor, form=Form(values).refused(error), status=error.status
-        )
+        refused = Form(values).refused(error)
+        return await _directory(request, pages, directory, writer, actor, "tokens", form=refused, status=error.status)
     shown = (created.details.name, created.token)
-    return await _tokens(request, pages, directory, writer, actor, created_token=shown, status=201)
+    return await _directory(request, pages, directory, writer, actor, "tokens", created=shown, status=201)
 
 
 @post("/settings/tokens/{token_id:str}/revoke", opt=ADMIN, include_in_schema=False)
@@ -158,48 +155,36 @@ async def places(
     return pages.answer(request, "_goto.html", places=found)
 
 
-async def _users(
+async def _directory(
     request: Request[Any, Any, Any],
     pages: Pages,
     directory: Directory,
     session: AsyncSession,
     actor: Actor,
+    tab: str,
     *,
     form: Form | None = None,
-    created_password: tuple[str, str] | None = None,
+    created: tuple[str, str] | None = None,
     status: int = 200,
 ) -> Response[str]:
-    return await _page(
-        request,
-        pages,
-        "users",
-        status,
-        users=await directory.users(session, actor),
-        me=actor.user_id,
-        form=form or Form({"role": "viewer"}),
-        created_password=created_password,
+    """The tab of the users or of the tokens: the list, the form for a new one, and the secret of one just made."""
+    sorts, listed, blank = (
+        (USER_SORTS, directory.users, {"role": "viewer"})
+        if tab == "users"
+        else (TOKEN_SORTS, directory.tokens, {"role": "viewer", "expires_in_days": "90"})
     )
-
-
-async def _tokens(
-    request: Request[Any, Any, Any],
-    pages: Pages,
-    directory: Directory,
-    session: AsyncSession,
-    actor: Actor,
-    *,
-    form: Form | None = None,
-    created_token: tuple[str, str] | None = None,
-    status: int = 200,
-) -> Response[str]:
+    order = sorts.order(request.query_params.get("sort", ""))
     return await _page(
         request,
         pages,
-        "tokens",
+        tab,
         status,
-        tokens=await directory.tokens(session, actor),
-        form=form or Form({"role": "viewer", "expires_in_days": "90"}),
-        created_token=created_token,
+        items=await listed(session, actor, order.sort),
+        order=order,
+        base=with_query(f"/settings?tab={tab}", sort=order.param),
+        me=actor.user_id,
+        form=form or Form(blank),
+        created=created,
     )
 
 

@@ -12,7 +12,7 @@ from app.http.envelope import DEFAULT_LIMIT, Envelope, page_of
 from app.http.filters import moment, search_text, words
 from app.security.permissions import Actor
 from app.traffic.models import VERDICTS
-from app.traffic.repository import CallFilter
+from app.traffic.repository import SORTS, CallFilter
 from app.traffic.schemas import CallDetail, CallList, TrafficPoint, TrafficTotals
 from app.traffic.service import TrafficService
 from proxies.contract import Outcome
@@ -47,6 +47,7 @@ async def list_calls(
     search: FromQuery[str] = "",
     since_at: FromQuery[datetime | None] = None,
     until_at: FromQuery[datetime | None] = None,
+    sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[CallList]:
@@ -64,7 +65,7 @@ async def list_calls(
         since_at=moment("since_at", since_at),
         until_at=moment("until_at", until_at),
     )
-    return Envelope(await traffic.page(actor, wanted, limit=limit, offset=offset))
+    return Envelope(await traffic.page(actor, wanted, limit=limit, offset=offset, sort=SORTS.asked(sort)))
 
 
 @get("/api/v1/traffic/summary", opt=VIEWER, tags=TAGS)

@@ -21,7 +21,7 @@ from app.http.page import Pages, with_query
 from app.security.permissions import Actor
 from app.traffic.errors import CallNotFound
 from app.traffic.models import VERDICTS
-from app.traffic.repository import CallFilter
+from app.traffic.repository import SORTS, CallFilter
 from app.traffic.schemas import CallView
 from app.traffic.service import TrafficService
 from app.traffic.sides import Direction, side_of
@@ -59,6 +59,7 @@ async def traffic_page(
     verdict: FromQuery[str] = "",
     hours: FromQuery[str] = "",
     call: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """Calls, newest first; the address holds the filter, and the call that stands open beside the list."""
@@ -69,10 +70,11 @@ async def traffic_page(
         "verdict": verdict if verdict in VERDICTS else "",
         "hours": hours if hours in HOURS else "",
     }
-    found = await traffic.page(actor, filter_of(filters), limit=limit, offset=offset)
+    order = SORTS.order(sort)
+    found = await traffic.page(actor, filter_of(filters), limit=limit, offset=offset, sort=order.sort)
     known = await proxies.page(actor, limit=MAX_LIMIT)
-    stream = with_query("?show=traffic", **filters) if not offset else ""
-    base = with_query("/traffic", **filters)
+    stream = with_query("?show=traffic", **filters) if not offset and not order.param else ""
+    base = with_query("/traffic", **filters, sort=order.param)
     opened = await _shown(actor, traffic, alerts, call) if call else {}
     return await pages.page(
         request,
@@ -83,6 +85,7 @@ async def traffic_page(
         filters=filters,
         filtered=any(filters.values()),
         base=base,
+        order=order,
         list=found,
         calls=found.items,
         hide_proxy=False,

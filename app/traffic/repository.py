@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
+from app.http.sorting import Sort, Sorts
 from app.traffic.models import VERDICTS, Call, CallText, client_hours, rule_hours, traffic_hours, traffic_minutes
 from app.traffic.rollup import CLIENT_SUMS, RULE_SUMS, TRAFFIC_SUMS, Increments, Row
 from app.traffic.window import MINUTES_PER_HOUR, Window
@@ -23,7 +24,23 @@ COUNT_LIMIT = 10_000
 """Counting a filtered log stops here: nobody reads page 200, and a million rows must not be counted for it."""
 SEARCHED_CALLS = 100_000
 """Filters without an index look at the newest calls only, so that no question reads a million rows."""
+SORTED_CALLS = 20_000
+"""Any order but that of time is made of the newest calls only, for the same reason."""
 PATHS_FROM_LATEST_CALLS = 5_000
+SORTS = Sorts(
+    {
+        "started_at": Call.started_at,
+        "verdict": Call.verdict,
+        "proxy_name": Call.proxy_name,
+        "operation": Call.operation,
+        "principal_name": Call.principal_name,
+        "status": Call.status,
+        "duration_ms": Call.duration_ms,
+        "added_ms": Call.added_ms,
+    },
+    default="-started_at",
+    descending_first=frozenset({"started_at", "status", "duration_ms", "added_ms"}),
+)
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,20 +137,23 @@ class TrafficRepository:
         )
         return found
 
-    async def within_reach(self, wanted: CallFilter) -> CallFilter:
-        """The filter, narrowed to the newest SEARCHED_CALLS of those that an index can find, when it needs that."""
-        if wanted.is_indexed:
+    async def within_reach(self, wanted: CallFilter, sort: Sort | None = None) -> CallFilter:
+        """The filter, narrowed to the newest calls of those that an index can find, when it or the order needs that."""
+        is_by_time = sort is None or sort.name == "started_at"
+        if wanted.is_indexed and is_by_time:
             return wanted
+        reach = SEARCHED_CALLS if is_by_time else SORTED_CALLS
         indexed = CallFilter(
             proxy_id=wanted.proxy_id, verdicts=wanted.verdicts, since_at=wanted.since_at, until_at=wanted.until_at
         )
         newest = select(Call.started_at).where(*self._conditions(indexed)).order_by(Call.started_at.desc())
-        oldest_at = await self._session.scalar(newest.offset(SEARCHED_CALLS - 1).limit(1))
+        oldest_at = await self._session.scalar(newest.offset(reach - 1).limit(1))
         return wanted if oldest_at is None else msgspec.structs.replace(wanted, since_at=oldest_at)
 
-    async def page(self, wanted: CallFilter, *, limit: int, offset: int) -> Sequence[Call]:
-        """A page of calls, newest first."""
-        statement = select(Call).where(*self._conditions(wanted)).order_by(Call.started_at.desc(), Call.id.desc())
+    async def page(self, wanted: CallFilter, *, limit: int, offset: int, sort: Sort | None = None) -> Sequence[Call]:
+        """A page of calls, newest first unless sorted otherwise."""
+        order = [*SORTS.clauses(sort), Call.id.asc() if sort == Sort("started_at") else Call.id.desc()]
+        statement = select(Call).where(*self._conditions(wanted)).order_by(*order)
         return (await self._session.scalars(statement.limit(limit).offset(offset))).all()
 
     async def count(self, wanted: CallFilter) -> int:

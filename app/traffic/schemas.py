@@ -105,8 +105,8 @@ class CallDetail(CallView, frozen=True, kw_only=True):
 class CallList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of calls, newest first.
 
-    Counting stops at 10,000 and a search looks at the newest 100,000 calls; `total_is_exact` is false where that left
-    something out.
+    Counting stops at 10,000, a search looks at the newest 100,000 calls and an order other than that of time at the newest
+    20,000; `total_is_exact` is false where that left something out.
     """
 
     items: list[CallView]

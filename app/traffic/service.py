@@ -12,6 +12,7 @@ from app.alerts.repository import AlertRepository
 from app.database.engine import Database
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
+from app.http.sorting import Sort
 from app.security.permissions import Actor, Role
 from app.security.vault import Undecryptable, Vault
 from app.traffic.captured import CapturedTexts, CaptureState, KeptTexts
@@ -49,13 +50,15 @@ class TrafficService:
         self._database = database
         self._vault = vault
 
-    async def page(self, actor: Actor, wanted: CallFilter, *, limit: int = 50, offset: int = 0) -> CallList:
-        """A page of calls, newest first."""
+    async def page(
+        self, actor: Actor, wanted: CallFilter, *, limit: int = 50, offset: int = 0, sort: Sort | None = None
+    ) -> CallList:
+        """A page of calls, newest first unless sorted otherwise."""
         offset = min(offset, MAX_OFFSET)
         async with self._database.reader() as session:
             repository = TrafficRepository(session, actor.tenant_id)
-            reached = await repository.within_reach(wanted)
-            rows = await repository.page(reached, limit=limit, offset=offset)
+            reached = await repository.within_reach(wanted, sort)
+            rows = await repository.page(reached, limit=limit, offset=offset, sort=sort)
             total = await repository.count(reached)
         return CallList(
             items=[view_of_call(row) for row in rows],

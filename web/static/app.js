@@ -448,6 +448,33 @@ document.addEventListener("htmx:response:error", retryStream);
 document.addEventListener("htmx:error", (event) => {
   if (event.detail.ctx?.sourceElement?.id !== "stream") toast("Ostiary did not answer. Try again in a moment.", "error");
 });
+// A part of the page that could not be fetched says so in its place, and how to try again.
+function offerRetry(event) {
+  const ctx = event.detail.ctx;
+  const part = ctx?.target instanceof Element ? ctx.target.closest(".region") : null;
+  if (!part || ctx.request.method !== "GET") return;
+  const { sourceElement: source, target, select, selectOOB, swap, push, request } = ctx;
+  Object.assign(ctx, { swap: "none", push: "false" }); // What is there stays, and so does the address.
+  $(".failed-load", part)?.remove();
+  const note = document.createElement("div");
+  note.className = "failed-load note note-critical";
+  note.setAttribute("role", "alert");
+  const words = document.createElement("span");
+  words.textContent = "This could not be loaded.";
+  const again = document.createElement("button");
+  again.type = "button";
+  again.className = "btn btn-sm";
+  again.textContent = "Try again";
+  again.addEventListener("click", () => {
+    note.remove();
+    const from = source.isConnected ? source : part;
+    window.htmx.ajax("GET", request.action, { source: from, target, select, selectOOB, swap, push });
+  });
+  note.append(words, again);
+  part.prepend(note);
+}
+document.addEventListener("htmx:error", offerRetry);
+document.addEventListener("htmx:response:error", offerRetry);
 document.addEventListener("htmx:before:swap", (event) => {
   const tasks = event.detail.tasks;
   for (let i = tasks.length - 1; i >= 0; i--) if (!admitRow(tasks[i])) tasks.splice(i, 1);
@@ -456,6 +483,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   refreshTimes();
   showSelection();
   for (const note of $$("[data-toast]")) retire(note);
+  for (const form of $$("form")) { showDependent(form); showForType(form); }
   const target = event.detail.ctx?.target;
   if (target instanceof Element && target.isConnected && event.detail.ctx?.sourceElement?.id !== "stream") focusFirstError(target);
 });

@@ -90,7 +90,7 @@ async def test_the_drawer_is_a_piece_of_the_page_and_the_list_opens_with_it(cons
     assert 'href="/traffic?verdict=blocked" data-drawer-close' in page
     assert 'id="side-request"' in page
     closed = (await tab.get("/traffic?call=call_nowhere")).text
-    assert re.search(r'<aside class="drawer"[^>]* hidden></aside>', closed)
+    assert re.search(r'<aside class="drawer region"[^>]* hidden></aside>', closed)
 
 
 async def test_a_viewer_is_told_that_texts_are_for_administrators(console: Console) -> None:
