@@ -71,6 +71,16 @@ class UpstreamProxy(msgspec.Struct, frozen=True):
         return f"<UpstreamProxy {self.address}>"
 
 
+class Masking(msgspec.Struct, frozen=True):
+    """How a proxy masks."""
+
+    key: bytes = b""
+    """The installation's masking key: all workers make the same placeholder for the same value. It never leaves memory."""
+
+    def __repr__(self) -> str:
+        return "<Masking>"
+
+
 class Limits(msgspec.Struct, frozen=True):
     """Bounds of one proxy, all of them with a default that suits an LLM or MCP upstream."""
 
@@ -116,6 +126,7 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     upstream_proxy: UpstreamProxy | None = None
     """None for the direct way."""
     limits: Limits = Limits()
+    masking: Masking = Masking()
     policy_names: tuple[str, ...] = ()
     capture: Capture = "all"
 
@@ -206,6 +217,20 @@ class CapturedText(msgspec.Struct, frozen=True, gc=False):
     marks: tuple[TextMark, ...] = ()
 
 
+class Redaction(msgspec.Struct, frozen=True):
+    """How many values of one type one rule masked in one direction of a call (SLG-ROAD-4)."""
+
+    type: str
+    """The word in the placeholder, as `EMAIL`."""
+    count: int
+    direction: Literal["request", "response"]
+    policy: str
+    """The policy that decided, as the verdict names it."""
+    rule_id: str
+    restored: int = 0
+    """How often values of this kind were put back into the answer."""
+
+
 class CallRecord(msgspec.Struct, frozen=True):
     """One finished call through a proxy: who, what, verdict, timings. The id makes ingestion idempotent."""
 
@@ -241,6 +266,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     usage: Usage | None
     timings_ms: dict[str, float]
     """Milliseconds per pipeline step, in the order in which they ran."""
+    redactions: tuple[Redaction, ...] = ()
     texts_omitted: int = 0
     """Texts that were inspected and found no room in `texts`."""
     texts: tuple[CapturedText, ...] = ()

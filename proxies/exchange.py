@@ -11,10 +11,11 @@ from typing import Protocol
 
 import msgspec
 
-from proxies.capture import TextCapture
-from proxies.contract import CallRecord, CapturedText, Outcome, Usage
+from proxies.capture import Direction, TextCapture
+from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, Usage
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
+from rules.masking.session import Masked, MaskingSession
 from rules.model import ALLOWED, Finding, Verdict
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,10 @@ _random = random.Random(os.urandom(32))  # noqa: S311 - It names calls; nothing 
 _SHIFTS = range(120, -1, -10)
 MAX_AGENT_CHARACTERS = 200
 MAX_PATH_CHARACTERS = 500
+MAX_RECORDED_FINDINGS = 1_000
+"""Findings kept with one call; every value that is masked is one, and a message may hold thousands."""
+REDACTIONS_HEADER = "x-ostiary-redactions"
+"""How many values were masked in this call by the time its answer begins (SLG-RESP-2)."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -63,16 +68,19 @@ class Exchange:
         "error_code",
         "extra_headers",
         "id",
+        "masking",
         "operation",
         "outcome",
         "principal",
         "protocol",
         "proxy",
         "reason",
+        "redactions",
         "request",
         "request_bytes",
         "response",
         "response_bytes",
+        "restored",
         "rpc_id",
         "started_at",
         "status",
@@ -99,6 +107,12 @@ class Exchange:
         self.added_findings: list[Finding] = []
         self.capture = None if proxy.config.capture == "none" else TextCapture()
         """What was inspected, for the record; None where the proxy keeps nothing."""
+        self.masking: MaskingSession | None = None
+        """What was masked towards the upstream, to be put back into its answer."""
+        self.redactions: dict[tuple[str, Direction, str], int] = {}
+        """How many values were masked, by type, direction and rule."""
+        self.restored: dict[Masked, int] = {}
+        """How often each value was put back."""
         self.verdict: Verdict = ALLOWED
         self.usage: Usage | None = None
         self.rpc_id: int | str | None = None
@@ -140,6 +154,16 @@ class Exchange:
         part.streamed = True
         return part
 
+    @property
+    def restores_tool_arguments(self) -> bool:
+        """Whether values go back into the arguments of tool calls that the caller carries out itself."""
+        return True
+
+    def note_redaction(self, label: str, direction: Direction, rule_id: str) -> None:
+        """Count one masked value."""
+        key = (label, direction, rule_id)
+        self.redactions[key] = self.redactions.get(key, 0) + 1
+
     # --- Answers --------------------------------------------------------------------------------------------------
 
     def answer(self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"") -> None:
@@ -147,13 +171,18 @@ class Exchange:
         self.status = status
         self.response_bytes = len(body)
         self.record()
-        self.response.send(status, [*headers, *self.extra_headers], body)
+        self.response.send(status, [*headers, *self._own_headers()], body)
 
     def start_answer(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Begin a streamed answer; follow with `write` and `finish_answer`."""
         self.status = status
         self.streamed = True
-        self.response.start(status, [*headers, *self.extra_headers])
+        self.response.start(status, [*headers, *self._own_headers()])
+
+    def _own_headers(self) -> list[tuple[str, str]]:
+        if not self.redactions:
+            return self.extra_headers
+        return [*self.extra_headers, (REDACTIONS_HEADER, str(sum(self.redactions.values())))]
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a streamed answer, at the pace of the client."""
@@ -207,12 +236,30 @@ class Exchange:
                 response_bytes=self.response_bytes,
                 streamed=self.streamed,
                 truncated=self.truncated,
-                findings=tuple(self.added_findings),
+                findings=tuple(self.added_findings[:MAX_RECORDED_FINDINGS]),
                 usage=self.usage,
                 timings_ms=self.timings_ms,
+                redactions=self._redactions() if self.redactions else (),
                 texts_omitted=self.capture.omitted if self.capture else 0,
                 texts=texts,
             )
+        )
+
+    def _redactions(self) -> tuple[Redaction, ...]:
+        restored: dict[tuple[str, str], int] = {}
+        for masked, count in self.restored.items():
+            restored[masked.label, masked.rule_id] = restored.get((masked.label, masked.rule_id), 0) + count
+        policy = ", ".join(self.proxy.config.policy_names)
+        return tuple(
+            Redaction(
+                type=label,
+                count=count,
+                direction=direction,
+                policy=policy,
+                rule_id=rule_id,
+                restored=restored.get((label, rule_id), 0) if direction == "request" else 0,
+            )
+            for (label, direction, rule_id), count in self.redactions.items()
         )
 
     def _texts(self) -> tuple[CapturedText, ...]:

@@ -18,6 +18,11 @@ def pointer(path: str, key: str | int) -> str:
     return f"{path}/{key}"
 
 
+def key_pointer(path: str, key: str) -> str:
+    """The place of the key itself: its member's pointer and a `#`, as relative JSON pointers write it."""
+    return pointer(path, key) + "#"
+
+
 def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     """Append every string below `value` with one target. Keys that are more than a plain name are texts too.
 
@@ -29,7 +34,7 @@ def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     elif type(value) is dict:
         for key, member in value.items():
             if not key.isidentifier() and len(key) > 1:
-                texts.append(Text(target, pointer(path, key), key))
+                texts.append(Text(target, key_pointer(path, key), key))
             if type(member) in _CARRIERS:
                 leaves(member, target, pointer(path, key), texts)
     elif type(value) is list:
@@ -44,7 +49,7 @@ def schema_leaves(value: Any, path: str, texts: list[Text]) -> None:
         for key, member in value.items():
             below = pointer(path, key)
             if not key.isidentifier() and len(key) > 1 and not key.startswith("$"):
-                texts.append(Text(Target.SCHEMA, below, key))
+                texts.append(Text(Target.SCHEMA, key_pointer(path, key), key))
             if type(member) is str:
                 if member:
                     target = Target.PARAM_DESCRIPTION if key in DESCRIPTION_KEYS else Target.SCHEMA

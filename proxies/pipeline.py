@@ -1,7 +1,8 @@
 """The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
 
-origin and loop → authenticate (and authorise) → [endpoint parses] → inspect request → [endpoint forwards] → inspect response →
-record. A step that refuses closes its lap too, so that the timeline of a call ends with the step that ended it. An
+origin and loop → authenticate (and authorise) → [endpoint parses] → inspect request → mask → [endpoint forwards] →
+inspect response → redact and restore → record. A step that refuses closes its lap too, so that the timeline of a call
+ends with the step that ended it. An
 exception in a step is never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a
 refusal by `dispatch`.
 """
@@ -9,13 +10,23 @@ refusal by `dispatch`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from proxies.exchange import Exchange
-from proxies.steps import authenticate, inspect, loop, origin
+from proxies.steps import authenticate, inspect, loop, mask, origin, restore
 from proxies.steps.inspect import ResponseInspector
-from rules.model import Text
+from rules.model import Finding, Text
 
-__all__ = ["ResponseInspector", "admit", "check_origin", "has_rules", "inspect_request", "inspect_response"]
+__all__ = [
+    "ResponseInspector",
+    "admit",
+    "check_origin",
+    "finish_answer",
+    "has_rules",
+    "inspect_request",
+    "inspect_response",
+    "mask_request",
+]
 
 
 def check_origin(exchange: Exchange) -> None:
@@ -40,17 +51,36 @@ def has_rules(exchange: Exchange) -> bool:
     return exchange.proxy.reads_texts
 
 
-def inspect_request(exchange: Exchange, texts: Sequence[Text]) -> None:
-    """Inspect everything that would reach the upstream; raises `Refusal` on a block."""
+def inspect_request(exchange: Exchange, texts: Sequence[Text]) -> list[Finding]:
+    """Inspect everything that would reach the upstream; what must be masked in it. Raises `Refusal` on a block."""
     try:
-        inspect.scan(exchange, texts, "request")
+        return inspect.scan(exchange, texts, "request")
     finally:
         exchange.lap("inspect_request")
 
 
-def inspect_response(exchange: Exchange, texts: Sequence[Text]) -> None:
-    """Inspect everything that would reach the client; raises `Refusal` on a block."""
+def mask_request(
+    exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding], conversation: str
+) -> dict[str, str]:
+    """Mask in place what was found in a request; the new texts by place. Raises `Refusal` where it cannot be masked."""
     try:
-        inspect.scan(exchange, texts, "response")
+        return mask.mask_request(exchange, document, texts, found, conversation)
+    finally:
+        exchange.lap("mask")
+
+
+def inspect_response(exchange: Exchange, texts: Sequence[Text]) -> list[Finding]:
+    """Inspect everything that would reach the client; what must be masked in it. Raises `Refusal` on a block."""
+    try:
+        return inspect.scan(exchange, texts, "response")
     finally:
         exchange.lap("inspect_response")
+
+
+def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding]) -> None:
+    """Mask in place what was found in an answer, then put the caller's own values back. Raises `Refusal`."""
+    if found or exchange.masking:
+        try:
+            restore.finish_answer(exchange, document, texts, found)
+        finally:
+            exchange.lap("restore")

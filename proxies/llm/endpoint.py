@@ -7,10 +7,11 @@ from typing import Any, Final
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
+from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
 from proxies.llm.errors import anthropic_body, openai_body
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
-from proxies.llm.response_texts import response_texts, response_usage
+from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
 from proxies.llm.streams import interpreter
 from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, upstream_path
 from proxies.refusal import Refusal
@@ -78,7 +79,7 @@ async def serve(exchange: Exchange) -> None:
     if route.surface is not Surface.MODELS:
         document = await _read_request(exchange, route)
         if pipeline.has_rules(exchange):
-            pipeline.inspect_request(exchange, request_texts(route.surface, document))
+            _inspect(exchange, route.surface, document)
         streaming = document.get("stream") is True
         hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
         body = dump(document)
@@ -87,6 +88,15 @@ async def serve(exchange: Exchange) -> None:
         await _return(exchange, route, upstream, hide_usage=hide_usage)
     finally:
         await upstream.aclose()
+
+
+def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
+    """Inspect a request, and mask in place what has to be masked before it goes on."""
+    texts = request_texts(surface, document)
+    found = pipeline.inspect_request(exchange, texts)
+    resume_conversation(exchange, surface, document)
+    if found or exchange.masking:
+        pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
 
 
 def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -202,11 +212,15 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         exchange.error_code = f"upstream_{upstream.status}"
         texts: list[Text] = []
         leaves(document, Target.ERROR, "", texts)
-        pipeline.inspect_response(exchange, texts)
+        pipeline.finish_answer(exchange, document, texts, pipeline.inspect_response(exchange, texts))
     else:
         if pipeline.has_rules(exchange):
-            pipeline.inspect_response(exchange, response_texts(route.surface, document))
+            texts = response_texts(route.surface, document)
+            found = pipeline.inspect_response(exchange, texts)
+            pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
         exchange.usage = response_usage(route.surface, document)
+        if route.surface is Surface.OPENAI_RESPONSES:
+            keep_conversation(exchange, document)
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], dump(document))
 
 

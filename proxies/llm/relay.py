@@ -6,19 +6,27 @@ truncates or speaks nonsense ends it with an error event and a cut connection, n
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
+from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
+from proxies.llm.conversations import keep_conversation
 from proxies.llm.errors import stream_event
+from proxies.llm.response_texts import echoed_texts
 from proxies.llm.streams import Interpreter, Reading
 from proxies.llm.surfaces import Surface
-from proxies.pipeline import ResponseInspector, inspect_response
+from proxies.pipeline import finish_answer, inspect_response
 from proxies.refusal import Refusal
+from proxies.steps.restore import drop_stale
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError
 from proxies.transport.pool import UpstreamResponse
 from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge, encode_event
+from rules.model import Text
+
+logger = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
 STREAM_HEADERS: Final = [
@@ -46,6 +54,7 @@ async def relay_stream(
     except Refusal as refusal:
         await _end_with_error(exchange, stream, refusal, clean=refusal.outcome == "blocked")
     except UpstreamError as error:
+        await _write_held(exchange, stream)
         failure = Refusal(error.status, error.code, error.message, outcome="upstream_error")
         await _end_with_error(exchange, stream, failure, clean=False)
     else:
@@ -67,7 +76,8 @@ async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse,
         await _release(exchange, stream, parser.close(), keepalive)
     except SSETooLarge:
         raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway can inspect.") from None
-    stream.close()
+    if held := stream.close():
+        await exchange.write(b"".join(held))
 
 
 async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
@@ -75,8 +85,7 @@ async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], 
     released: list[bytes] = []
     try:
         for event in events:
-            if passed := stream.inspect(event):
-                released.append(passed)
+            released += stream.inspect(event)
     finally:
         exchange.lap("inspect_response")
         if released:
@@ -93,35 +102,61 @@ class _Stream:
         self.surface = surface
         self.interpreter = interpreter
         self._hide_usage = hide_usage
-        self._inspector = ResponseInspector(exchange)
+        self._texts = AnswerTexts(exchange, repeats=interpreter.repeats)
+        self._inserted = 0
         self.ended = False
 
-    def inspect(self, event: SSEEvent) -> bytes | None:
-        """The bytes to release for one event, None to swallow it; raises `Refusal` or `UpstreamError`."""
+    @property
+    def sequence(self) -> int:
+        """The number of the next event, where the API counts them."""
+        return self.interpreter.sequence + self._inserted
+
+    def inspect(self, event: SSEEvent) -> list[bytes]:
+        """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
         if event.data == "[DONE]":
-            self._inspector.close()
+            held = self.close()
             self.ended = True
-            return encode_event(event)
+            return [*held, encode_event(event)]
         if not event.data:
-            return None
+            return []
         body = self._parse(event.data)
         reading = self.interpreter.read(event.event, body)
-        self._weigh(reading)
+        number = body.get("sequence_number")
+        held = self._pass(reading, body)
         if reading.is_end:
-            self._inspector.close()
+            held += [self._numbered(more, number) for more in self._close_texts()]
             self.ended = True
+            keep_conversation(self._exchange, body.get("response"))
         if self._hide_usage:
             if reading.is_usage_only:
-                return None
+                return held
             if "usage" in body and body["usage"] is None:
                 del body["usage"]
+        if self._inserted and type(number) is int:
+            body["sequence_number"] = number + self._inserted
         # The name of the event goes on only where the API has one; id and retry have no meaning in these APIs.
         name = event.event if event.event is not None and event.event.isprintable() else None
-        return encode_event(SSEEvent(event=name, data=dump(body).decode()))
+        return [*held, encode_event(SSEEvent(event=name, data=dump(body).decode()))]
 
-    def close(self) -> None:
-        """The upstream's stream is over: weigh what only the end decides."""
-        self._inspector.close()
+    def close(self) -> list[bytes]:
+        """The upstream's stream is over: weigh what only the end decides; what was held goes out (RED-STR-1)."""
+        return [self._numbered(event, self.interpreter.sequence) for event in self._close_texts()]
+
+    def _close_texts(self) -> list[SSEEvent]:
+        held = []
+        for key in self._texts.open_keys():
+            if rest := self._texts.close_text(key):
+                held.append(self.interpreter.delta(key, rest))
+        self._texts.close()
+        return held
+
+    def _numbered(self, event: SSEEvent, number: Any) -> bytes:
+        """An event of ours in the sequence of the upstream's: it takes the number of the next one (RED-STR-4)."""
+        if self.interpreter.repeats and type(number) is int:
+            body = {**parse(event.data.encode()), "sequence_number": number + self._inserted}
+            event = SSEEvent(event=event.event, data=dump(body).decode())
+            self._inserted += 1
+        return encode_event(event)
 
     def _parse(self, data: str) -> dict[str, Any]:
         try:
@@ -132,13 +167,45 @@ class _Stream:
             raise UpstreamProtocolError("The upstream sent an event that is not a JSON object.")
         return body
 
-    def _weigh(self, reading: Reading) -> None:
+    def _pass(self, reading: Reading, body: dict[str, Any]) -> list[bytes]:
+        """Inspect what the event says and change it to what may go out; events of what was held come before it."""
+        texts = self._texts
         for piece in reading.pieces:
-            self._inspector.feed(piece.key, piece.target, piece.path, piece.text)
-        if reading.texts:
-            inspect_response(self._exchange, reading.texts)
+            texts.feed(piece)
+        held: list[bytes] = []
         for key in reading.ended:
-            self._inspector.close_text(key)
+            rest = texts.close_text(key)
+            here = next((piece for piece in reversed(reading.pieces) if piece.key == key), None)
+            if rest and here is not None:
+                here.holder[here.member] += rest
+                drop_stale((here.holder, here.around))
+            elif rest:
+                held.append(self._numbered(self.interpreter.delta(key, rest), body.get("sequence_number")))
+        if again := reading.reread if texts.is_active else [*reading.decoded, *reading.reread]:
+            inspect_response(self._exchange, again)
+        self._pass_whole(reading.texts, body, [] if reading.pieces else texts.repeat(body))
+        return held
+
+    def _pass_whole(self, whole: list[Text], body: dict[str, Any], repeated: list[str]) -> None:
+        """Texts that did not come in pieces; those in places that only repeat what went out are not read again."""
+        unread = [
+            text
+            for text in whole
+            if not any(text.path == place or text.path.startswith(place + "/") for place in repeated)
+        ]
+        found = inspect_response(self._exchange, unread) if unread else []
+        if self.interpreter.repeats:
+            unread += echoed_texts(self.surface, body.get("response"), "/response")
+        finish_answer(self._exchange, body, unread, found)
+
+
+async def _write_held(exchange: Exchange, stream: _Stream) -> None:
+    """What was held when the upstream broke off is read as the end of the text, and goes out before the error."""
+    try:
+        if held := stream.close():
+            await exchange.write(b"".join(held))
+    except Refusal as refusal:
+        logger.warning("what was held of %s does not go out: %s", exchange.id, refusal.code)
 
 
 async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal, *, clean: bool) -> None:
@@ -148,7 +215,7 @@ async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal,
     exchange.reason = refusal.message
     exchange.usage = stream.interpreter.usage
     interpreter = stream.interpreter
-    event = stream_event(stream.surface, refusal, exchange.id, interpreter.response_id, interpreter.sequence)
+    event = stream_event(stream.surface, refusal, exchange.id, interpreter.response_id, stream.sequence)
     if clean:
         # The record goes first: a client that sees the block must find it in the console.
         exchange.record()

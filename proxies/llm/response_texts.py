@@ -17,6 +17,10 @@ _NOT_TEXT: Final = frozenset(
 )
 
 
+_ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
+"""What an answer of the Responses API repeats of its request; it was inspected on the way in."""
+
+
 def response_texts(surface: Surface, body: Any) -> list[Text]:
     """The texts of one answer body."""
     texts: list[Text] = []
@@ -24,6 +28,15 @@ def response_texts(surface: Surface, body: Any) -> list[Text]:
         _SURFACES[surface](body, texts)
     else:
         leaves(body, Target.COMPLETION, "", texts)
+    return texts
+
+
+def echoed_texts(surface: Surface, body: Any, path: str = "") -> list[Text]:
+    """What an answer repeats of the request: already inspected, but masked values in it go back to their sender."""
+    texts: list[Text] = []
+    if surface is Surface.OPENAI_RESPONSES and type(body) is dict:
+        for key in _ECHOED:
+            leaves(body.get(key), Target.PROMPT, f"{path}/{key}", texts)
     return texts
 
 
@@ -67,8 +80,7 @@ def _responses(body: dict[str, Any], texts: list[Text]) -> None:
     if type(output) is list:
         for index, item in enumerate(output):
             output_item_texts(item, f"/output/{index}", texts)
-    # The answer repeats the request's instructions and tools; they were inspected on the way in.
-    _rest(body, "", ("output", "instructions", "tools", "text", "tool_choice", "metadata", "reasoning"), texts)
+    _rest(body, "", ("output", *_ECHOED), texts)
 
 
 def output_item_texts(item: Any, path: str, texts: list[Text]) -> None:

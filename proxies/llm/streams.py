@@ -9,29 +9,27 @@ that differs from its pieces is inspected as new.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from proxies.answer_texts import Mode, Piece
 from proxies.contract import Usage
-from proxies.json_texts import leaves
+from proxies.json_texts import leaves, pointer
 from proxies.llm.response_texts import block_texts, output_item_texts
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
+from proxies.strict_json import dump
+from proxies.transport.sse import SSEEvent
 from rules.model import Target, Text
 
+MAX_BLOCKS: Final = 10_000
+"""Bound of the blocks whose kind is remembered; calls in later ones get no values back."""
 MAX_ARGUMENTS_CHARACTERS: Final = 256 * 1024
 """Bound of the tool-call arguments that are kept to be read decoded; longer ones are inspected in pieces only."""
-
-
-class Piece(msgspec.Struct, frozen=True, gc=False):
-    """The next piece of one running text."""
-
-    key: str
-    target: Target
-    path: str
-    text: str
 
 
 class Reading(msgspec.Struct):
@@ -39,7 +37,11 @@ class Reading(msgspec.Struct):
 
     pieces: list[Piece] = []
     texts: list[Text] = []
-    """Complete texts that did not come in pieces."""
+    """Complete texts that did not come in pieces; their paths lead through the event."""
+    decoded: list[Text] = []
+    """What ended arguments in JSON say once their escapes are read, should they have been inspected as they are written."""
+    reread: list[Text] = []
+    """The same of ended arguments that are any text."""
     ended: list[str] = []
     """Keys of running texts that end with this event."""
     is_end: bool = False
@@ -54,6 +56,7 @@ class _Running:
         self._digests: dict[str, Any] = {}
         self._arguments: dict[str, list[str]] = {}
         self._arguments_characters: dict[str, int] = {}
+        self._json: set[str] = set()
         self.seen: set[bytes] = set()
 
     def add(self, piece: Piece) -> None:
@@ -66,17 +69,17 @@ class _Running:
             self._arguments_characters[piece.key] = size
             if size <= MAX_ARGUMENTS_CHARACTERS:
                 self._arguments.setdefault(piece.key, []).append(piece.text)
+            if piece.mode == "arguments":
+                self._json.add(piece.key)
 
-    def end(self, key: str, path: str) -> list[Text]:
+    def end(self, key: str, path: str, reading: Reading) -> None:
         """End one text. Arguments with escapes are read again, decoded: a backslash can hide what a pattern looks for."""
         if digest := self._digests.pop(key, None):
             self.seen.add(digest.digest())
         arguments = "".join(self._arguments.pop(key, []))
         size = self._arguments_characters.pop(key, 0)
-        texts: list[Text] = []
         if size <= MAX_ARGUMENTS_CHARACTERS and "\\" in arguments:
-            argument_texts(arguments, path, texts)
-        return texts
+            argument_texts(arguments, path, reading.decoded if key in self._json else reading.reread)
 
     def open_keys(self) -> list[str]:
         return list(self._digests)
@@ -93,81 +96,148 @@ class _Running:
 class ChatStream:
     """Chat Completions chunks: `choices[].delta`, tool calls by index, usage in a chunk without choices."""
 
+    repeats: Final = False
+
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.response_id = ""
         self.sequence = 0
         self._running = _Running()
+        self._chunk: dict[str, Any] = {}
+        self._shapes: dict[str, tuple[int, Callable[[str], dict[str, Any]]]] = {}
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one chunk."""
-        reading = Reading(pieces=[], texts=[], ended=[])
+        reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         if type(body.get("usage")) is dict:
             self.usage = openai_usage(body["usage"])
         choices = body.get("choices")
         if type(choices) is list:
-            for choice in choices:
+            self._chunk = body
+            for position, choice in enumerate(choices):
                 if type(choice) is dict:
-                    self._choice(choice, reading)
+                    self._choice(choice, position, reading)
             reading.is_usage_only = not choices and type(body.get("usage")) is dict
         for key, value in body.items():
             if key not in ("choices", "usage", "id", "object", "model", "system_fingerprint", "obfuscation"):
-                leaves(value, Target.COMPLETION, f"/{key}", reading.texts)
+                leaves(value, Target.COMPLETION, pointer("", key), reading.texts)
         return reading
 
-    def _choice(self, choice: dict[str, Any], reading: Reading) -> None:
+    def delta(self, key: str, text: str) -> SSEEvent:
+        """A chunk with more of one text, in the shape of the last one."""
+        index, shape = self._shapes[key]
+        chunk = {name: value for name, value in self._chunk.items() if name not in ("choices", "usage", "obfuscation")}
+        chunk["choices"] = [{"index": index, "delta": shape(text), "finish_reason": None}]
+        return SSEEvent(event=None, data=dump(chunk).decode())
+
+    def _choice(self, choice: dict[str, Any], position: int, reading: Reading) -> None:
         index = number if type(number := choice.get("index")) is int else 0
+        path = f"/choices/{position}"
         delta = choice.get("delta")
         if type(delta) is dict:
             for key, value in delta.items():
-                path = f"/choices/{index}/delta/{key}"
+                below = pointer(f"{path}/delta", key)
                 if key == "tool_calls" and type(value) is list:
-                    for call in value:
-                        self._tool_call(index, call, path, reading)
+                    for number, call in enumerate(value):
+                        self._tool_call(index, call, f"{below}/{number}", choice, reading)
                 elif key == "function_call":
-                    self._tool_call(index, {"index": -1, "function": value}, path, reading)
+                    self._function_call(index, value, below, choice, reading)
                 elif type(value) is str and key != "role":
-                    self._piece(f"{index}.{key}", Target.COMPLETION, path, value, reading)
+                    self._piece(_Place(f"{index}.{key}", below, delta, key, choice), Target.COMPLETION, reading)
+                    self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, (key,))))
                 elif key == "audio" and type(value) is dict:
-                    if type(transcript := value.get("transcript")) is str:
-                        self._piece(f"{index}.audio", Target.COMPLETION, f"{path}/transcript", transcript, reading)
+                    self._audio(index, value, below, choice, reading)
                 elif key != "role":
-                    leaves(value, Target.COMPLETION, path, reading.texts)
+                    leaves(value, Target.COMPLETION, below, reading.texts)
         for key, value in choice.items():
             if key not in ("index", "delta", "finish_reason", "logprobs"):
-                leaves(value, Target.COMPLETION, f"/choices/{index}/{key}", reading.texts)
+                leaves(value, Target.COMPLETION, pointer(path, key), reading.texts)
         if choice.get("finish_reason"):
             prefix = f"{index}."
             for key in self._running.open_keys():
                 if key.startswith(prefix):
                     reading.ended.append(key)
-                    reading.texts += self._running.end(key, f"/choices/{index}")
+                    self._running.end(key, path, reading)
 
-    def _tool_call(self, choice: int, call: Any, path: str, reading: Reading) -> None:
+    def _audio(self, index: int, audio: dict[str, Any], path: str, choice: dict[str, Any], reading: Reading) -> None:
+        if type(audio.get("transcript")) is str:
+            key = f"{index}.audio"
+            self._piece(_Place(key, f"{path}/transcript", audio, "transcript", choice), Target.COMPLETION, reading)
+            self._shapes.setdefault(key, (index, partial(_nested, ("audio", "transcript"))))
+
+    def _function_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
+        """The form before tools: one call a message."""
         if type(call) is not dict:
             leaves(call, Target.TOOL_ARGS, path, reading.texts)
             return
-        for kind in ("function", "custom"):
+        leaves(call.get("name"), Target.TOOL_NAME, f"{path}/name", reading.texts)
+        if type(call.get("arguments")) is str:
+            key = f"{index}.function_call"
+            place = _Place(key, f"{path}/arguments", call, "arguments", choice)
+            self._piece(place, Target.TOOL_ARGS, reading, mode="arguments")
+            self._shapes.setdefault(key, (index, partial(_nested, ("function_call", "arguments"))))
+
+    def _tool_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
+        if type(call) is not dict:
+            leaves(call, Target.TOOL_ARGS, path, reading.texts)
+            return
+        number = call.get("index")
+        for kind, member, mode in _CALL_KINDS:
             body = call.get(kind)
             if type(body) is not dict:
                 continue
             leaves(body.get("name"), Target.TOOL_NAME, f"{path}/{kind}/name", reading.texts)
-            for member in ("arguments", "input"):
-                if type(text := body.get(member)) is str:
-                    key = f"{choice}.tool.{call.get('index')}"
-                    self._piece(key, Target.TOOL_ARGS, f"{path}/{kind}/{member}", text, reading)
+            if type(body.get(member)) is str:
+                key = f"{index}.tool.{number}"
+                place = _Place(key, f"{path}/{kind}/{member}", body, member, choice)
+                self._piece(place, Target.TOOL_ARGS, reading, mode=mode)
+                self._shapes.setdefault(key, (index, partial(_tool_delta, number, kind, member)))
 
-    def _piece(self, key: str, target: Target, path: str, text: str, reading: Reading) -> None:
+    def _piece(self, place: _Place, target: Target, reading: Reading, *, mode: Mode = "text") -> None:
+        text = place.holder[place.member]
         if text:
-            piece = Piece(key, target, path, text)
+            piece = Piece(place.key, target, place.path, text, place.holder, place.member, place.around, mode)
             self._running.add(piece)
             reading.pieces.append(piece)
+
+
+_CALL_KINDS: Final[tuple[tuple[str, str, Mode], ...]] = (
+    ("function", "arguments", "arguments"),
+    ("custom", "input", "text"),
+)
+
+
+class _Place(NamedTuple):
+    """Where a piece stands in its event."""
+
+    key: str
+    path: str
+    holder: dict[str, Any]
+    member: str
+    around: dict[str, Any]
+
+
+def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
+    value: Any = text
+    for key in reversed(path):
+        value = {key: value}
+    return dict(value)
+
+
+def _tool_delta(number: Any, kind: str, member: str, text: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": number, kind: {member: text}}]}
 
 
 class ResponsesStream:
     """Responses events: deltas keyed by item and part, and the full text again in every `done` event."""
 
-    _TARGETS: Final = {"function_call_arguments": Target.TOOL_ARGS, "mcp_call_arguments": Target.TOOL_ARGS}
+    repeats: Final = True
+
+    _COMPLETIONS: Final = frozenset({"refusal", "audio.transcript", "reasoning_summary_text"})
+    _OWN_CALLS: Final = frozenset(
+        {"function_call_arguments", "custom_tool_call_input", "apply_patch_call_operation_diff"}
+    )
+    """Deltas of calls that the caller carries out itself."""
     _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
     def __init__(self) -> None:
@@ -175,10 +245,11 @@ class ResponsesStream:
         self.response_id = ""
         self.sequence = 0
         self._running = _Running()
+        self._last: dict[str, dict[str, Any]] = {}
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one event by its `type`."""
-        reading = Reading(pieces=[], texts=[], ended=[])
+        reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         kind = str(body.get("type"))
         if type(body.get("sequence_number")) is int:
             self.sequence = body["sequence_number"] + 1
@@ -196,21 +267,39 @@ class ResponsesStream:
         parts = (body.get(name) for name in ("output_index", "item_id", "content_index", "summary_index"))
         return kind.rpartition(".")[0] + ":" + ":".join(str(part) for part in parts)
 
+    def delta(self, key: str, text: str) -> SSEEvent:
+        """An event with more of one text, in the shape of the last one."""
+        body = {name: value for name, value in self._last[key].items() if name != "obfuscation"}
+        body["delta"] = text
+        if "logprobs" in body:
+            body["logprobs"] = []
+        return SSEEvent(event=str(body["type"]), data=dump(body).decode())
+
     def _delta(self, kind: str, body: dict[str, Any], text: str, reading: Reading) -> None:
         if kind == "response.audio.delta":
             return
         name = kind.removeprefix("response.").removesuffix(".delta")
-        target = Target.COMPLETION if name.endswith("text") else self._TARGETS.get(name, Target.TOOL_ARGS)
-        if name in ("refusal", "audio.transcript", "reasoning_summary_text"):
-            target = Target.COMPLETION
-        piece = Piece(self._key(kind, body), target, f"/{name}", text)
+        is_said = name.endswith("text") or name in self._COMPLETIONS
+        mode: Mode = "fixed" if name.startswith("reasoning") else "arguments" if name.endswith("arguments") else "text"
+        piece = Piece(
+            self._key(kind, body),
+            Target.COMPLETION if is_said else Target.TOOL_ARGS,
+            f"/{name}",
+            text,
+            body,
+            "delta",
+            body,
+            mode,
+            is_said or name in self._OWN_CALLS,
+        )
+        self._last[piece.key] = body
         self._running.add(piece)
         reading.pieces.append(piece)
 
     def _done(self, kind: str, body: dict[str, Any], reading: Reading) -> None:
         key = self._key(kind, body)
         reading.ended.append(key)
-        reading.texts += self._running.end(key, "/" + kind)
+        self._running.end(key, "/" + kind, reading)
         self._other(body, reading)
 
     def _whole(self, kind: str, response: Any, reading: Reading) -> None:
@@ -230,7 +319,7 @@ class ResponsesStream:
             self.usage = openai_usage(response.get("usage"))
             for key in self._running.open_keys():
                 reading.ended.append(key)
-                reading.texts += self._running.end(key, "/response")
+                self._running.end(key, "/response", reading)
         reading.texts += self._running.unseen(texts)
 
     def _other(self, body: dict[str, Any], reading: Reading) -> None:
@@ -241,14 +330,18 @@ class ResponsesStream:
             if key == "item":
                 output_item_texts(value, "/item", texts)
             elif key == "arguments":
-                leaves(value, Target.TOOL_ARGS, "/arguments", texts)
+                argument_texts(value, "/arguments", texts)
             else:
-                leaves(value, Target.COMPLETION, f"/{key}", texts)
+                leaves(value, Target.COMPLETION, pointer("", key), texts)
         reading.texts += self._running.unseen(texts)
 
 
 class AnthropicStream:
     """Messages events: blocks by index, deltas by type, cumulative usage in `message_delta`."""
+
+    repeats: Final = False
+
+    _MODES: Final[dict[str, Mode]] = {"partial_json": "arguments", "thinking": "fixed"}
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -256,22 +349,24 @@ class AnthropicStream:
         self.sequence = 0
         self._reported: dict[str, Any] = {}
         self._running = _Running()
+        self._blocks: dict[Any, str] = {}
+        self._last: dict[str, dict[str, Any]] = {}
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one event by its `type`."""
-        reading = Reading(pieces=[], texts=[], ended=[])
+        reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         kind = body.get("type")
         index = body.get("index")
         if kind == "content_block_delta":
-            self._delta(index, body.get("delta"), reading)
+            self._delta(index, body, reading)
         elif kind == "content_block_start":
-            block_texts(body.get("content_block"), f"/content/{index}", reading.texts)
+            self._start(index, body.get("content_block"), reading)
         elif kind == "content_block_stop":
             prefix = f"{index}."
             for key in self._running.open_keys():
                 if key.startswith(prefix):
                     reading.ended.append(key)
-                    reading.texts += self._running.end(key, f"/content/{index}")
+                    self._running.end(key, f"/content/{index}", reading)
         elif kind == "message_start":
             self._message_start(body.get("message"), reading)
         elif kind == "message_delta":
@@ -282,20 +377,37 @@ class AnthropicStream:
             leaves(body, Target.COMPLETION, "", reading.texts)
         return reading
 
-    def _delta(self, index: Any, delta: Any, reading: Reading) -> None:
+    def delta(self, key: str, text: str) -> SSEEvent:
+        """An event with more of one text, in the shape of the last one."""
+        body = self._last[key]
+        member = key.partition(".")[2]
+        body = {**body, "delta": {"type": body["delta"].get("type"), member: text}}
+        return SSEEvent(event="content_block_delta", data=dump(body).decode())
+
+    def _start(self, index: Any, block: Any, reading: Reading) -> None:
+        block_texts(block, "/content_block", reading.texts)
+        if type(block) is dict and len(self._blocks) < MAX_BLOCKS:
+            self._blocks[index if type(index) is int else None] = str(block.get("type"))
+
+    def _delta(self, index: Any, body: dict[str, Any], reading: Reading) -> None:
+        delta = body.get("delta")
         if type(delta) is not dict:
             return
         for key, value in delta.items():
             if key in ("type", "signature"):
                 continue
-            target = Target.TOOL_ARGS if key == "partial_json" else Target.COMPLETION
-            path = f"/content/{index}/{key}"
+            is_call = key == "partial_json"
+            target = Target.TOOL_ARGS if is_call else Target.COMPLETION
             if type(value) is str and value:
-                piece = Piece(f"{index}.{key}", target, path, value)
+                own = not is_call or self._blocks.get(index if type(index) is int else None) == "tool_use"
+                path = f"/content/{index}/{key}"
+                mode = self._MODES.get(key, "text")
+                piece = Piece(f"{index}.{key}", target, path, value, delta, key, delta, mode, own)
+                self._last[piece.key] = body
                 self._running.add(piece)
                 reading.pieces.append(piece)
             else:
-                leaves(value, target, path, reading.texts)
+                leaves(value, target, pointer("/delta", key), reading.texts)
 
     def _message_start(self, message: Any, reading: Reading) -> None:
         if type(message) is not dict:

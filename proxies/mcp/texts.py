@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import DESCRIPTION_KEYS, pointer
+from proxies.json_texts import DESCRIPTION_KEYS, key_pointer, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value
 from proxies.mcp.messages import Message
@@ -41,7 +41,7 @@ def request_texts(message: Message, headers: Headers | None = None) -> list[Text
             _leaves(value, Target.TOOL_NAME, path, texts)
         elif key == "inputResponses" and type(value) is dict:
             for name, response in value.items():
-                _leaves(name, Target.ELICITATION, pointer(path, name), texts)
+                _leaves(name, Target.ELICITATION, key_pointer(path, name), texts)
                 _leaves(response, _answer_target(response), pointer(path, name), texts)
         elif key == "_meta" and type(value) is dict:
             # The version was compared with a fixed list, so it cannot carry anything.
@@ -92,7 +92,7 @@ def result_texts(method: str | None, result: dict[str, Any]) -> list[Text]:
         path = pointer("/result", key)
         if key == "inputRequests" and type(value) is dict:
             for name, request in value.items():
-                _leaves(name, Target.ELICITATION, pointer(path, name), texts)
+                _leaves(name, Target.ELICITATION, key_pointer(path, name), texts)
                 _server_request(request, pointer(path, name), texts)
         elif type(value) is list and key in _DECLARATION_LISTS:
             for index, declaration in enumerate(value):
@@ -165,9 +165,9 @@ def _schema(value: Any, path: str, texts: list[Text]) -> None:
         for key, member in value.items():
             below = pointer(path, key)
             if not key.isidentifier() and not key.startswith("$"):
-                texts.append(Text(Target.SCHEMA, below, key))
+                texts.append(Text(Target.SCHEMA, key_pointer(path, key), key))
             if key in _NAME_MAPS and type(member) is dict:
-                texts.extend(Text(Target.SCHEMA, pointer(below, name), name) for name in member if name)
+                texts.extend(Text(Target.SCHEMA, key_pointer(below, name), name) for name in member if name)
             if key in DESCRIPTION_KEYS and type(member) is str:
                 _leaves(member, Target.PARAM_DESCRIPTION, below, texts)
             elif type(member) in _CARRIERS:
@@ -208,7 +208,7 @@ def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
         for key, member in value.items():
             below = pointer(path, key)
             if not key.isidentifier() and len(key) > 1:
-                texts.append(Text(target, below, key))
+                texts.append(Text(target, key_pointer(path, key), key))
             if type(member) in _CARRIERS:
                 _leaves(member, target, below, texts)
     elif type(value) is list:
@@ -223,7 +223,7 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
         for key, member in value.items():
             below = pointer(path, key)
             if not key.isidentifier() and len(key) > 1:
-                texts.append(Text(target, below, key))
+                texts.append(Text(target, key_pointer(path, key), key))
             if type(member) is str and (key == "blob" or (key == "data" and value.get("type") in ("image", "audio"))):
                 _leaves(_base64_text(member), target, below, texts)
             elif type(member) in _CARRIERS:

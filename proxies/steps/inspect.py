@@ -16,8 +16,8 @@ from rules.model import Action, Finding, Target, Text
 logger = logging.getLogger(__name__)
 
 
-def scan(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> None:
-    """Inspect whole texts; raises `Refusal` when the verdict is a block."""
+def scan(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> list[Finding]:
+    """Inspect whole texts; the findings whose values must be masked. Raises `Refusal` when the verdict is a block."""
     proxy = exchange.proxy
     try:
         findings = proxy.ruleset.scan(texts, direction=direction)
@@ -29,12 +29,14 @@ def scan(exchange: Exchange, texts: Sequence[Text], direction: Literal["request"
         raise _inspection_failed(exchange, error) from error
     if exchange.capture:
         exchange.capture.note(direction, texts, findings)
-    if findings:
-        weigh(exchange, findings)
+    return weigh(exchange, findings) if findings else []
 
 
-def weigh(exchange: Exchange, findings: list[Finding]) -> None:
-    """Add findings to the exchange and decide on all of them; raises `Refusal` on a block."""
+def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
+    """Add findings to the exchange and decide on all of them; those of them whose values must be masked.
+
+    Raises `Refusal` on a block.
+    """
     exchange.added_findings += findings
     log_only = exchange.proxy.config.enforcement == "log_only"
     exchange.verdict = decide(exchange.added_findings, log_only=log_only)
@@ -46,6 +48,18 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> None:
             remediation="Remove the matched content, or ask an administrator to review the rule with this request id.",
             outcome="blocked",
         )
+    if exchange.verdict.action < Action.REDACT:
+        return []
+    places = {_place(finding) for finding in findings}
+    return [
+        finding
+        for finding in exchange.verdict.findings
+        if finding.action is Action.REDACT and _place(finding) in places
+    ]
+
+
+def _place(finding: Finding) -> tuple[str, str, int, int]:
+    return finding.rule_id, finding.path, finding.start, finding.end
 
 
 class ResponseInspector:
@@ -62,8 +76,11 @@ class ResponseInspector:
         self._canaries: dict[str, CanaryStream] = {}
         self._captured: dict[StreamScan, RunningText] = {}
 
-    def feed(self, key: str, target: Target, path: str, chunk: str) -> None:
-        """Inspect the next piece of the text named `key`; raises `Refusal` when the verdict becomes a block."""
+    def feed(self, key: str, target: Target, path: str, chunk: str) -> list[Finding]:
+        """Inspect the next piece of the text named `key`; the findings whose values must be masked.
+
+        Raises `Refusal` when the verdict becomes a block.
+        """
         scan = self._scans.get(key)
         try:
             if scan is None:
@@ -77,8 +94,12 @@ class ResponseInspector:
             raise _inspection_failed(self._exchange, error) from error
         if text := self._captured.get(scan):
             text.feed(chunk, findings)
-        if findings:
-            weigh(self._exchange, findings)
+        return weigh(self._exchange, findings) if findings else []
+
+    def undecided_from(self, key: str, rule_ids: frozenset[str]) -> int | None:
+        """Where the first value of the text named `key` lies that one of these rules may still report."""
+        scan = self._scans.get(key)
+        return scan.undecided_from(rule_ids) if scan else None
 
     def _begin(self, key: str, target: Target, path: str) -> StreamScan:
         proxy = self._exchange.proxy
@@ -95,26 +116,25 @@ class ResponseInspector:
             self._captured[scan] = text
         return scan
 
-    def close_text(self, key: str) -> None:
-        """End one text: findings that needed its end are weighed now."""
+    def close_text(self, key: str) -> list[Finding]:
+        """End one text: findings that needed its end are weighed now, and those to mask returned."""
         self._canaries.pop(key, None)
-        if scan := self._scans.pop(key, None):
-            self._finish(scan)
+        scan = self._scans.pop(key, None)
+        return self._finish(scan) if scan else []
 
     def close(self) -> None:
         """End every text; raises `Refusal` when the verdict becomes a block."""
         while self._scans:
             self._finish(self._scans.popitem()[1])
 
-    def _finish(self, scan: StreamScan) -> None:
+    def _finish(self, scan: StreamScan) -> list[Finding]:
         try:
             findings = scan.close()
         except Exception as error:
             raise _inspection_failed(self._exchange, error) from error
         if text := self._captured.pop(scan, None):
             text.feed("", findings)
-        if findings:
-            weigh(self._exchange, findings)
+        return weigh(self._exchange, findings) if findings else []
 
 
 def _inspection_failed(exchange: Exchange, error: Exception) -> Refusal:

@@ -1,4 +1,4 @@
-"""What was masked for one caller in one conversation: values, their placeholders, and how often each came back."""
+"""What was masked for one caller in one conversation: values and their placeholders."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Occurrence(NamedTuple):
 class MaskingSession:
     """The map between values and placeholders. It lives in memory only and never shows a value."""
 
-    __slots__ = ("_by_suffix", "_by_value", "_characters", "_cores", "_key", "restored")
+    __slots__ = ("_by_suffix", "_by_value", "_characters", "_cores", "_key")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -49,14 +49,21 @@ class MaskingSession:
         self._by_suffix: dict[str, Masked] = {}
         self._cores: list[str] = []
         self._characters = 0
-        self.restored: dict[Masked, int] = {}
-        """How often each value was put back."""
 
     def __repr__(self) -> str:
         return f"<MaskingSession {len(self._by_value)}>"
 
     def __len__(self) -> int:
         return len(self._by_value)
+
+    def copy(self) -> MaskingSession:
+        """The same session for another call, which may add to it without changing this one."""
+        other = MaskingSession(self._key)
+        other._by_value = self._by_value.copy()
+        other._by_suffix = self._by_suffix.copy()
+        other._cores = self._cores.copy()
+        other._characters = self._characters
+        return other
 
     @property
     def characters(self) -> int:

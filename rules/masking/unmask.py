@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rules.masking.links import LinkContext
-from rules.masking.session import MaskingSession
+from rules.masking.session import Masked, MaskingSession
 
 
 class Unmasker:
@@ -13,10 +13,12 @@ class Unmasker:
     end of the text leaves incomplete goes out as it is. A restored value is not looked at again.
     """
 
-    __slots__ = ("_before", "_buffer", "_links", "_session", "is_incomplete")
+    __slots__ = ("_before", "_buffer", "_links", "_restored", "_session", "is_incomplete")
 
-    def __init__(self, session: MaskingSession) -> None:
+    def __init__(self, session: MaskingSession, restored: dict[Masked, int] | None = None) -> None:
+        """`restored` counts how often each value was put back."""
         self._session = session
+        self._restored = {} if restored is None else restored
         self._buffer = ""
         self._before = ""
         self._links = LinkContext()
@@ -58,7 +60,7 @@ class Unmasker:
             else:
                 masked = found.masked
                 pieces.append(masked.value)
-                self._session.restored[masked] = self._session.restored.get(masked, 0) + 1
+                self._restored[masked] = self._restored.get(masked, 0) + 1
             position = found.end
         if position < limit:
             pieces.append(plain := text[position:limit])
@@ -68,7 +70,7 @@ class Unmasker:
         return "".join(pieces)
 
 
-def unmask(session: MaskingSession, text: str) -> str:
+def unmask(session: MaskingSession, text: str, restored: dict[Masked, int] | None = None) -> str:
     """A whole text with its placeholders restored."""
-    unmasker = Unmasker(session)
+    unmasker = Unmasker(session, restored)
     return unmasker.feed(text) + unmasker.close()

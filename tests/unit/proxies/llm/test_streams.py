@@ -37,7 +37,7 @@ def test_chat_choices_interleave_and_tool_calls_run_by_index() -> None:
     stream.read(None, chunk({"tool_calls": [{"index": 0, "function": {"arguments": ESCAPED[9:]}}]}))
     end = stream.read(None, chunk({}, finish="tool_calls"))
     assert sorted(end.ended) == ["0.content", "0.tool.0"]
-    assert [(text.target, text.text) for text in end.texts] == [(Target.TOOL_ARGS, 'sh -c "ls"')]
+    assert [(text.target, text.text) for text in end.decoded] == [(Target.TOOL_ARGS, 'sh -c "ls"')]
 
 
 def test_chat_reads_members_that_no_shape_names() -> None:
@@ -46,7 +46,7 @@ def test_chat_reads_members_that_no_shape_names() -> None:
     assert said(reading) == [("0.audio", "t")]
     assert {text.text for text in reading.texts} == {"x", "y", "z"}
     legacy = stream.read(None, chunk({"function_call": {"name": "f", "arguments": "{}"}}))
-    assert said(legacy) == [("0.tool.-1", "{}")]
+    assert said(legacy) == [("0.function_call", "{}")]
     assert [t.text for t in stream.read(None, chunk({"tool_calls": ["odd"]})).texts] == ["odd"]
     assert stream.read(None, {"choices": ["odd"]}).pieces == []
 
@@ -98,7 +98,8 @@ def test_responses_ends_what_was_left_open_and_reads_unknown_events() -> None:
     stream.read(None, {"type": "response.custom_tool_call_input.delta", "item_id": "c", "delta": ESCAPED})
     end = stream.read(None, {"type": "response.incomplete", "response": {"error": {"message": "why"}, "usage": None}})
     assert end.is_end
-    assert {text.text for text in end.texts} == {'sh -c "ls"', "why"}
+    assert {text.text for text in end.texts} == {"why"}
+    assert {text.text for text in end.reread} == {'sh -c "ls"'}
     odd = stream.read(None, {"type": "error", "message": "oops", "code": "c"})
     assert {text.text for text in odd.texts} == {"oops", "c"}
     assert stream.read(None, {"type": "response.created", "response": "odd"}).texts == []
@@ -129,7 +130,7 @@ def test_anthropic_blocks_run_by_index_and_unknown_events_are_read() -> None:
     assert [text.text for text in stream.read(None, citation).texts] == ["t"]
     stop = stream.read(None, {"type": "content_block_stop", "index": 0})
     assert stop.ended == ["0.partial_json"]
-    assert [text.text for text in stop.texts] == ['sh -c "ls"']
+    assert [text.text for text in stop.decoded] == ['sh -c "ls"']
     stream.read(None, {"type": "message_delta", "usage": {"output_tokens": 9, "input_tokens": None}})
     assert stream.usage is not None
     assert (stream.usage.input_tokens, stream.usage.output_tokens) == (5, 9)

@@ -86,7 +86,7 @@ CHAT = [
     ),
     (
         {"tools": [{"function": {"parameters": {"properties": {MARK: {}}}}}]},
-        f"/tools/0/function/parameters/properties/{MARK}",
+        f"/tools/0/function/parameters/properties/{MARK}#",
         Target.SCHEMA,
     ),
     ({"tools": [{"type": "mcp", "server_url": MARK}]}, "/tools/0/server_url", Target.SCHEMA),
@@ -94,7 +94,7 @@ CHAT = [
     ({"functions": [{"description": MARK}]}, "/functions/0/description", Target.TOOL_DESCRIPTION),
     ({"response_format": {"json_schema": {"name": MARK}}}, "/response_format/json_schema/name", Target.SCHEMA),
     ({"metadata": {"note": MARK}}, "/metadata/note", Target.PROMPT),
-    ({"metadata": {MARK: 1}}, f"/metadata/{MARK}", Target.PROMPT),
+    ({"metadata": {MARK: 1}}, f"/metadata/{MARK}#", Target.PROMPT),
     ({"prediction": {"content": MARK}}, "/prediction/content", Target.PROMPT),
     ({"never_heard_of": {"a/b~c": [MARK]}}, "/never_heard_of/a~1b~0c/0", Target.PROMPT),
 ]

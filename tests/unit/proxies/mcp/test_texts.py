@@ -93,7 +93,7 @@ def test_I_03_the_whole_tool_object_is_read() -> None:
     assert texts[f"{prop}/default"] == (Target.SCHEMA, "two")
     assert texts[f"{prop}/examples/0"] == (Target.SCHEMA, "three")
     assert texts[f"{prop}/x-mcp-header"] == (Target.SCHEMA, "Region")
-    assert texts[prop] == (Target.SCHEMA, "ignore_previous")
+    assert texts[f"{prop}#"] == (Target.SCHEMA, "ignore_previous")
     assert texts[f"{schema}/$defs/part/const"] == (Target.SCHEMA, "four")
     assert texts[f"{base}/outputSchema/description"] == (Target.PARAM_DESCRIPTION, "out")
     assert texts["/result/nextCursor"] == (Target.TOOL_RESULT, "next")
@@ -229,7 +229,7 @@ def test_I_20_call_arguments_are_read_deep_with_their_odd_keys() -> None:
     texts = found(request_texts(message))
     assert texts["/params/name"] == (Target.TOOL_NAME, "run")
     assert texts["/params/arguments/a/0/b"] == (Target.TOOL_ARGS, "cmd")
-    assert texts["/params/arguments/; rm -rf ~1"] == (Target.TOOL_ARGS, "; rm -rf /")
+    assert texts["/params/arguments/; rm -rf ~1#"] == (Target.TOOL_ARGS, "; rm -rf /")
     assert texts["/params/task/ttl"] == (Target.TOOL_ARGS, "t")
 
 

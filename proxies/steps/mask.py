@@ -1,0 +1,143 @@
+"""Mask what rules found in a request before it goes upstream (RED-PH-3, RED-STR-12). Failing is never an allow (RED-STR-7).
+
+The spans of the findings are replaced where they stand, and so is every other occurrence of the same values in the
+message: an assistant's earlier answer in which they were restored, a tool result, the arguments of a call. What looks
+like a placeholder is masked as well, so that it comes back as it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from proxies.exchange import Exchange
+from proxies.json_edit import EditImpossible, containers, edit_texts, steps
+from proxies.refusal import Refusal
+from rules.masking.placeholders import LITERAL_LABEL, session_key
+from rules.masking.session import MaskingFull, MaskingSession
+from rules.masking.spans import (
+    Span,
+    literal_spans,
+    masking_into,
+    repeated_spans,
+    replace_spans,
+    settle,
+    value_pattern,
+)
+from rules.model import Finding, Target, Text
+
+logger = logging.getLogger(__name__)
+
+_OWN_KEY: Final = os.urandom(32)
+"""Stands in for the installation's masking key where the snapshot brings none."""
+_FIXED_MEMBERS: Final = frozenset(
+    """id type role model call_id tool_call_id tool_use_id signature encrypted_content cache_control
+    thoughtSignature thought_signature previous_response_id conversation file_id item_id fileUri file_uri""".split()
+)
+_SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
+
+
+def span_of(finding: Finding) -> Span:
+    """The span that a finding asks to replace; records its whole hit where it names no value."""
+    start, end = finding.value_start, finding.value_end
+    if end <= start:
+        start, end = finding.start, finding.end
+    return Span(start, end, finding.label or "VALUE", finding.reversible, finding.rule_id, finding.score)
+
+
+def is_fixed(document: Any, text: Text) -> bool:
+    """Whether a text must not be changed where it stands: ids, names of tools, what is signed or encrypted (LLM-SRF-3)."""
+    if text.target is Target.TOOL_NAME:
+        return True
+    path = steps(text.path)
+    if path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
+        return True
+    return any(
+        value.get("type") in _SIGNED_TYPES or value.get("thought") is True for value in containers(document, text.path)
+    )
+
+
+def start_session(exchange: Exchange, conversation: str) -> MaskingSession:
+    """The session of this call; `conversation` is whatever tells the conversations of one caller apart."""
+    if exchange.masking is None:
+        config = exchange.proxy.config
+        scope = (exchange.principal.id, config.id, conversation)
+        exchange.masking = MaskingSession(session_key(config.masking.key or _OWN_KEY, *scope))
+    return exchange.masking
+
+
+def mask_request(
+    exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding], conversation: str
+) -> dict[str, str]:
+    """Mask the values that `found` names in the texts of a request; returns the new texts by place.
+
+    `document` is changed in place; texts below `/headers` are not part of it. Raises `Refusal` where that is
+    impossible.
+    """
+    try:
+        session = start_session(exchange, conversation)
+        edits = _masked_texts(exchange, session, document, texts, found)
+        edit_texts(document, {path: text for path, text in edits.items() if not path.startswith("/headers/")})
+    except (EditImpossible, MaskingFull, ValueError) as error:
+        raise masking_failed(exchange, error) from None
+    return edits
+
+
+def _masked_texts(
+    exchange: Exchange, session: MaskingSession, document: Any, texts: Sequence[Text], found: Sequence[Finding]
+) -> dict[str, str]:
+    by_place: dict[tuple[Target, str], list[Span]] = {}
+    for finding in found:
+        by_place.setdefault((finding.target, finding.path), []).append(span_of(finding))
+    editable = [text for text in texts if not is_fixed(document, text)]
+    kinds = _kinds(session, editable, by_place)
+    values = value_pattern(kinds)
+    replace = masking_into(session)
+    edits: dict[str, str] = {}
+    originals: dict[str, str] = {}
+    for text in editable:
+        if originals.setdefault(text.path, text.text) != text.text and (text.target, text.path) in by_place:
+            raise EditImpossible("two texts stand in the same place")
+        spans = [*by_place.get((text.target, text.path), ()), *literal_spans(text.text, session)]
+        if values is not None:
+            spans += repeated_spans(text.text, values, kinds)
+        if spans:
+            settled = settle(spans)
+            edits[text.path] = replace_spans(text.text, settled, replace)
+            for span in settled:
+                if span.label != LITERAL_LABEL:
+                    exchange.note_redaction(span.label, "request", span.rule_id)
+    return edits
+
+
+def _kinds(
+    session: MaskingSession, texts: Sequence[Text], by_place: Mapping[tuple[Target, str], Sequence[Span]]
+) -> dict[str, Span]:
+    """Every value to mask with the span that says how: those found now, and those of earlier calls of the session."""
+    kinds = {
+        masked.value: Span(0, 0, masked.label, True, masked.rule_id)
+        for masked in session.values()
+        if masked.label != LITERAL_LABEL
+    }
+    for text in texts:
+        for span in settle(by_place.get((text.target, text.path), ())):
+            value = text.text[span.start : span.end]
+            if value not in kinds or not span.reversible:
+                kinds[value] = span
+            if span.reversible:
+                session.mask(span.label, value, span.rule_id)
+    return kinds
+
+
+def masking_failed(exchange: Exchange, error: Exception) -> Refusal:
+    """What a message becomes that cannot be masked: it does not pass. The reason names no value."""
+    logger.error("masking of %s failed: %s: %s", exchange.id, type(error).__name__, error)
+    return Refusal(
+        500,
+        "masking_failed",
+        "The gateway could not mask this message, so it did not pass.",
+        remediation="Try again; if it persists, give the request id to an administrator.",
+        outcome="failed",
+    )

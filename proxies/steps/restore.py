@@ -1,0 +1,90 @@
+"""A whole answer on its way to the client: values that rules found are replaced, then placeholders are restored.
+
+In this order, so that a restored value is never taken for a finding (RED-STR-6). Everything that is only right for the
+text as the upstream sent it (probabilities of tokens, offsets) goes where the text was changed (RED-STR-5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from proxies.exchange import Exchange
+from proxies.json_edit import EditImpossible, containers, edit_texts
+from proxies.steps.mask import is_fixed, masking_failed, span_of
+from rules.masking.session import MaskingFull
+from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
+from rules.masking.unmask import unmask
+from rules.model import Finding, Target, Text
+
+HOSTED_CALLS: Final = frozenset(
+    """server_tool_use mcp_call mcp_tool_use mcp_approval_request mcp_list_tools web_search_call file_search_call
+    code_interpreter_call image_generation_call executableCode""".split()
+)
+"""Calls that the provider carries out itself: their arguments are not released to it (RED-PH-7)."""
+_STALE: Final = frozenset({"logprobs", "annotations", "citations"})
+"""Members beside a text that only fit it as it was; they stay, empty."""
+_DROPPED: Final = frozenset({"content_filter_offsets", "groundingMetadata", "citationMetadata", "logprobsResult"})
+
+
+def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding]) -> None:
+    """Redact and restore the texts of one answer, in place; raises `Refusal` where that is impossible."""
+    if not found and not exchange.masking:
+        return
+    try:
+        edits = _finished_texts(exchange, document, texts, found)
+        edit_texts(document, edits)
+    except (EditImpossible, MaskingFull, ValueError) as error:
+        raise masking_failed(exchange, error) from None
+    for path in edits:
+        drop_stale(containers(document, path))
+
+
+def drop_stale(around: Iterable[dict[str, Any]]) -> None:
+    """Remove what does not fit a changed text from the objects around it (RED-STR-5)."""
+    for value in around:
+        for member in _STALE & value.keys():
+            if value.get(member):
+                value[member] = [] if type(value[member]) is list else None
+        for member in _DROPPED & value.keys():
+            del value[member]
+
+
+def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:
+    """Whether values may go back into this text: not into calls that somebody else carries out."""
+    if text.target is not Target.TOOL_ARGS:
+        return True
+    if not exchange.restores_tool_arguments:
+        return False
+    return not any(value.get("type") in HOSTED_CALLS for value in containers(document, text.path))
+
+
+def redact_text(exchange: Exchange, text: str, spans: Iterable[Span]) -> str:
+    """A whole text without the values that rules found in it; placeholders of the request stay."""
+    settled = without_placeholders(text, spans, exchange.masking)
+    for span in settled:
+        exchange.note_redaction(span.label, "response", span.rule_id)
+    return replace_spans(text, settled, for_good)
+
+
+def _finished_texts(
+    exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding]
+) -> dict[str, str]:
+    by_place: dict[tuple[Target, str], list[Span]] = {}
+    for finding in found:
+        by_place.setdefault((finding.target, finding.path), []).append(span_of(finding))
+    edits: dict[str, str] = {}
+    originals: dict[str, str] = {}
+    session = exchange.masking
+    for text in texts:
+        if is_fixed(document, text):
+            continue
+        spans = by_place.get((text.target, text.path), ())
+        if originals.setdefault(text.path, text.text) != text.text and spans:
+            raise EditImpossible("two texts stand in the same place")
+        result = redact_text(exchange, text.text, spans) if spans else text.text
+        if session and may_restore(exchange, document, text):
+            result = unmask(session, result, exchange.restored)
+        if result != text.text:
+            edits[text.path] = result
+    return edits
