@@ -48,8 +48,8 @@ from app.overview import pages as overview_pages
 from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
+from app.policies import builder_pages, trial_api, trial_pages
 from app.policies import pages as policies_pages
-from app.policies import trial_api
 from app.policies.library import PolicyLibrary
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
@@ -87,6 +87,8 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     fleet_pages.routes,
     traffic_pages.routes,
     alerts_pages.routes,
+    builder_pages.routes,
+    trial_pages.routes,
     policies_pages.routes,
     access_pages.routes,
     canaries_pages.routes,

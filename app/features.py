@@ -152,6 +152,7 @@ class Features(msgspec.Struct, frozen=True):
     """Every service of the features, and their parts in the order in which they start."""
 
     library: PolicyLibrary
+    rulesets: Rulesets
     policies: PolicyService
     evaluator: Evaluator
     replays: Replays
@@ -170,6 +171,7 @@ class Features(msgspec.Struct, frozen=True):
 
 NAMES = (
     "library",
+    "rulesets",
     "policies",
     "evaluator",
     "replays",
@@ -256,6 +258,7 @@ def build_features(
     )
     return Features(
         library=library,
+        rulesets=rulesets,
         policies=policies,
         evaluator=evaluator,
         replays=replays,

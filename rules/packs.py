@@ -48,7 +48,7 @@ _NOT_IN_LABEL = re.compile("[^A-Z0-9]+")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of everything in a pack: immutable, and a misspelt field is an error instead of a silent gap."""
 
 

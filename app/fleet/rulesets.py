@@ -13,16 +13,24 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import AppError
 from app.policies.library import PolicyLibrary
 from proxies.contract import RulesetSource
-from rules.compiler import cached_ruleset
+from rules.compiler import cached_ruleset, pattern_keys
 from rules.packs import Pack, PackError
 
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
+
+
+class Compiled(NamedTuple):
+    """A compiled ruleset and how many patterns are in it."""
+
+    source: RulesetSource
+    pattern_count: int
 
 
 class RulesetUnavailable(Exception):
@@ -35,7 +43,7 @@ class Rulesets:
     def __init__(self, library: PolicyLibrary, cache_directory: Path) -> None:
         self._library = library
         self._cache_directory = cache_directory
-        self._compiled: dict[tuple[tuple[str, str], ...], asyncio.Future[RulesetSource]] = {}
+        self._compiled: dict[tuple[tuple[str, str], ...], asyncio.Future[Compiled]] = {}
         """By name and version of the packs."""
         self._in_use: set[str] = set()
         """Digests whose files stay: those of the newest configuration, and what was asked for since."""
@@ -56,6 +64,13 @@ class Rulesets:
         compiling = self._compiled.get(tuple((pack.name, pack.version) for pack in packs))
         return compiling is not None and compiling.done() and not compiling.exception() and not _is_gone(compiling)
 
+    def pattern_counts(self, packs: Sequence[Pack]) -> tuple[int, int | None]:
+        """(distinct patterns that the packs declare, those in their compiled ruleset; None while there is none)."""
+        declared = len(set(pattern_keys(packs)))
+        if not self.is_ready(packs):
+            return declared, None
+        return declared, self._compiled[tuple((pack.name, pack.version) for pack in packs)].result().pattern_count
+
     async def of_packs(self, packs: Sequence[Pack]) -> RulesetSource:
         """The ruleset of these packs together; raises RulesetUnavailable."""
         names = tuple((pack.name, pack.version) for pack in packs)
@@ -66,7 +81,7 @@ class Rulesets:
             )
         try:
             # Shielded: whoever stops waiting does not take the ruleset away from the others.
-            source = await asyncio.shield(compiling)
+            source = (await asyncio.shield(compiling)).source
         except (PackError, OSError) as error:
             self._compiled.pop(names, None)
             raise RulesetUnavailable(f"The rules cannot be compiled: {error}") from error
@@ -99,17 +114,17 @@ def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
     )
 
 
-def _is_gone(compiling: asyncio.Future[RulesetSource]) -> bool:
-    return compiling.done() and compiling.exception() is None and bool(missing([compiling.result()]))
+def _is_gone(compiling: asyncio.Future[Compiled]) -> bool:
+    return compiling.done() and compiling.exception() is None and bool(missing([compiling.result().source]))
 
 
 def _compile_in_thread(
     packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]
-) -> asyncio.Future[RulesetSource]:
+) -> asyncio.Future[Compiled]:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[RulesetSource] = loop.create_future()
+    future: asyncio.Future[Compiled] = loop.create_future()
 
-    def settle(result: RulesetSource | None, error: Exception | None) -> None:
+    def settle(result: Compiled | None, error: Exception | None) -> None:
         if future.done():
             return
         if error is not None:
@@ -134,12 +149,13 @@ def _compile_in_thread(
     return future
 
 
-def _source(packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]) -> RulesetSource:
+def _source(packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]) -> Compiled:
     files = cached_ruleset(packs, cache_directory, in_use)
-    return RulesetSource(
+    source = RulesetSource(
         digest=files.digest,
         packs_path=str(files.packs_path),
         database_path=str(files.database_path),
         packs_sha256=files.packs_sha256,
         database_sha256=files.database_sha256,
     )
+    return Compiled(source, files.pattern_count)

@@ -106,7 +106,7 @@ ITEMS: dict[str, tuple[Field, ...]] = {
     ),
 }
 KEPT_EMPTY = frozenset({"id", "action", "title"})
-"""Members of an item that stay there without a value, because lint should name them."""
+"""Members of an item (but of an override) that stay there without a value, because lint should name them."""
 SEVERITY_DEFAULT = {"rules": "medium"}
 
 _NEW: dict[str, dict[str, Any]] = {
@@ -166,7 +166,7 @@ def _item_values(name: str, item: dict[str, Any], fields: Sequence[Field]) -> di
 def _pattern_values(item: Mapping[str, Any]) -> dict[str, Any]:
     """The patterns as lines, where the form can write them back: `any` alone, with the same flags."""
     match = item.get("match")
-    match = match if isinstance(match, dict) else {}
+    match = {key: value for key, value in match.items() if value} if isinstance(match, dict) else {}
     patterns = _list(match.get("any"))
     flags = {pattern.get("flags", "") for pattern in patterns if isinstance(pattern, dict)}
     plain = all(isinstance(pattern, dict) and set(pattern) <= {"re", "flags"} for pattern in patterns)
@@ -253,7 +253,7 @@ def _merge_item(name: str, item: dict[str, Any], fields: Sequence[Field], values
         parsed = _parsed(given or [], field.kind)
         if field.path == "severity" and parsed == SEVERITY_DEFAULT.get(name):
             parsed = None
-        is_empty = parsed in ("", [], {}) and field.path not in KEPT_EMPTY
+        is_empty = parsed in ("", [], {}) and (name == "overrides" or field.path not in KEPT_EMPTY)
         if parsed is None or is_empty or (field.kind == "flag" and not parsed):
             _remove(item, field.path)
         else:

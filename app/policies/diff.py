@@ -58,7 +58,10 @@ def _members(before: dict[str, Any], after: dict[str, Any], pointer: str, label:
     names = [*after, *(name for name in before if name not in after)]
     for name in names:
         place, words = f"{pointer}/{_escaped(name)}", _joined(label, _words(name))
-        if name not in before:
+        if isinstance(before.get(name, []), list) and isinstance(after.get(name, []), list):
+            # A list that is not there is an empty one: what was added to it is named item by item.
+            yield from _walk(before.get(name, []), after.get(name, []), place, words)
+        elif name not in before:
             yield Change("added", place, words, "", _shown(after[name]))
         elif name not in after:
             yield Change("removed", place, words, _shown(before[name]), "")

@@ -43,6 +43,16 @@ class HitRepository:
         rows = (await self._session.execute(statement)).all()
         return {rule_id: RuleHits(pack, int(hits), int(blocked)) for rule_id, pack, hits, blocked in rows}
 
+    async def by_proxy_and_pack(self, now: datetime, hours: int) -> dict[tuple[str, str], int]:
+        """Hits in the last hours, by proxy and pack."""
+        table = rule_hours
+        statement = (
+            select(table.c.proxy_id, table.c.pack, func.sum(table.c.hits))
+            .where(table.c.tenant_id == self._tenant_id, table.c.hour >= Window.last(hours, now).first_hour)
+            .group_by(table.c.proxy_id, table.c.pack)
+        )
+        return {(proxy_id, pack): int(hits) for proxy_id, pack, hits in (await self._session.execute(statement)).all()}
+
     async def series(self, rule_id: str, now: datetime) -> list[float]:
         """The hits of one rule over the last week, in steps of six hours, oldest first."""
         table, first = rule_hours, Window.last(WEEK_HOURS, now).first_hour

@@ -89,7 +89,8 @@ class PolicyLibrary:
     def packs_for(self, policy: Policy) -> list[Pack]:
         """The packs of a policy that need not be in force, its own detections included; raises PackNotFound."""
         own = own_pack_of(policy)
-        return [*(self._pack(name) for name in sorted(policy.packs)), *([own] if own else [])]
+        packs = [*map(self._pack, policy.packs), *([own] if own else [])]
+        return sorted(packs, key=lambda pack: pack.name)
 
     # --- For decisions --------------------------------------------------------------------------------------------
 

@@ -1,21 +1,63 @@
-"""Pages of policies and rule packs: reading only, as both come with the program."""
+"""Pages of policies, rule packs and rules: the library, one policy in its tabs, one pack, one rule."""
 
 from collections import Counter
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.errors import NotFound
+from app.fleet.rulesets import Rulesets
+from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT
 from app.http.page import Pages
+from app.policies import builder, documents
+from app.policies.builder_pages import builder_context
+from app.policies.errors import PolicyNotFound
+from app.policies.feedback import Feedback
+from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
 from app.policies.library import PolicyLibrary
+from app.policies.replays import Replays
+from app.policies.schemas import PolicyView, StoredView
+from app.policies.service import PolicyService
+from app.policies.trial_pages import playground_context
 from app.security.permissions import Actor
+from rules.policy import OWN_PACK_PREFIX
 
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
+TABS = (
+    ("overview", "Overview"),
+    ("builder", "Builder"),
+    ("test", "Test"),
+    ("replay", "Replay"),
+    ("versions", "Versions"),
+)
+DEFAULT_COMPARED = 2
+
+
+class PolicyRow(msgspec.Struct, frozen=True):
+    """A policy in the library: what is in force, and the state of the draft."""
+
+    name: str
+    title: str
+    description: str
+    type: str
+    enforcement: str
+    severity: str
+    packs: list[str]
+    rule_count: int
+    condition_count: int
+    shipped: bool
+    version: int | None
+    draft: StoredView | None
+    users: int
+    hits: int
 
 
 @get("/policies", opt=VIEWER, include_in_schema=False)
@@ -24,18 +66,92 @@ async def policies_page(
     actor: NamedDependency[Actor],
     pages: NamedDependency[Pages],
     library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
     proxies: NamedDependency[ProxyService],
+    reader: NamedDependency[AsyncSession],
+    search: FromQuery[str] = "",
+    type: FromQuery[str] = "",
 ) -> Response[str]:
     """All policies and packs."""
     assigned = await proxies.page(actor, limit=MAX_LIMIT)
+    users: dict[str, list[str]] = {}
+    for proxy in assigned.items:
+        for name in proxy.policy_names:
+            users.setdefault(name, []).append(proxy.id)
+    hits = await HitRepository(reader, actor.tenant_id).by_proxy_and_pack(clock.utcnow(), DAY_HOURS)
+    rows = _rows(library, await policies.stored(actor), users, hits)
+    text = search.strip().lower()[:200]
+    rows = [
+        row
+        for row in rows
+        if text in f"{row.name} {row.title} {row.description}".lower() and (not type or row.type in ("both", type))
+    ]
+    by_pack = Counter(dict.fromkeys(library.shared_packs, 0))
+    for (_, pack), count in hits.items():
+        by_pack[pack] += count
     return await pages.page(
         request,
         "policies/list.html",
         title="Policies",
         active="policies",
-        policies=library.policies(),
+        own=[row for row in rows if not row.shipped],
+        shipped=[row for row in rows if row.shipped],
         packs=library.packs(),
-        usage=Counter(name for proxy in assigned.items for name in proxy.policy_names),
+        pack_hits=by_pack,
+        filters={"search": search[:200], "type": type},
+    )
+
+
+def _rows(
+    library: PolicyLibrary,
+    stored: dict[str, StoredView],
+    users: dict[str, list[str]],
+    hits: dict[tuple[str, str], int],
+) -> list[PolicyRow]:
+    views = {view.name: view for view in library.policies()}
+    rows = []
+    for name in sorted({*views, *stored}):
+        view = views.get(name) or _unpublished(stored[name])
+        rows.append(
+            PolicyRow(
+                name=name,
+                title=view.title or name,
+                description=view.description,
+                type=view.type,
+                enforcement=view.enforcement,
+                severity=view.severity,
+                packs=view.packs,
+                rule_count=view.rule_count,
+                condition_count=view.condition_count,
+                shipped=view.shipped,
+                version=view.version,
+                draft=stored.get(name),
+                users=len(users.get(name, [])),
+                hits=sum(
+                    hits.get((proxy_id, pack), 0)
+                    for proxy_id in users.get(name, [])
+                    for pack in (*view.packs, OWN_PACK_PREFIX + name)
+                ),
+            )
+        )
+    return rows
+
+
+def _unpublished(stored: StoredView) -> PolicyView:
+    return PolicyView(
+        name=stored.name,
+        title="",
+        description="",
+        type=stored.type,
+        packs=[],
+        enforcement="enforce",
+        severity="info",
+        rule_count=0,
+        condition_count=0,
+        detection_count=0,
+        active=False,
+        shipped=False,
+        version=None,
     )
 
 
@@ -46,29 +162,118 @@ async def policy_page(
     actor: NamedDependency[Actor],
     pages: NamedDependency[Pages],
     library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
     proxies: NamedDependency[ProxyService],
+    replays: NamedDependency[Replays],
+    feedback: NamedDependency[Feedback],
+    rulesets: NamedDependency[Rulesets],
+    reader: NamedDependency[AsyncSession],
+    tab: FromQuery[str] = "overview",
+    before: FromQuery[int] = 0,
+    after: FromQuery[int] = 0,
+    replay: FromQuery[str] = "",
 ) -> Response[str]:
-    """One policy: its packs and who uses it."""
-    policy = library.policy(name)
-    assigned = await proxies.page(actor, limit=MAX_LIMIT)
+    """One policy in its tabs."""
+    stored = (await policies.stored(actor)).get(name)
+    if stored is None and library.unknown([name]):
+        raise PolicyNotFound(f"There is no policy named {name}.")
+    tab = tab if tab in dict(TABS) else "overview"
+    if tab == "overview" and stored is not None and stored.version is None:
+        tab = "builder"
+    view = _unpublished(stored) if stored and library.unknown([name]) else library.policy(name)
+    context: dict[str, Any] = {"policy": view, "stored": stored, "tab": tab, "tabs": TABS}
+    match tab:
+        case "overview":
+            assigned = await proxies.page(actor, limit=MAX_LIMIT)
+            hits = HitRepository(reader, actor.tenant_id)
+            context |= await _overview(actor, library, view, assigned.items, hits, feedback, rulesets)
+        case "builder":
+            context |= await builder_context(actor, library, policies, name)
+        case "test":
+            draft = None if view.shipped else await policies.draft(actor, name)
+            context |= playground_context(
+                library, subject=("draft:" if draft else "") + name, drafts=[name] if draft else []
+            )
+        case "replay":
+            context |= _replay(actor, replays, name, replay)
+            context["proxies"] = (await proxies.page(actor, limit=MAX_LIMIT)).items
+        case "versions":
+            context |= await _versions(actor, policies, name, before, after)
     return await pages.page(
         request,
         "policies/policy.html",
-        title=policy.title or policy.name,
+        title=view.title or view.name,
         active="policies",
         crumbs=HOME,
-        policy=policy,
-        packs=[pack for pack in library.packs() if pack.name in policy.packs],
-        proxies=[proxy for proxy in assigned.items if name in proxy.policy_names],
+        **context,
     )
+
+
+async def _overview(
+    actor: Actor,
+    library: PolicyLibrary,
+    view: PolicyView,
+    assigned: list[ProxyView],
+    hits: HitRepository,
+    feedback: Feedback,
+    rulesets: Rulesets,
+) -> dict[str, Any]:
+    policy = library.get(view.name)
+    marked = await feedback.counts(actor)
+    names = {*policy.packs, policy.own_pack_name}
+    week = await hits.by_rule(clock.utcnow(), WEEK_HOURS)
+    day = await hits.by_rule(clock.utcnow(), DAY_HOURS)
+    titles = {
+        rule.id: (pack.name, rule) for pack in library.packs_for(policy) if pack.name in names for rule in pack.rules
+    }
+    busiest = sorted((rule_id for rule_id in week if rule_id in titles), key=lambda rule_id: -week[rule_id].hits)[:12]
+    return {
+        "packs": [pack for pack in library.packs() if pack.name in policy.packs],
+        "proxies": [proxy for proxy in assigned if view.name in proxy.policy_names],
+        "busiest": [
+            {
+                "rule_id": rule_id,
+                "pack": titles[rule_id][0],
+                "title": titles[rule_id][1].title,
+                "severity": titles[rule_id][1].severity,
+                "day": day[rule_id].hits if rule_id in day else 0,
+                "week": week[rule_id].hits,
+                "blocked": week[rule_id].blocked,
+                "marked": marked.get(rule_id, 0),
+            }
+            for rule_id in busiest
+        ],
+        "document": builder.shown(documents.as_value(policy)),
+        "counts": rulesets.pattern_counts(library.packs_for(policy)) if view.active else None,
+        "conditions": policy.rules,
+        "detections": policy.detections,
+        "rate_limits": policy.rate_limits,
+    }
+
+
+def _replay(actor: Actor, replays: Replays, name: str, replay_id: str) -> dict[str, Any]:
+    found = replays.of_policy(actor, name)
+    chosen = next((item for item in found if item.id == replay_id), found[0] if found else None)
+    return {"replays": found, "replay": chosen}
+
+
+async def _versions(actor: Actor, policies: PolicyService, name: str, before: int, after: int) -> dict[str, Any]:
+    versions = await policies.versions(actor, name)
+    numbers = [version.number for version in versions]
+    if len(numbers) >= DEFAULT_COMPARED and not (before in numbers and after in numbers):
+        before, after = numbers[1], numbers[0]
+    changes = await policies.diff(actor, name, before, after) if before in numbers and after in numbers else None
+    return {"versions": versions, "before": before, "after": after, "changes": changes}
 
 
 @get("/packs/{name:str}", opt=VIEWER, include_in_schema=False)
 async def pack_page(
     request: Request[Any, Any, Any],
     name: FromPath[str],
+    actor: NamedDependency[Actor],
     pages: NamedDependency[Pages],
     library: NamedDependency[PolicyLibrary],
+    reader: NamedDependency[AsyncSession],
     search: FromQuery[str] = "",
     severity: FromQuery[str] = "",
 ) -> Response[str]:
@@ -88,6 +293,7 @@ async def pack_page(
         crumbs=HOME,
         pack=pack,
         rules=rules,
+        hits=await HitRepository(reader, actor.tenant_id).by_rule(clock.utcnow(), DAY_HOURS),
         filters={"search": search[:200], "severity": severity},
     )
 
@@ -97,14 +303,20 @@ async def rule_page(
     request: Request[Any, Any, Any],
     name: FromPath[str],
     rule_id: FromPath[str],
+    actor: NamedDependency[Actor],
     pages: NamedDependency[Pages],
     library: NamedDependency[PolicyLibrary],
+    feedback: NamedDependency[Feedback],
+    reader: NamedDependency[AsyncSession],
 ) -> Response[str]:
-    """One rule: what it reads, what it looks for, its examples, and what it maps to."""
+    """One rule: what it looks for, its examples, how often it hit, and what people say about that."""
     pack = library.pack(name)
     rule = next((rule for rule in pack.rules if rule.id == rule_id), None)
     if rule is None:
         raise NotFound(f"The pack {name} has no such rule.")
+    hits = HitRepository(reader, actor.tenant_id)
+    now = clock.utcnow()
+    nothing = RuleHits(name, 0, 0)
     return await pages.page(
         request,
         "policies/rule.html",
@@ -113,6 +325,10 @@ async def rule_page(
         crumbs=(*HOME, (f"/packs/{name}", pack.title or pack.name)),
         pack=pack,
         rule=rule,
+        day=(await hits.by_rule(now, DAY_HOURS)).get(rule_id, nothing),
+        week=(await hits.by_rule(now, WEEK_HOURS)).get(rule_id, nothing),
+        series=await hits.series(rule_id, now),
+        marks=await feedback.of_rule(actor, rule_id),
     )
 
 

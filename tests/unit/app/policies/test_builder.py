@@ -14,7 +14,10 @@ RICH: dict[str, Any] = {
     "title": "Rich",
     "packs": ["secrets", "elsewhere"],
     "thresholds": {"message_alert": 40, "risk": {"low": 1, "medium": 2, "high": 3, "critical": 4}},
-    "overrides": [{"categories": ["pii/*", "secrets/*"], "action": "redact", "enabled": True}],
+    "overrides": [
+        {"categories": ["pii/*", "secrets/*"], "action": "redact", "enabled": True},
+        {"rules": "PI-*", "log_only": True, "reason": "noise"},
+    ],
     "rules": [
         {
             "id": "one",

@@ -1,0 +1,452 @@
+"""Making policies in the browser: new, import, the builder, publishing, rolling back, deleting.
+
+The builder's form and JSON stand side by side; whichever side is changed is sent, and the other one comes back with what
+lint says. The JSON is what is saved.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import FormMultiDict, UploadFile
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.errors import AppError, ValidationFailed
+from app.http.page import Form, Pages, Toast, redirect
+from app.policies import builder, documents
+from app.policies.errors import PolicyInvalid, PolicyTooSlow
+from app.policies.importing import import_text
+from app.policies.library import PolicyLibrary
+from app.policies.schemas import DocumentView
+from app.policies.service import PolicyService
+from app.security.permissions import Actor
+from rules.importers.pattern_lists import slug
+from rules.importers.reading import MAX_IMPORT_BYTES
+from rules.model import Target
+from rules.packs import Problem
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+HOME = (("/policies", "Policies"),)
+MAX_FORM_FIELDS = 20_000
+FOUND_RULES = 12
+
+
+@get("/policies/new", opt=ADMIN, include_in_schema=False)
+async def new_policy_page(
+    request: Request[Any, Any, Any],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    template: FromQuery[str] = "",
+) -> Response[str]:
+    """From a template, or blank."""
+    known = template if not library.unknown([template]) else ""
+    values = {"template": known, "name": f"{known}-own"[:60] if known else "", "type": "both"}
+    return await _new(request, pages, library, Form(values), 200)
+
+
+@post("/policies/new", opt=ADMIN, include_in_schema=False)
+async def create_policy(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Make the draft and open the builder."""
+    given = await request.form()
+    values = {name: str(given.get(name, "")).strip() for name in ("template", "name", "title", "type")}
+    try:
+        value: dict[str, Any] = {"type": values["type"] or "both"}
+        if values["template"]:
+            value = documents.as_value(library.get(values["template"]))
+        name = values["name"] or slug(values["title"])
+        value = {**value, "name": name, "title": values["title"] or value.get("title", "")}
+        note = f"From the template {values['template']}" if values["template"] else ""
+        made = await policies.create(actor, value, note)
+    except AppError as error:
+        return await _new(request, pages, library, Form(values).refused(error), error.status)
+    return redirect(request, f"/policies/{made.name}?tab=builder", Toast("The draft is made. Nothing enforces it yet."))
+
+
+@get("/policies/import", opt=ADMIN, include_in_schema=False)
+async def import_page(request: Request[Any, Any, Any], pages: NamedDependency[Pages]) -> Response[str]:
+    """Choose a file, or paste its text."""
+    return await _import(request, pages, Form({}), 200)
+
+
+@post("/policies/import", opt=ADMIN, include_in_schema=False, request_max_body_size=2 * MAX_IMPORT_BYTES)
+async def import_file(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Show what the file brings and what it does not; with `save` keep it as a draft."""
+    given = await request.form()
+    content, name = await _uploaded(given)
+    values = {"policy_text": content, "filename": name, "name": str(given.get("name", "")).strip()}
+    try:
+        found, problems = await import_text(policies, content, name)
+        document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
+        if given.get("save"):
+            made = await policies.create(actor, document, f"Imported from {found.dialect}")
+            return redirect(request, f"/policies/{made.name}?tab=builder", Toast("The import is kept as a draft."))
+    except AppError as error:
+        names = {"content": "policy_text"}
+        return await _import(request, pages, Form(values).refused(error, names), error.status)
+    values["name"] = values["name"] or str(found.document.get("name", ""))
+    return await _import(
+        request, pages, Form(values), 200, found=found, problems=problems, text=documents.canonical(document)
+    )
+
+
+@post("/policies/{name:str}/build", opt=ADMIN, include_in_schema=False)
+async def build(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """One side of the builder was changed: the other side, and what lint says."""
+    given = await _form(request)
+    value, problems = _document(given)
+    operation = (given.get("do") or [""])[0]
+    side = (given.get("side") or ["form"])[0]
+    if value is None:
+        return pages.answer(
+            request, "policies/_build.html", problems=problems, remarks=[], form=None, text=None, name=name
+        )
+    value = builder.operated(value, operation) if operation else value
+    problems, remarks = await _lint(policies, value)
+    redraw = side == "json" or bool(operation)
+    return pages.answer(
+        request,
+        "policies/_build.html",
+        name=name,
+        text=documents.canonical(value) if side == "form" or operation else None,
+        form=form_context(library, value, name) if redraw else None,
+        problems=problems,
+        remarks=remarks,
+        items=[f"{key}-{index}" for key in builder.ITEMS for index in range(len(builder.shown(value)[key]))][:200],
+    )
+
+
+@get("/policies/{name:str}/rules", opt=ADMIN, include_in_schema=False)
+async def find_rules(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    q: FromQuery[str] = "",
+) -> Response[str]:
+    """Rules to override, by id, title or category."""
+    text = q.strip().lower()[:100]
+    found = [
+        rule
+        for pack in library.shared_packs.values()
+        for rule in pack.rules
+        if text and text in f"{rule.id} {rule.title} {rule.category}".lower()
+    ]
+    return pages.answer(
+        request,
+        "policies/_found_rules.html",
+        rules=found[:FOUND_RULES],
+        more=max(0, len(found) - FOUND_RULES),
+        q=text,
+        name=name,
+    )
+
+
+@post("/policies/{name:str}/draft", opt=ADMIN, include_in_schema=False)
+async def save_draft(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Save the draft; with `then=publish` put it in force."""
+    given = await _form(request)
+    value, problems = _document(given)
+    revision = int((given.get("revision") or ["0"])[0] or 0)
+    publish = (given.get("then") or [""])[0] == "publish"
+    text = (given.get("json") or [""])[0]
+    try:
+        if value is None:
+            raise PolicyInvalid(problems)
+        text = documents.canonical(value)
+        saved = await policies.save_draft(actor, name, value, revision=revision, note=(given.get("note") or [""])[0])
+        revision = saved.revision
+        if publish:
+            done = await policies.publish(actor, name, revision=saved.revision)
+            return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
+    except AppError as error:
+        return await _refused(request, pages, library, policies, actor, name, value, text, revision, error)
+    return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft is saved (revision {saved.revision})."))
+
+
+@post("/policies/{name:str}/publish", opt=ADMIN, include_in_schema=False)
+async def publish(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Put the saved draft in force, after a confirmation on the page."""
+    try:
+        done = await policies.publish(actor, name)
+    except AppError as error:
+        words = " ".join(dict.fromkeys([error.message, error.remediation]))
+        return redirect(request, f"/policies/{name}?tab=builder", Toast(words, kind="error"))
+    return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
+
+
+@post("/policies/{name:str}/discard", opt=ADMIN, include_in_schema=False)
+async def discard(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Throw the draft away."""
+    question = f"Discard the draft of {name}?"
+    if (await request.form()).get("confirmed") != "yes":
+        return await _confirm(request, pages, name, "discard", question, "What is in force stays.", "Discard draft")
+    await policies.discard(actor, name)
+    gone = name not in await policies.stored(actor)
+    return redirect(request, "/policies" if gone else f"/policies/{name}", Toast("The draft is discarded."))
+
+
+@post("/policies/{name:str}/rollback", opt=ADMIN, include_in_schema=False)
+async def roll_back(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Put an earlier version in force again."""
+    given = await request.form()
+    number = str(given.get("version", ""))
+    if not number.isdecimal() or len(number) > 9:
+        raise ValidationFailed(fields={"version": "Choose a version."})
+    if given.get("confirmed") != "yes":
+        question = f"Put version {number} of {name} in force again?"
+        detail = "Proxies that use the policy serve it at once. The versions between stay."
+        return await _confirm(
+            request, pages, name, "rollback", question, detail, f"Roll back to version {number}", version=number
+        )
+    done = await policies.roll_back(actor, name, int(number))
+    url = f"/policies/{name}?tab=versions"
+    return redirect(request, url, Toast(f"Version {done.version}, as version {number} was, is in force."))
+
+
+@post("/policies/{name:str}/delete", opt=ADMIN, include_in_schema=False)
+async def delete_policy(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Delete a policy that nobody uses."""
+    if (await request.form()).get("confirmed") != "yes":
+        detail = "All its versions are removed. Calls and alerts keep its name."
+        return await _confirm(request, pages, name, "delete", f"Delete the policy {name}?", detail, "Delete policy")
+    try:
+        await policies.delete(actor, name)
+    except AppError as error:
+        return redirect(request, f"/policies/{name}", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/policies", Toast(f"The policy {name} is deleted."))
+
+
+# --- Parts ------------------------------------------------------------------------------------------------------------
+
+
+async def builder_context(actor: Actor, library: PolicyLibrary, policies: PolicyService, name: str) -> dict[str, Any]:
+    """What the builder tab shows: the draft or, without one, what is in force."""
+    draft = None if library.is_shipped(name) else await policies.draft(actor, name)
+    found: DocumentView = draft or await policies.document(actor, name)
+    value, problems = documents.parse(found.text)
+    remarks: list[Problem] = []
+    if not problems:
+        problems, remarks = await _lint(policies, value)
+    return {
+        "draft": draft,
+        "text": found.text,
+        "revision": draft.revision if draft else 0,
+        "form": form_context(library, value or {}, name),
+        "problems": problems,
+        "remarks": remarks,
+        "refusal": None,
+    }
+
+
+def form_context(library: PolicyLibrary, value: dict[str, Any], name: str) -> dict[str, Any]:
+    """The form side of the builder."""
+    return {
+        "name": name,
+        "values": builder.shown(value),
+        "packs": library.packs(),
+        "targets": [target.value for target in Target],
+    }
+
+
+async def _lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:
+    try:
+        _, problems, remarks = await policies.check(value)
+    except PolicyTooSlow as error:
+        return [Problem(documents.ORIGIN, "", f"{error.message} {error.remediation}")], []
+    return problems, remarks
+
+
+async def _form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
+    given = await request.form()
+    values: dict[str, list[str]] = {}
+    for key, item in list(given.multi_items())[:MAX_FORM_FIELDS]:
+        values.setdefault(key, []).append(str(item))
+    return values
+
+
+def _document(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
+    """The document that was sent: the JSON, with the form written into it when the form was changed last."""
+    value, problems = documents.parse((given.get("json") or [""])[0].replace("\r\n", "\n"))
+    if value is not None and (given.get("side") or ["form"])[0] == "form":
+        value = builder.merged(value, given)
+    return value, problems
+
+
+async def _refused(
+    request: Request[Any, Any, Any],
+    pages: Pages,
+    library: PolicyLibrary,
+    policies: PolicyService,
+    actor: Actor,
+    name: str,
+    value: dict[str, Any] | None,
+    text: str,
+    revision: int,
+    error: AppError,
+) -> Response[str]:
+    """The builder again with what was typed, and why it was refused."""
+    problems, remarks = await _lint(policies, value) if value is not None else ([], [])
+    if isinstance(error, PolicyInvalid):
+        problems = list(error.problems)
+    stored = (await policies.stored(actor)).get(name)
+    if stored is None:
+        raise error
+    view = library.policy(name) if not library.unknown([name]) else None
+    return await pages.page(
+        request,
+        "policies/builder_refused.html",
+        title=name,
+        active="policies",
+        crumbs=HOME,
+        status=error.status,
+        name=name,
+        policy=view,
+        stored=stored,
+        draft=await policies.draft(actor, name),
+        text=text,
+        revision=revision,
+        form=form_context(library, value or {}, name),
+        problems=problems,
+        remarks=remarks,
+        refusal=error,
+    )
+
+
+async def _new(
+    request: Request[Any, Any, Any], pages: Pages, library: PolicyLibrary, form: Form, status: int
+) -> Response[str]:
+    return await pages.page(
+        request,
+        "policies/new.html",
+        title="New policy",
+        active="policies",
+        crumbs=HOME,
+        form=form,
+        templates=library.policies(),
+        status=status,
+    )
+
+
+async def _import(
+    request: Request[Any, Any, Any],
+    pages: Pages,
+    form: Form,
+    status: int,
+    *,
+    found: Any = None,
+    problems: Sequence[Problem] = (),
+    text: str = "",
+) -> Response[str]:
+    return await pages.page(
+        request,
+        "policies/import.html",
+        title="Import a policy",
+        active="policies",
+        crumbs=HOME,
+        form=form,
+        found=found,
+        problems=problems,
+        text=text,
+        status=status,
+    )
+
+
+async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
+    """The text and the name of what was uploaded, or the pasted text; raises ValidationFailed for other bytes."""
+    upload = given.get("file")
+    if isinstance(upload, UploadFile) and upload.filename:
+        data = await upload.read(MAX_IMPORT_BYTES + 1)
+        try:
+            return data.decode("utf-8"), upload.filename[:200]
+        except UnicodeDecodeError as error:
+            raise ValidationFailed(fields={"file": "The file is not UTF-8 text."}) from error
+    return str(given.get("policy_text", "")), str(given.get("filename", ""))[:200]
+
+
+async def _confirm(
+    request: Request[Any, Any, Any],
+    pages: Pages,
+    name: str,
+    verb: str,
+    question: str,
+    detail: str,
+    label: str,
+    **values: str,
+) -> Response[str]:
+    return await pages.page(
+        request,
+        "policies/confirm.html",
+        title=label,
+        active="policies",
+        crumbs=(*HOME, (f"/policies/{name}", name)),
+        question=question,
+        detail=detail,
+        label=label,
+        url=f"/policies/{name}/{verb}",
+        back=f"/policies/{name}",
+        values=values,
+    )
+
+
+routes = [
+    new_policy_page,
+    create_policy,
+    import_page,
+    import_file,
+    build,
+    find_rules,
+    save_draft,
+    publish,
+    discard,
+    roll_back,
+    delete_policy,
+]

@@ -1,0 +1,281 @@
+"""Trying policies in the browser: the playground, replays, and false positives."""
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.errors import AppError, NotFound, ValidationFailed
+from app.http.forms import convert
+from app.http.marked import SEVERITIES, Highlight, highlighted
+from app.http.page import Form, Pages, Toast, redirect
+from app.policies import builder, documents
+from app.policies.evaluation import Evaluator
+from app.policies.feedback import Feedback, MarkFalsePositive
+from app.policies.library import PolicyLibrary
+from app.policies.replays import Replays
+from app.policies.service import PolicyService
+from app.policies.trial_schemas import (
+    MAX_TEXT_CHARS,
+    Evaluate,
+    EvaluatedFinding,
+    EvaluatedText,
+    EvaluationView,
+    StartReplay,
+)
+from app.security.origin import local_path
+from app.security.permissions import Actor
+from rules.model import Target
+from rules.packs import parse_json
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+HOME = (("/policies", "Policies"),)
+MAX_SHOWN_CHARS = 20_000
+
+
+@get("/policies/playground", opt=ADMIN, include_in_schema=False)
+async def playground_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
+    subject: FromQuery[str] = "",
+) -> Response[str]:
+    """Paste a message, choose a policy, see what happens."""
+    drafts = [view.name for view in (await policies.stored(actor)).values() if view.draft_version is not None]
+    return await pages.page(
+        request,
+        "policies/playground.html",
+        title="Playground",
+        active="policies",
+        crumbs=HOME,
+        **playground_context(library, subject=subject, drafts=drafts),
+    )
+
+
+@post("/policies/playground", opt=ADMIN, include_in_schema=False)
+async def run_playground(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
+    evaluator: NamedDependency[Evaluator],
+) -> Response[str]:
+    """Judge the message; the answer is the result beside the form."""
+    given = await request.form()
+    values = {
+        name: str(given.get(name, "")) for name in ("message", "subject", "target", "direction", "model", "log_only")
+    }
+    try:
+        wanted = await _wanted(actor, policies, values)
+        outcome = await evaluator.evaluate(wanted)
+    except AppError as error:
+        form = Form(values).refused(error)
+        return pages.answer(request, "policies/_outcome.html", status=error.status, form=form, outcome=None)
+    return pages.answer(
+        request,
+        "policies/_outcome.html",
+        form=Form(values),
+        outcome=outcome,
+        texts=[_drawn(text, outcome) for text in outcome.texts],
+    )
+
+
+def playground_context(library: PolicyLibrary, *, subject: str, drafts: list[str]) -> dict[str, Any]:
+    """The form of the playground: policies in force and drafts to choose from."""
+    subjects = [(f"draft:{name}", f"{name} (draft)") for name in drafts]
+    subjects += [(view.name, view.title or view.name) for view in library.policies()]
+    known = dict(subjects)
+    return {
+        "subjects": subjects,
+        "form": Form(
+            {
+                "subject": subject if subject in known else (library.defaults("llm") or [""])[0],
+                "target": "prompt",
+                "direction": "request",
+            }
+        ),
+        "targets": [target.value for target in Target],
+        "max_chars": MAX_TEXT_CHARS,
+        "outcome": None,
+        "texts": [],
+    }
+
+
+@post("/policies/{name:str}/replay", opt=ADMIN, include_in_schema=False)
+async def start_replay(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    replays: NamedDependency[Replays],
+) -> Response[str]:
+    """Begin a replay and show it."""
+    given = await request.form()
+    try:
+        asked = convert(
+            {
+                "source": str(given.get("source", "draft")),
+                "days": str(given.get("days", "7")),
+                "proxy_ids": [str(value) for value in given.getall("proxy_ids", []) if value],
+            },
+            StartReplay,
+        )
+        started = await replays.start(actor, name, asked)
+    except AppError as error:
+        words = " ".join(dict.fromkeys([error.message, error.remediation]))
+        return redirect(request, f"/policies/{name}?tab=replay", Toast(words, kind="error"))
+    return redirect(request, f"/policies/{name}?tab=replay&replay={started.id}")
+
+
+@get("/policies/{name:str}/replays/{replay_id:str}", opt=VIEWER, include_in_schema=False)
+async def replay_part(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    replay_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    replays: NamedDependency[Replays],
+) -> Response[str]:
+    """How far a replay is, as a part of its page; it asks again while the replay runs."""
+    return pages.answer(request, "policies/_replay.html", replay=replays.get(actor, replay_id), name=name)
+
+
+@post("/policies/{name:str}/replays/{replay_id:str}/cancel", opt=ADMIN, include_in_schema=False)
+async def cancel_replay(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    replay_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    replays: NamedDependency[Replays],
+) -> Response[str]:
+    """Stop a replay."""
+    replays.cancel(actor, replay_id)
+    return redirect(request, f"/policies/{name}?tab=replay&replay={replay_id}", Toast("The replay is cancelled."))
+
+
+@post("/feedback/false-positive", opt=ADMIN, include_in_schema=False)
+async def mark(
+    request: Request[Any, Any, Any], actor: NamedDependency[Actor], feedback: NamedDependency[Feedback]
+) -> Response[str]:
+    """Call a hit a false positive, from an alert or a call."""
+    given = await request.form()
+    names = ("rule_id", "pack", "policy_name", "call_id", "evidence", "note")
+    hit = convert({name: str(given.get(name, "")) for name in names}, MarkFalsePositive)
+    await feedback.mark(actor, hit)
+    return redirect(
+        request,
+        local_path(str(given.get("back", "")), "/alerts"),
+        Toast(f"Marked as a false positive of {hit.rule_id}."),
+    )
+
+
+@post("/rules/{rule_id:str}/quieten", opt=ADMIN, include_in_schema=False)
+async def quieten(
+    request: Request[Any, Any, Any],
+    rule_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    library: NamedDependency[PolicyLibrary],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Make a draft in which the rule only logs: of the policy itself, or of a copy of a shipped one."""
+    name = str((await request.form()).get("policy", ""))
+    known = await policies.stored(actor)
+    if name not in known and library.unknown([name]):
+        raise NotFound(f"There is no policy named {name}.")
+    reason = f"False positives, marked by {actor.username}"
+    if library.is_shipped(name):
+        copy = f"{name}-own"[:60].rstrip("-")
+        if copy not in known:
+            value = {**documents.as_value(library.get(name)), "name": copy}
+            await policies.create(actor, builder.with_override(value, rule_id, reason), f"{rule_id} only logs")
+            return redirect(
+                request, f"/policies/{copy}?tab=builder", Toast(f"A copy of {name} in which {rule_id} only logs.")
+            )
+        name = copy
+    draft = await policies.draft(actor, name)
+    found = draft or await policies.document(actor, name)
+    value, problems = documents.parse(found.text)
+    if value is None:
+        raise ValidationFailed(fields={"policy": problems[0].reason})
+    changed = builder.with_override(value, rule_id, reason)
+    await policies.save_draft(
+        actor, name, changed, revision=draft.revision if draft else 0, note=f"{rule_id} only logs"
+    )
+    return redirect(request, f"/policies/{name}?tab=builder", Toast(f"In this draft {rule_id} only logs."))
+
+
+async def _wanted(actor: Actor, policies: PolicyService, values: dict[str, str]) -> Evaluate:
+    """What the form asks; raises ValidationFailed, PolicyNotFound."""
+    message = values["message"]
+    if not message.strip():
+        raise ValidationFailed(fields={"message": "Paste a message to try."})
+    if len(message) > MAX_TEXT_CHARS:
+        raise ValidationFailed(fields={"message": f"At most {MAX_TEXT_CHARS} characters."})
+    document = None
+    names = [values["subject"]] if values["subject"] else []
+    if values["subject"].startswith("draft:"):
+        draft = await policies.draft(actor, values["subject"].removeprefix("draft:"))
+        document, problems = documents.parse(draft.text) if draft else (None, [])
+        if document is None:
+            raise ValidationFailed(fields={"subject": problems[0].reason if problems else "This draft is gone."})
+        names = []
+    request = None
+    if values["target"] == "message":
+        try:
+            request = parse_json(message.encode("utf-8", "replace"))
+        except ValueError as error:
+            raise ValidationFailed(fields={"message": f"This is not a whole message: {error}."}) from error
+        if not isinstance(request, dict):
+            raise ValidationFailed(fields={"message": "A whole message is a JSON object."})
+    return convert(
+        {
+            "text": None if request is not None else message.replace("\r\n", "\n"),
+            "request": request,
+            "policy_names": names,
+            "document": document,
+            "target": values["target"] if request is None else "prompt",
+            "direction": values["direction"] or "request",
+            "model": values["model"],
+            "log_only": bool(values["log_only"]),
+        },
+        Evaluate,
+    )
+
+
+def _drawn(text: EvaluatedText, outcome: EvaluationView) -> dict[str, Any]:
+    """A text with its hits highlighted, and what became of it."""
+    here = [finding for finding in outcome.findings if finding.path == text.path]
+    marks = [Highlight(hit.start, min(hit.end, MAX_SHOWN_CHARS), hit.severity, (hit.rule_id,)) for hit in here]
+    return {
+        "path": text.path,
+        "target": text.target,
+        "html": highlighted(text.text[:MAX_SHOWN_CHARS], marks),
+        "cut": max(0, len(text.text) - MAX_SHOWN_CHARS),
+        "masked": text.masked[:MAX_SHOWN_CHARS] if text.masked != text.text else "",
+        "views": text.views,
+        "hits": _once(here),
+    }
+
+
+def _once(findings: list[EvaluatedFinding]) -> list[EvaluatedFinding]:
+    """The worst hit of each rule, the worst first."""
+    ranked = sorted(findings, key=lambda finding: (-SEVERITIES.index(finding.severity), -finding.score, finding.start))
+    first: dict[str, EvaluatedFinding] = {}
+    for finding in ranked:
+        first.setdefault(finding.rule_id, finding)
+    return list(first.values())
+
+
+routes = [
+    playground_page,
+    run_playground,
+    start_replay,
+    replay_part,
+    cancel_replay,
+    mark,
+    quieten,
+]

@@ -1,0 +1,250 @@
+"""The pages of policies: library, builder, playground, replay, versions, import, false positives."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.console import Console
+from tests.support.library import PHRASE
+from tests.support.tab import Tab, blocked, ingest, make_proxy
+from tests.unit.app.policies.test_policy_service import detection, document
+
+HTMX = {"HX-Request": "true"}
+
+
+async def make(console: Console, publish: bool = True, **fields: Any) -> None:
+    body = {"policy": document(**fields), "publish": publish}
+    answer = await console.client.post("/api/v1/policies", headers=console.admin, json=body)
+    assert answer.status_code == 201, answer.text
+
+
+def text_of(answer: httpx.Response) -> str:
+    """The words of a page, without its markup."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+
+
+def json_in(answer: httpx.Response) -> dict[str, Any]:
+    """The document in the builder's JSON side."""
+    from html import unescape
+
+    found = re.search(r'<textarea[^>]*id="json"[^>]*>(.*?)</textarea>', answer.text, re.DOTALL)
+    assert found is not None
+    value: dict[str, Any] = json.loads(unescape(found[1]))
+    return value
+
+
+async def test_the_library_tells_own_from_shipped_and_counts_hits_of_its_proxies(console: Console, tab: Tab) -> None:
+    await make(console, title="Our rules")
+    await make(console, publish=False, name="later")
+    proxy_id = await make_proxy(console, policy_names=["ours"])
+    await ingest(console, blocked(proxy_id, 1), blocked(proxy_id, 2))
+    page = await tab.get("/policies")
+    assert "Our rules" in page.text
+    assert "draft by" in page.text
+    row = re.search(r"<tr>\s*<td[^>]*><a class=\"name\" href=\"/policies/ours\".*?</tr>", page.text, re.DOTALL)
+    assert row is not None
+    assert 'data-label="Proxies">1<' in row[0]
+    assert 'data-label="Hits 24 h">2<' in row[0]
+    assert "Our rules" not in (await tab.get("/policies?search=later")).text
+    assert "later" not in text_of(await tab.get("/policies?type=mcp")).split("Your policies")[1].split("Shipped")[0]
+    overview = text_of(await tab.get("/policies/ours"))
+    assert "Rules that hit" in overview
+    assert "PI-0001" in overview
+
+
+async def test_a_template_becomes_a_draft_in_the_builder(tab: Tab) -> None:
+    page = await tab.get("/policies/llm-standard-security")
+    assert "/policies/new?template=llm-standard-security" in page.text
+    assert "stays as it is" in (await tab.get("/policies/llm-standard-security?tab=builder")).text
+    form = await tab.get("/policies/new?template=llm-standard-security")
+    assert 'value="llm-standard-security-own"' in form.text
+    made = await tab.post("/policies/new", {"template": "llm-standard-security", "name": "mine", "title": "Mine"})
+    assert (made.status_code, made.headers["location"]) == (303, "/policies/mine?tab=builder")
+    builder = await tab.get("/policies/mine?tab=builder")
+    assert json_in(builder)["packs"] == ["prompt-injection", "secrets"]
+    assert "No problems" in builder.text
+    taken = await tab.post("/policies/new", {"name": "mine"})
+    assert taken.status_code == 409
+    assert "There is a policy named mine" in taken.text
+
+
+async def test_a_change_in_the_form_comes_back_as_json_with_what_lint_says(console: Console, tab: Tab) -> None:
+    await make(console, publish=False)
+    start = json_in(await tab.get("/policies/ours?tab=builder"))
+    fields = {
+        "json": json.dumps(start),
+        "side": "form",
+        "title": "New title",
+        "packs.shown": "secrets",
+        "packs": "secrets",
+    }
+    answer = await tab.post("/policies/ours/build", fields, **HTMX)
+    assert answer.status_code == 200
+    changed = json_in(answer)
+    assert (changed["title"], changed["packs"]) == ("New title", ["prompt-injection", "secrets"])
+    assert "No problems" in answer.text
+    added = await tab.post("/policies/ours/build", {"json": json.dumps(changed), "do": "add-detections"}, **HTMX)
+    assert json_in(added)["detections"][0]["id"] == "OWN-RULE-1"
+    assert 'id="detections.0.patterns"' in added.text
+    assert "it cannot be published yet" in added.text
+    broken = await tab.post("/policies/ours/build", {"json": "{", "side": "json"}, **HTMX)
+    assert "not valid JSON" in broken.text
+    redrawn = await tab.post(
+        "/policies/ours/build", {"json": json.dumps({**changed, "rules": [{"id": "x"}]}), "side": "json"}, **HTMX
+    )
+    assert 'id="err-rules-0"' in redrawn.text
+    assert "missing required field" in redrawn.text
+    named = await tab.post(
+        "/policies/ours/build",
+        {"json": json.dumps({**changed, "rate_limits": [{"id": "r"}]}), "side": "form", "rate_limits.0": "1"},
+        **HTMX,
+    )
+    assert '<hx-partial hx-target="#err-rate_limits-0"' in named.text
+
+
+async def test_rules_are_found_and_overridden(console: Console, tab: Tab) -> None:
+    await make(console, publish=False)
+    found = await tab.get("/policies/ours/rules?q=pi-0", **HTMX)
+    assert 'value="override:PI-0001"' in found.text
+    assert "No rule" in (await tab.get("/policies/ours/rules?q=zzz", **HTMX)).text
+    fields = {"json": json.dumps(document()), "do": "override:PI-0001"}
+    answer = await tab.post("/policies/ours/build", fields, **HTMX)
+    assert json_in(answer)["overrides"] == [{"rules": "PI-0001", "log_only": True}]
+
+
+async def test_a_draft_is_saved_published_compared_and_rolled_back(console: Console, tab: Tab) -> None:
+    await make(console)
+    second = json.dumps(document(detections=[detection()]))
+    saved = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "0", "then": "save"})
+    assert saved.headers["location"] == "/policies/ours?tab=builder"
+    stale = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "0"})
+    assert stale.status_code == 409
+    assert "Load the draft again" in stale.text
+    assert json_in(stale)["detections"][0]["id"] == "OWN-EMP-1"
+    bad = json.dumps(document(packs=["nowhere"]))
+    refused = await tab.post("/policies/ours/draft", {"json": bad, "side": "json", "revision": "1", "then": "publish"})
+    assert refused.status_code == 422
+    assert "there is no pack named nowhere" in refused.text
+    done = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "2", "then": "publish"})
+    assert done.headers["location"] == "/policies/ours"
+    versions = text_of(await tab.get("/policies/ours?tab=versions"))
+    assert "From version 1 to version 2" in versions
+    assert "Detection OWN-EMP-1 added" in versions
+    question = await tab.post("/policies/ours/rollback", {"version": "1"})
+    assert "Put version 1 of ours in force again?" in question.text
+    back = await tab.post("/policies/ours/rollback", {"version": "1", "confirmed": "yes"})
+    assert back.headers["location"] == "/policies/ours?tab=versions"
+    assert "version 3" in text_of(await tab.get("/policies/ours"))
+    assert (await tab.post("/policies/ours/rollback", {"version": "x"})).status_code == 422
+
+
+async def test_discarding_and_deleting_ask_first(console: Console, tab: Tab) -> None:
+    await make(console)
+    await make_proxy(console, policy_names=["ours"])
+    in_use = await tab.post("/policies/ours/delete", {"confirmed": "yes"})
+    assert in_use.headers["location"] == "/policies/ours"
+    await make(console, publish=False, name="later")
+    assert "Discard the draft of later?" in (await tab.post("/policies/later/discard")).text
+    gone = await tab.post("/policies/later/discard", {"confirmed": "yes"})
+    assert gone.headers["location"] == "/policies"
+    await make(console, name="spare")
+    assert "Delete the policy spare?" in (await tab.post("/policies/spare/delete")).text
+    assert (await tab.post("/policies/spare/delete", {"confirmed": "yes"})).headers["location"] == "/policies"
+    assert (await tab.get("/policies/spare")).status_code == 404
+
+
+async def test_the_playground_draws_hits_and_hidden_characters(console: Console, tab: Tab) -> None:
+    await make(console, publish=False, detections=[detection(action="redact", capture={"redact_as": "EMPLOYEE"})])
+    page = await tab.get("/policies/playground?subject=draft:ours")
+    assert '<option value="draft:ours" selected>' in page.text
+    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request"}
+    message = f"the {PHRASE} of EMP-123456\u200b"
+    answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
+    assert answer.status_code == 200
+    assert "Blocked" in answer.text
+    assert '<mark class="mark-high" title="PI-0001">' in answer.text
+    assert 'class="tok"' in answer.text
+    assert "[REDACTED_EMPLOYEE]" in text_of(answer)
+    whole = json.dumps({"model": "m", "messages": [{"role": "user", "content": PHRASE}]})
+    answer = await tab.post("/policies/playground", {**fields, "target": "message", "message": whole}, **HTMX)
+    assert "/messages/0/content" in answer.text
+    for refused in ({"message": " "}, {"message": "{", "target": "message"}, {"message": "x", "subject": "draft:none"}):
+        wrong = await tab.post("/policies/playground", {**fields, **refused}, **HTMX)
+        assert wrong.status_code in (404, 422)
+        assert "form-errors" in wrong.text
+
+
+async def test_a_replay_is_started_watched_and_cancelled(console: Console, tab: Tab) -> None:
+    await make(console, publish=False)
+    started = await tab.post("/policies/ours/replay", {"source": "draft", "days": "7", "proxy_ids": ""})
+    url = started.headers["location"]
+    assert url.startswith("/policies/ours?tab=replay&replay=rpl_")
+    replay_id = url.rpartition("=")[2]
+    assert "Replay of the draft" in (await tab.get(url)).text
+    part = await tab.get(f"/policies/ours/replays/{replay_id}", **HTMX)
+    assert 'id="replay"' in part.text
+    cancelled = await tab.post(f"/policies/ours/replays/{replay_id}/cancel")
+    assert cancelled.headers["location"] == url
+    wrong = await tab.post("/policies/ours/replay", {"source": "published"})
+    assert wrong.status_code == 303
+    assert (await tab.post("/policies/nowhere/replay", {"days": "many"})).status_code == 303
+
+
+async def test_an_import_shows_its_report_before_it_is_kept(tab: Tab) -> None:
+    text = json.dumps({"policyName": "Old Rules", "rules": [{"id": "A_1", "name": "a", "patterns": ["abc", "(?=x)y"]}]})
+    report = await tab.post("/policies/import", {"policy_text": text})
+    assert "look-ahead and look-behind" in report.text
+    assert 'value="old-rules"' in report.text
+    kept = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
+    assert kept.headers["location"] == "/policies/old?tab=builder"
+    refused = await tab.post("/policies/import", {"policy_text": "{"})
+    assert refused.status_code == 422
+    assert "not valid JSON" in refused.text
+
+
+async def test_a_file_is_uploaded(console: Console, tab: Tab) -> None:
+    files = {"file": ("guard.yaml", b"default_action: deny\nrules:\n  - {id: a, action: allow}\n", "text/yaml")}
+    answer = await console.client.post(
+        "/policies/import", data={"_csrf_token": tab.token}, files=files, headers=tab.headers
+    )
+    assert answer.status_code == 200, answer.text
+    assert "conditional rules" in answer.text
+    assert 'value="guard"' in answer.text
+    binary = {"file": ("x.bin", b"\xff\xfe", "application/octet-stream")}
+    answer = await console.client.post(
+        "/policies/import", data={"_csrf_token": tab.token}, files=binary, headers=tab.headers
+    )
+    assert answer.status_code == 422
+
+
+async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(console: Console, tab: Tab) -> None:
+    hit = {
+        "rule_id": "PI-0001",
+        "pack": "prompt-injection",
+        "call_id": "call_1",
+        "evidence": "x",
+        "back": "/alerts?x=1",
+    }
+    marked = await tab.post("/feedback/false-positive", hit)
+    assert marked.headers["location"] == "/alerts?x=1"
+    assert (await tab.post("/feedback/false-positive", {**hit, "back": "//evil"})).headers["location"] == "/alerts"
+    assert "Make the draft" in (await tab.get("/packs/prompt-injection/PI-0001")).text
+    copied = await tab.post("/rules/PI-0001/quieten", {"policy": "llm-standard-security"})
+    assert copied.headers["location"] == "/policies/llm-standard-security-own?tab=builder"
+    overrides = json_in(await tab.get(copied.headers["location"]))["overrides"]
+    assert [(item["rules"], item["log_only"]) for item in overrides] == [("PI-0001", True)]
+    again = await tab.post("/rules/SEC-0001/quieten", {"policy": "llm-standard-security"})
+    assert len(json_in(await tab.get(again.headers["location"]))["overrides"]) == 2
+    assert (await tab.post("/rules/PI-0001/quieten", {"policy": "nowhere"})).status_code == 404
+
+
+@pytest.mark.parametrize("tab_name", ["overview", "builder", "test", "replay", "versions", "nonsense"])
+async def test_every_tab_of_a_shipped_policy_answers(tab: Tab, tab_name: str) -> None:
+    answer = await tab.get(f"/policies/llm-standard-security?tab={tab_name}")
+    assert answer.status_code == 200
+    assert len(answer.content) < 60 * 1024

@@ -1,0 +1,97 @@
+// The policy builder and the playground: which side of the builder was changed last, and keys.
+"use strict";
+(() => {
+  function noteSide(event) {
+    const side = event.target.closest?.("[data-side]");
+    const form = side?.closest("form");
+    if (form?.elements.side) form.elements.side.value = side.dataset.side;
+  }
+  for (const kind of ["input", "change", "click"]) {
+    document.addEventListener(kind, (event) => {
+      // A button that adds or removes an item works on what the form shows, unless the JSON was changed last.
+      if (kind !== "click") noteSide(event);
+    }, true);
+  }
+
+  // Selects the part of the JSON that a pointer names, as well as a plain text search can.
+  function show(pointer) {
+    const area = document.getElementById("json");
+    if (!area) return;
+    const [start, end] = place(area.value, pointer);
+    area.focus();
+    area.setSelectionRange(start, end);
+    const lines = area.value.slice(0, start).split("\n").length;
+    const height = parseFloat(getComputedStyle(area).lineHeight) || 18;
+    area.scrollTop = Math.max(0, (lines - 6) * height);
+  }
+
+  // Walks the JSON text to the value that the pointer names.
+  function place(text, pointer) {
+    const steps = pointer.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+    let at = skip(text, 0);
+    for (const step of steps) {
+      const found = enter(text, at, step);
+      if (found < 0) break;
+      at = found;
+    }
+    return [at, Math.min(ending(text, at), at + 400)];
+  }
+  const skip = (text, at) => {
+    while (at < text.length && /[\s,:]/.test(text[at])) at += 1;
+    return at;
+  };
+  function ending(text, at) {
+    if (text[at] === '"') {
+      for (let i = at + 1; i < text.length; i += 1) {
+        if (text[i] === "\\") i += 1;
+        else if (text[i] === '"') return i + 1;
+      }
+      return text.length;
+    }
+    if (text[at] !== "{" && text[at] !== "[") {
+      while (at < text.length && !/[\s,\]}]/.test(text[at])) at += 1;
+      return at;
+    }
+    let depth = 0;
+    for (let i = at; i < text.length; i += 1) {
+      if (text[i] === '"') i = ending(text, i) - 1;
+      else if (text[i] === "{" || text[i] === "[") depth += 1;
+      else if (text[i] === "}" || text[i] === "]") {
+        depth -= 1;
+        if (!depth) return i + 1;
+      }
+    }
+    return text.length;
+  }
+  function enter(text, at, step) {
+    const isList = text[at] === "[";
+    if (!isList && text[at] !== "{") return -1;
+    let index = 0;
+    let i = skip(text, at + 1);
+    while (i < text.length && text[i] !== "]" && text[i] !== "}") {
+      if (isList) {
+        if (String(index) === step) return i;
+        index += 1;
+      } else {
+        const end = ending(text, i);
+        const name = text.slice(i + 1, end - 1);
+        i = skip(text, end);
+        if (name === step) return i;
+      }
+      i = skip(text, ending(text, i));
+    }
+    return -1;
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-pointer]");
+    if (button) show(button.dataset.pointer);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const form = event.target.closest?.("form[data-ctrl-enter]");
+    if (!form) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
+})();
