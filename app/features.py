@@ -49,7 +49,7 @@ from app.traffic.ingest import Ingest
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.service import TrafficService
-from proxies.contract import CallRecord
+from proxies.contract import CallRecord, ProxyConfig
 
 RETRY_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
@@ -134,6 +134,10 @@ class NoFleet:
     def workers(self) -> Sequence[WorkerStatus]:
         """None."""
         return ()
+
+    def running(self, proxy_id: str) -> ProxyConfig | None:
+        """Nobody serves anything."""
+        return None
 
     def status(self, proxy_id: str) -> ProxyStatus:
         """Stopped since the console started."""

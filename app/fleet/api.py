@@ -8,7 +8,15 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from app import clock
 from app.fleet.repository import SORTS
-from app.fleet.schemas import CheckConnection, ConnectionReport, CreateProxy, ProxyStatusView, ProxyView, UpdateProxy
+from app.fleet.schemas import (
+    CheckConnection,
+    ConnectionReport,
+    CreateProxy,
+    ProxyStatusView,
+    ProxyView,
+    RunningConfiguration,
+    UpdateProxy,
+)
 from app.fleet.service import ProxyService
 from app.fleet.views import status_view
 from app.fleet.worker import WorkerStatus
@@ -141,6 +149,14 @@ async def restart_proxy(
     return Envelope(await proxies.restart(actor, proxy_id), message="The proxy is restarted.")
 
 
+@get("/api/v1/proxies/{proxy_id:str}/running", opt=VIEWER, tags=TAGS)
+async def get_running_configuration(
+    proxy_id: FromPath[str], actor: NamedDependency[Actor], proxies: NamedDependency[ProxyService]
+) -> Envelope[RunningConfiguration]:
+    """In which fields what the workers run differs from what is saved."""
+    return Envelope(await proxies.running(actor, proxy_id))
+
+
 @get("/api/v1/proxies/{proxy_id:str}/status", opt=VIEWER, tags=TAGS)
 async def get_status(
     proxy_id: FromPath[str],
@@ -191,4 +207,5 @@ routes = [
     get_status,
     get_stats,
     get_logs,
+    get_running_configuration,
 ]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from app.fleet.state import ProxyStatus
 from app.fleet.worker import WorkerStatus
+from proxies.contract import ProxyConfig
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ class FleetControl(Protocol):
     async def refresh(self) -> None: ...
 
     def status(self, proxy_id: str) -> ProxyStatus: ...
+
+    def running(self, proxy_id: str) -> ProxyConfig | None: ...
 
     def statuses(self) -> dict[str, ProxyStatus]: ...
 

@@ -14,7 +14,7 @@ from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
 from app.fleet.repository import SORTS
-from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView
+from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
@@ -168,7 +168,8 @@ async def proxy_page(
     if tab == "logs":
         context["entries"] = await _entries(reader, actor, proxy_id)
     if tab == "config":
-        context |= _config(library, proxy, Form(forms.of_proxy(proxy)))
+        running = await proxies.running(actor, proxy_id)
+        context |= _config(library, proxy, running, Form(forms.of_proxy(proxy)))
     return await _detail(request, pages, proxy, tab, **context)
 
 
@@ -188,7 +189,8 @@ async def save_proxy(
     except AppError as error:
         proxy = await proxies.get(actor, proxy_id)
         form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
-        return await _detail(request, pages, proxy, "config", error.status, **_config(library, proxy, form))
+        config = _config(library, proxy, await proxies.running(actor, proxy_id), form)
+        return await _detail(request, pages, proxy, "config", error.status, **config)
     return redirect(request, f"/proxies/{proxy_id}?tab=config", Toast(f"{proxy.name} is saved."))
 
 
@@ -284,10 +286,10 @@ async def _detail(
     )
 
 
-def _config(library: PolicyLibrary, proxy: ProxyView, form: Form) -> dict[str, Any]:
+def _config(library: PolicyLibrary, proxy: ProxyView, running: RunningConfiguration, form: Form) -> dict[str, Any]:
     raw = msgspec.json.format(msgspec.json.encode(proxy), indent=2).decode()
     fitting = [policy for policy in library.policies() if library.applies_to(policy.name, proxy.type)]
-    return {"form": form, "policies": fitting, "raw_json": raw}
+    return {"form": form, "policies": fitting, "raw_json": raw, "running": running}
 
 
 async def _row(traffic: TrafficService, actor: Actor, proxy: ProxyView) -> ProxyRow:

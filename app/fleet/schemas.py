@@ -161,6 +161,25 @@ class ProxyStatusView(msgspec.Struct, frozen=True, kw_only=True):
     errors: int
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that is saved one way and running another."""
+
+    name: str
+    saved: str
+    running: str
+
+
+class RunningConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers run, compared with what is saved. A proxy that no worker serves has nothing to compare."""
+
+    proxy_id: str
+    served: bool
+    snapshot_version: int
+    workers_live: int
+    workers_total: int
+    differences: list[Difference]
+
+
 class CheckConnection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether an upstream can be reached, asked before it is saved."""
 

@@ -13,6 +13,7 @@ from app.fleet import connection_check, credentials, loops, validation
 from app.fleet import draft as drafts
 from app.fleet.configuration import SEALED_COLUMN, SEALED_TABLE
 from app.fleet.control import FleetControl, Rollout
+from app.fleet.differences import differences
 from app.fleet.draft import Draft
 from app.fleet.errors import (
     PortAssigned,
@@ -30,6 +31,7 @@ from app.fleet.schemas import (
     ConnectionReport,
     CreateProxy,
     ProxyView,
+    RunningConfiguration,
     UpdateProxy,
     UpstreamAuthInput,
 )
@@ -93,6 +95,20 @@ class ProxyService:
                 type_=type_, enabled=enabled, search=search, limit=limit, offset=offset, sort=sort
             )
         return Listing(items=[self._view(row) for row in rows], total=total, limit=limit, offset=offset)
+
+    async def running(self, actor: Actor, proxy_id: str) -> RunningConfiguration:
+        """What the workers run of a proxy, compared with what is saved; raises ProxyNotFound."""
+        saved = await self.get(actor, proxy_id)
+        running = self._fleet.running(proxy_id)
+        log_only = self._library.is_log_only(saved.policy_names)
+        return RunningConfiguration(
+            proxy_id=proxy_id,
+            served=running is not None,
+            snapshot_version=saved.snapshot_version,
+            workers_live=saved.workers_live,
+            workers_total=saved.workers_total,
+            differences=differences(saved, running, log_only=log_only) if running else [],
+        )
 
     async def get(self, actor: Actor, proxy_id: str) -> ProxyView:
         """One proxy; raises ProxyNotFound."""

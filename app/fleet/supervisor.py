@@ -202,6 +202,12 @@ class Fleet:
         """How a proxy stands; `stopped` for one that was never started."""
         return self._statuses.get(proxy_id) or self._stopped(proxy_id)
 
+    def running(self, proxy_id: str) -> ProxyConfig | None:
+        """The configuration of a served proxy as all workers took it last; None where none serves it."""
+        if not self.status(proxy_id).state.serves:
+            return None
+        return next((proxy for proxy in self._accepted.proxies if proxy.id == proxy_id), None)
+
     def statuses(self) -> dict[str, ProxyStatus]:
         """How every enabled proxy stands, by id."""
         return {proxy.id: self.status(proxy.id) for proxy in self._newest.proxies}

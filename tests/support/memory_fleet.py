@@ -12,6 +12,7 @@ from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.worker import WorkerStatus
 from app.version import __version__
+from proxies.contract import ProxyConfig
 
 WORKER = WorkerStatus(
     slot=0,
@@ -54,6 +55,10 @@ class MemoryFleet:
 
     async def stop(self) -> None:
         self._statuses.clear()
+
+    def running(self, proxy_id: str) -> ProxyConfig | None:
+        served = self.status(proxy_id).state.serves
+        return next((p for p in self.configuration.proxies if served and p.id == proxy_id), None)
 
     async def refresh(self) -> None:
         if self.refresh_error is not None:

@@ -41,6 +41,8 @@ async def test_RUN_02_refused_configuration_keeps_the_old_one_and_says_why(tmp_p
             status = bench.fleet.status("prx_a")
             assert status.state is ProxyState.DEGRADED
             assert "changed after it was compiled" in status.reason
+            assert bench.fleet.running("prx_a") == a
+            assert bench.fleet.running("prx_c") is None
             assert (await bench.ask("prx_a")).status_code == 401
             assert (await bench.ask("prx_a", key="ost_" + "z" * 43)).status_code == 200
             assert (await bench.ask("prx_a", ATTACK, key="ost_" + "z" * 43)).status_code == 403

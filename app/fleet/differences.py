@@ -1,0 +1,51 @@
+"""What is saved beside what the workers run, field by field. Pure.
+
+The two differ while a change is on its way, while workers refuse the newest snapshot, and after a roll-out that failed.
+The credential itself is never compared: only how the gateway logs in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.fleet.schemas import Difference, ProxyView
+from proxies.contract import ProxyConfig
+
+_SAME_NAMES = (
+    "name",
+    "target_url",
+    "host",
+    "port",
+    "policy_names",
+    "require_auth",
+    "capture",
+    "allowed_hosts",
+    "allowed_origins",
+    "upstream_ca_path",
+    "upstream_client_cert_path",
+    "upstream_client_key_path",
+)
+
+
+def differences(saved: ProxyView, running: ProxyConfig, *, log_only: bool) -> list[Difference]:
+    """The fields in which they differ. `log_only` says that the saved policies only watch, whatever the proxy says."""
+    pairs: list[tuple[str, object, object]] = [
+        (name, getattr(saved, name), getattr(running, name)) for name in _SAME_NAMES
+    ]
+    pairs += [
+        ("enforcement", "log_only" if log_only else saved.enforcement, running.enforcement),
+        ("upstream_auth.type", saved.upstream_auth.type, running.upstream_auth.type),
+        ("upstream_auth.name", saved.upstream_auth.name, running.upstream_auth.name),
+        ("tls_cert_path", saved.tls_cert_path, running.tls.cert_path if running.tls else ""),
+        ("tls_key_path", saved.tls_key_path, running.tls.key_path if running.tls else ""),
+    ]
+    texts = [(name, _text(mine), _text(theirs)) for name, mine, theirs in pairs]
+    return [Difference(name=name, saved=mine, running=theirs) for name, mine, theirs in texts if mine != theirs]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return str(value)
