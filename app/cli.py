@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         case "worker":
             return _worker(given)
         case "check":
-            return _check(given.packs)
+            return _check(given.files)
         case "version":
             print(__version__)
             return 0
@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--channel-fd", type=int, required=True)
     worker.add_argument("--sockets-fd", type=int, required=True)
     worker.add_argument("--spool-dir", type=Path, required=True)
-    check = commands.add_parser("check", help="check rule packs: schema, lint, their own examples")
-    check.add_argument("packs", nargs="+", type=Path, metavar="PACK")
+    check = commands.add_parser("check", help="check rule packs, policies, and policies of other products")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE")
     reset = commands.add_parser(
         "reset-password", parents=[installation], help="print a new one-time password (the console must be stopped)"
     )
@@ -130,23 +130,27 @@ def _worker(given: argparse.Namespace) -> int:
     )
 
 
-def _check(packs: Sequence[Path]) -> int:
-    from rules.lint import lint_pack
-    from rules.packs import load_pack
+def _check(files: Sequence[Path]) -> int:
+    from rules.importers.checking import check_file
+    from rules.packs import SHIPPED, load_directory
 
+    shipped = load_directory(SHIPPED)
     failed = False
-    for path in packs:
+    for path in files:
         try:
             data = path.read_bytes()
         except OSError as error:
             print(f"{path}: {error.strerror}", file=sys.stderr)
             failed = True
             continue
-        problems = lint_pack(data, str(path))
-        for problem in problems:
+        checked = check_file(data, str(path), shipped)
+        for problem in checked.problems:
             print(problem, file=sys.stderr)
-        failed = failed or bool(problems)
-        if not problems:
-            pack = load_pack(data, origin=str(path))
-            print(f"{path}: {pack.name} {pack.version}, {len(pack.rules)} rules, all examples hold")
+        for note in checked.notes:
+            print(f"{path}#{note.pointer}: {note.kind}: {note.reason}")
+        for remark in checked.remarks:
+            print(f"{remark} (has no effect)")
+        failed = failed or bool(checked.problems)
+        if not checked.problems:
+            print(f"{path}: {checked.summary}")
     return EXIT_REFUSED if failed else 0

@@ -91,7 +91,7 @@ def test_check_accepts_a_shipped_pack_and_names_what_is_wrong_with_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.json"
-    broken.write_text(json.dumps({"name": "broken", "rules": []}))
+    broken.write_text(json.dumps({"pack": "broken", "rules": []}))
     shipped = sorted((ROOT / "rules" / "packs").glob("*.json"))
     if shipped:
         assert cli.run(["check", str(shipped[0])]) == 0
