@@ -48,7 +48,7 @@ from app.overview import pages as overview_pages
 from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
-from app.policies import builder_pages, trial_api, trial_pages
+from app.policies import assignment_api, builder_pages, trial_api, trial_pages
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
 from app.security.guards import check_routes, guard
@@ -74,6 +74,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     fleet_api.routes,
     policies_api.routes,
     trial_api.routes,
+    assignment_api.routes,
     access_api.routes,
     canaries_api.routes,
     traffic_api.routes,

@@ -19,10 +19,10 @@ from app.http.formats import plural
 from app.http.forms import convert
 from app.http.htmx import is_htmx
 from app.http.page import Pages, Toast, redirect, with_query
+from app.policies.library import PolicyLibrary
 from app.security.origin import local_path
 from app.security.permissions import Actor
 from app.traffic.errors import CallNotFound
-from app.traffic.schemas import FindingView
 from app.traffic.service import TrafficService
 
 VIEWER = {"role": "viewer"}
@@ -85,6 +85,7 @@ async def alert_page(
     pages: NamedDependency[Pages],
     alerts: NamedDependency[AlertService],
     traffic: NamedDependency[TrafficService],
+    library: NamedDependency[PolicyLibrary],
 ) -> Response[str]:
     """One alert: evidence, why, where from, history."""
     alert = await alerts.get(actor, alert_id)
@@ -97,7 +98,7 @@ async def alert_page(
         active="alerts",
         crumbs=HOME,
         alert=alert,
-        finding=await _finding_of(traffic, actor, alert),
+        **await _why(traffic, library, actor, alert),
         related=[other for other in related.items if other.id != alert.id][:RELATED],
     )
 
@@ -198,13 +199,18 @@ def matches(alert: AlertView, filters: dict[str, str]) -> bool:
     )
 
 
-async def _finding_of(traffic: TrafficService, actor: Actor, alert: AlertView) -> FindingView | None:
-    """The finding behind the alert, which knows where the hit was; None when the call is no longer kept."""
+async def _why(traffic: TrafficService, library: PolicyLibrary, actor: Actor, alert: AlertView) -> dict[str, Any]:
+    """The call behind the alert with its finding and the sum of its scores; without them when it is no longer kept."""
+    pattern = library.pattern_of(alert.pack, alert.rule_id)
     try:
         call = await traffic.get(actor, alert.call_id)
     except CallNotFound:
-        return None
-    return next((finding for finding in call.findings if finding.rule_id == alert.rule_id), None)
+        return {"call": None, "finding": None, "total_score": 0, "pattern": pattern}
+    scores: dict[str, int] = {}
+    for finding in call.findings:
+        scores[finding.rule_id] = max(scores.get(finding.rule_id, 0), finding.score)
+    found = next((finding for finding in call.findings if finding.rule_id == alert.rule_id), None)
+    return {"call": call, "finding": found, "total_score": sum(scores.values()), "pattern": pattern}
 
 
 routes = [alerts_page, alert_page, change_alerts, change_alert]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.alerts.errors import AlertNotChangeable, AlertNotFound
@@ -15,6 +16,7 @@ from app.database.engine import Database
 from app.http.envelope import Listing
 from app.http.events import EventBus
 from app.http.sorting import Sort
+from app.policies.feedback import MarkFalsePositive, follow_alert
 from app.security.permissions import Actor
 from rules.model import Severity
 
@@ -79,6 +81,7 @@ class AlertService:
             if not _apply(alert, action, actor=actor, note=note):
                 words = action.value.replace("_", " ")
                 raise AlertNotChangeable(f"The alert is {alert.status.replace('_', ' ')}: {words} does not apply.")
+            await _follow(session, actor, alert)
             await self._audit.record(
                 session,
                 EVENT_TYPES[action],
@@ -96,6 +99,8 @@ class AlertService:
         async with self._database.writer() as session:
             found = await AlertRepository(session, actor.tenant_id).get_many(wanted)
             changed = [alert for alert in found if _apply(alert, request.action, actor=actor, note=request.note)]
+            for alert in changed:
+                await _follow(session, actor, alert)
             if changed:
                 await self._audit.record(
                     session,
@@ -120,6 +125,19 @@ def _apply(alert: Alert, action: AlertAction, *, actor: Actor, note: str) -> boo
     if note:
         alert.note = note
     return True
+
+
+async def _follow(session: AsyncSession, actor: Actor, alert: Alert) -> None:
+    """An alert that is called a false positive is feedback about its rule; reopening it takes that back."""
+    hit = MarkFalsePositive(
+        rule_id=alert.rule_id,
+        pack=alert.pack,
+        policy_name=alert.policy_name,
+        call_id=alert.call_id,
+        evidence=alert.evidence,
+        note=alert.note[:1_000],
+    )
+    await follow_alert(session, actor, hit, is_false=alert.status == AlertStatus.FALSE_POSITIVE)
 
 
 def alert_view(alert: Alert) -> AlertView:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, ids
 from app.audit.service import AuditLog
@@ -59,17 +60,7 @@ class Feedback:
             repository = FeedbackRepository(session, actor.tenant_id)
             row = await repository.find(hit.rule_id, hit.call_id, digest)
             if row is None:
-                row = RuleFeedback(
-                    id=ids.new_id("fpm"),
-                    rule_id=hit.rule_id,
-                    pack=hit.pack,
-                    policy_name=hit.policy_name,
-                    call_id=hit.call_id,
-                    evidence_hash=digest,
-                    note=hit.note,
-                    marked_by=actor.username,
-                    marked_at=clock.utcnow(),
-                )
+                row = _row(actor, hit)
                 repository.add(row)
             else:
                 row.note, row.marked_by, row.marked_at = hit.note or row.note, actor.username, clock.utcnow()
@@ -115,6 +106,30 @@ class Feedback:
         """How many hits of each rule are marked."""
         async with self._database.reader() as session:
             return await FeedbackRepository(session, actor.tenant_id).counts()
+
+
+async def follow_alert(session: AsyncSession, actor: Actor, hit: MarkFalsePositive, *, is_false: bool) -> None:
+    """Keep the mark on the hit behind an alert in step with the alert, in the transaction that changes it."""
+    repository = FeedbackRepository(session, actor.tenant_id)
+    row = await repository.find(hit.rule_id, hit.call_id, evidence_hash(hit.evidence))
+    if is_false and row is None:
+        repository.add(_row(actor, hit))
+    elif not is_false and row is not None:
+        await repository.delete(row)
+
+
+def _row(actor: Actor, hit: MarkFalsePositive) -> RuleFeedback:
+    return RuleFeedback(
+        id=ids.new_id("fpm"),
+        rule_id=hit.rule_id,
+        pack=hit.pack,
+        policy_name=hit.policy_name,
+        call_id=hit.call_id,
+        evidence_hash=evidence_hash(hit.evidence),
+        note=hit.note,
+        marked_by=actor.username,
+        marked_at=clock.utcnow(),
+    )
 
 
 def evidence_hash(evidence: str) -> str:

@@ -143,6 +143,13 @@ class PolicyLibrary:
             )
         return found
 
+    def pattern_of(self, pack: str, rule_id: str) -> str:
+        """What a rule looks for first; empty for a rule that is gone or that looks for nothing."""
+        rules = self._packs[pack].rules if pack in self._packs else ()
+        rule = next((rule for rule in rules if rule.id == rule_id), None)
+        patterns = (*rule.match.all, *rule.match.any) if rule else ()
+        return patterns[0].re if patterns else ""
+
     # --- For the API ----------------------------------------------------------------------------------------------
 
     def policies(self, *, type_: str = "", search: str = "") -> list[PolicyView]:

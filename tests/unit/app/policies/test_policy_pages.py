@@ -248,3 +248,23 @@ async def test_every_tab_of_a_shipped_policy_answers(tab: Tab, tab_name: str) ->
     answer = await tab.get(f"/policies/llm-standard-security?tab={tab_name}")
     assert answer.status_code == 200
     assert len(answer.content) < 60 * 1024
+
+
+async def test_an_alert_says_why_and_calling_it_false_is_feedback_about_its_rule(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    await ingest(console, blocked(proxy_id, 1))
+    alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
+    page = text_of(await tab.get(f"/alerts/{alert['id']}"))
+    for words in ("Pattern forbidden incantation", "Policy llm-standard-security", "over all findings of the call"):
+        assert words in page
+
+    async def marks() -> int:
+        answer = await console.client.get("/api/v1/rules/PI-0001/false-positives", headers=console.admin)
+        return len(answer.json()["data"])
+
+    await tab.post(f"/alerts/{alert['id']}/false-positive", {"note": "a poem"})
+    assert await marks() == 1
+    await tab.post(f"/alerts/{alert['id']}/reopen")
+    assert await marks() == 0
+    call = await tab.get(f"/traffic/{alert['call_id']}")
+    assert 'action="/feedback/false-positive"' in call.text

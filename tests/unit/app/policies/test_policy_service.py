@@ -258,3 +258,28 @@ async def test_SYP_POL_2_export_and_import_give_the_same_bytes(console: Console)
     assert (imported.json()["data"]["notes"], imported.json()["data"]["problems"]) == ([], [])
     again = await console.client.get("/api/v1/policies/theirs/export", headers=headers)
     assert again.text == exported.text.replace('"ours"', '"theirs"')
+
+
+async def test_SYP_POL_5_policies_are_assigned_to_a_proxy_one_by_one_or_all_at_once(console: Console) -> None:
+    headers = console.admin
+    body = {"name": "desk", "type": "llm", "target_url": "https://api.example.org", "port": 4000}
+    proxy = (await console.client.post("/api/v1/proxies", headers=headers, json=body)).json()["data"]
+    path = f"/api/v1/proxies/{proxy['id']}/policies"
+
+    async def names(method: str, address: str, **options: Any) -> list[str]:
+        answer = await console.client.request(method, address, headers=headers, **options)
+        assert answer.status_code == 200, answer.text
+        found: list[str] = answer.json()["data"]["assigned_policies"]
+        return found
+
+    assert await names("GET", path) == ["llm-standard-security"]
+    assert await names("PUT", f"{path}/monitor-only") == ["llm-standard-security", "monitor-only"]
+    assert await names("PUT", f"{path}/monitor-only") == ["llm-standard-security", "monitor-only"]
+    assert await names("DELETE", f"{path}/llm-standard-security") == ["monitor-only"]
+    assert await names("POST", path, json={"policy_names": []}) == []
+    listed = (await console.client.get(path, headers=headers)).json()["data"]["available_policies"]
+    assert {policy["name"] for policy in listed} == {"llm-standard-security", "llm-incomplete", "monitor-only"}
+    gone = await console.client.delete(f"{path}/monitor-only", headers=headers)
+    assert gone.json()["error_code"] == "policy_not_found"
+    unknown = await console.client.put(f"{path}/nowhere", headers=headers)
+    assert unknown.status_code == 404
