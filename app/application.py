@@ -49,6 +49,7 @@ from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
 from app.policies import assignment_api, builder_pages, trial_api, trial_pages
+from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
 from app.security.guards import check_routes, guard
@@ -75,6 +76,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     policies_api.routes,
     trial_api.routes,
     assignment_api.routes,
+    global_policies_api.routes,
     access_api.routes,
     canaries_api.routes,
     traffic_api.routes,

@@ -38,6 +38,7 @@ from app.overview.service import OverviewService
 from app.paths import DataDirectory
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
+from app.policies.global_policies import GlobalPolicyService
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.service import PolicyService
@@ -161,6 +162,7 @@ class Features(msgspec.Struct, frozen=True):
     evaluator: Evaluator
     replays: Replays
     feedback: Feedback
+    global_policies: GlobalPolicyService
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
@@ -180,6 +182,7 @@ NAMES = (
     "evaluator",
     "replays",
     "feedback",
+    "global_policies",
     "proxies",
     "keys",
     "canaries",
@@ -208,6 +211,7 @@ def build_features(
     ingest = Ingest(
         database=database,
         library=library,
+        audit=audit,
         vault=vault,
         bus=bus,
         rate=rate,
@@ -267,6 +271,9 @@ def build_features(
         evaluator=evaluator,
         replays=replays,
         feedback=Feedback(database=database, audit=audit),
+        global_policies=GlobalPolicyService(
+            database=database, audit=audit, library=library, rollout=rollout, prepare_rules=rulesets.prepare
+        ),
         proxies=ProxyService(
             database=database,
             audit=audit,
@@ -279,7 +286,9 @@ def build_features(
             console=Address(settings.host, settings.port),
             upstream_proxies=settings.upstream_proxies,
         ),
-        keys=KeyService(database=database, audit=audit, rollout=rollout),
+        keys=KeyService(
+            database=database, audit=audit, rollout=rollout, library=library, prepare_rules=rulesets.prepare
+        ),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
         traffic=TrafficService(database=database, vault=vault),
         alerts=AlertService(database=database, audit=audit, bus=bus),

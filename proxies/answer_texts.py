@@ -66,7 +66,7 @@ class AnswerTexts:
     def __init__(self, exchange: Exchange, *, repeats: bool = False) -> None:
         self._exchange = exchange
         self._inspector = ResponseInspector(exchange)
-        self._redacting = exchange.proxy.ruleset.redacting
+        self._redacting = exchange.protection.redacting
         self._channels: dict[str, _Channel] = {}
         self._repeats = repeats
         self._sent: dict[bytes, str] = {}
@@ -223,7 +223,7 @@ class _RunningText:
         self._target = piece.target
         self._path = piece.path
         self._is_fixed = piece.mode == "fixed"
-        pending = exchange.proxy.ruleset.unfinished(redacting, piece.target)
+        pending = exchange.protection.ruleset.unfinished(redacting, piece.target)
         self._redactor = Redactor(pending, self._replace, exchange.masking)
         session = exchange.masking if restorable else None
         self._unmasker = Unmasker(session, exchange.restored) if session else None

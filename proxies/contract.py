@@ -19,7 +19,8 @@ from typing import Literal
 import msgspec
 
 from rules.canaries import Canary
-from rules.model import Action, Finding, Target
+from rules.model import NO_DECISION, Action, Decision, Finding, Target
+from rules.policy import Policy
 
 CONTRACT_VERSION = 1
 FRAME_HEADER_BYTES = 4
@@ -128,6 +129,8 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     masking: Masking = Masking()
     policy_names: tuple[str, ...] = ()
+    policy_level: Literal["proxy", "global"] = "proxy"
+    """Whether the proxy names its policies itself or those for all proxies apply."""
     capture: Capture = "all"
 
 
@@ -142,6 +145,8 @@ class APIKey(msgspec.Struct, frozen=True):
     """Unix seconds."""
     proxy_ids: tuple[str, ...] | None = None
     """The proxies this key opens; None means all."""
+    assignments: dict[ProxyType, Assignment] = {}
+    """The policies of the key by type of proxy: they apply instead of those of the proxy."""
 
 
 class RulesetSource(msgspec.Struct, frozen=True):
@@ -157,6 +162,24 @@ class RulesetSource(msgspec.Struct, frozen=True):
     database_sha256: str
 
 
+class AppliedPolicy(msgspec.Struct, frozen=True):
+    """One policy of a snapshot."""
+
+    document: Policy
+    version: int = 0
+    """0 for a shipped policy."""
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """The policies that one level names, with their compiled rules."""
+
+    policy_names: tuple[str, ...]
+    ruleset: str
+    """Digest, as in `ProxyConfig.ruleset`; empty where the rules cannot be had."""
+    problem: str = ""
+    """Why they cannot be had: calls that come under this assignment are refused."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The whole configuration of a worker; every request is evaluated by exactly one."""
 
@@ -166,8 +189,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     rulesets: tuple[RulesetSource, ...]
     drain_timeout_seconds: float = 30.0
     """How long a proxy that left the snapshot may finish what is in flight."""
+    policies: tuple[AppliedPolicy, ...] = ()
+    """Every policy that a proxy or a key of the snapshot names."""
     canaries: tuple[Canary, ...] = ()
     """Planted texts; each proxy looks for all of them."""
+
+
+def digests_in_use(snapshot: Snapshot) -> set[str]:
+    """The rulesets that the proxies and keys of a snapshot need."""
+    of_keys = {assignment.ruleset for key in snapshot.api_keys for assignment in key.assignments.values()}
+    return {config.ruleset for config in snapshot.proxies} | of_keys
 
 
 class ListenerSocket(msgspec.Struct, frozen=True):
@@ -267,6 +298,8 @@ class CallRecord(msgspec.Struct, frozen=True):
     timings_ms: dict[str, float]
     """Milliseconds per pipeline step, in the order in which they ran."""
     redactions: tuple[Redaction, ...] = ()
+    decision: Decision = NO_DECISION
+    """Why the verdict is what it is."""
     texts_omitted: int = 0
     """Texts that were inspected and found no room in `texts`."""
     texts: tuple[CapturedText, ...] = ()

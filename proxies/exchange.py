@@ -13,8 +13,10 @@ import msgspec
 
 from proxies.capture import Direction, TextCapture
 from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, Usage
+from proxies.conversation import RecentFindings
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
+from rules.facts import Facts
 from rules.masking.session import Masked, MaskingSession
 from rules.model import ALLOWED, Finding, Verdict
 
@@ -65,13 +67,17 @@ class Exchange:
         "_recorder",
         "added_findings",
         "capture",
+        "conversation",
         "error_code",
         "extra_headers",
+        "facts",
+        "found",
         "id",
         "masking",
         "operation",
         "outcome",
         "principal",
+        "protection",
         "protocol",
         "proxy",
         "reason",
@@ -104,7 +110,16 @@ class Exchange:
         self.principal = ANONYMOUS
         self.protocol = "http"
         self.operation = ""
+        self.protection = proxy.protection
+        """The rules and policies that apply: the proxy's, until authentication finds that the key has its own."""
+        self.found: list[Finding] = []
+        """What the rules found in the message that is judged now, before any policy changed it."""
         self.added_findings: list[Finding] = []
+        """The findings for the record, with the action that they have in effect."""
+        self.facts: Facts | None = None
+        """What the conditions of policies asked about the request; tool calls of its answer are judged with it."""
+        self.conversation: RecentFindings | None = None
+        """What was found earlier in the session, where the protocol has one."""
         self.capture = None if proxy.config.capture == "none" else TextCapture()
         """What was inspected, for the record; None where the proxy keeps nothing."""
         self.masking: MaskingSession | None = None
@@ -148,6 +163,8 @@ class Exchange:
         part = Exchange(self.proxy, self.request, self.response, self._recorder)
         part._received_at = part._lap_at = time.perf_counter()
         part.principal = self.principal
+        part.protection = self.protection
+        part.conversation = self.conversation
         part.protocol = self.protocol
         part.operation = operation
         part.status = self.status
@@ -240,6 +257,7 @@ class Exchange:
                 usage=self.usage,
                 timings_ms=self.timings_ms,
                 redactions=self._redactions() if self.redactions else (),
+                decision=self.verdict.decision,
                 texts_omitted=self.capture.omitted if self.capture else 0,
                 texts=texts,
             )
@@ -249,7 +267,7 @@ class Exchange:
         restored: dict[tuple[str, str], int] = {}
         for masked, count in self.restored.items():
             restored[masked.label, masked.rule_id] = restored.get((masked.label, masked.rule_id), 0) + count
-        policy = ", ".join(self.proxy.config.policy_names)
+        policy = ", ".join(self.protection.policies.names)
         return tuple(
             Redaction(
                 type=label,

@@ -1,10 +1,9 @@
 """The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
 
-origin and loop → authenticate (and authorise) → [endpoint parses] → inspect request → mask → [endpoint forwards] →
-inspect response → redact and restore → record. A step that refuses closes its lap too, so that the timeline of a call
-ends with the step that ended it. An
-exception in a step is never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a
-refusal by `dispatch`.
+origin and loop → authenticate (and authorise) → rate limits → [endpoint parses] → inspect and judge the request → mask →
+[endpoint forwards] → inspect and judge the response → redact and restore → record. A step that refuses closes its lap
+too, so that the timeline of a call ends with the step that ended it. An exception in a step is never an allow: the steps
+raise `Refusal`, and whatever else escapes is turned into a refusal by `dispatch`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxies.exchange import Exchange
-from proxies.steps import authenticate, inspect, loop, mask, origin, restore
+from proxies.steps import authenticate, inspect, limit, loop, mask, origin, restore
 from proxies.steps.inspect import ResponseInspector
+from rules.facts import Facts, ToolCall
 from rules.model import Finding, Text
 
 __all__ = [
@@ -25,7 +25,10 @@ __all__ = [
     "has_rules",
     "inspect_request",
     "inspect_response",
+    "judge_tool_calls",
     "mask_request",
+    "needs_facts",
+    "needs_tool_calls",
 ]
 
 
@@ -39,22 +42,39 @@ def check_origin(exchange: Exchange) -> None:
 
 
 def admit(exchange: Exchange) -> None:
-    """Credential and right to use this proxy."""
+    """Credential, right to use this proxy, and how often."""
     try:
         authenticate.check(exchange)
     finally:
         exchange.lap("authenticate")
+    if exchange.protection.policies.has_rate_limits:
+        try:
+            limit.check(exchange)
+        finally:
+            exchange.lap("rate_limit")
 
 
 def has_rules(exchange: Exchange) -> bool:
-    """Whether anything of this proxy reads texts; where nothing does there is no need to collect them."""
-    return exchange.proxy.reads_texts
+    """Whether anything reads the texts of this call; where nothing does there is no need to collect them."""
+    protection = exchange.protection
+    return protection.ruleset.rule_count > 0 or bool(exchange.proxy.canaries) or protection.policies.needs_facts
 
 
-def inspect_request(exchange: Exchange, texts: Sequence[Text]) -> list[Finding]:
+def needs_facts(exchange: Exchange) -> bool:
+    """Whether a policy has conditions; where none has there is no need to collect what they ask about."""
+    return exchange.protection.policies.needs_facts
+
+
+def needs_tool_calls(exchange: Exchange) -> bool:
+    """Whether a policy has conditions on tool calls, which an answer may hold."""
+    return exchange.protection.policies.needs_tool_calls
+
+
+def inspect_request(exchange: Exchange, texts: Sequence[Text], facts: Facts | None = None) -> list[Finding]:
     """Inspect everything that would reach the upstream; what must be masked in it. Raises `Refusal` on a block."""
+    exchange.facts = facts
     try:
-        return inspect.scan(exchange, texts, "request")
+        return inspect.scan(exchange, texts, "request", facts)
     finally:
         exchange.lap("inspect_request")
 
@@ -84,3 +104,16 @@ def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], foun
             restore.finish_answer(exchange, document, texts, found)
         finally:
             exchange.lap("restore")
+
+
+def judge_tool_calls(exchange: Exchange, calls: Sequence[ToolCall], *, named_only: bool = False) -> None:
+    """Judge what a model asks for by the conditions of the policies; raises `Refusal` on a block.
+
+    `named_only` for calls that have only begun: their arguments are still to come.
+    """
+    if not calls or exchange.facts is None:
+        return
+    try:
+        inspect.ask_about(exchange, calls, named_only=named_only)
+    finally:
+        exchange.lap("inspect_response")

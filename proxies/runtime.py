@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from proxies.contract import APIKey, ProxyConfig
+from proxies.policies import Protection
+from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import CanaryWatch
-from rules.engine import Ruleset
 
 
 class KeyRing:
@@ -38,7 +39,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
 
     config: ProxyConfig
     snapshot_version: int
-    ruleset: Ruleset
+    protection: Protection
+    """What judges the calls of every principal without policies of its own."""
     keys: KeyRing
     pool: UpstreamPool
     authorities: frozenset[str]
@@ -46,8 +48,6 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     origins: frozenset[str]
     """Exact browser origins that may call it."""
     canaries: CanaryWatch = CanaryWatch()
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether anything looks at texts here; where nothing does they need not be collected."""
-        return self.ruleset.rule_count > 0 or bool(self.canaries)
+    protection_by_key: Mapping[str, Protection | str] = {}
+    """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
+    rates: RateWindows = msgspec.field(default_factory=RateWindows)

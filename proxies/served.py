@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
+from proxies.policies import Protection
+from proxies.rates import RateWindows
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps.origin import authorities, origins
 from proxies.transport import tls
@@ -17,7 +19,6 @@ from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
 from proxies.transport.via import pseudonym
 from rules.canaries import CanaryWatch
-from rules.engine import Ruleset
 from rules.model import Action
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,15 @@ class ServedProxy:
         return not self._failure and self.same_address(config) and (old.tls, old.type) == (config.tls, config.type)
 
     def configure(
-        self, config: ProxyConfig, version: int, ruleset: Ruleset, keys: KeyRing, canaries: CanaryWatch
+        self,
+        config: ProxyConfig,
+        version: int,
+        *,
+        protection: Protection,
+        protection_by_key: Mapping[str, Protection | str],
+        keys: KeyRing,
+        canaries: CanaryWatch,
+        rates: RateWindows,
     ) -> None:
         """Swap to the configuration of a snapshot: one assignment that the next call sees whole.
 
@@ -113,7 +122,9 @@ class ServedProxy:
         runtime = ProxyRuntime(
             config=config,
             snapshot_version=version,
-            ruleset=ruleset,
+            protection=protection,
+            protection_by_key=protection_by_key,
+            rates=rates,
             keys=keys,
             pool=lease.pool,
             authorities=authorities(config),

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from proxies.contract import ListenerSocket, ListenerStatus, ProxyConfig, Snapshot
+from proxies.contract import ListenerSocket, ListenerStatus, ProxyConfig, ProxyType, Snapshot, digests_in_use
 from proxies.exchange import Recorder
+from proxies.policies import PolicyCache, PolicyCompiler, PolicyRefused, Protection, protections_of_keys
+from proxies.rates import RateWindows
 from proxies.rulesets import RulesetCache
 from proxies.runtime import KeyRing
 from proxies.served import PoolLease, ServedProxy, plain_reason
@@ -40,6 +42,8 @@ class Serving:
         self._recorder = recorder
         self._on_change = on_change
         self._rulesets = RulesetCache()
+        self._policies = PolicyCache()
+        self._rates = RateWindows()
         self._served: dict[str, ServedProxy] = {}
         self._draining: set[ServedProxy] = set()
         self._sockets: dict[tuple[str, str, int], tuple[socket.socket, int]] = {}
@@ -77,35 +81,46 @@ class Serving:
         if snapshot.version < self.version:
             raise SnapshotUnusable(f"Version {snapshot.version} is older than version {self.version}.")
         rulesets, problems = await self._rulesets.load(snapshot.rulesets)
+        compiler = self._policies.begin(snapshot)
+        protections = {config.id: _protection(config, rulesets, problems, compiler) for config in snapshot.proxies}
         for config in snapshot.proxies:
-            served = self._served.get(config.id)
-            if config.ruleset not in rulesets and served is not None and served.accepting:
-                reason = problems.get(config.ruleset, "the snapshot does not bring them.")
-                raise SnapshotUnusable(f"The rules of proxy {config.name!r} cannot be loaded: {reason}")
+            served, protection = self._served.get(config.id), protections[config.id]
+            if isinstance(protection, str) and served is not None and served.accepting:
+                raise SnapshotUnusable(f"Proxy {config.name!r}: {protection}")
+        by_key = {
+            type: protections_of_keys(snapshot.api_keys, type, rulesets, compiler)
+            for type in {config.type for config in snapshot.proxies}
+        }
         self._applying = True
         try:
-            await self._swap(snapshot, rulesets, problems)
+            await self._swap(snapshot, protections, by_key)
         finally:
             self._applying = False
+        self._policies.keep(compiler)
+        self._rulesets.keep(digests_in_use(snapshot))
 
-    async def _swap(self, snapshot: Snapshot, rulesets: dict[str, Ruleset], problems: dict[str, str]) -> None:
+    async def _swap(
+        self,
+        snapshot: Snapshot,
+        protections: Mapping[str, Protection | str],
+        by_key: Mapping[ProxyType, Mapping[str, Protection | str]],
+    ) -> None:
         keys, canaries = KeyRing(snapshot.api_keys), CanaryWatch(snapshot.canaries)
         before, self._served = self._served, {}
         self._drain_timeout_seconds = snapshot.drain_timeout_seconds
         self.version = snapshot.version
         for config in snapshot.proxies:
-            ruleset = rulesets.get(config.ruleset)
-            if ruleset is None:
+            protection = protections[config.id]
+            if isinstance(protection, str):
                 proxy = self._successor(before.get(config.id), config)
-                proxy.fail(f"The rules cannot be loaded: {problems.get(config.ruleset, 'the snapshot lacks them.')}")
+                proxy.fail(protection)
             else:
-                proxy = self._configure(before, config, ruleset, keys, canaries)
+                proxy = self._configure(before, config, protection, by_key[config.type], keys, canaries)
             self._served[config.id] = proxy
         for proxy in before.values():
             self._retire(proxy)
         # The drains begin now, so that the ports are free when the console reads that the snapshot is in force.
         await asyncio.sleep(0)
-        self._rulesets.keep({config.ruleset for config in snapshot.proxies})
         await self._open_waiting()
         self._drop_stale_sockets()
 
@@ -145,7 +160,8 @@ class Serving:
         self,
         before: dict[str, ServedProxy],
         config: ProxyConfig,
-        ruleset: Ruleset,
+        protection: Protection,
+        by_key: Mapping[str, Protection | str],
         keys: KeyRing,
         canaries: CanaryWatch,
     ) -> ServedProxy:
@@ -154,7 +170,15 @@ class Serving:
         stays = old is not None and old.serves_like(config)
         proxy = old if old is not None and stays else self._successor(old, config)
         try:
-            proxy.configure(config, self.version, ruleset, keys, canaries)
+            proxy.configure(
+                config,
+                self.version,
+                protection=protection,
+                protection_by_key=by_key,
+                keys=keys,
+                canaries=canaries,
+                rates=self._rates,
+            )
         except (OSError, ValueError) as error:
             proxy = self._successor(old, config) if stays else proxy
             proxy.fail(f"The upstream cannot be set up: {plain_reason(error)}")
@@ -209,3 +233,17 @@ class Serving:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _protection(
+    config: ProxyConfig, rulesets: Mapping[str, Ruleset], problems: Mapping[str, str], compiler: PolicyCompiler
+) -> Protection | str:
+    """What judges the calls of a proxy, or why it cannot be had."""
+    ruleset = rulesets.get(config.ruleset)
+    if ruleset is None:
+        return f"The rules cannot be loaded: {problems.get(config.ruleset, 'the snapshot lacks them.')}"
+    try:
+        policies = compiler.policies(config.policy_names, config.policy_level)
+        return Protection.of(ruleset, policies, log_only=config.enforcement == "log_only")
+    except PolicyRefused as error:
+        return str(error)

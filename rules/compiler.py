@@ -31,6 +31,7 @@ from rules.matching import local_patterns, scanned_patterns
 from rules.model import Target
 from rules.packs import Pack, PackError, Problem, Rule, dump_packs
 from rules.patterns import PatternKey, PatternRefused
+from rules.policy import OWN_PACK_PREFIX
 from rules.views import TRIGGERS
 
 FORMAT = 3
@@ -166,6 +167,8 @@ def _check_together(packs: Sequence[Pack]) -> None:
     owners: dict[str, str] = {}
     problems: list[Problem] = []
     for pack in packs:
+        if pack.name.startswith(OWN_PACK_PREFIX):
+            continue  # Two policies may hold versions of the same detection; the pack tells their findings apart.
         if pack.name in names:
             problems.append(Problem(pack.name, "/pack", "the pack is given twice"))
         names.add(pack.name)

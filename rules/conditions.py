@@ -55,6 +55,11 @@ class CompiledConditions:
         """Whether they ask about tool calls: only such rules are asked about an answer."""
         return self._tool is not None
 
+    @property
+    def about_arguments(self) -> bool:
+        """Whether they ask about the arguments of tool calls."""
+        return self._tool is not None and self._tool.asks_for_arguments
+
     def hold(self, facts: Facts) -> bool:
         """Whether all of them hold. Of several tool calls one is enough; a rule that allows needs all to fit."""
         if not all(check(facts) for check in self._checks):
@@ -147,6 +152,10 @@ class _ToolCondition:
     def __init__(self, match: Conditions, fold: bool) -> None:
         self._names = GlobSet(match.tool_name, fold_case=fold) if match.tool_name is not None else None
         self._arguments = [(json_path.parse(item.path), _argument_test(item), item) for item in match.tool_arguments]
+
+    @property
+    def asks_for_arguments(self) -> bool:
+        return bool(self._arguments)
 
     def fits(self, call: ToolCall) -> bool:
         if self._names is not None and not self._names.matches(call.name):

@@ -18,7 +18,7 @@ from rules.evaluator import MAX_FINDINGS, Direction, Evaluator, findings_of
 from rules.hyperscan_database import EngineError
 from rules.masking.pending import Pending
 from rules.matching import MatchRule
-from rules.model import Action, Finding, Target, Text
+from rules.model import Finding, Target, Text
 from rules.normalize import may_normalize
 from rules.packs import read_packs
 from rules.patterns import PatternRefused
@@ -46,7 +46,8 @@ class Ruleset:
         self._evaluator = Evaluator(rules, keys, databases.blocks)
         self.rule_count = len(rules)
         self.pattern_count = len(keys)
-        self.redacting = frozenset(rule.id for rule in rules if rule.action is Action.REDACT)
+        self.rules = tuple((rule.pack, rule.id, rule.category, rule.action) for rule in rules)
+        """Pack, id, category and action of every rule, for policies that change them."""
         """The rules that mask what they find, as long as no policy says otherwise."""
         self._rules = rules
         self._keys = keys

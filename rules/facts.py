@@ -40,7 +40,8 @@ class Message(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """One call as conditions see it."""
 
-    phase: Literal["request", "response"] = "request"
+    phase: Literal["request", "named", "response"] = "request"
+    """`named`: a model has begun to ask for the tools of `tool_calls`, whose arguments are not known yet."""
     kind: Literal["llm", "mcp", "a2a"] = "llm"
     acts: bool = True
     """Whether the call does something. Handshakes, lists and notifications do not: the default action spares them."""

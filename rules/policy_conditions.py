@@ -40,6 +40,8 @@ class ConditionalRules:
         self._rules = [(rule, CompiledConditions(rule.match, exact=rule.action == "allow")) for rule in policy.rules]
         self._denies_by_default = policy.default_action == "deny"
         self._lists_tools = any(rule.action == "allow" and compiled.about_tools for rule, compiled in self._rules)
+        self.about_tools = any(conditions.about_tools for _, conditions in self._rules)
+        """Whether tool calls of an answer concern any rule."""
         self.by_id = {rule.id: rule for rule in policy.rules}
         self.header_names = frozenset(name for _, compiled in self._rules for name in compiled.header_names)
 
@@ -72,10 +74,15 @@ class ConditionalRules:
             yield self._default(facts, None)
 
     def _of_proposed(self, facts: Facts, call: ToolCall) -> Iterator[Finding]:
-        """One tool call that a model proposes, or a server makes: only rules about tools are asked."""
-        allowed = False
+        """One tool call that a model proposes: only rules about tools are asked, and of a call of which no more than
+        the name is known only those that its name decides."""
+        allowed = named = facts.phase == "named"
         for rule, conditions in self._rules:
-            if not conditions.about_tools or rule.action == "redact" or not conditions.hold(facts):
+            if not conditions.about_tools or rule.action == "redact":
+                continue
+            if named and (rule.action == "allow" or conditions.about_arguments):
+                continue
+            if not conditions.hold(facts):
                 continue
             allowed |= rule.action == "allow"
             if rule.action != "allow" or rule.tags:

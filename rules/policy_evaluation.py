@@ -81,26 +81,35 @@ class CompiledPolicy:
         """The findings that concern this policy as it sees them, with their place and whether their rule only logs."""
         for index, finding in enumerate(findings):
             if finding.pack in self.packs:
-                change = self._change(finding)
+                change = self._change(finding.pack, finding.rule_id, finding.category)
                 if change.enabled:
                     yield index, change.of(finding), change.log_only
 
-    def _change(self, finding: Finding) -> Change:
-        key = (finding.pack, finding.rule_id)
+    def masks(self, pack: str, rule_id: str, category: str, action: Action) -> bool:
+        """Whether the findings of a detection rule, whose own action is `action`, are masked by this policy."""
+        if self.policy.enforcement == "log_only":
+            return False
+        change = self._change(pack, rule_id, category)
+        effective = action if change.action is None else change.action
+        return change.enabled and not change.log_only and effective is Action.REDACT
+
+    def _change(self, pack: str, rule_id: str, category: str) -> Change:
+        key = (pack, rule_id)
         change = self._changes.get(key)
         if change is None:
-            change = self._changes[key] = self._changed_by_overrides(finding)
+            change = self._changes[key] = self._changed_by_overrides(pack, rule_id, category)
         return change
 
-    def _changed_by_overrides(self, finding: Finding) -> Change:
-        if finding.pack == self.policy.own_pack_name:
-            if rule := self.conditional.by_id.get(finding.rule_id):
+    def _changed_by_overrides(self, pack: str, rule_id: str, category: str) -> Change:
+        if pack == self.policy.own_pack_name:
+            if rule := self.conditional.by_id.get(rule_id):
                 return Change(log_only=rule.log_only)
-            if finding.rule_id == DEFAULT_ACTION_ID:
+            if rule_id == DEFAULT_ACTION_ID:
                 return Change()
         change = Change()
         for override in self._overrides:
-            change = override.applied(change, finding)
+            if override.selects(pack, rule_id, category):
+                change = override.applied(change)
         return change
 
     def source_of(self, finding: Finding) -> DecisionSource:
@@ -126,10 +135,28 @@ class PolicySet:
         self.policies = tuple(policies)
         self._packs = frozenset(pack for policy in self.policies for pack in policy.packs)
         self.needs_facts = any(policy.conditional for policy in self.policies)
+        self.needs_tool_calls = any(policy.conditional.about_tools for policy in self.policies)
+        """Whether the tool calls of an answer must be known."""
+        self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)
         self.header_names = frozenset(name for policy in self.policies for name in policy.conditional.header_names)
 
     def __repr__(self) -> str:
         return f"<PolicySet {', '.join(policy.policy.name for policy in self.policies)}>"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the policies."""
+        return tuple(policy.policy.name for policy in self.policies)
+
+    def masking_rules(self, rules: Iterable[tuple[str, str, str, Action]]) -> frozenset[str]:
+        """The ids of those rules (pack, id, category, action) whose findings any policy masks; rules of packs that no
+        policy names by their own action."""
+        return frozenset(
+            rule_id
+            for pack, rule_id, category, action in rules
+            if any(policy.masks(pack, rule_id, category, action) for policy in self.policies if pack in policy.packs)
+            or (action is Action.REDACT and pack not in self._packs)
+        )
 
     def conditional_findings(self, facts: Facts) -> list[Finding]:
         """The findings of the conditional rules of all policies."""
@@ -247,10 +274,8 @@ class CompiledOverride:
             and (self._categories is None or self._categories.matches(category))
         )
 
-    def applied(self, change: Change, finding: Finding) -> Change:
+    def applied(self, change: Change) -> Change:
         """The change after this override too."""
-        if not self.selects(finding.pack, finding.rule_id, finding.category):
-            return change
         said = self._override
         return Change(
             enabled=change.enabled if said.enabled is None else said.enabled,

@@ -122,6 +122,17 @@ def message_of(path: str) -> str:
     return f"/{name}/{index}" if name in _MESSAGE_LISTS and index.isdecimal() else ""
 
 
+def stronger(one: Verdict, other: Verdict) -> Verdict:
+    """The stronger of two verdicts on parts of one call, the later one where they are equal, with the tags of both."""
+    chosen = one if one.action > other.action else other
+    would = max(one.decision.would_action, other.decision.would_action)
+    tags = tuple(dict.fromkeys((*one.decision.tags, *other.decision.tags)))
+    decision = chosen.decision
+    if would is decision.would_action and tags == decision.tags:
+        return chosen
+    return msgspec.structs.replace(chosen, decision=msgspec.structs.replace(decision, would_action=would, tags=tags))
+
+
 def _weight(finding: Finding) -> tuple[int, int, int]:
     return finding.severity, finding.confidence, finding.score
 

@@ -20,6 +20,7 @@ import msgspec
 
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
+from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
 from proxies.transport.http1_server import HTTPListener, Request, Response
@@ -28,6 +29,8 @@ from rules.canaries import Canary, CanaryWatch
 from rules.compiler import cached_ruleset
 from rules.engine import Ruleset
 from rules.packs import SHIPPED, load_directory
+from rules.policy import Policy
+from rules.policy_evaluation import CompiledPolicy, PolicySet
 
 
 class RunningProxy:
@@ -74,6 +77,10 @@ def shipped_ruleset(names: tuple[str, ...] | None = None) -> Ruleset:
     return Ruleset.load(files.packs_path.read_bytes(), files.database_path.read_bytes())
 
 
+def _policy_set(documents: Sequence[dict[str, Any]]) -> PolicySet:
+    return PolicySet([CompiledPolicy(msgspec.convert(document, Policy), level="proxy") for document in documents])
+
+
 @asynccontextmanager
 async def running_proxy(
     *,
@@ -87,10 +94,12 @@ async def running_proxy(
     enforcement: Enforcement = "enforce",
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
+    policies: Sequence[dict[str, Any]] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
     """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given.
 
+    `policies` are policy documents; without any, every finding is judged by the default thresholds.
     `other_keys` open it too, each as a principal of its own. It applies `ruleset`, or the
     shipped packs named by `packs` (all of them by default).
     """
@@ -121,7 +130,11 @@ async def running_proxy(
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
-        ruleset=ruleset or shipped_ruleset(tuple(packs) if packs is not None else None),
+        protection=Protection.of(
+            ruleset or shipped_ruleset(tuple(packs) if packs is not None else None),
+            _policy_set(policies),
+            log_only=enforcement == "log_only",
+        ),
         keys=KeyRing(keys),
         pool=pool,
         authorities=origin.authorities(proxy_config),

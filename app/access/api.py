@@ -1,11 +1,11 @@
 """JSON endpoints of the API keys."""
 
-from litestar import delete, get, post
+from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.access.repository import SORTS
-from app.access.schemas import CreateKey, KeyView, NewKey
+from app.access.schemas import CreateKey, KeyView, NewKey, UpdateKey
 from app.access.service import KeyService
 from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
 from app.security.permissions import Actor
@@ -36,6 +36,17 @@ async def create_key(
     return Envelope(await keys.create(actor, data), message="Copy the key now: it is not shown again.")
 
 
+@patch("/api/v1/api-keys/{key_id:str}", opt=ADMIN, tags=TAGS)
+async def update_key(
+    key_id: FromPath[str],
+    data: JSONBody[UpdateKey],
+    actor: NamedDependency[Actor],
+    keys: NamedDependency[KeyService],
+) -> Envelope[KeyView]:
+    """Change the policies of a key; they are in force when this answers."""
+    return Envelope(await keys.update(actor, key_id, data))
+
+
 @post("/api/v1/api-keys/{key_id:str}/revoke", opt=ADMIN, status_code=200, tags=TAGS)
 async def revoke_key(
     key_id: FromPath[str], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
@@ -53,4 +64,4 @@ async def delete_key(
     return Envelope(None, message="The key is deleted.")
 
 
-routes = [list_keys, create_key, revoke_key, delete_key]
+routes = [list_keys, create_key, update_key, revoke_key, delete_key]

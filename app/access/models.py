@@ -11,7 +11,8 @@ from app.database.base import Base, Tenanted, UTCDateTime
 
 
 class ApiKey(Tenanted, Base):
-    """One client credential. `proxy_ids` is null for a key that opens every proxy."""
+    """One client credential. `proxy_ids` is null for a key that opens every proxy; `policy_names` is empty for one whose
+    calls come under the policies of the proxies."""
 
     __tablename__ = "api_keys"
     __table_args__ = (UniqueConstraint("digest"),)
@@ -22,6 +23,7 @@ class ApiKey(Tenanted, Base):
     prefix: Mapped[str] = mapped_column(String(16))
     last4: Mapped[str] = mapped_column(String(4))
     proxy_ids: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    policy_names: Mapped[list[str]] = mapped_column(JSON, default=list)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     created_by: Mapped[str] = mapped_column(String(100))
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

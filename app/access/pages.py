@@ -15,6 +15,7 @@ from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
+from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 
 VIEWER = {"role": "viewer"}
@@ -44,10 +45,12 @@ async def new_key_page(
     actor: NamedDependency[Actor],
     pages: NamedDependency[Pages],
     proxies: NamedDependency[ProxyService],
+    library: NamedDependency[PolicyLibrary],
     proxy_id: FromQuery[str] = "",
 ) -> Response[str]:
     """The form for a new key, limited to one proxy when a link asks for that."""
-    return await _form(request, actor, pages, proxies, Form({"proxy_ids": [proxy_id] if proxy_id else []}), 200)
+    form = Form({"proxy_ids": [proxy_id] if proxy_id else []})
+    return await _form(request, actor, pages, proxies, library, form, 200)
 
 
 @post("/access/new", opt=ADMIN, include_in_schema=False)
@@ -57,19 +60,21 @@ async def create_key(
     pages: NamedDependency[Pages],
     keys: NamedDependency[KeyService],
     proxies: NamedDependency[ProxyService],
+    library: NamedDependency[PolicyLibrary],
 ) -> Response[str]:
     """Make a key and show it: here and never again."""
     given = await request.form()
-    limited = given.get("scope") == "some"
+    limited, own_policies = given.get("scope") == "some", given.get("level") == "key"
     values = {
         "name": str(given.get("name", "")),
         "proxy_ids": [str(value) for value in given.getall("proxy_ids", [])] if limited else None,
+        "policy_names": [str(value) for value in given.getall("policy_names", [])] if own_policies else [],
         "expires_in_days": str(given.get("expires_in_days", "")) or None,
     }
     try:
         created = await keys.create(actor, convert(values, CreateKey))
     except AppError as error:
-        return await _form(request, actor, pages, proxies, Form(values).refused(error), error.status)
+        return await _form(request, actor, pages, proxies, library, Form(values).refused(error), error.status)
     return await _list(request, actor, pages, keys, proxies, created=created)
 
 
@@ -133,7 +138,13 @@ async def _list(
 
 
 async def _form(
-    request: Request[Any, Any, Any], actor: Actor, pages: Pages, proxies: ProxyService, form: Form, status: int
+    request: Request[Any, Any, Any],
+    actor: Actor,
+    pages: Pages,
+    proxies: ProxyService,
+    library: PolicyLibrary,
+    form: Form,
+    status: int,
 ) -> Response[str]:
     known = await proxies.page(actor, limit=MAX_LIMIT)
     return await pages.page(
@@ -144,6 +155,7 @@ async def _form(
         crumbs=HOME,
         form=form,
         proxy_options=[(proxy.id, proxy.name) for proxy in known.items],
+        policies=library.policies(),
         status=status,
     )
 

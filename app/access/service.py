@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from app import clock, ids
@@ -9,16 +10,19 @@ from app.access import keytext
 from app.access.errors import KeyAlreadyRevoked, KeyNameTaken, KeyNotFound
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
-from app.access.schemas import CreateKey, KeyView, NewKey
+from app.access.schemas import CreateKey, KeyView, NewKey, UpdateKey
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import ValidationFailed
 from app.fleet import validation
+from app.fleet.assignments import PROXY_TYPES
 from app.fleet.control import Rollout
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
 from app.http.envelope import Listing
 from app.http.sorting import Sort
+from app.policies.errors import PolicyNotFound
+from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 
 RESOURCE = "api_key"
@@ -27,10 +31,20 @@ RESOURCE = "api_key"
 class KeyService:
     """What can be done with API keys."""
 
-    def __init__(self, *, database: Database, audit: AuditLog, rollout: Rollout) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        audit: AuditLog,
+        rollout: Rollout,
+        library: PolicyLibrary,
+        prepare_rules: Callable[[Sequence[str]], Awaitable[None]],
+    ) -> None:
         self._database = database
         self._audit = audit
         self._rollout = rollout
+        self._library = library
+        self._prepare_rules = prepare_rules
 
     async def page(
         self, actor: Actor, *, limit: int = 50, offset: int = 0, sort: Sort | None = None
@@ -42,12 +56,13 @@ class KeyService:
         return Listing(items=[key_view(row, now) for row in rows], total=total, limit=limit, offset=offset)
 
     async def create(self, actor: Actor, request: CreateKey) -> NewKey:
-        """Make a key; raises ValidationFailed, ProxyNotFound (an unknown id in `proxy_ids`) or KeyNameTaken."""
+        """Make a key; raises ValidationFailed, ProxyNotFound (an unknown id in `proxy_ids`), PolicyNotFound or KeyNameTaken."""
         name = request.name.strip()
         if problem := validation.name_problem(name):
             raise ValidationFailed(fields={"name": problem})
         if request.proxy_ids is not None and not request.proxy_ids:
             raise ValidationFailed(fields={"proxy_ids": "Name at least one proxy, or leave it out for all proxies."})
+        await self._check_policies(request.policy_names)
         text, now = keytext.new_key(), clock.utcnow()
         prefix, last4 = keytext.shown_parts(text)
         async with self._database.writer() as session:
@@ -62,6 +77,7 @@ class KeyService:
                 prefix=prefix,
                 last4=last4,
                 proxy_ids=None if request.proxy_ids is None else sorted(set(request.proxy_ids)),
+                policy_names=list(request.policy_names),
                 created_at=now,
                 created_by=actor.username,
                 expires_at=now + timedelta(days=request.expires_in_days) if request.expires_in_days else None,
@@ -72,10 +88,32 @@ class KeyService:
                 "apikey.created",
                 actor=actor,
                 resource=(RESOURCE, key.id, key.name),
-                details={"proxy_ids": key.proxy_ids, "expires_in_days": request.expires_in_days},
+                details={
+                    "proxy_ids": key.proxy_ids,
+                    "policies": key.policy_names,
+                    "expires_in_days": request.expires_in_days,
+                },
             )
         await self._rollout.roll_out()
         return NewKey(key=text, api_key=key_view(key, now))
+
+    async def update(self, actor: Actor, key_id: str, request: UpdateKey) -> KeyView:
+        """Change the policies of a key; raises KeyNotFound, KeyAlreadyRevoked, ValidationFailed or PolicyNotFound."""
+        await self._check_policies(request.policy_names)
+        async with self._database.writer() as session:
+            key = await _existing(ApiKeyRepository(session, actor.tenant_id), key_id)
+            if key.revoked_at is not None:
+                raise KeyAlreadyRevoked(f"The key {key.name} is revoked already.")
+            before, key.policy_names = key.policy_names, list(request.policy_names)
+            await self._audit.record(
+                session,
+                "apikey.updated",
+                actor=actor,
+                resource=(RESOURCE, key.id, key.name),
+                details={"policies": {"before": before, "after": key.policy_names}},
+            )
+        await self._rollout.roll_out()
+        return key_view(key, clock.utcnow())
 
     async def revoke(self, actor: Actor, key_id: str) -> KeyView:
         """End a key for good and keep its row; raises KeyNotFound or KeyAlreadyRevoked."""
@@ -108,6 +146,17 @@ class KeyService:
             )
         await self._rollout.roll_out()
 
+    async def _check_policies(self, names: Sequence[str]) -> None:
+        """Refuse names that no policy has; compile the rules before anybody waits for them."""
+        if problem := validation.policy_names_problem(names):
+            raise ValidationFailed(fields={"policy_names": problem})
+        if unknown := self._library.unknown(names):
+            message = f"There is no policy named {unknown[0]}."
+            raise PolicyNotFound(message, fields={"policy_names": message})
+        for type in PROXY_TYPES:
+            if fitting := [name for name in names if self._library.applies_to(name, type)]:
+                await self._prepare_rules(fitting)
+
 
 def key_view(key: ApiKey, now: datetime) -> KeyView:
     """A key as the API shows it."""
@@ -117,6 +166,7 @@ def key_view(key: ApiKey, now: datetime) -> KeyView:
         prefix=key.prefix,
         last4=key.last4,
         proxy_ids=None if key.proxy_ids is None else list(key.proxy_ids),
+        policy_names=list(key.policy_names),
         created_at=key.created_at,
         created_by=key.created_by,
         expires_at=key.expires_at,

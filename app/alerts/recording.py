@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from app import ids
 from app.alerts.workflow import AlertStatus
 from proxies.contract import CallRecord
 from rules.model import Action, Finding
+from rules.policy import OWN_PACK_PREFIX
 
 MAX_DURATION_MS = 24 * 3600 * 1000
 _TARGET_WORDS = {"tool_args": "tool arguments", "tool_result": "a tool result"}
@@ -49,11 +50,13 @@ def description(record: CallRecord, finding: Finding) -> str:
     """One plain sentence about what was found where, one about what became of the call."""
     target = _TARGET_WORDS.get(finding.target.value, finding.target.value.replace("_", " "))
     ending = _SENTENCE_ENDS.get(record.outcome, "The call was let through.")
+    if record.outcome == "allowed" and record.decision.would_action is Action.BLOCK:
+        ending = "The call was let through, since this is set to log only; it would have been blocked."
     return f"Rule {finding.rule_id} matched in {target} of {record.operation or record.path}. {ending}"[:1000]
 
 
 def alert_rows(
-    record: CallRecord, *, call: dict[str, Any], proxy_type: str, policy_names: dict[str, str], now: datetime
+    record: CallRecord, *, call: dict[str, Any], proxy_type: str, policy_names: Mapping[str, str], now: datetime
 ) -> list[dict[str, Any]]:
     """Rows of the alert table for one call.
 
@@ -73,7 +76,7 @@ def alert_rows(
             "description": description(record, finding).replace("\x00", "\ufffd"),
             "rule_id": finding.rule_id,
             "pack": finding.pack,
-            "policy_name": policy_names.get(finding.pack, finding.pack),
+            "policy_name": policy_names.get(finding.pack, finding.pack.removeprefix(OWN_PACK_PREFIX)),
             "category": finding.category,
             "action": effective_action(record, finding).word,
             "proxy_type": proxy_type,

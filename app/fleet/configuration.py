@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, cast
 
 from app import clock
 from app.access.models import ApiKey
@@ -18,14 +19,25 @@ from app.canaries.repository import CanaryRepository
 from app.canaries.service import watched
 from app.database.engine import Database
 from app.fleet import credentials
+from app.fleet.assignments import Assignments, Plan
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
+from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
 from app.upstream_proxy import UpstreamProxies
-from proxies.contract import APIKey, Enforcement, Limits, ListenerTLS, ProxyConfig, RulesetSource, UpstreamAuth
+from proxies.contract import (
+    APIKey,
+    Assignment,
+    Limits,
+    ListenerTLS,
+    ProxyConfig,
+    ProxyType,
+    RulesetSource,
+    UpstreamAuth,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -67,32 +79,63 @@ class ConfigurationBuilder:
             rows = [proxy for proxy in await ProxyRepository(session).all() if proxy.enabled]
             keys = await ApiKeyRepository(session).usable(clock.utcnow())
             canaries = list(await CanaryRepository(session).all())
+            global_names = await GlobalPolicyRepository(session).names()
+        assignments = Assignments(self._library, global_names)
+        of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
+        of_keys = [assignments.of_key(key.policy_names) for key in keys]
         proxies: list[ProxyConfig] = []
         rulesets: dict[str, RulesetSource] = {}
         broken: dict[str, str] = {}
-        for proxy in rows:
+        for proxy, (plan, level) in zip(rows, of_proxies, strict=True):
             digest, credential = "", UpstreamAuth()
             try:
-                ruleset = await self._rulesets.of(proxy.policy_names)
+                ruleset = await self._ruleset(plan)
                 credential = await asyncio.to_thread(self._credential, proxy)
                 digest, rulesets[ruleset.digest] = ruleset.digest, ruleset
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
-            proxies.append(self._proxy(proxy, digest, credential))
+            proxies.append(self._proxy(proxy, plan, level, digest, credential))
+        api_keys = [_key(key, await self._assigned(plans, rulesets)) for key, plans in zip(keys, of_keys, strict=True)]
         self._rulesets.keep_only(rulesets)
         return Configuration(
             proxies=tuple(proxies),
-            api_keys=tuple(_key(key) for key in keys),
+            api_keys=tuple(api_keys),
             rulesets=tuple(rulesets.values()),
+            policies=assignments.applied,
             canaries=watched(canaries, self._vault),
             auto_start=frozenset(proxy.id for proxy in rows if proxy.auto_start),
             broken=broken,
         )
 
-    def _proxy(self, proxy: Proxy, ruleset_digest: str, credential: UpstreamAuth) -> ProxyConfig:
-        log_only = proxy.enforcement == "log_only" or self._library.is_log_only(proxy.policy_names)
-        enforcement: Enforcement = "log_only" if log_only else "enforce"
+    async def _ruleset(self, plan: Plan) -> RulesetSource:
+        if plan.problem:
+            raise RulesetUnavailable(plan.problem)
+        return await self._rulesets.of_packs(plan.packs)
+
+    async def _assigned(
+        self, plans: Mapping[ProxyType, Plan], rulesets: dict[str, RulesetSource]
+    ) -> dict[ProxyType, Assignment]:
+        """The assignments of one key; what cannot be had is told to the workers, which refuse the calls of the key."""
+        assigned: dict[ProxyType, Assignment] = {}
+        for type, plan in plans.items():
+            try:
+                source = await self._ruleset(plan)
+                rulesets[source.digest] = source
+                assigned[type] = Assignment(plan.policy_names, source.digest)
+            except RulesetUnavailable as error:
+                logger.warning("The policies of a key cannot be put in force: %s", error)
+                assigned[type] = Assignment(plan.policy_names, "", str(error))
+        return assigned
+
+    def _proxy(
+        self,
+        proxy: Proxy,
+        plan: Plan,
+        level: Literal["proxy", "global"],
+        ruleset_digest: str,
+        credential: UpstreamAuth,
+    ) -> ProxyConfig:
         return ProxyConfig(
             id=proxy.id,
             name=proxy.name,
@@ -102,7 +145,7 @@ class ConfigurationBuilder:
             host=proxy.host,
             port=proxy.port,
             ruleset=ruleset_digest,
-            enforcement=enforcement,
+            enforcement="log_only" if proxy.enforcement == "log_only" else "enforce",
             require_auth=proxy.require_auth,
             capture=proxy.capture,  # type: ignore[arg-type]  # Checked when it was saved.
             upstream_auth=credential,
@@ -114,7 +157,8 @@ class ConfigurationBuilder:
             upstream_client_key_path=proxy.upstream_client_key_path,
             upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
             limits=self._limits,
-            policy_names=tuple(proxy.policy_names),
+            policy_names=plan.policy_names,
+            policy_level=level,
         )
 
     def _credential(self, proxy: Proxy) -> UpstreamAuth:
@@ -142,11 +186,12 @@ class ConfigurationBuilder:
         )
 
 
-def _key(key: ApiKey) -> APIKey:
+def _key(key: ApiKey, assignments: dict[ProxyType, Assignment]) -> APIKey:
     return APIKey(
         id=key.id,
         name=key.name,
         digest=key.digest,
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
         proxy_ids=None if key.proxy_ids is None else tuple(key.proxy_ids),
+        assignments=assignments,
     )

@@ -7,7 +7,7 @@ change, so that reading it never waits.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -105,11 +105,6 @@ class PolicyLibrary:
     def defaults(self, proxy_type: str) -> list[str]:
         """The policies of a proxy whose creator named none."""
         return [name for name in DEFAULT_POLICIES.get(proxy_type, []) if name in self._policies]
-
-    def is_log_only(self, names: Sequence[str]) -> bool:
-        """Whether all of these policies only watch. One that enforces makes the whole set enforce."""
-        templates = [self._policies[name] for name in names if name in self._policies]
-        return bool(templates) and all(template.enforcement == "log_only" for template in templates)
 
     def packs_of(self, names: Iterable[str]) -> list[Pack]:
         """The packs of these policies together, each once, by name; raises PolicyNotFound or PackNotFound."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, Tenanted, UTCDateTime
@@ -75,3 +75,18 @@ class RuleFeedback(Base, Tenanted):
     note: Mapped[str] = mapped_column(Text)
     marked_by: Mapped[str] = mapped_column(String(100))
     marked_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class GlobalPolicies(Tenanted, Base):
+    """The policies of all proxies that name none: one row for each tenant that has any."""
+
+    __tablename__ = "global_policies"
+    __table_args__ = (UniqueConstraint("tenant_id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    policy_names: Mapped[list[str]] = mapped_column(JSON)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_by: Mapped[str] = mapped_column(String(100))
+
+    def __repr__(self) -> str:
+        return f"<GlobalPolicies {self.policy_names}>"

@@ -209,3 +209,17 @@ class PackView(msgspec.Struct, frozen=True, kw_only=True):
     rule_count: int
     policies: list[str]
     rules: list[RuleView]
+
+
+class GlobalPoliciesView(msgspec.Struct, frozen=True, kw_only=True):
+    """The policies of all proxies that name none; `updated_at` is null until somebody names some."""
+
+    policy_names: list[str]
+    updated_at: datetime | None
+    updated_by: str
+
+
+class PutGlobalPolicies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Other policies for all proxies."""
+
+    policy_names: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]

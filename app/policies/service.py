@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, ids
+from app.access.repository import ApiKeyRepository
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import ValidationFailed
@@ -30,6 +31,7 @@ from app.policies.errors import (
     ShippedPolicy,
     VersionNotFound,
 )
+from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.policies.models import PolicyVersion, StoredPolicy
 from app.policies.repository import PolicyRepository
@@ -404,9 +406,14 @@ def document_view(row: StoredPolicy, version: PolicyVersion) -> DocumentView:
 
 
 async def users_of(session: AsyncSession, actor: Actor, name: str) -> list[str]:
-    """The proxies and keys that use a policy, in words."""
+    """The proxies and keys that use a policy, and whether all proxies do, in words."""
     proxies = await ProxyRepository(session, actor.tenant_id).all()
-    return [f"the proxy {proxy.name}" for proxy in proxies if name in proxy.policy_names]
+    keys = await ApiKeyRepository(session, actor.tenant_id).usable(clock.utcnow())
+    users = [f"the proxy {proxy.name}" for proxy in proxies if name in proxy.policy_names]
+    users += [f"the key {key.name}" for key in keys if name in key.policy_names]
+    if name in await GlobalPolicyRepository(session, actor.tenant_id).names():
+        users.append("all proxies without policies of their own")
+    return users
 
 
 async def _check_type(session: AsyncSession, actor: Actor, policy: Policy) -> None:

@@ -19,14 +19,17 @@ from app.access.repository import ApiKeyRepository
 from app.alerts.recording import alert_rows
 from app.alerts.repository import AlertRepository
 from app.alerts.service import alert_view
+from app.audit.service import AuditLog
 from app.database.base import DEFAULT_TENANT
 from app.database.engine import Database
 from app.fleet.repository import ProxyRepository
 from app.http.events import EventBus
+from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.security.vault import Vault
 from app.traffic.analysis import TrafficAnalysis
 from app.traffic.captured import CapturedTexts, sealed_rows
+from app.traffic.failures import FailureAudit, with_failures
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.repository import TrafficRepository
@@ -58,6 +61,7 @@ class Ingest:
         *,
         database: Database,
         library: PolicyLibrary,
+        audit: AuditLog,
         vault: Vault,
         bus: EventBus,
         rate: RateMeter,
@@ -70,6 +74,7 @@ class Ingest:
         self._rate = rate
         self._metrics = metrics
         self._analysis = TrafficAnalysis()
+        self._failures = FailureAudit(audit)
 
     async def __call__(self, records: Sequence[CallRecord]) -> None:
         """Commit these calls; those that are known already change nothing."""
@@ -85,7 +90,8 @@ class Ingest:
         async with self._database.writer() as session:
             traffic = TrafficRepository(session)
             known = await traffic.known_ids(unique)
-            fresh = self._analysis.add_findings(record for call_id, record in unique.items() if call_id not in known)
+            new = with_failures(record for call_id, record in unique.items() if call_id not in known)
+            fresh = self._analysis.add_findings(new)
             if not fresh:
                 return
             facts = await self._facts(session)
@@ -95,13 +101,13 @@ class Ingest:
                 row = call_row(record, tenant_id=DEFAULT_TENANT, proxy_name=proxy.name)
                 rows.append(row)
                 if record.findings:
-                    alerts += alert_rows(
-                        record, call=row, proxy_type=proxy.type, policy_names=proxy.policy_by_pack, now=now
-                    )
+                    policy_names = self._policy_names(record, proxy)
+                    alerts += alert_rows(record, call=row, proxy_type=proxy.type, policy_names=policy_names, now=now)
             await traffic.add_calls(rows)
             await CapturedTexts(session, self._vault).add([row for row in sealed if row["call_id"] not in known])
             await traffic.add_increments(increments(fresh, tenant_id=DEFAULT_TENANT))
             await AlertRepository(session).add_new(alerts)
+            await self._failures.record(session, fresh, {proxy_id: proxy.name for proxy_id, proxy in facts.items()})
             await ApiKeyRepository(session).mark_used(_latest_uses(fresh))
             raised = await AlertRepository(session).of_calls({row["call_id"] for row in alerts}) if alerts else []
             alert_events = [msgspec.to_builtins(alert_view(alert)) for alert in raised]
@@ -111,10 +117,20 @@ class Ingest:
         self._publish(rows, alert_events)
 
     async def _facts(self, session: AsyncSession) -> dict[str, ProxyFacts]:
+        all_proxies = await GlobalPolicyRepository(session).names()
         return {
-            proxy.id: ProxyFacts(proxy.name, proxy.type, self._library.policy_by_pack(proxy.policy_names))
+            proxy.id: ProxyFacts(
+                proxy.name, proxy.type, self._library.policy_by_pack(proxy.policy_names or all_proxies)
+            )
             for proxy in await ProxyRepository(session).all()
         }
+
+    def _policy_names(self, record: CallRecord, proxy: ProxyFacts) -> Mapping[str, str]:
+        """By pack the policy that brought it: the one that decided, which a key may have named, before the proxy's."""
+        deciding = record.decision.policy
+        return (
+            {**proxy.policy_by_pack, **self._library.policy_by_pack([deciding])} if deciding else proxy.policy_by_pack
+        )
 
     def _publish(self, rows: Sequence[Mapping[str, Any]], alert_events: Sequence[dict[str, Any]]) -> None:
         ordinary = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from app.traffic.failures import ERROR_CODE
 from app.traffic.verdict import verdict_of
 from proxies.contract import CallRecord
 
@@ -21,6 +22,12 @@ class TrafficMetrics:
         self._calls = Counter("ostiary_calls", "Calls through the proxies.", ("proxy", "verdict"), registry=registry)
         self._tokens = Counter(
             "ostiary_tokens", "Tokens that upstreams reported.", ("proxy", "direction"), registry=registry
+        )
+        self._failures = Counter(
+            "ostiary_inspection_failures",
+            "Calls that could not be inspected and were refused.",
+            ("proxy",),
+            registry=registry,
         )
         self._added = Histogram(
             "ostiary_added_seconds",
@@ -37,6 +44,8 @@ class TrafficMetrics:
         for record in records:
             proxy = proxy_names.get(record.proxy_id, UNKNOWN_PROXY)
             self._calls.labels(proxy, verdict_of(record)).inc()
+            if record.error_code == ERROR_CODE:
+                self._failures.labels(proxy).inc()
             self._added.observe(record.added_ms / 1000)
             if record.usage is not None:
                 self._tokens.labels(proxy, "input").inc(record.usage.input_tokens)

@@ -60,6 +60,8 @@ class Call(Base):
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     timings_ms: Mapped[dict[str, float]] = mapped_column(JSON)
     findings: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    decision: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Why the verdict is what it is; null for a call on which no policy had anything to say."""
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.method} {self.path!r} {self.status} {self.verdict}>"

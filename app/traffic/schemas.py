@@ -37,6 +37,25 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a verdict is what it is. `source`: detection, rule, default_action or rate_limit; `level`: key, proxy, global.
+
+    `would_action` is what had happened if nothing were set to log only; `threshold` is the sum of scores that was
+    reached where several signals decided together; `risk` is none, low, medium, high or critical.
+    """
+
+    source: str
+    rule_id: str
+    policy: str
+    policy_version: int
+    level: str
+    would_action: str
+    score: int
+    threshold: int
+    risk: str
+    tags: list[str]
+
+
 class CallView(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `verdict` is the word of the charts: allowed, alerted, blocked, refused or error."""
 
@@ -68,6 +87,7 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     usage: UsageView | None
     timings_ms: dict[str, float]
     findings: list[FindingView]
+    decision: DecisionView | None
 
 
 class MarkView(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,11 @@ import msgspec
 
 from app.traffic.captured import CaptureState, KeptTexts
 from app.traffic.models import Call
-from app.traffic.schemas import CallDetail, CallView, FindingView, LogRow, MarkView, TextView, UsageView
+from app.traffic.schemas import CallDetail, CallView, DecisionView, FindingView, LogRow, MarkView, TextView, UsageView
 from app.traffic.verdict import verdict_of
 from proxies.contract import CallRecord
-from rules.model import Finding, Severity
+from rules.model import NO_DECISION, Finding, Severity
+from rules.verdicts import total_score
 
 MAX_STORED_FINDINGS = 100
 
@@ -40,6 +41,25 @@ def finding_view(finding: Finding) -> FindingView:
         view=finding.view,
         evidence=stored_text(finding.evidence, 400),
     )
+
+
+def decision_row(record: CallRecord) -> dict[str, Any] | None:
+    """Why the verdict is what it is, in words; None where nothing was decided."""
+    decision = record.decision
+    if decision == NO_DECISION:
+        return None
+    return {
+        "source": decision.source,
+        "rule_id": stored_text(decision.rule_id, 64),
+        "policy": decision.policy,
+        "policy_version": decision.policy_version,
+        "level": decision.level,
+        "would_action": decision.would_action.word,
+        "score": total_score(record.findings),
+        "threshold": decision.threshold,
+        "risk": decision.risk,
+        "tags": list(decision.tags),
+    }
 
 
 def call_row(record: CallRecord, *, tenant_id: str, proxy_name: str) -> dict[str, Any]:
@@ -73,6 +93,7 @@ def call_row(record: CallRecord, *, tenant_id: str, proxy_name: str) -> dict[str
         "snapshot_version": record.snapshot_version,
         "usage": msgspec.to_builtins(record.usage),
         "timings_ms": dict(record.timings_ms),
+        "decision": decision_row(record),
         "findings": [msgspec.to_builtins(finding_view(item)) for item in record.findings[:MAX_STORED_FINDINGS]],
     }
 
@@ -87,6 +108,7 @@ def view_of_call(call: Call) -> CallView:
     values = {name: getattr(call, name) for name in CallView.__struct_fields__}
     values["usage"] = msgspec.convert(call.usage, UsageView | None)
     values["findings"] = msgspec.convert(call.findings, list[FindingView])
+    values["decision"] = msgspec.convert(call.decision, DecisionView | None)
     return CallView(**values)
 
 
@@ -126,5 +148,5 @@ def log_row(call: Call) -> LogRow:
         request_size=call.request_bytes,
         response_size=call.response_bytes,
         client_ip=call.client_ip,
-        risk_level=max(severities).word if severities else "none",
+        risk_level=(call.decision or {}).get("risk") or (max(severities).word if severities else "none"),
     )

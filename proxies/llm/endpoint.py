@@ -9,6 +9,7 @@ from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
 from proxies.llm.errors import anthropic_body, openai_body
+from proxies.llm.facts import request_facts, response_tool_calls
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
@@ -93,7 +94,8 @@ async def serve(exchange: Exchange) -> None:
 def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
     """Inspect a request, and mask in place what has to be masked before it goes on."""
     texts = request_texts(surface, document)
-    found = pipeline.inspect_request(exchange, texts)
+    facts = request_facts(exchange, document, texts) if pipeline.needs_facts(exchange) else None
+    found = pipeline.inspect_request(exchange, texts, facts)
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
         pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
@@ -217,6 +219,8 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         if pipeline.has_rules(exchange):
             texts = response_texts(route.surface, document)
             found = pipeline.inspect_response(exchange, texts)
+            if pipeline.needs_tool_calls(exchange):
+                pipeline.judge_tool_calls(exchange, response_tool_calls(document))
             pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
         exchange.usage = response_usage(route.surface, document)
         if route.surface is Surface.OPENAI_RESPONSES:

@@ -85,5 +85,5 @@ def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_i
 
 def _openai_type(refusal: Refusal) -> str:
     if refusal.outcome == "blocked":
-        return "policy_violation"
+        return "policy_error" if refusal.code == "policy_denied" else "policy_violation"
     return _OPENAI_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")

@@ -17,8 +17,10 @@ from proxies.llm.errors import stream_event
 from proxies.llm.response_texts import echoed_texts
 from proxies.llm.streams import Interpreter, Reading
 from proxies.llm.surfaces import Surface
-from proxies.pipeline import finish_answer, inspect_response
+from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
+from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
 from proxies.refusal import Refusal
+from proxies.steps.decide import inspection_failed
 from proxies.steps.restore import drop_stale
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError
@@ -103,6 +105,7 @@ class _Stream:
         self.interpreter = interpreter
         self._hide_usage = hide_usage
         self._texts = AnswerTexts(exchange, repeats=interpreter.repeats)
+        self._calls = OpenCalls() if needs_tool_calls(exchange) else None
         self._inserted = 0
         self.ended = False
 
@@ -121,6 +124,8 @@ class _Stream:
             return []
         body = self._parse(event.data)
         reading = self.interpreter.read(event.event, body)
+        if self._calls is not None:
+            self._judge_calls(self._calls, body)
         number = body.get("sequence_number")
         held = self._pass(reading, body)
         if reading.is_end:
@@ -148,6 +153,9 @@ class _Stream:
             if rest := self._texts.close_text(key):
                 held.append(self.interpreter.delta(key, rest))
         self._texts.close()
+        if self._calls is not None:
+            self._calls.close()
+            self._judge(self._calls)
         return held
 
     def _numbered(self, event: SSEEvent, number: Any) -> bytes:
@@ -157,6 +165,19 @@ class _Stream:
             event = SSEEvent(event=event.event, data=dump(body).decode())
             self._inserted += 1
         return encode_event(event)
+
+    def _judge_calls(self, calls: OpenCalls, body: dict[str, Any]) -> None:
+        """Judge the tool calls that this event begins or completes: neither the name nor the end of a denied one passes."""
+        try:
+            calls.read(body)
+        except CallsNotReadable as error:
+            raise inspection_failed(self._exchange, error) from error
+        self._judge(calls)
+
+    def _judge(self, calls: OpenCalls) -> None:
+        named, complete = calls.take()
+        judge_tool_calls(self._exchange, named, named_only=True)
+        judge_tool_calls(self._exchange, complete)
 
     def _parse(self, data: str) -> dict[str, Any]:
         try:

@@ -10,12 +10,12 @@ from proxies.mcp.calls import JSON_HEADERS, answer_message
 from proxies.mcp.capabilities import declared_names, strip
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.eras import negotiable
-from proxies.mcp.inspection import inspect_apart
+from proxies.mcp.inspection import inspect_apart, inspect_message
 from proxies.mcp.legacy_session import SESSIONS
 from proxies.mcp.messages import Message, result_response
 from proxies.mcp.refusals import upstream_invalid
 from proxies.mcp.results import initialize_result
-from proxies.mcp.texts import error_texts, request_texts, result_texts
+from proxies.mcp.texts import error_texts, result_texts
 from proxies.mcp.upstream import (
     SESSION_HEADER,
     events,
@@ -38,7 +38,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
     params = strip(message.params or {})
     params["protocolVersion"] = negotiable(params.get("protocolVersion"))
     request = Message(kind="request", id=message.id, method="initialize", params=params)
-    inspect_apart(exchange, request_texts(request, exchange.request.headers), "request")
+    inspect_message(exchange, request)
     headers = legacy_headers(exchange, version=None, session_id=None, traced=True)
     response = await send(exchange, "POST", headers, dump(request.body()))
     exchange.lap("upstream", waiting=True)

@@ -8,14 +8,13 @@ from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS
 from proxies.mcp.gates import LegacyGate
-from proxies.mcp.inspection import inspect_apart
+from proxies.mcp.inspection import inspect_apart, inspect_message
 from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found
 from proxies.mcp.relay import relay
 from proxies.mcp.sessions import IdTable, Session, remember
-from proxies.mcp.texts import request_texts
 from proxies.mcp.upstream import is_stream
 from proxies.strict_json import dump
 from rules.model import Text
@@ -26,7 +25,7 @@ def admit_request(exchange: Exchange, session: Session, message: Message) -> Non
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
-    inspect_apart(exchange, request_texts(message, exchange.request.headers), "request")
+    inspect_message(exchange, message)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
 

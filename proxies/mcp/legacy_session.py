@@ -35,6 +35,7 @@ def session_for(exchange: Exchange) -> Session:
     if session is None:
         raise session_not_found()
     check_legacy_version(headers.get(VERSION_HEADER), session.version)
+    exchange.conversation = session.recent_findings
     return session
 
 

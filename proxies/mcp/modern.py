@@ -17,13 +17,13 @@ from proxies.mcp.eras import (
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.inspection import inspect_and_record, inspect_apart
+from proxies.mcp.inspection import inspect_and_record, inspect_apart, inspect_message
 from proxies.mcp.messages import Message, MessageRefused, parse_message
 from proxies.mcp.param_headers import LearnedTools, mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import modern_result
-from proxies.mcp.texts import error_texts, request_texts
+from proxies.mcp.texts import error_texts
 from proxies.mcp.upstream import failed, is_stream, media_type, modern_headers, parse_messages, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
@@ -48,7 +48,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     exchange.rpc_id = message.id
     _check(exchange, message)
     message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
-    inspect_apart(exchange, request_texts(message, exchange.request.headers), "request")
+    inspect_message(exchange, message)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = dump(message.body())

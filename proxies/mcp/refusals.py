@@ -80,9 +80,11 @@ def upstream_invalid(message: str) -> RPCRefusal:
 
 
 def refusal_response(id: MessageId | None, refusal: Refusal, ref: str) -> Message:
-    """The error response for a refusal. A policy block reveals nothing but the reference (D-04)."""
+    """The error response for a refusal. What a block found is not revealed, only the reference (D-04); a denial by a
+    condition gives the reason that the author of the policy wrote for it."""
     if refusal.outcome == "blocked":
-        return error_response(id, BLOCKED, "Blocked by gateway policy", {"ref": ref})
+        text = refusal.message if refusal.code == "policy_denied" else "Blocked by gateway policy"
+        return error_response(id, BLOCKED, text, {"ref": ref})
     data: dict[str, Any] = {"ref": ref, "code": refusal.code}
     if refusal.remediation:
         data["remediation"] = refusal.remediation

@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from proxies.conversation import RecentFindings
 from proxies.mcp.messages import MessageId
 
 SESSION_ID_BYTES: Final = 24
@@ -36,6 +37,7 @@ class Session:
         "id",
         "principal_id",
         "proxy_id",
+        "recent_findings",
         "server_requests",
         "upstream_id",
         "used_at",
@@ -66,6 +68,8 @@ class Session:
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
+        self.recent_findings = RecentFindings()
+        """What was found in its last messages: signals of one conversation."""
         self.enders: set[Callable[[], None]] = set()
         """What ends the streams that are open now; they hold the session while it is idle otherwise."""
         self.used_at = used_at

@@ -6,7 +6,9 @@ It is never read from the query, where it would end up in logs (ADM-17), and nev
 from __future__ import annotations
 
 from proxies.exchange import Exchange, Principal
+from proxies.policies import PolicyRefused
 from proxies.refusal import Refusal
+from proxies.steps.decide import inspection_failed
 from proxies.transport.headers import Headers
 
 MAX_CREDENTIAL_CHARACTERS = 512
@@ -36,6 +38,7 @@ def check(exchange: Exchange) -> None:
                 remediation="Ask an administrator to add the proxy to the key.",
             )
         exchange.principal = Principal(id=key.id, name=key.name)
+        _protect(exchange)
         return
     if not proxy.config.require_auth:
         return
@@ -46,3 +49,12 @@ def check(exchange: Exchange) -> None:
         remediation="Send a key made under Access in the console as 'Authorization: Bearer ...' or 'X-API-Key'.",
         headers=(("www-authenticate", 'Bearer realm="ostiary"'),),
     )
+
+
+def _protect(exchange: Exchange) -> None:
+    """Put the policies of the key in force, where it has its own; raises `Refusal` where they cannot be had."""
+    protection = exchange.proxy.protection_by_key.get(exchange.principal.id)
+    if isinstance(protection, str):
+        raise inspection_failed(exchange, PolicyRefused(protection))
+    if protection is not None:
+        exchange.protection = protection

@@ -1,65 +1,55 @@
-"""Scan texts, keep the findings, decide. An engine that fails is never an allow (BODY-13)."""
+"""Scan texts and weigh what is found. An engine that fails is never an allow (BODY-13)."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from proxies.capture import RunningText
 from proxies.exchange import Exchange
-from proxies.refusal import Refusal
+from proxies.steps.decide import inspection_failed, weigh
 from rules.canaries import CanaryStream
-from rules.engine import StreamScan, decide
-from rules.model import Action, Finding, Target, Text
+from rules.engine import StreamScan
+from rules.facts import Facts, ToolCall
+from rules.model import Finding, Target, Text
 
-logger = logging.getLogger(__name__)
 
+def scan(
+    exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"], facts: Facts | None = None
+) -> list[Finding]:
+    """Inspect whole texts, and ask the conditions of the policies about the facts of the message.
 
-def scan(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> list[Finding]:
-    """Inspect whole texts; the findings whose values must be masked. Raises `Refusal` when the verdict is a block."""
+    Returns the findings whose values must be masked; raises `Refusal` when the verdict is a block.
+    """
     proxy = exchange.proxy
     try:
-        findings = proxy.ruleset.scan(texts, direction=direction)
+        findings = exchange.protection.ruleset.scan(texts, direction=direction)
         if proxy.canaries:
             findings += proxy.canaries.scan(
                 texts, proxy_id=proxy.config.id, principal_id=exchange.principal.id, direction=direction
             )
+        conditional = exchange.protection.policies.conditional_findings(facts) if facts is not None else []
     except Exception as error:
-        raise _inspection_failed(exchange, error) from error
+        raise inspection_failed(exchange, error) from error
     if exchange.capture:
         exchange.capture.note(direction, texts, findings)
+    findings += conditional
     return weigh(exchange, findings) if findings else []
 
 
-def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
-    """Add findings to the exchange and decide on all of them; those of them whose values must be masked.
-
-    Raises `Refusal` on a block.
-    """
-    exchange.added_findings += findings
-    log_only = exchange.proxy.config.enforcement == "log_only"
-    exchange.verdict = decide(exchange.added_findings, log_only=log_only)
-    if exchange.verdict.action is Action.BLOCK:
-        raise Refusal(
-            403,
-            "blocked_by_policy",
-            f"Blocked by policy: {exchange.verdict.reason}",
-            remediation="Remove the matched content, or ask an administrator to review the rule with this request id.",
-            outcome="blocked",
-        )
-    if exchange.verdict.action < Action.REDACT:
-        return []
-    places = {_place(finding) for finding in findings}
-    return [
-        finding
-        for finding in exchange.verdict.findings
-        if finding.action is Action.REDACT and _place(finding) in places
-    ]
-
-
-def _place(finding: Finding) -> tuple[str, str, int, int]:
-    return finding.rule_id, finding.path, finding.start, finding.end
+def ask_about(exchange: Exchange, calls: Sequence[ToolCall], *, named_only: bool) -> None:
+    """Ask the conditions of the policies about tool calls of an answer; raises `Refusal` on a block."""
+    assert exchange.facts is not None  # The pipeline asks only where the request had facts.
+    facts = replace(exchange.facts, phase="named" if named_only else "response", tool_calls=tuple(calls))
+    try:
+        findings = exchange.protection.policies.conditional_findings(facts)
+    except Exception as error:
+        raise inspection_failed(exchange, error) from error
+    known = {(finding.pack, finding.rule_id, finding.path) for finding in exchange.found}
+    if new := [finding for finding in findings if (finding.pack, finding.rule_id, finding.path) not in known]:
+        weigh(exchange, new)
 
 
 class ResponseInspector:
@@ -91,7 +81,7 @@ class ResponseInspector:
             if canaries := self._canaries.get(key):
                 findings += canaries.feed(chunk)
         except Exception as error:
-            raise _inspection_failed(self._exchange, error) from error
+            raise inspection_failed(self._exchange, error) from error
         if text := self._captured.get(scan):
             text.feed(chunk, findings)
         return weigh(self._exchange, findings) if findings else []
@@ -111,7 +101,7 @@ class ResponseInspector:
                 principal_id=self._exchange.principal.id,
                 direction="response",
             )
-        scan = self._scans[key] = proxy.ruleset.stream(target, path)
+        scan = self._scans[key] = self._exchange.protection.ruleset.stream(target, path)
         if (capture := self._exchange.capture) and (text := capture.open(scan, target, path)):
             self._captured[scan] = text
         return scan
@@ -131,18 +121,7 @@ class ResponseInspector:
         try:
             findings = scan.close()
         except Exception as error:
-            raise _inspection_failed(self._exchange, error) from error
+            raise inspection_failed(self._exchange, error) from error
         if text := self._captured.pop(scan, None):
             text.feed("", findings)
         return weigh(self._exchange, findings) if findings else []
-
-
-def _inspection_failed(exchange: Exchange, error: Exception) -> Refusal:
-    logger.error("inspection of %s failed: %s: %s", exchange.id, type(error).__name__, error)
-    return Refusal(
-        500,
-        "inspection_failed",
-        "The gateway could not inspect this message, so it did not pass.",
-        remediation="Try again; if it persists, give the request id to an administrator.",
-        outcome="failed",
-    )

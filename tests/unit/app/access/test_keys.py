@@ -145,6 +145,7 @@ def test_SEC_a_new_key_is_in_no_repr() -> None:
         prefix="ost_aaaa",
         last4="zzzz",
         proxy_ids=None,
+        policy_names=[],
         created_at=clock.utcnow(),
         created_by="admin",
         expires_at=None,

@@ -58,12 +58,15 @@ async def test_proxies_with_the_same_packs_share_one_ruleset(bench: Bench) -> No
     assert len(found.rulesets) == 3
 
 
-async def test_the_weaker_enforcement_of_proxy_and_policies_applies(bench: Bench) -> None:
+async def test_AG_PE_9_log_only_of_a_policy_stays_its_own(bench: Bench) -> None:
     await bench.proxy(enforcement="log_only")
     await bench.proxy("Watched", 4001, policy_names=["monitor-only"])
     await bench.proxy("Mixed", 4002, policy_names=["monitor-only", "llm-standard-security"])
     words = {proxy.name: proxy.enforcement for proxy in bench.fleet.configuration.proxies}
-    assert words == {"OpenAI": "log_only", "Watched": "log_only", "Mixed": "enforce"}
+    assert words == {"OpenAI": "log_only", "Watched": "enforce", "Mixed": "enforce"}
+    documents = {policy.document.name: policy.document for policy in bench.fleet.configuration.policies}
+    assert documents["monitor-only"].enforcement == "log_only"
+    assert documents["llm-standard-security"].enforcement == "enforce"
 
 
 async def test_a_disabled_proxy_is_left_out(bench: Bench) -> None:

@@ -34,13 +34,6 @@ def test_a_policy_that_is_gone_is_shown_as_gone() -> None:
         library.packs_of(["retired"])
 
 
-def test_one_enforcing_policy_makes_the_set_enforce() -> None:
-    library = small_library()
-    assert library.is_log_only(["monitor-only"])
-    assert not library.is_log_only(["monitor-only", "llm-standard-security"])
-    assert not library.is_log_only([])
-
-
 def test_the_first_policy_that_brings_a_pack_is_named() -> None:
     found = small_library().policy_by_pack(["retired", "mcp-standard-security", "llm-standard-security"])
     assert found == {"secrets": "mcp-standard-security", "prompt-injection": "llm-standard-security"}

@@ -1,0 +1,57 @@
+"""What the conditions of policies ask about an LLM call: model, messages, roles, length and tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from proxies.exchange import Exchange
+from proxies.llm.tool_calls import calls_in
+from proxies.steps.facts import complete
+from rules.facts import Facts, Message, ToolCall
+from rules.model import Text
+
+_MESSAGE_LISTS: Final = ("messages", "input", "contents")
+_SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
+
+
+def request_facts(exchange: Exchange, body: dict[str, Any], texts: Sequence[Text]) -> Facts:
+    """The facts of a request; the model is the one that the endpoint noted as the operation."""
+    messages, calls = _messages(body)
+    return complete(exchange, kind="llm", model=exchange.operation, messages=messages, tool_calls=calls, texts=texts)
+
+
+def response_tool_calls(body: Any) -> list[ToolCall]:
+    """The tool calls that a whole answer asks for."""
+    if type(body) is not dict:
+        return []
+    return [
+        call for key in ("choices", "output", "content", "candidates") for call in calls_in(body.get(key), f"/{key}")
+    ]
+
+
+def _messages(body: dict[str, Any]) -> tuple[tuple[Message, ...], tuple[ToolCall, ...]]:
+    messages = [Message("system", f"/{key}", counts=False) for key in _SYSTEM if body.get(key)]
+    calls: list[ToolCall] = []
+    for key in _MESSAGE_LISTS:
+        value = body.get(key)
+        if type(value) is str:
+            messages.append(Message("user", f"/{key}"))
+        elif type(value) is list:
+            for index, message in enumerate(value):
+                messages.append(Message(_role(message), f"/{key}/{index}"))
+                calls += calls_in(message, f"/{key}/{index}")
+    return tuple(messages), tuple(calls)
+
+
+def _role(message: Any) -> str:
+    """The role of a message; an item of the Responses API has it by its type, Gemini's model is the assistant."""
+    if type(message) is not dict:
+        return "user"
+    role = message.get("role")
+    if type(role) is str:
+        return "assistant" if role == "model" else role
+    kind = str(message.get("type", ""))
+    if kind.endswith("_output"):
+        return "tool"
+    return "assistant" if kind.endswith("_call") or kind == "reasoning" else "user"

@@ -1,0 +1,166 @@
+"""Tool calls in messages and streams of the LLM APIs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxies.llm import tool_calls
+from proxies.llm.facts import _messages, response_tool_calls
+from proxies.llm.tool_calls import CallsNotReadable, OpenCalls, calls_in
+from rules.facts import ToolCall
+
+
+def names(events: list[dict[str, Any]]) -> tuple[list[str], list[tuple[str, Any]]]:
+    calls = OpenCalls()
+    named: list[str] = []
+    complete: list[tuple[str, Any]] = []
+    for event in [*events, None]:
+        if event is None:
+            calls.close()
+        else:
+            calls.read(event)
+        begun, ended = calls.take()
+        named += [call.name for call in begun]
+        complete += [(call.name, call.arguments) for call in ended]
+    return named, complete
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (
+            {"tool_calls": [{"function": {"name": "a", "arguments": '{"x": 1}'}}]},
+            [("a", {"x": 1}, "/m/tool_calls/0/function")],
+        ),
+        (
+            {"tool_calls": [{"custom": {"name": "a", "input": "free text"}}]},
+            [("a", "free text", "/m/tool_calls/0/custom")],
+        ),
+        ({"function_call": {"name": "a", "arguments": "{"}}, [("a", "{", "/m/function_call")]),
+        (
+            {"content": [{"type": "text"}, {"type": "tool_use", "name": "b", "input": {"y": 2}}]},
+            [("b", {"y": 2}, "/m/content/1")],
+        ),
+        ({"type": "function_call", "name": "c", "arguments": "[]"}, [("c", [], "/m")]),
+        ({"parts": [{"functionCall": {"name": "d", "args": {"z": 3}}}]}, [("d", {"z": 3}, "/m/parts/0/functionCall")]),
+        ({"message": {"tool_calls": [{"function": {"name": "e"}}]}}, [("e", None, "/m/message/tool_calls/0/function")]),
+        ({"content": "text", "tool_calls": "none"}, []),
+        ("text", []),
+        ({"type": "tool_use", "name": 5}, []),
+    ],
+)
+def test_AG_PE_2_calls_of_every_shape(message: Any, found: list[tuple[str, Any, str]]) -> None:
+    assert [(call.name, call.arguments, call.path) for call in calls_in(message, "/m")] == found
+
+
+def test_calls_of_a_whole_answer() -> None:
+    assert response_tool_calls({"output": [{"type": "function_call", "name": "a", "arguments": "{}"}]}) == [
+        ToolCall("a", {}, "/output/0")
+    ]
+    candidate = {"content": {"parts": [{"functionCall": {"name": "g", "args": {}}}]}}
+    assert [call.name for call in response_tool_calls({"candidates": [candidate]})] == ["g"]
+    assert response_tool_calls([]) == []
+
+
+def test_AG_PE_7_messages_and_roles_of_every_api() -> None:
+    items = [
+        {"role": "developer", "content": "x"},
+        {"type": "function_call", "name": "t", "arguments": "{}"},
+        {"type": "function_call_output", "output": "x"},
+        {"type": "reasoning"},
+        "text",
+    ]
+    messages, calls = _messages({"instructions": "i", "input": items})
+    assert [(message.role, message.counts) for message in messages] == [
+        ("system", False),
+        ("developer", True),
+        ("assistant", True),
+        ("tool", True),
+        ("assistant", True),
+        ("user", True),
+    ]
+    assert [call.path for call in calls] == ["/input/1"]
+    assert [message.path for message in _messages({"input": "one"})[0]] == ["/input"]
+    assert [message.role for message in _messages({"contents": [{"role": "model"}, {"role": "user"}]})[0]] == [
+        "assistant",
+        "user",
+    ]
+
+
+def chat(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def test_a_chat_stream_names_a_call_first_and_completes_it_with_its_choice() -> None:
+    events = [
+        chat({"tool_calls": [{"index": 0, "function": {"name": "a", "arguments": ""}}]}),
+        chat({"tool_calls": [{"index": 1, "function": {"name": "b", "arguments": "{}"}}]}),
+        chat({"tool_calls": [{"index": 0, "function": {"arguments": '{"x":'}}]}),
+        chat({"tool_calls": [{"index": 0, "function": {"arguments": " 1}"}}]}),
+        chat({}, "tool_calls"),
+    ]
+    assert names(events) == (["a", "b"], [("a", {"x": 1}), ("b", {})])
+    assert names(events[:4]) == (["a", "b"], [("a", {"x": 1}), ("b", {})]), "the end of the stream completes them too"
+
+
+def test_a_name_in_pieces_is_judged_whole() -> None:
+    events = [
+        chat({"tool_calls": [{"index": 0, "function": {"name": "shell"}}]}),
+        chat({"tool_calls": [{"index": 0, "function": {"name": "_exec"}}]}),
+    ]
+    assert names(events) == (["shell", "shell_exec", "_exec"], [("shell_exec", {}), ("_exec", {})])
+
+
+def test_an_anthropic_stream_completes_a_call_with_its_block() -> None:
+    start = {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "name": "a", "input": {}}}
+    delta = {
+        "type": "content_block_delta",
+        "index": 1,
+        "delta": {"type": "input_json_delta", "partial_json": '{"x": 1}'},
+    }
+    assert names([start, delta, {"type": "content_block_stop", "index": 1}]) == (["a"], [("a", {"x": 1})])
+    whole = {**start, "content_block": {"type": "tool_use", "name": "a", "input": {"y": 2}}}
+    assert ("a", {"y": 2}) in names([whole])[1]
+
+
+def test_a_responses_stream_gives_calls_with_their_items() -> None:
+    item = {"type": "function_call", "name": "a", "arguments": ""}
+    done = {**item, "arguments": '{"x": 1}'}
+    events = [
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+        {"type": "response.completed", "response": {"output": [done]}},
+    ]
+    named, complete = names(events)
+    assert named == ["a"]
+    assert complete == [("a", {"x": 1})] * 2
+
+
+def test_a_gemini_stream_gives_whole_calls() -> None:
+    candidate = {"content": {"parts": [{"functionCall": {"name": "g", "args": {"q": 1}}}]}}
+    assert names([{"candidates": [candidate]}]) == ([], [("g", {"q": 1})])
+
+
+def test_open_calls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_calls, "MAX_OPEN_CALLS", 2)
+    monkeypatch.setattr(tool_calls, "MAX_ARGUMENTS_CHARACTERS", 10)
+    calls = OpenCalls()
+    for index in range(2):
+        calls.read(chat({"tool_calls": [{"index": index, "function": {"name": "a"}}]}))
+    with pytest.raises(CallsNotReadable):
+        calls.read(chat({"tool_calls": [{"index": 2, "function": {"name": "a"}}]}))
+    with pytest.raises(CallsNotReadable):
+        calls.read(chat({"tool_calls": [{"index": 0, "function": {"arguments": "x" * 11}}]}))
+
+
+def test_strange_events_are_no_calls() -> None:
+    strange: list[dict[str, Any]] = [
+        {"choices": ["x", {"delta": {"tool_calls": ["x", {"function": "y"}]}}]},
+        {"type": "content_block_start", "content_block": "x"},
+        {"type": "content_block_start", "content_block": {"type": "tool_use", "name": None}},
+        {"type": "content_block_stop", "index": 7},
+        {},
+    ]
+    assert names(strange) == ([], [])
