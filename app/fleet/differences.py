@@ -16,7 +16,7 @@ _SAME_NAMES = (
     "target_url",
     "host",
     "port",
-    "policy_names",
+    "enforcement",
     "require_auth",
     "capture",
     "allowed_hosts",
@@ -27,13 +27,14 @@ _SAME_NAMES = (
 )
 
 
-def differences(saved: ProxyView, running: ProxyConfig, *, log_only: bool) -> list[Difference]:
-    """The fields in which they differ. `log_only` says that the saved policies only watch, whatever the proxy says."""
+def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
+    """The fields in which they differ. Policies that apply to all proxies are no field of the proxy."""
+    own_policies = running.policy_names if running.policy_level == "proxy" else ()
     pairs: list[tuple[str, object, object]] = [
         (name, getattr(saved, name), getattr(running, name)) for name in _SAME_NAMES
     ]
     pairs += [
-        ("enforcement", "log_only" if log_only else saved.enforcement, running.enforcement),
+        ("policy_names", saved.policy_names, own_policies),
         ("upstream_auth.type", saved.upstream_auth.type, running.upstream_auth.type),
         ("upstream_auth.name", saved.upstream_auth.name, running.upstream_auth.name),
         ("tls_cert_path", saved.tls_cert_path, running.tls.cert_path if running.tls else ""),

@@ -100,14 +100,13 @@ class ProxyService:
         """What the workers run of a proxy, compared with what is saved; raises ProxyNotFound."""
         saved = await self.get(actor, proxy_id)
         running = self._fleet.running(proxy_id)
-        log_only = self._library.is_log_only(saved.policy_names)
         return RunningConfiguration(
             proxy_id=proxy_id,
             served=running is not None,
             snapshot_version=saved.snapshot_version,
             workers_live=saved.workers_live,
             workers_total=saved.workers_total,
-            differences=differences(saved, running, log_only=log_only) if running else [],
+            differences=differences(saved, running) if running else [],
         )
 
     async def get(self, actor: Actor, proxy_id: str) -> ProxyView:

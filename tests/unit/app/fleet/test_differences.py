@@ -30,7 +30,8 @@ def config_of(view: Any, **changes: Any) -> ProxyConfig:
 
 async def test_every_field_that_workers_know_is_compared(bench: Bench) -> None:
     saved = await bench.proxy()
-    assert differences(saved, config_of(saved), log_only=False) == []
+    assert differences(saved, config_of(saved)) == []
+    assert differences(saved, config_of(saved, policy_names=tuple(saved.policy_names), policy_level="proxy")) == []
     other = config_of(
         saved,
         port=4999,
@@ -40,8 +41,9 @@ async def test_every_field_that_workers_know_is_compared(bench: Bench) -> None:
         upstream_auth=UpstreamAuth("bearer", "", "a-secret"),
         tls=ListenerTLS("/cert.pem", "/key.pem"),
         allowed_hosts=("one:1", "two:2"),
+        enforcement="log_only",
     )
-    found = {item.name: (item.saved, item.running) for item in differences(saved, other, log_only=True)}
+    found = {item.name: (item.saved, item.running) for item in differences(saved, other)}
     assert found == {
         "port": ("4000", "4999"),
         "capture": ("all", "none"),
@@ -51,8 +53,13 @@ async def test_every_field_that_workers_know_is_compared(bench: Bench) -> None:
         "tls_cert_path": ("", "/cert.pem"),
         "tls_key_path": ("", "/key.pem"),
         "allowed_hosts": ("", "one:1, two:2"),
-        "enforcement": ("log_only", "enforce"),
+        "enforcement": ("enforce", "log_only"),
     }
+
+
+async def test_policies_of_all_proxies_are_no_difference(bench: Bench) -> None:
+    saved = await bench.proxy(policy_names=[])
+    assert differences(saved, config_of(saved, policy_names=("for-all",), policy_level="global")) == []
 
 
 async def test_a_change_that_did_not_reach_the_workers_shows(console: Console, tab: Tab, fleet: MemoryFleet) -> None:
