@@ -227,6 +227,7 @@ def build_features(
         environ=os.environ,
         max_body_bytes=settings.max_request_bytes,
         upstream_proxies=settings.upstream_proxies,
+        context_firewall=settings.context_firewall,
     )
 
     def status_of(proxy_id: str) -> ProxyStatus:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app import upstream_proxy
+from rules.context_firewall import origin_allowed
+from rules.policy import ContextFirewall
 
 Environment = Literal["development", "staging", "production"]
 BYTES_PER_MB = 1024 * 1024
@@ -73,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_alerts_days: int = 90
     retention_requests_days: int = 30
     retention_audit_days: int = 90
+    allowed_context_origins: tuple[str, ...] = ()
+    """URLs below which the context of LLM requests must lie, where no policy says otherwise."""
+    context_firewall_risk_threshold: int = 0
+    """Sum of scores from which a chunk of context is refused, where no policy says otherwise; 0 leaves it at 50 where
+    origins are set, and without origins the context unchecked."""
     http_proxy: str = ""
     """Proxy towards upstreams whose URL begins with http://; may hold a user and a password."""
     https_proxy: str = ""
@@ -103,6 +110,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             http=upstream_proxy.parse(self.http_proxy),
             https=upstream_proxy.parse(self.https_proxy),
             no_proxy=self.no_proxy,
+        )
+
+    @property
+    def context_firewall(self) -> ContextFirewall | None:
+        """What the settings say about the context of LLM requests; None when they say nothing."""
+        if not (self.allowed_context_origins or self.context_firewall_risk_threshold):
+            return None
+        return ContextFirewall(
+            allowed_origins=self.allowed_context_origins,
+            risk_threshold=self.context_firewall_risk_threshold or ContextFirewall().risk_threshold,
         )
 
     @property
@@ -143,6 +160,10 @@ def check(settings: Settings) -> None:
     _check_range("retention_requests_days", settings.retention_requests_days, 7, 3650)
     _check_range("retention_audit_days", settings.retention_audit_days, 30, 3650)
     _check_range("drain_timeout_seconds", settings.drain_timeout_seconds, 0, 3600)
+    _check_range("context_firewall_risk_threshold", settings.context_firewall_risk_threshold, 0, 100_000)
+    for url in settings.allowed_context_origins:
+        if not origin_allowed(url, [url]):
+            raise SettingsError("allowed_context_origins", f"{url} is no plain URL such as kb://approved/.")
     if settings.environment not in ("development", "staging", "production"):
         raise SettingsError("environment", "must be development, staging or production.")
     if settings.log_level not in LOG_LEVELS:
@@ -311,6 +332,8 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "retention_alerts_days": (("DB_RETENTION_ALERTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_requests_days": (("DB_RETENTION_REQUESTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_audit_days": (("DB_RETENTION_AUDIT_DAYS", "DB_RETENTION_DAYS"), _integer),
+    "allowed_context_origins": (("ALLOWED_CONTEXT_ORIGINS",), _list),
+    "context_firewall_risk_threshold": (("CONTEXT_FIREWALL_RISK_THRESHOLD",), _integer),
     "http_proxy": (("http_proxy", "HTTP_PROXY"), _text),
     "https_proxy": (("https_proxy", "HTTPS_PROXY"), _text),
     "no_proxy": (("no_proxy", "NO_PROXY"), _list),

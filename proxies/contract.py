@@ -20,7 +20,7 @@ import msgspec
 
 from rules.canaries import Canary
 from rules.model import NO_DECISION, Action, Decision, Finding, Target
-from rules.policy import Policy
+from rules.policy import ContextFirewall, Policy
 
 CONTRACT_VERSION = 1
 FRAME_HEADER_BYTES = 4
@@ -129,6 +129,8 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     masking: Masking = Masking()
     policy_names: tuple[str, ...] = ()
+    context: ContextFirewall | None = None
+    """Of the settings; policies that have one of their own apply it instead."""
     policy_level: Literal["proxy", "global"] = "proxy"
     """Whether the proxy names its policies itself or those for all proxies apply."""
     capture: Capture = "all"

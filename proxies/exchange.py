@@ -16,6 +16,7 @@ from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, Usage
 from proxies.conversation import RecentFindings
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
+from rules.context_firewall import Citation
 from rules.facts import Facts
 from rules.masking.session import Masked, MaskingSession
 from rules.model import ALLOWED, Finding, Verdict
@@ -67,6 +68,7 @@ class Exchange:
         "_recorder",
         "added_findings",
         "capture",
+        "citations",
         "conversation",
         "error_code",
         "extra_headers",
@@ -120,6 +122,8 @@ class Exchange:
         """What the conditions of policies asked about the request; tool calls of its answer are judged with it."""
         self.conversation: RecentFindings | None = None
         """What was found earlier in the session, where the protocol has one."""
+        self.citations: list[Citation] = []
+        """The retrieved texts that the request named and that were let through."""
         self.capture = None if proxy.config.capture == "none" else TextCapture()
         """What was inspected, for the record; None where the proxy keeps nothing."""
         self.masking: MaskingSession | None = None

@@ -1,9 +1,9 @@
 """The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
 
-origin and loop → authenticate (and authorise) → rate limits → [endpoint parses] → inspect and judge the request → mask →
-[endpoint forwards] → inspect and judge the response → redact and restore → record. A step that refuses closes its lap
-too, so that the timeline of a call ends with the step that ended it. An exception in a step is never an allow: the steps
-raise `Refusal`, and whatever else escapes is turned into a refusal by `dispatch`.
+origin and loop → authenticate (and authorise) → rate limits → [endpoint parses] → context firewall → inspect and judge
+the request → mask → [endpoint forwards] → inspect and judge the response → redact and restore → record. A step that
+refuses closes its lap too, so that the timeline of a call ends with the step that ended it. An exception in a step is
+never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a refusal by `dispatch`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxies.exchange import Exchange
-from proxies.steps import authenticate, inspect, limit, loop, mask, origin, restore
+from proxies.steps import authenticate, context, inspect, limit, loop, mask, origin, restore
 from proxies.steps.inspect import ResponseInspector
+from rules.context_firewall import MEMBER
 from rules.facts import Facts, ToolCall
 from rules.model import Finding, Text
 
 __all__ = [
     "ResponseInspector",
     "admit",
+    "check_context",
     "check_origin",
     "finish_answer",
     "has_rules",
@@ -58,6 +60,16 @@ def has_rules(exchange: Exchange) -> bool:
     """Whether anything reads the texts of this call; where nothing does there is no need to collect them."""
     protection = exchange.protection
     return protection.ruleset.rule_count > 0 or bool(exchange.proxy.canaries) or protection.policies.needs_facts
+
+
+def check_context(exchange: Exchange, document: dict[str, Any]) -> None:
+    """Judge what a request names as its context, and remove that member. Raises `Refusal`."""
+    if MEMBER not in document:
+        return
+    try:
+        context.check(exchange, document)
+    finally:
+        exchange.lap("context")
 
 
 def needs_facts(exchange: Exchange) -> bool:

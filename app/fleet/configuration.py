@@ -38,6 +38,7 @@ from proxies.contract import (
     RulesetSource,
     UpstreamAuth,
 )
+from rules.policy import ContextFirewall
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class ConfigurationBuilder:
         environ: Mapping[str, str],
         max_body_bytes: int,
         upstream_proxies: UpstreamProxies,
+        context_firewall: ContextFirewall | None = None,
     ) -> None:
         self._database = database
         self._library = library
@@ -71,6 +73,7 @@ class ConfigurationBuilder:
         self._data_directory = data_directory
         self._environ = environ
         self._upstream_proxies = upstream_proxies
+        self._context_firewall = context_firewall
         self._limits = Limits(max_body_bytes=max_body_bytes)
 
     async def load(self) -> Configuration:
@@ -156,6 +159,7 @@ class ConfigurationBuilder:
             upstream_client_cert_path=proxy.upstream_client_cert_path,
             upstream_client_key_path=proxy.upstream_client_key_path,
             upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
+            context=self._context_firewall if proxy.type == "llm" else None,
             limits=self._limits,
             policy_names=plan.policy_names,
             policy_level=level,

@@ -214,6 +214,12 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
         ("Workers", str(settings.workers), "workers"),
         ("Largest request", f"{settings.max_request_size_mb} MB", "max_request_size_mb"),
         ("Further Host names", ", ".join(settings.allowed_hosts) or "none", "allowed_hosts"),
+        ("Allowed context origins", ", ".join(settings.allowed_context_origins) or "any", "allowed_context_origins"),
+        (
+            "Context is refused from a score of",
+            str(settings.context_firewall.risk_threshold) if settings.context_firewall else "unchecked",
+            "context_firewall_risk_threshold",
+        ),
         ("Proxy to http upstreams", _way(settings.upstream_proxies.http), "http_proxy"),
         ("Proxy to https upstreams", _way(settings.upstream_proxies.https), "https_proxy"),
         ("Reached without a proxy", ", ".join(settings.no_proxy) or "none", "no_proxy"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
@@ -56,6 +58,9 @@ FORWARDED_RESPONSE_HEADERS: Final = frozenset(
     }
 )
 
+CITATIONS_HEADER: Final = "x-ostiary-citations"
+"""Of a streamed answer; a whole one has the member `citations`."""
+MAX_CITED: Final = 50
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
     max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature""".split()
@@ -79,6 +84,7 @@ async def serve(exchange: Exchange) -> None:
     streaming = False
     if route.surface is not Surface.MODELS:
         document = await _read_request(exchange, route)
+        pipeline.check_context(exchange, document)
         if pipeline.has_rules(exchange):
             _inspect(exchange, route.surface, document)
         streaming = document.get("stream") is True
@@ -202,6 +208,10 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
     ):
         if not is_identity(upstream.headers.get("content-encoding")):
             raise UpstreamProtocolError("The upstream compressed its event stream, which cannot be inspected.")
+        if exchange.citations:
+            headers.append(
+                (CITATIONS_HEADER, ", ".join(citation.sha256 for citation in exchange.citations[:MAX_CITED]))
+            )
         await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage)
         return
     data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
@@ -225,6 +235,8 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         exchange.usage = response_usage(route.surface, document)
         if route.surface is Surface.OPENAI_RESPONSES:
             keep_conversation(exchange, document)
+        if exchange.citations:
+            document["citations"] = msgspec.to_builtins(exchange.citations)
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], dump(document))
 
 

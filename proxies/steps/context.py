@@ -1,0 +1,121 @@
+"""The context firewall (SLG-CTX-1 to 3): what a request names as its context comes from an allowed place and gives no orders.
+
+The member is removed before anything else reads the request: no provider knows it, and the texts that the model is to
+read stand in the messages, where they are inspected like all others. What rules find in the chunks is kept with the call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from proxies.exchange import Exchange
+from proxies.refusal import Refusal
+from proxies.steps.decide import inspection_failed, weigh
+from rules.context_firewall import (
+    MEMBER,
+    ContextInput,
+    ContextMalformed,
+    chunk_scores,
+    chunk_texts,
+    citations,
+    origin_allowed,
+    take_context,
+)
+from rules.model import Action, Confidence, Finding, Severity, Target
+from rules.policy import ContextFirewall
+from rules.redact import excerpt
+
+PACK = "context-firewall"
+"""Of the firewall that the settings give to proxies whose policies have none."""
+ORIGIN_RULE = "CONTEXT-ORIGIN"
+SCORE_RULE = "CONTEXT-SCORE"
+MAX_RULES_NAMED = 5
+
+
+def check(exchange: Exchange, document: dict[str, Any]) -> None:
+    """Judge the context of a request and remove it; raises `Refusal` with 400, or 422 for another shape."""
+    firewalls = _firewalls(exchange)
+    if not firewalls:
+        return
+    try:
+        context = take_context(document)
+    except ContextMalformed as error:
+        raise Refusal(
+            422, "invalid_context", str(error), remediation="Send {source, chunks: [{id, content}]}."
+        ) from None
+    if context is None:
+        return
+    found = _scan(exchange, context)
+    scores = chunk_scores(context, found)
+    rejections = [
+        rejection for pack, firewall in firewalls for rejection in _rejections(pack, firewall, context, scores, found)
+    ]
+    exchange.citations = citations(context)
+    try:
+        # The chunks do not go on, so what they hold is known and blocks nothing by itself.
+        weigh(exchange, [*(replace(finding, action=Action.LOG) for finding in found), *rejections])
+    except Refusal as refusal:
+        raise Refusal(
+            400,
+            "context_rejected",
+            refusal.message,
+            remediation="Name a context from an allowed origin without orders to the model, or ask an administrator.",
+            outcome="blocked",
+        ) from None
+
+
+def _firewalls(exchange: Exchange) -> list[tuple[str, ContextFirewall]]:
+    """The firewalls in force, each with the pack under which it reports."""
+    policies = [compiled.policy for compiled in exchange.protection.policies.policies]
+    found = [(policy.own_pack_name, policy.context) for policy in policies if policy.context is not None]
+    default = exchange.proxy.config.context
+    return found or ([(PACK, default)] if default is not None else [])
+
+
+def _scan(exchange: Exchange, context: ContextInput) -> list[Finding]:
+    texts = chunk_texts(context)
+    try:
+        found = exchange.protection.ruleset.scan(texts, direction="request")
+    except Exception as error:
+        raise inspection_failed(exchange, error) from error
+    if exchange.capture:
+        exchange.capture.note("request", texts, found)
+    return found
+
+
+def _rejections(
+    pack: str, firewall: ContextFirewall, context: ContextInput, scores: list[int], found: list[Finding]
+) -> list[Finding]:
+    rejections = []
+    if firewall.allowed_origins and not origin_allowed(context.source, firewall.allowed_origins):
+        evidence = excerpt(context.source, 0, len(context.source), ())
+        title = "Context from an origin that is not allowed"
+        rejections.append(_rejection(pack, ORIGIN_RULE, title, f"/{MEMBER}/source", evidence))
+    worst = max(range(len(scores)), key=scores.__getitem__, default=-1)
+    if worst >= 0 and scores[worst] >= firewall.risk_threshold:
+        path = chunk_texts(context)[worst].path
+        rules = list(dict.fromkeys(finding.rule_id for finding in found if finding.path == path))[:MAX_RULES_NAMED]
+        evidence = f"score {scores[worst]} of at most {firewall.risk_threshold - 1}: {', '.join(rules)}"
+        rejections.append(_rejection(pack, SCORE_RULE, "Context that gives orders to the model", path, evidence))
+    return rejections
+
+
+def _rejection(pack: str, rule_id: str, title: str, path: str, evidence: str) -> Finding:
+    return Finding(
+        rule_id=rule_id,
+        pack=pack,
+        title=title,
+        category="policy/context",
+        severity=Severity.HIGH,
+        confidence=Confidence.HIGH,
+        score=100,
+        action=Action.BLOCK,
+        target=Target.DOCUMENT,
+        path=path,
+        start=0,
+        end=0,
+        view="raw",
+        evidence=evidence,
+    )
