@@ -178,7 +178,7 @@ class Exchange:
     @property
     def restores_tool_arguments(self) -> bool:
         """Whether values go back into the arguments of tool calls that the caller carries out itself."""
-        return True
+        return self.protection.policies.restores_tool_arguments
 
     def note_redaction(self, label: str, direction: Direction, rule_id: str) -> None:
         """Count one masked value."""

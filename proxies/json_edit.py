@@ -1,14 +1,17 @@
 """Changes texts inside a JSON value at the places where `json_texts` and its kin found them, and nothing else.
 
 A place is an RFC 6901 pointer. It may go on inside a string that holds JSON (the arguments of a tool call): that string
-is parsed, changed and written anew. A place that ends in `#` is the key of a member.
+is parsed, changed and written anew. A place that ends in `#` is the key of a member, one that ends in `;base64` a text in
+base64.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from proxies.json_texts import BASE64_SUFFIX
 from proxies.strict_json import JSONRefused, dump, parse
 
 
@@ -81,6 +84,8 @@ def _edit_object(value: dict[str, Any], tree: dict[str, Any]) -> None:
     for step, below in tree.items():
         if step in value:
             value[step] = _edited(value[step], below)
+        elif step.endswith(BASE64_SUFFIX) and type(value.get(step.removesuffix(BASE64_SUFFIX))) is str:
+            value[step.removesuffix(BASE64_SUFFIX)] = base64.b64encode(_edited("", below).encode()).decode()
         elif step.endswith("#") and step[:-1] in value and type(below) is str:
             renamed[step[:-1]] = below
         else:

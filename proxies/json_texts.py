@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from rules.model import Target, Text
 
+BASE64_SUFFIX: Final = ";base64"
+"""Ends the place of a text that stands there in base64."""
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
 
 

@@ -272,6 +272,8 @@ class Policy(_Strict, frozen=True):
     rate_limits: Annotated[tuple[RateLimit, ...], Meta(max_length=MAX_RATE_LIMITS)] = ()
     context: ContextFirewall | None = None
     """How the member `context` of LLM requests is checked; without it the member is a text like others."""
+    restore_tool_arguments: bool = True
+    """Whether masked values go back into the arguments of tool calls that the caller carries out itself."""
     block_status: Literal[400, 403] = 403
     """HTTP status of a refusal that this policy decides; MCP answers a JSON-RPC error instead."""
 

@@ -138,6 +138,7 @@ class PolicySet:
         self.needs_tool_calls = any(policy.conditional.about_tools for policy in self.policies)
         """Whether the tool calls of an answer must be known."""
         self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)
+        self.restores_tool_arguments = all(policy.policy.restore_tool_arguments for policy in self.policies)
         self.header_names = frozenset(name for policy in self.policies for name in policy.conditional.header_names)
 
     def __repr__(self) -> str:

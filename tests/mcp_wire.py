@@ -163,7 +163,7 @@ async def wire(respond: Respond, *, key: str = CLIENT_KEY, **config: Any) -> Asy
             client_key=CLIENT_KEY,
             other_keys=(OTHER_KEY,),
             upstream_bearer=UPSTREAM_KEY,
-            ruleset=small_ruleset(),
+            ruleset=config.pop("ruleset", None) or small_ruleset(),
             **config,
         ) as proxy,
         httpx.AsyncClient(base_url=proxy.url, headers={"authorization": f"Bearer {key}"}, timeout=20) as http,

@@ -33,6 +33,7 @@ from proxies.contract import (
     Assignment,
     Limits,
     ListenerTLS,
+    Masking,
     ProxyConfig,
     ProxyType,
     RulesetSource,
@@ -161,6 +162,7 @@ class ConfigurationBuilder:
             upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
             context=self._context_firewall if proxy.type == "llm" else None,
             limits=self._limits,
+            masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,
             policy_level=level,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -28,6 +29,8 @@ class Vault:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
+        self.masking_key = hmac.digest(key, b"ostiary masking key", "sha256")
+        """What placeholders are made with: derived from the key, and of no use for opening anything."""
         self.key_id = hashlib.sha256(b"ostiary key id" + key).hexdigest()[:KEY_ID_CHARACTERS]
 
     def __repr__(self) -> str:

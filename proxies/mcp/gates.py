@@ -16,6 +16,7 @@ from proxies.mcp.messages import (
     Message,
     MessageId,
     error_response,
+    parts_of,
     result_response,
 )
 from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS
@@ -27,8 +28,10 @@ from rules.model import Text
 
 logger = logging.getLogger(__name__)
 
-Inspect = Callable[[list[Text], str], None]
-"""Inspects the texts of one message of the named method; raises `Refusal` on a block."""
+Inspect = Callable[[list[Text], str, dict[str, Any]], None]
+"""Inspects the texts of one message of the named method; raises `Refusal` on a block.
+
+The last argument holds the parts of the message by name; what must be masked or restored in them is changed in place."""
 Adapt = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Checks and changes the result of a method before it is inspected; raises `Refusal`."""
 
@@ -98,7 +101,7 @@ class LegacyGate(_Gate):
         if message.method not in SERVER_NOTIFICATIONS:
             self._drop(f"the unknown notification {printable(message.method)}")
             return None
-        self._inspect(server_message_texts(message), message.method)
+        self._inspect(server_message_texts(message), message.method, parts_of(message))
         return message
 
     def unanswered(self) -> list[MessageId]:
@@ -115,9 +118,9 @@ class LegacyGate(_Gate):
             self._drop("a response to a request that was not made on this stream")
             return None
         if message.error is not None:
-            self._inspect(error_texts(message.error), method)
+            self._inspect(error_texts(message.error), method, parts_of(message))
         else:
-            self._inspect(result_texts(method, message.result or {}), method)
+            self._inspect(result_texts(method, message.result or {}), method, parts_of(message))
         # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
         take(self._awaited, message.id)
         take(self._session.client_requests, message.id)
@@ -131,7 +134,7 @@ class LegacyGate(_Gate):
             self.replies.append(error_response(message.id, METHOD_NOT_FOUND, "Method not found"))
             return None
         try:
-            self._inspect(server_message_texts(message), message.method)
+            self._inspect(server_message_texts(message), message.method, parts_of(message))
         except Refusal as refusal:
             if refusal.outcome != "blocked":
                 raise
@@ -199,7 +202,7 @@ class ModernGate(_Gate):
         if not self._may_pass(message):
             self._drop(f"the notification {printable(message.method)}")
             return None
-        self._inspect(server_message_texts(message), message.method)
+        self._inspect(server_message_texts(message), message.method, parts_of(message))
         return message
 
     def unanswered(self) -> list[MessageId]:
@@ -219,11 +222,11 @@ class ModernGate(_Gate):
         if (type(message.id), message.id) != (type(self._request.id), self._request.id):
             raise upstream_invalid("The upstream answered a request that was not made.")
         if message.error is not None:
-            self._inspect(error_texts(message.error), self._request.method)
+            self._inspect(error_texts(message.error), self._request.method, parts_of(message))
             passed = message
         else:
             result = self._adapt(self._request.method, message.result or {})
-            self._inspect(result_texts(self._request.method, result), self._request.method)
+            self._inspect(result_texts(self._request.method, result), self._request.method, {"result": result})
             assert message.id is not None  # A result without id does not parse.
             passed = result_response(message.id, result)
         self._answered = True

@@ -1,34 +1,71 @@
-"""Each message of a call is judged for itself, and the call's record keeps what was found in all of them."""
+"""Each message of a call is judged and masked for itself, and the call's record keeps what was found in all of them."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.facts import request_facts
-from proxies.mcp.messages import Message
+from proxies.mcp.messages import Message, parts_of
+from proxies.mcp.sessions import Session
 from proxies.mcp.texts import request_texts
 from proxies.refusal import Refusal
 from rules.facts import Facts
-from rules.model import ALLOWED, Text
+from rules.model import ALLOWED, Finding, Text
 from rules.verdicts import stronger
 
+HEADERS_PATH: Final = "/headers/"
 MAX_FINDINGS: Final = 256
 """Findings kept for one record, so that an upstream that talks for hours cannot fill the worker's memory."""
 
 
-def inspect_message(exchange: Exchange, message: Message) -> None:
-    """Inspect and judge one request of the client; raises `Refusal` on a block."""
+def inspect_message(exchange: Exchange, message: Message, *, session: Session | None = None) -> dict[str, str]:
+    """Inspect, judge and mask one request of the client; raises `Refusal` on a block.
+
+    Returns the headers whose value was masked as well: those that repeat an argument (M-08).
+    """
     texts = request_texts(message, exchange.request.headers)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
-    inspect_apart(exchange, texts, "request", facts)
+    return mask_apart(exchange, message, texts, facts, session=session)
 
 
-def inspect_apart(
+def mask_apart(
+    exchange: Exchange,
+    message: Message,
+    texts: list[Text],
+    facts: Facts | None = None,
+    *,
+    session: Session | None = None,
+) -> dict[str, str]:
+    """Inspect one message of the client, and mask in place what must not reach the server.
+
+    A legacy session remembers what was masked, so that whatever the server says in it can be restored.
+    """
+    found = _inspect_apart(exchange, texts, "request", facts)
+    if session is not None and exchange.masking is None:
+        exchange.masking = session.masking
+    if not found and not exchange.masking:
+        return {}
+    edits = pipeline.mask_request(exchange, parts_of(message), texts, found, session.id if session else "")
+    if session is not None:
+        session.masking = exchange.masking
+    return {path.removeprefix(HEADERS_PATH): text for path, text in edits.items() if path.startswith(HEADERS_PATH)}
+
+
+def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
+    """Inspect what comes from the server, mask what was found and put the caller's own values back, in place.
+
+    Raises `Refusal` on a block.
+    """
+    found = _inspect_apart(exchange, texts, "response")
+    pipeline.finish_answer(exchange, document, texts, found)
+
+
+def _inspect_apart(
     exchange: Exchange, texts: list[Text], direction: Literal["request", "response"], facts: Facts | None = None
-) -> None:
-    """Inspect one message without the findings of the others; raises `Refusal` on a block.
+) -> list[Finding]:
+    """Inspect one message without the findings of the others; what must be masked in it. Raises `Refusal` on a block.
 
     A batch, or a stream of many messages, is one call: without this, two harmless findings in different messages would
     add up to a block.
@@ -37,20 +74,23 @@ def inspect_apart(
     exchange.found, exchange.added_findings, exchange.verdict = [], [], ALLOWED
     try:
         if direction == "request":
-            pipeline.inspect_request(exchange, texts, facts)
-        else:
-            pipeline.inspect_response(exchange, texts)
+            return pipeline.inspect_request(exchange, texts, facts)
+        return pipeline.inspect_response(exchange, texts)
     finally:
         exchange.found = []
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
         exchange.verdict = stronger(verdict, exchange.verdict)
 
 
-def inspect_and_record(exchange: Exchange, texts: list[Text], method: str) -> None:
-    """Inspect one message of a stream that lives for hours; what is found is recorded at once, as a call of its own."""
+def inspect_and_record(
+    exchange: Exchange, texts: list[Text], method: str, document: Any, *, session: Session | None = None
+) -> None:
+    """Inspect one message of a stream that lives for hours, masked and restored like any other; what is found is recorded
+    at once, as a call of its own."""
     part = exchange.fork(method)
+    part.masking = session.masking if session is not None else None
     try:
-        pipeline.inspect_response(part, texts)
+        pipeline.finish_answer(part, document, texts, pipeline.inspect_response(part, texts))
     except Refusal as refusal:
         part.outcome = refusal.outcome
         part.error_code = refusal.code

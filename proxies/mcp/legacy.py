@@ -8,7 +8,7 @@ from proxies.exchange import Exchange
 from proxies.mcp.calls import operation_of
 from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
-from proxies.mcp.inspection import inspect_apart
+from proxies.mcp.inspection import mask_apart
 from proxies.mcp.legacy_handshake import initialize
 from proxies.mcp.legacy_requests import admit_request, answer, forward
 from proxies.mcp.legacy_session import check_upstream_status, send_reply, session_for, upstream_headers
@@ -64,7 +64,7 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         exchange.reason = f"Dropped the unknown notification {printable(message.method)}."
         exchange.answer(202, [])
         return
-    inspect_apart(exchange, request_texts(message), "request")
+    mask_apart(exchange, message, request_texts(message), session=session)
     await _post_and_accept(exchange, session, message)
 
 
@@ -79,7 +79,7 @@ async def _client_answer(exchange: Exchange, session: Session, message: Message)
         exchange.answer(202, [])
         return
     try:
-        inspect_apart(exchange, answer_texts(method, message), "request")
+        mask_apart(exchange, message, answer_texts(method, message), session=session)
     except Refusal as refusal:
         if refusal.outcome == "blocked":
             await send_reply(exchange, session, declined(Message(kind="request", id=message.id, method=method)))
@@ -141,10 +141,10 @@ def _admit_element(exchange: Exchange, session: Session, message: Message) -> bo
     if message.kind == "notification":
         if message.method not in CLIENT_NOTIFICATIONS:
             return False
-        inspect_apart(exchange, request_texts(message), "request")
+        mask_apart(exchange, message, request_texts(message), session=session)
         return True
     method = take(session.server_requests, message.id)
     if method is None:
         return False
-    inspect_apart(exchange, answer_texts(method, message), "request")
+    mask_apart(exchange, message, answer_texts(method, message), session=session)
     return True

@@ -12,7 +12,7 @@ from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.eras import negotiable
 from proxies.mcp.inspection import inspect_apart, inspect_message
 from proxies.mcp.legacy_session import SESSIONS
-from proxies.mcp.messages import Message, result_response
+from proxies.mcp.messages import Message, parts_of, result_response
 from proxies.mcp.refusals import upstream_invalid
 from proxies.mcp.results import initialize_result
 from proxies.mcp.texts import error_texts, result_texts
@@ -52,11 +52,11 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         raise
     DRAINS.start(response, REMAINDER_SECONDS)
     if answer.error is not None:
-        inspect_apart(exchange, error_texts(answer.error), "response")
+        inspect_apart(exchange, error_texts(answer.error), parts_of(answer))
         answer_message(exchange, answer)
         return
     result = initialize_result(answer.result or {})
-    inspect_apart(exchange, result_texts("initialize", result), "response")
+    inspect_apart(exchange, result_texts("initialize", result), {"result": result})
     session = SESSIONS.open(
         proxy_id=exchange.proxy.config.id,
         principal_id=exchange.principal.id,

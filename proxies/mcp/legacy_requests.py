@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
@@ -25,7 +26,7 @@ def admit_request(exchange: Exchange, session: Session, message: Message) -> Non
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
-    inspect_message(exchange, message)
+    inspect_message(exchange, message, session=session)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
 
@@ -39,8 +40,8 @@ async def forward(
     try:
         check_upstream_status(response, session)
 
-        def inspect(texts: list[Text], _method: str) -> None:
-            inspect_apart(exchange, texts, "response")
+        def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
+            inspect_apart(exchange, texts, document)
 
         gate = LegacyGate(session, awaited, inspect)
         if is_stream(response):

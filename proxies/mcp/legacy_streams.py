@@ -44,7 +44,7 @@ async def serve_get(exchange: Exchange) -> None:
             raise upstream_invalid("The upstream's answer is not an event stream.")
         # Only on resumption may a response come here: the one that its own stream did not deliver.
         awaited = session.client_requests if resumed_from is not None else {}
-        gate = SessionGate(session, awaited, partial(inspect_and_record, exchange), ref=exchange.id)
+        gate = SessionGate(session, awaited, partial(inspect_and_record, exchange, session=session), ref=exchange.id)
 
         async def reply(message: Message) -> None:
             await send_reply(exchange, session, message)

@@ -68,6 +68,12 @@ class Message(msgspec.Struct, frozen=True):
         return body
 
 
+def parts_of(message: Message) -> dict[str, Any]:
+    """The members of a message that hold texts, by the names that their places begin with."""
+    parts = {"params": message.params, "result": message.result, "error": message.error}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
 def error_response(id: MessageId | None, code: int, message: str, data: Any = None) -> Message:
     """An error response of our own."""
     error: dict[str, Any] = {"code": code, "message": message}

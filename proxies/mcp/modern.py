@@ -18,7 +18,7 @@ from proxies.mcp.eras import (
 )
 from proxies.mcp.gates import ListenGate, ModernGate
 from proxies.mcp.inspection import inspect_and_record, inspect_apart, inspect_message
-from proxies.mcp.messages import Message, MessageRefused, parse_message
+from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of
 from proxies.mcp.param_headers import LearnedTools, mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
@@ -48,11 +48,13 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     exchange.rpc_id = message.id
     _check(exchange, message)
     message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
-    inspect_message(exchange, message)
+    masked_headers = inspect_message(exchange, message)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = dump(message.body())
-    response = await send(exchange, "POST", modern_headers(exchange, message, version), body, endless=listening)
+    response = await send(
+        exchange, "POST", modern_headers(exchange, message, version, masked_headers), body, endless=listening
+    )
     exchange.lap("upstream", waiting=True)
     finished = False
     try:
@@ -113,8 +115,8 @@ def _gate(exchange: Exchange, request: Message) -> ModernGate:
     if request.method == "subscriptions/listen":
         return ListenGate(request, inspect=partial(inspect_and_record, exchange), adapt=adapt)
 
-    def inspect(texts: list[Text], _method: str) -> None:
-        inspect_apart(exchange, texts, "response")
+    def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
+        inspect_apart(exchange, texts, document)
 
     return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
 
@@ -124,7 +126,7 @@ async def _return_failure(exchange: Exchange, request: Message, response: Answer
     if response.status in (400, 404) and media_type(response) == "application/json":
         error = await _error_message(exchange, request, response)
         if error is not None:
-            inspect_apart(exchange, error_texts(error.error or {}), "response")
+            inspect_apart(exchange, error_texts(error.error or {}), parts_of(error))
             answer_message(exchange, without_id(error, request.id), response.status)
             return
     raise failed(response, modern=True)

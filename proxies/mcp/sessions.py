@@ -15,6 +15,7 @@ from typing import Final
 
 from proxies.conversation import RecentFindings
 from proxies.mcp.messages import MessageId
+from rules.masking.session import MaskingSession
 
 SESSION_ID_BYTES: Final = 24
 MAX_SESSIONS: Final = 20_000
@@ -35,6 +36,7 @@ class Session:
         "enders",
         "event_key",
         "id",
+        "masking",
         "principal_id",
         "proxy_id",
         "recent_findings",
@@ -68,6 +70,8 @@ class Session:
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
+        self.masking: MaskingSession | None = None
+        """What was masked in it towards the server, to be put back into whatever the server says."""
         self.recent_findings = RecentFindings()
         """What was found in its last messages: signals of one conversation."""
         self.enders: set[Callable[[], None]] = set()

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import DESCRIPTION_KEYS, key_pointer, pointer
+from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value
 from proxies.mcp.messages import Message
@@ -225,7 +225,8 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             if not key.isidentifier() and len(key) > 1:
                 texts.append(Text(target, key_pointer(path, key), key))
             if type(member) is str and (key == "blob" or (key == "data" and value.get("type") in ("image", "audio"))):
-                _leaves(_base64_text(member), target, below, texts)
+                text = _base64_text(member)
+                _leaves(text, target, below if text == member else below + BASE64_SUFFIX, texts)
             elif type(member) in _CARRIERS:
                 _content(member, target, below, texts)
     elif type(value) is list:

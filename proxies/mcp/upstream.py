@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from proxies.exchange import Exchange
@@ -46,9 +46,17 @@ def legacy_headers(
     return headers
 
 
-def modern_headers(exchange: Exchange, message: Message, version: str) -> list[tuple[str, str]]:
-    """The fields of a modern request, made anew from the body that is sent (M-08); `Mcp-Param-*` goes on (M-06)."""
-    headers = _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
+def modern_headers(
+    exchange: Exchange, message: Message, version: str, masked: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """The fields of a modern request, made anew from the body that is sent (M-08); `Mcp-Param-*` goes on (M-06).
+
+    `masked` are the new values of fields that repeat a masked argument.
+    """
+    headers = [
+        (name, encode_value(masked[name]) if name in masked else value)
+        for name, value in _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
+    ]
     headers += [(VERSION_HEADER, version), (METHOD_HEADER, message.method)]
     parameter = NAME_PARAM.get(message.method)
     if parameter is not None:

@@ -33,8 +33,9 @@ logger = logging.getLogger(__name__)
 _OWN_KEY: Final = os.urandom(32)
 """Stands in for the installation's masking key where the snapshot brings none."""
 _FIXED_MEMBERS: Final = frozenset(
-    """id type role model call_id tool_call_id tool_use_id signature encrypted_content cache_control
-    thoughtSignature thought_signature previous_response_id conversation file_id item_id fileUri file_uri""".split()
+    """id type role model call_id tool_call_id tool_use_id signature encrypted_content cache_control thoughtSignature
+    thought_signature previous_response_id conversation cursor progressToken requestId file_id item_id fileUri
+    file_uri""".split()
 )
 _SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
 

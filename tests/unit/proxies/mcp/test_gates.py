@@ -16,7 +16,7 @@ from rules.model import Text
 BLOCKED = "blocked"
 
 
-def inspect(texts: list[Text], _method: str) -> None:
+def inspect(texts: list[Text], _method: str, _document: dict[str, Any]) -> None:
     if any(BLOCKED in text.text for text in texts):
         raise Refusal(403, "blocked_by_policy", "Blocked.", outcome="blocked")
 
@@ -122,7 +122,7 @@ def test_D_03_a_blocked_server_request_is_answered_for_the_client() -> None:
 
 
 def test_an_inspection_that_fails_is_not_taken_for_a_block() -> None:
-    def failing(_texts: list[Text], _method: str) -> None:
+    def failing(_texts: list[Text], _method: str, _document: dict[str, Any]) -> None:
         raise Refusal(500, "inspection_failed", "Failed.", outcome="failed")
 
     for gate in (LegacyGate(session("roots"), {}, failing), SessionGate(session("roots"), {}, failing, ref="r")):

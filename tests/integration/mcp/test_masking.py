@@ -1,0 +1,173 @@
+"""Arguments are masked towards the server, results restored towards the caller, in both eras."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rules.model import Action
+from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_ruleset
+from tests.mcp_wire import (
+    OTHER_KEY,
+    initialize_answer,
+    json_answer,
+    messages_of,
+    notification,
+    request,
+    result,
+    rpc,
+    rpc_error,
+    stream_answer,
+    text_result,
+    wire,
+)
+from tests.rawpeer import RawMessage, UpstreamPeer
+
+ARGUMENTS = {"to": [EMAIL], "body": f"key {KEY}", "n": 4}
+
+
+def placeholder_in(value: Any) -> str:
+    found = re.search(PLACEHOLDER, json.dumps(value))
+    assert found
+    return found[0]
+
+
+def server(answer: Callable[[Any], bytes]) -> Any:
+    """Answers a call with what the test makes of it."""
+
+    async def respond(raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        message = rpc(raw)
+        if message["method"] == "initialize":
+            return initialize_answer(raw)
+        return answer(message)
+
+    return respond
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+async def test_SYP_RED_1_a_tool_gets_placeholders_and_its_caller_the_values(as_stream: bool) -> None:
+    def answer(message: Any) -> bytes:
+        echoed = message["params"]["arguments"]
+        done = result(1, content=[{"type": "text", "text": json.dumps(echoed)}], structuredContent=echoed)
+        if not as_stream:
+            return json_answer(done)
+        said = notification("notifications/progress", progressToken=1, progress=1, message=f"to {echoed['to'][0]}")
+        return stream_answer(said, done)
+
+    async with wire(server(answer), ruleset=masking_ruleset()) as (client, upstream, proxy):
+        reply = await client.post_modern(request("tools/call", name="send", arguments=ARGUMENTS))
+        (seen,) = upstream.requests
+        records = await proxy.wait_for_records(1)
+    sent = rpc(seen)["params"]["arguments"]
+    assert re.fullmatch(PLACEHOLDER, sent["to"][0])
+    assert sent["body"] == "key [REDACTED_AWS_SECRET]"
+    assert EMAIL not in seen.body.decode()
+    messages = messages_of(reply.text) if as_stream else [reply.json()]
+    expected = {"to": [EMAIL], "body": "key [REDACTED_AWS_SECRET]", "n": 4}
+    assert messages[-1]["result"]["structuredContent"] == expected
+    assert json.loads(messages[-1]["result"]["content"][0]["text"]) == expected
+    if as_stream:
+        assert messages[0]["params"]["message"] == f"to {EMAIL}"
+    assert records[0].action is Action.REDACT
+    assert {(one.type, one.count, one.restored) for one in records[0].redactions} >= {("EMAIL", 1, 2 + as_stream)}
+
+
+async def test_AG_PE_8_a_secret_in_a_result_does_not_reach_the_client() -> None:
+    blob = base64.b64encode(f"mail ann@example.com {KEY}".encode()).decode()
+
+    def answer(message: Any) -> bytes:
+        resource = {"type": "resource", "resource": {"uri": "file:///a", "blob": blob}}
+        content = [{"type": "text", "text": f"key={KEY}"}, resource]
+        return json_answer(result(1, content=content, structuredContent={"key": KEY, "ann@example.com": True}))
+
+    async with wire(server(answer), ruleset=masking_ruleset()) as (client, _, _proxy):
+        reply = await client.post_modern(request("tools/call", name="read"))
+    got = reply.json()["result"]
+    assert KEY not in reply.text
+    assert got["content"][0]["text"] == "key=[REDACTED_AWS_SECRET]"
+    assert got["structuredContent"] == {"key": "[REDACTED_AWS_SECRET]", "[REDACTED_EMAIL]": True}
+    decoded = base64.b64decode(got["content"][1]["resource"]["blob"]).decode()
+    assert decoded == "mail [REDACTED_EMAIL] [REDACTED_AWS_SECRET]"
+    assert reply.headers["x-ostiary-redactions"] == "5"
+
+
+async def test_M_08_a_header_that_repeats_a_masked_argument_is_masked_too() -> None:
+    tool = {
+        "name": "send",
+        "inputSchema": {"type": "object", "properties": {"to": {"type": "string", "x-mcp-header": "Recipient"}}},
+    }
+
+    def answer(message: Any) -> bytes:
+        if message["method"] == "tools/list":
+            return json_answer(result(1, tools=[tool]))
+        return json_answer(text_result(1, "sent"))
+
+    async with wire(server(answer), ruleset=masking_ruleset()) as (client, upstream, _):
+        await client.post_modern(request("tools/list"))
+        reply = await client.post_modern(
+            request("tools/call", name="send", arguments={"to": EMAIL}), mcp_param_recipient=EMAIL
+        )
+        seen = upstream.requests[-1]
+    assert reply.json() == text_result(1, "sent")
+    assert seen.header("mcp-param-recipient") == rpc(seen)["params"]["arguments"]["to"] != EMAIL
+
+
+async def test_RED_PH_4_a_legacy_session_restores_what_was_masked_in_it() -> None:
+    placeholders: list[str] = []
+
+    def answer(message: Any) -> bytes:
+        if message["params"].get("arguments"):
+            placeholders.append(placeholder_in(message))
+            return json_answer(text_result(1, "stored"))
+        return json_answer(text_result(2, f"you are {placeholders[0]}"))
+
+    async with wire(server(answer), ruleset=masking_ruleset()) as (client, upstream, _):
+        session = await client.initialize()
+        call = request("tools/call", name="store", arguments={"me": EMAIL})
+        await client.post(call, session=session, mcp_protocol_version="2025-11-25")
+        mine = await client.post(
+            request("tools/call", 2, name="who"), session=session, mcp_protocol_version="2025-11-25"
+        )
+        other = await client.initialize()
+        theirs = await client.post(
+            request("tools/call", 2, name="who"), session=other, mcp_protocol_version="2025-11-25"
+        )
+        await client.post(call, session=other, mcp_protocol_version="2025-11-25")
+        assert EMAIL not in "".join(one.body.decode() for one in upstream.requests)
+    assert mine.json() == text_result(2, f"you are {EMAIL}")
+    assert theirs.json() == text_result(2, f"you are {placeholders[0]}")
+    assert placeholders[0] != placeholders[1]
+
+
+async def test_RED_PH_4_another_caller_gets_nothing_back() -> None:
+    placeholders: list[str] = []
+
+    def answer(message: Any) -> bytes:
+        placeholders.append(placeholder_in(message))
+        return json_answer(text_result(1, placeholders[0]))
+
+    respond = server(answer)
+    call = request("tools/call", name="store", arguments={"me": EMAIL})
+    async with wire(respond, ruleset=masking_ruleset()) as (client, _, _):
+        assert (await client.post_modern(call)).json() == text_result(1, EMAIL)
+        client.http.headers["authorization"] = f"Bearer {OTHER_KEY}"
+        theirs = await client.post_modern(call)
+    assert theirs.json() == text_result(1, placeholders[0])
+    assert placeholders[0] != placeholders[1]
+
+
+async def test_an_error_of_the_server_is_restored_and_redacted() -> None:
+    def answer(message: Any) -> bytes:
+        told = placeholder_in(message)
+        return json_answer(rpc_error(1, -32602, f"no such person {told}", hint=f"ask ann@example.com, not {told}"))
+
+    async with wire(server(answer), ruleset=masking_ruleset()) as (client, _, _):
+        reply = await client.post_modern(request("tools/call", name="find", arguments={"who": EMAIL}))
+    error = reply.json()["error"]
+    assert error["message"] == f"no such person {EMAIL}"
+    assert error["data"] == {"hint": f"ask [REDACTED_EMAIL], not {EMAIL}"}
