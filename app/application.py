@@ -66,6 +66,7 @@ from app.system.metrics import Metrics
 from app.system.service import System
 from app.traffic import api as traffic_api
 from app.traffic import pages as traffic_pages
+from app.traffic import redactions_api
 from app.version import __version__
 
 API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
@@ -80,6 +81,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     access_api.routes,
     canaries_api.routes,
     traffic_api.routes,
+    redactions_api.routes,
     alerts_api.routes,
     overview_api.routes,
 )

@@ -12,6 +12,7 @@ import msgspec
 
 from proxies.contract import APIKey, AppliedPolicy, ProxyType, Snapshot, encoder
 from rules.engine import Ruleset
+from rules.model import Target
 from rules.policy_evaluation import CompiledPolicy, PolicySet
 
 
@@ -31,6 +32,11 @@ class Protection(msgspec.Struct, frozen=True):
     def of(cls, ruleset: Ruleset, policies: PolicySet, *, log_only: bool = False) -> Protection:
         """The protection of these rules and policies; `log_only` is the proxy's."""
         return cls(ruleset, policies, frozenset() if log_only else policies.masking_rules(ruleset.rules))
+
+    def prepare(self) -> None:
+        """Make what a stream needs to hold back values; this takes a while and is kept with the rules."""
+        for target in (Target.COMPLETION, Target.TOOL_ARGS):
+            self.ruleset.unfinished(self.redacting, target)
 
 
 class PolicyCache:

@@ -91,6 +91,9 @@ class Serving:
             type: protections_of_keys(snapshot.api_keys, type, rulesets, compiler)
             for type in {config.type for config in snapshot.proxies}
         }
+        for protection in (*protections.values(), *(one for ones in by_key.values() for one in ones.values())):
+            if isinstance(protection, Protection) and protection.redacting:
+                await asyncio.to_thread(protection.prepare)
         self._applying = True
         try:
             await self._swap(snapshot, protections, by_key)

@@ -32,6 +32,7 @@ from app.traffic.captured import CapturedTexts, sealed_rows
 from app.traffic.failures import FailureAudit, with_failures
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
+from app.traffic.redactions import Redactions, redaction_rows
 from app.traffic.repository import TrafficRepository
 from app.traffic.rollup import increments
 from app.traffic.views import call_row, view_of_row
@@ -96,15 +97,18 @@ class Ingest:
                 return
             facts = await self._facts(session)
             rows = []
+            redactions: list[dict[str, Any]] = []
             for record in fresh:
                 proxy = facts.get(record.proxy_id, ProxyFacts())
                 row = call_row(record, tenant_id=DEFAULT_TENANT, proxy_name=proxy.name)
                 rows.append(row)
+                redactions += redaction_rows(record, tenant_id=DEFAULT_TENANT, proxy_name=proxy.name)
                 if record.findings:
                     policy_names = self._policy_names(record, proxy)
                     alerts += alert_rows(record, call=row, proxy_type=proxy.type, policy_names=policy_names, now=now)
             await traffic.add_calls(rows)
             await CapturedTexts(session, self._vault).add([row for row in sealed if row["call_id"] not in known])
+            await Redactions(session).add(redactions)
             await traffic.add_increments(increments(fresh, tenant_id=DEFAULT_TENANT))
             await AlertRepository(session).add_new(alerts)
             await self._failures.record(session, fresh, {proxy_id: proxy.name for proxy_id, proxy in facts.items()})

@@ -86,6 +86,28 @@ class CallText(Base):
         return f"<CallText {self.call_id} {len(self.sealed)} bytes>"
 
 
+class CallRedaction(Base):
+    """How many values of one type one rule masked in one direction of one call: `redactions.py` reads and writes them."""
+
+    __tablename__ = "call_redactions"
+    __table_args__ = (Index("ix_call_redactions_tenant_started", "tenant_id", "started_at"),)
+
+    call_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    type: Mapped[str] = mapped_column(String(24), primary_key=True)
+    direction: Mapped[str] = mapped_column(String(10), primary_key=True)
+    rule_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ID_CHARACTERS), default=DEFAULT_TENANT)
+    proxy_id: Mapped[str] = mapped_column(String(40))
+    proxy_name: Mapped[str] = mapped_column(String(100))
+    started_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    policy: Mapped[str] = mapped_column(Text)
+    count: Mapped[int] = mapped_column(Integer)
+    restored: Mapped[int] = mapped_column(Integer)
+
+    def __repr__(self) -> str:
+        return f"<CallRedaction {self.call_id} {self.type} {self.direction} {self.count}>"
+
+
 ADDED_COLUMNS = tuple(f"added_{index:02d}" for index in range(BUCKETS))
 """One counter per bucket of `histogram.BOUNDS_MS`: columns, so that the database can add them up."""
 

@@ -16,7 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
 from app.http.sorting import Sort, Sorts
-from app.traffic.models import VERDICTS, Call, CallText, client_hours, rule_hours, traffic_hours, traffic_minutes
+from app.traffic.models import (
+    VERDICTS,
+    Call,
+    CallRedaction,
+    CallText,
+    client_hours,
+    rule_hours,
+    traffic_hours,
+    traffic_minutes,
+)
 from app.traffic.rollup import CLIENT_SUMS, RULE_SUMS, TRAFFIC_SUMS, Increments, Row
 from app.traffic.window import MINUTES_PER_HOUR, Window
 
@@ -112,6 +121,7 @@ class TrafficRepository:
         )
         ids = (await self._session.scalars(oldest)).all()
         await self._session.execute(delete(CallText).where(CallText.call_id.in_(ids)))
+        await self._session.execute(delete(CallRedaction).where(CallRedaction.call_id.in_(ids)))
         result = await self._session.execute(delete(Call).where(Call.id.in_(ids)))
         return result.rowcount  # type: ignore[attr-defined,no-any-return]
 

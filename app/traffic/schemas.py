@@ -6,6 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from app.traffic.redactions import RedactionView
+
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     """One hit of one rule in a call; the evidence is masked."""
@@ -120,6 +122,8 @@ class CallDetail(CallView, frozen=True, kw_only=True):
     texts_state: str
     texts_omitted: int
     texts: list[TextView]
+    redactions: list[RedactionView]
+    """What was masked in it, by type, direction and rule."""
 
 
 class CallList(msgspec.Struct, frozen=True, kw_only=True):

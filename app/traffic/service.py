@@ -19,6 +19,7 @@ from app.traffic.captured import CapturedTexts, CaptureState, KeptTexts
 from app.traffic.errors import CallNotFound
 from app.traffic.histogram import quantile
 from app.traffic.models import ADDED_COLUMNS, VERDICTS
+from app.traffic.redactions import RedactionReport, Redactions
 from app.traffic.repository import COUNT_LIMIT, CallFilter, TrafficRepository
 from app.traffic.rollup import TRAFFIC_SUMS
 from app.traffic.schemas import (
@@ -76,6 +77,7 @@ class TrafficService:
             call = await TrafficRepository(session, actor.tenant_id).get(call_id)
             if call is None:
                 raise CallNotFound
+            redactions = await Redactions(session, actor.tenant_id).of_call(call_id)
             if not actor.role.covers(TEXTS_ROLE):
                 state = "hidden"
             else:
@@ -85,7 +87,12 @@ class TrafficService:
                 except Undecryptable as error:
                     logger.error("the texts of a call cannot be shown: %s", error)
                     state = "unreadable"
-        return detail_of(call, state, kept)
+        return detail_of(call, state, kept, redactions)
+
+    async def redactions(self, actor: Actor, *, since_at: datetime, until_at: datetime) -> RedactionReport:
+        """What was masked in calls that began in this range."""
+        async with self._database.reader() as session:
+            return await Redactions(session, actor.tenant_id).report(since_at, until_at)
 
     async def log(self, actor: Actor, proxy_id: str, *, limit: int = 100) -> list[LogRow]:
         """The latest calls of a proxy in the documented shape; raises ProxyNotFound."""

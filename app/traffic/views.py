@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from app.traffic.captured import CaptureState, KeptTexts
 from app.traffic.models import Call
+from app.traffic.redactions import RedactionView
 from app.traffic.schemas import CallDetail, CallView, DecisionView, FindingView, LogRow, MarkView, TextView, UsageView
 from app.traffic.verdict import verdict_of
 from proxies.contract import CallRecord
@@ -112,13 +114,16 @@ def view_of_call(call: Call) -> CallView:
     return CallView(**values)
 
 
-def detail_of(call: Call, state: CaptureState, kept: KeptTexts | None) -> CallDetail:
-    """A stored call with its captured texts."""
+def detail_of(
+    call: Call, state: CaptureState, kept: KeptTexts | None, redactions: Sequence[RedactionView]
+) -> CallDetail:
+    """A stored call with its captured texts and what was masked in it."""
     view = view_of_call(call)
     return CallDetail(
         **{name: getattr(view, name) for name in CallView.__struct_fields__},
         texts_state=state,
         texts_omitted=kept.omitted if kept else 0,
+        redactions=list(redactions),
         texts=[
             TextView(
                 direction=text.direction,

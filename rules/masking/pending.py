@@ -43,18 +43,22 @@ _PLACES: Final = {
 class Pending:
     """The unfinished matches of a set of patterns."""
 
-    __slots__ = ("_regexps",)
+    __slots__ = ("_holds_all", "_regexps")
 
     def __init__(self, patterns: Iterable[PatternKey]) -> None:
         keys = list(dict.fromkeys(patterns))
-        self._regexps = _compile([unfinished(key) for key in keys]) if keys else []
+        self._regexps: list[Regexp] = []
+        self._holds_all = False
+        """Whether a pattern has too many beginnings to tell them from other text: as much is held as a match may be long."""
+        if keys:
+            self._add([unfinished(key) for key in keys])
 
     def start(self, data: bytes, position: int = 0) -> int:
         """The earliest offset at or after `position` where an unfinished match may begin; the length if there is none.
 
         `data` is UTF-8; what lies before `position` is context for `\\b`.
         """
-        earliest = len(data)
+        earliest = position if self._holds_all else len(data)
         for regexp in self._regexps:
             match = regexp.search(data, position)
             if match is not None:
@@ -65,6 +69,21 @@ class Pending:
                 earliest += 1
         return earliest
 
+    def _add(self, sources: Sequence[str]) -> None:
+        """Compile as few regular expressions as RE2 can hold; one that must be divided is divided in halves."""
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = _PROGRAM_BYTES
+        try:
+            self._regexps.append(re2.compile(f"(?:{'|'.join(sources)})\\z".encode(), options))
+        except re2.error:
+            if len(sources) == 1:
+                self._holds_all = True
+                return
+            middle = len(sources) // 2
+            self._add(sources[:middle])
+            self._add(sources[middle:])
+
 
 def unfinished(key: PatternKey) -> str:
     """The RE2 source that matches, up to the end of a text, what may still become a match of the pattern."""
@@ -74,20 +93,6 @@ def unfinished(key: PatternKey) -> str:
     source = _beginnings(tree, f"(?s:.){{0,{margin}}}" if margin else "")
     prefix = "".join(sorted(set(flags)))
     return f"(?{prefix}:{source})" if prefix else f"(?:{source})"
-
-
-def _compile(sources: Sequence[str]) -> list[Regexp]:
-    """As few regular expressions as RE2 can hold; one that must be divided is divided in halves."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _PROGRAM_BYTES
-    try:
-        return [re2.compile(f"(?:{'|'.join(sources)})\\z".encode(), options)]
-    except re2.error as error:
-        if len(sources) == 1:
-            raise PatternRefused(f"its beginnings cannot be recognised: {error}") from None
-    middle = len(sources) // 2
-    return _compile(sources[:middle]) + _compile(sources[middle:])
 
 
 # --- From the tree back to a pattern ----------------------------------------------------------------------------------

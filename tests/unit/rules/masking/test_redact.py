@@ -14,7 +14,7 @@ from rules.masking.redact import MAX_HELD_CHARACTERS, HeldTooLong, Redactor
 from rules.masking.session import MaskingSession
 from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
 from rules.model import Finding, Target, Text
-from rules.patterns import PatternRefused, key_of, regexp
+from rules.patterns import key_of, regexp
 from tests.unit.rules.small_packs import pack, rule, ruleset
 
 SESSION = MaskingSession(b"k" * 32)
@@ -38,6 +38,8 @@ RULES = ruleset(
     )
 )
 
+REDACTING = frozenset({"T-EMAIL", "T-SSN", "T-CARD", "T-KEY", "T-ID", "T-NAME"})
+
 
 def span_of(finding: Finding) -> Span:
     return Span(finding.value_start, finding.value_end, finding.label, False, finding.rule_id, finding.score)
@@ -49,12 +51,12 @@ def whole(rules: Ruleset, text: str, session: MaskingSession | None = SESSION) -
 
 
 def in_pieces(rules: Ruleset, pieces: list[str], session: MaskingSession | None = SESSION) -> str:
-    redactor = Redactor(rules.unfinished(rules.redacting, Target.COMPLETION), for_good, session)
+    redactor = Redactor(rules.unfinished(REDACTING, Target.COMPLETION), for_good, session)
     scan = rules.stream(Target.COMPLETION, "")
     out = []
     for piece in pieces:
         found = scan.feed(piece)
-        out.append(redactor.feed(piece, map(span_of, found), scan.undecided_from(rules.redacting)))
+        out.append(redactor.feed(piece, map(span_of, found), scan.undecided_from(REDACTING)))
     out.append(redactor.close(map(span_of, scan.close())))
     assert redactor.missed == 0
     return "".join(out)
@@ -142,7 +144,7 @@ def test_a_value_waits_for_the_words_that_decide_about_it() -> None:
 
 
 def test_ordinary_prose_is_hardly_held() -> None:
-    redactor = Redactor(RULES.unfinished(RULES.redacting, Target.COMPLETION), for_good, None)
+    redactor = Redactor(RULES.unfinished(REDACTING, Target.COMPLETION), for_good, None)
     text = "The quick brown fox jumps over the lazy dog while the gateway reads along. " * 20
     held = []
     for piece in cut(text, 5):
@@ -238,8 +240,16 @@ def test_patterns_too_large_for_one_program_are_divided(monkeypatch: pytest.Monk
 
     assert len(pending._regexps) > 1
     assert pending.start(b"hello prefix7abc") == 6
-    with pytest.raises(PatternRefused):
-        Pending([key_of(r"[a-z]{1,900}\d{1,900}", "")])
+
+
+def test_a_pattern_whose_beginnings_are_too_many_holds_as_much_as_a_match_may_be_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rules.masking.pending._PROGRAM_BYTES", 64 * 1024)
+
+    pending = Pending([key_of(r"[a-z]{1,900}\d{1,900}", "")])
+
+    assert pending.start(b"x " * 1000) == 2000 - MAX_HELD_BYTES
 
 
 def test_unfinished_keeps_the_flags() -> None:
