@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+from proxies.llm.facts import messages_and_calls, response_tool_calls
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import response_texts
 from proxies.llm.surfaces import Surface
+from proxies.mcp.facts import HOUSEKEEPING
 from proxies.mcp.messages import MessageRefused, parse_message
 from proxies.mcp.texts import error_texts, result_texts
 from proxies.mcp.texts import request_texts as mcp_request_texts
-from rules.facts import Facts, Message, ToolCall
+from rules.facts import Facts, ToolCall
 from rules.model import Text
+
+__all__ = ["HOUSEKEEPING", "Reading", "UnknownMessage", "read_message"]
 
 
 class UnknownMessage(ValueError):
@@ -39,9 +43,9 @@ def read_message(value: Any) -> Reading:
         return _mcp(value)
     if isinstance(value.get("messages"), list):
         surface = Surface.ANTHROPIC_MESSAGES if _is_anthropic(value) else Surface.OPENAI_CHAT
-        return _llm_request(surface, value, "messages")
+        return _llm_request(surface, value)
     if "input" in value:
-        return _llm_request(Surface.OPENAI_RESPONSES, value, "input")
+        return _llm_request(Surface.OPENAI_RESPONSES, value)
     for member, surface in (
         ("choices", Surface.OPENAI_CHAT),
         ("output", Surface.OPENAI_RESPONSES),
@@ -49,24 +53,16 @@ def read_message(value: Any) -> Reading:
     ):
         if isinstance(value.get(member), list):
             texts = response_texts(surface, value)
-            facts = Facts(phase="response", model=_word(value.get("model")), texts=texts)
+            calls = tuple(response_tool_calls(value))
+            facts = Facts(phase="response", model=_word(value.get("model")), tool_calls=calls, texts=texts)
             return Reading(surface.value, "response", texts, facts)
     raise UnknownMessage("This is neither a JSON-RPC message nor a request or answer of an LLM API.")
 
 
-def _llm_request(surface: Surface, body: dict[str, Any], member: str) -> Reading:
+def _llm_request(surface: Surface, body: dict[str, Any]) -> Reading:
     texts = request_texts(surface, body)
-    items = body[member]
-    messages = [
-        Message(_word(item.get("role")) or "user", f"/{member}/{index}")
-        for index, item in enumerate(items if isinstance(items, list) else [])
-        if isinstance(item, dict)
-    ]
-    if isinstance(items, str):
-        messages = [Message("user", f"/{member}")]
-    if isinstance(body.get("system"), (str, list)):
-        messages.append(Message("system", "/system", counts=False))
-    facts = Facts(model=_word(body.get("model")), messages=tuple(messages), texts=texts)
+    messages, calls = messages_and_calls(body)
+    facts = Facts(model=_word(body.get("model")), messages=messages, tool_calls=calls, texts=texts)
     return Reading(surface.value, "request", texts, facts)
 
 
@@ -83,8 +79,12 @@ def _mcp(value: dict[str, Any]) -> Reading:
     calls: tuple[ToolCall, ...] = ()
     if method == "tools/call":
         calls = (ToolCall(_word(params.get("name")), params.get("arguments"), "/params"),)
-    acts = method in ("tools/call", "resources/read", "prompts/get", "completion/complete")
-    return Reading("mcp", "request", texts, Facts(kind="mcp", acts=acts, method=method, tool_calls=calls, texts=texts))
+    return Reading(
+        "mcp",
+        "request",
+        texts,
+        Facts(kind="mcp", acts=method not in HOUSEKEEPING, method=method, tool_calls=calls, texts=texts),
+    )
 
 
 def _is_anthropic(body: dict[str, Any]) -> bool:

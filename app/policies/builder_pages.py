@@ -16,6 +16,7 @@ from app.errors import AppError, ValidationFailed
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, documents
 from app.policies.errors import PolicyInvalid, PolicyTooSlow
+from app.policies.global_policies import GlobalPolicyService
 from app.policies.importing import import_text
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import DocumentView
@@ -265,6 +266,21 @@ async def delete_policy(
     return redirect(request, "/policies", Toast(f"The policy {name} is deleted."))
 
 
+@post("/policies/everywhere", opt=ADMIN, include_in_schema=False)
+async def name_everywhere(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    global_policies: NamedDependency[GlobalPolicyService],
+) -> Response[str]:
+    """Which policies apply to proxies that name none."""
+    names = [str(name) for name in (await request.form()).getall("policy_names", []) if name]
+    try:
+        await global_policies.put(actor, names)
+    except AppError as error:
+        return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/policies", Toast("Proxies without policies of their own use these now."))
+
+
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
@@ -449,4 +465,5 @@ routes = [
     discard,
     roll_back,
     delete_policy,
+    name_everywhere,
 ]

@@ -20,6 +20,7 @@ from app.policies import builder, documents
 from app.policies.builder_pages import builder_context
 from app.policies.errors import PolicyNotFound
 from app.policies.feedback import Feedback
+from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
@@ -68,6 +69,7 @@ async def policies_page(
     library: NamedDependency[PolicyLibrary],
     policies: NamedDependency[PolicyService],
     proxies: NamedDependency[ProxyService],
+    global_policies: NamedDependency[GlobalPolicyService],
     reader: NamedDependency[AsyncSession],
     search: FromQuery[str] = "",
     type: FromQuery[str] = "",
@@ -99,6 +101,7 @@ async def policies_page(
         packs=library.packs(),
         pack_hits=by_pack,
         filters={"search": search[:200], "type": type},
+        everywhere=await global_policies.view(actor),
     )
 
 

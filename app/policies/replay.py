@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from app.policies.evaluation import Judges
 from app.traffic.captured import CapturedCall
 from proxies.contract import CapturedText
+from proxies.reading import HOUSEKEEPING
 from rules.facts import Facts, Message, ToolCall
 from rules.model import Action, Confidence, Finding, Severity, Target, Text, Verdict
 from rules.packs import Pack, Rule
@@ -102,7 +103,7 @@ def facts_of(call: CapturedCall, captured: Sequence[CapturedText], direction: st
     return Facts(
         phase="response" if direction == "response" else "request",
         kind="mcp" if is_mcp else "llm",
-        acts=not is_mcp or method in ("tools/call", "resources/read", "prompts/get"),
+        acts=not is_mcp or method not in HOUSEKEEPING,
         model="" if is_mcp else call.operation,
         method=method,
         messages=() if is_mcp else tuple(_messages(texts)),

@@ -23,6 +23,7 @@ from app.fleet.repository import ProxyRepository
 from app.policies import documents
 from app.policies.errors import NothingToPublish, PolicyInvalid, ReplayNotFound
 from app.policies.evaluation import Evaluator
+from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.policies.replay import Rejudged, Replayer
 from app.policies.service import PolicyService
@@ -52,7 +53,13 @@ class Replay:
     """One replay: what was asked, and how far it is."""
 
     def __init__(
-        self, actor: Actor, policy: Policy, asked: StartReplay, proxies: Sequence[Proxy], version: int | None
+        self,
+        actor: Actor,
+        policy: Policy,
+        asked: StartReplay,
+        proxies: Sequence[Proxy],
+        version: int | None,
+        everywhere: Sequence[str],
     ) -> None:
         self.id = ids.new_id("rpl")
         self.tenant_id = actor.tenant_id
@@ -63,6 +70,8 @@ class Replay:
         self.asked = asked
         self.proxies = {proxy.id: proxy for proxy in proxies}
         self.version = version
+        self.everywhere = tuple(everywhere)
+        """The policies of proxies that name none."""
         self.state = "running"
         self.error = ""
         self.total = self.done = self.skipped = 0
@@ -159,11 +168,12 @@ class Replays:
         policy, version = await self._wanted(actor, name, asked.source)
         async with self._database.reader() as session:
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-        users = [proxy for proxy in proxies if name in proxy.policy_names]
+            everywhere = await GlobalPolicyRepository(session, actor.tenant_id).names()
+        users = [proxy for proxy in proxies if name in (proxy.policy_names or everywhere)]
         chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids] if asked.proxy_ids else users
         if not chosen:
             chosen = [proxy for proxy in proxies if policy.applies_to(proxy.type)]
-        replay = Replay(actor, policy, asked, chosen, version)
+        replay = Replay(actor, policy, asked, chosen, version, everywhere)
         self._replays[replay.id] = replay
         for old in [kept.id for kept in self._replays.values() if kept.state != "running"]:
             if len(self._replays) > MAX_KEPT:
@@ -240,7 +250,7 @@ class Replays:
 
     async def _replay(self, replay: Replay) -> None:
         since_at = replay.started_at - timedelta(days=replay.asked.days)
-        replayers = {proxy.id: await self._replayer(replay.policy, proxy) for proxy in replay.proxies.values()}
+        replayers = {proxy.id: await self._replayer(replay, proxy) for proxy in replay.proxies.values()}
         if not replayers:
             return
         async with self._database.reader() as session:
@@ -275,9 +285,11 @@ class Replays:
             for judged in await self._workbench.run(work, deadline_seconds=None):
                 replay.count(judged)
 
-    async def _replayer(self, policy: Policy, proxy: Proxy) -> Replayer:
+    async def _replayer(self, replay: Replay, proxy: Proxy) -> Replayer:
         """The policies of a proxy with the replayed one in the place of its namesake, or beside them."""
-        names = [name for name in proxy.policy_names if not self._library.unknown([name])]
+        policy = replay.policy
+        named = [name for name in proxy.policy_names or replay.everywhere if not self._library.unknown([name])]
+        names = [name for name in named if self._library.applies_to(name, proxy.type)]
         others = [(self._library.get(name), self._library.version_of(name) or 0, "proxy") for name in names]
         chosen = [(policy, 0, "proxy") if other[0].name == policy.name else other for other in others]
         if policy.name not in names:

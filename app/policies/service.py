@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 RESOURCE = "policy"
 RESERVED_NAMES = frozenset(
-    {"new", "import", "playground", "validate", "test", "patterns", "compiled", "templates", "replays", "global"}
+    """compiled drafts everywhere global import new patterns playground replays templates test validate""".split()
 )
 """Words that stand where a policy's name stands in an address."""
 MAX_NOTE_CHARS = 1_000

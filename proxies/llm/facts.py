@@ -17,7 +17,7 @@ _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruc
 
 def request_facts(exchange: Exchange, body: dict[str, Any], texts: Sequence[Text]) -> Facts:
     """The facts of a request; the model is the one that the endpoint noted as the operation."""
-    messages, calls = _messages(body)
+    messages, calls = messages_and_calls(body)
     return complete(exchange, kind="llm", model=exchange.operation, messages=messages, tool_calls=calls, texts=texts)
 
 
@@ -30,7 +30,8 @@ def response_tool_calls(body: Any) -> list[ToolCall]:
     ]
 
 
-def _messages(body: dict[str, Any]) -> tuple[tuple[Message, ...], tuple[ToolCall, ...]]:
+def messages_and_calls(body: dict[str, Any]) -> tuple[tuple[Message, ...], tuple[ToolCall, ...]]:
+    """The messages of a request body, and the tool calls in its history."""
     messages = [Message("system", f"/{key}", counts=False) for key in _SYSTEM if body.get(key)]
     calls: list[ToolCall] = []
     for key in _MESSAGE_LISTS:

@@ -110,7 +110,7 @@ async def test_a_change_in_the_form_comes_back_as_json_with_what_lint_says(conso
 async def test_rules_are_found_and_overridden(console: Console, tab: Tab) -> None:
     await make(console, publish=False)
     found = await tab.get("/policies/ours/rules?q=pi-0", **HTMX)
-    assert 'value="override:PI-0001"' in found.text
+    assert "override:PI-0001" in found.text
     assert "No rule" in (await tab.get("/policies/ours/rules?q=zzz", **HTMX)).text
     fields = {"json": json.dumps(document()), "do": "override:PI-0001"}
     answer = await tab.post("/policies/ours/build", fields, **HTMX)
@@ -268,3 +268,14 @@ async def test_an_alert_says_why_and_calling_it_false_is_feedback_about_its_rule
     assert await marks() == 0
     call = await tab.get(f"/traffic/{alert['call_id']}")
     assert 'action="/feedback/false-positive"' in call.text
+
+
+async def test_the_policies_of_proxies_that_name_none_are_chosen_on_the_page(console: Console, tab: Tab) -> None:
+    assert "pass uninspected" in (await tab.get("/policies")).text
+    saved = await tab.post("/policies/everywhere", {"policy_names": ["monitor-only", "llm-standard-security"]})
+    assert saved.headers["location"] == "/policies"
+    view = await console.client.get("/api/v1/policies/global", headers=console.admin)
+    assert view.json()["data"]["policy_names"] == ["monitor-only", "llm-standard-security"]
+    wrong = await tab.post("/policies/everywhere", {"policy_names": ["nowhere"]})
+    assert wrong.status_code == 303
+    assert "monitor-only</a>" in (await tab.get("/policies")).text

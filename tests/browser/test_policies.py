@@ -1,0 +1,119 @@
+"""A policy made by hand: built in the builder, tried in the playground, published, assigned, and a real call is blocked."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser.conftest import Watch
+from tests.browser.site import Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
+
+NUMBER = "EMP-123456"
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 860}
+
+
+async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(site: Site, admin: Page) -> None:
+    page = admin
+    proxy = await site.create_proxy("ward-desk", policy_names=[])
+    await site.create(f"/proxies/{proxy['id']}/start")
+    question = f"Where does {NUMBER} work?"
+    assert await site.call(question, url=proxy["listen_url"]) == 200
+
+    await page.goto(f"{site.url}/policies")
+    await page.click("a:has-text('New policy') >> nth=0")
+    await page.fill("#name", "ward")
+    await page.fill("#title", "Ward")
+    await page.select_option("#type", "llm")
+    await page.click("button:has-text('Make the draft')")
+
+    await expect(page.locator("#lint")).to_contain_text("decides nothing")
+    await page.click("button:has-text('Add detection')")
+    await expect(page.locator("[id='detections.0.patterns']")).to_be_visible()
+    await expect(page.locator("#lint")).to_have_attribute("data-state", "bad")
+    await page.fill("[id='detections.0.title']", "Employee number")
+    await page.fill("[id='detections.0.patterns']", r"\bEMP-\d{6}\b")
+    await page.fill("[id='detections.0.examples.match']", f"ask {NUMBER}")
+    await page.fill("[id='detections.0.examples.no_match']", "ask EMP-1")
+    await expect(page.locator("#lint")).to_have_attribute("data-state", "good")
+    await expect(page.locator("#json")).to_have_value(re.compile("Employee number"))
+
+    written = await page.input_value("#json")
+    await page.fill("#json", written.replace('"Employee number"', '"Number of an employee"'))
+    await expect(page.locator("[id='detections.0.title']")).to_have_value("Number of an employee")
+    await page.click("button:has-text('Save draft')")
+    await expect(page.locator(".build-bar")).to_contain_text("revision 2")
+
+    await page.click(".tabs a:has-text('Test')")
+    await page.fill("#message", question + "\u200b")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator(".verdict")).to_contain_text("Blocked: Number of an employee in prompt")
+    await expect(page.locator("#outcome mark")).to_have_text(NUMBER)
+    await expect(page.locator("#outcome .tok")).to_have_text("ZWSP")
+
+    await page.click(".tabs a:has-text('Builder')")
+    await page.click("button:has-text('Save and publish')")
+    await page.click("#confirm-yes")
+    await expect(page.locator(".head .tag").first).to_have_text("version 1")
+
+    await page.goto(f"{site.url}/proxies/{proxy['id']}?tab=config")
+    await page.check("#policy-ward")
+    await page.click("#config-form button:has-text('Save')")
+    await expect(page.locator("#toasts")).to_contain_text("saved")
+    arrived = len(site.upstream.seen)
+    assert await site.call(question, url=proxy["listen_url"]) == 403
+    assert len(site.upstream.seen) == arrived, "the upstream never sees a blocked prompt"
+    assert await site.call("Where does nobody work?", url=proxy["listen_url"]) == 200
+
+    await page.goto(f"{site.url}/alerts?search=ward-desk")
+    await expect(page.locator("#alert-rows tr")).to_have_count(1)
+    await page.click("#alert-rows a.name")
+    await expect(page.locator("section[aria-labelledby='why']")).to_contain_text("ward")
+
+    await page.goto(f"{site.url}/policies/ward?tab=replay")
+    await page.click("button:has-text('Replay')")
+    await expect(page.locator("#replay header")).to_contain_text("done")
+    await expect(page.locator(".replay-sentence")).to_contain_text("It would have blocked 1 of 2 requests")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(
+    site: Site, browser: Browser, watch: Watch, theme: str
+) -> None:
+    if not (await site.api.get("/policies/rounds/draft")).is_success:
+        rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
+        await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
+        changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
+        assert (await site.api.put("/policies/rounds", json=changed)).is_success
+    addresses = [
+        "/policies",
+        "/policies/new",
+        "/policies/import",
+        "/policies/playground",
+        *(f"/policies/rounds?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
+    ]
+    context = await browser.new_context(viewport=DESK, color_scheme=theme)
+    page = await context.new_page()
+    page.on("console", watch.note_message)
+    await site.log_in(page)
+    problems: dict[str, list[str]] = {}
+    for address in addresses:
+        answer = await page.goto(site.url + address)
+        assert answer is not None
+        assert len(await answer.body()) <= 60 * 1024, address
+        found = await Axe().run(page)
+        lines = [f"{item['id']}: {item['nodes'][0]['html'][:160]}" for item in found.response["violations"]]
+        await page.set_viewport_size(PHONE)
+        if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            lines.append("scrolls sideways on a phone")
+        await page.set_viewport_size(DESK)
+        if lines:
+            problems[address] = lines
+    await context.close()
+    assert problems == {}
+    assert watch.verdict() == []
