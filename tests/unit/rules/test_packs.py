@@ -43,6 +43,8 @@ RULE_IDS = {
     "path-traversal": r"PATH-\d{4}",
     "ssrf": r"SSRF-\d{4}",
     "web-code": r"(?:WEB|CMD)-\d{4}",
+    "exfiltration": r"EX-\d{4}",
+    "agent-abuse": r"AA-\d{4}",
 }
 LEAST_RULES = {
     "prompt-injection": 42,
@@ -53,14 +55,16 @@ LEAST_RULES = {
     "indirect-injection": 10,
     "hidden-text": 16,
     "encoding-evasion": 10,
-    "tool-poisoning": 12,
-    "secrets": 18,
+    "tool-poisoning": 26,
+    "secrets": 60,
     "pii": 34,
-    "command-injection": 12,
-    "sql-injection": 8,
-    "path-traversal": 6,
-    "ssrf": 5,
-    "web-code": 1,
+    "command-injection": 22,
+    "sql-injection": 16,
+    "path-traversal": 12,
+    "ssrf": 12,
+    "web-code": 16,
+    "exfiltration": 14,
+    "agent-abuse": 12,
 }
 RULE_FILES = {name: json.loads((SHIPPED / f"{name}.json").read_bytes()) for name in RULE_IDS}
 NUMBERED = [rule["id"] for file in RULE_FILES.values() for rule in file["rules"]]
@@ -131,13 +135,28 @@ def test_rule_ids_are_unique_and_all_packs_are_known() -> None:
 def test_only_high_confidence_or_agreement_blocks_and_poisoned_tools_alert() -> None:
     for rule in packs()["tool-poisoning"].rules:
         assert rule.action in ("alert", "tag"), rule.id
+    for rule in rules().values():
+        if rule.action == "block" and rule.confidence != "high":
+            assert rule.score < 100, rule.id
+
+
+def test_RED_PH_4_personal_data_comes_back_and_secrets_and_cards_do_not() -> None:
     for rule in packs()["pii"].rules:
         assert rule.action in ("redact", "alert", "tag"), rule.id
         assert rule.capture.redact_as, rule.id
         assert rule.capture.reversible is (rule.label != "CARD"), rule.id
-    for rule in rules().values():
-        if rule.action == "block" and rule.confidence != "high":
-            assert rule.score < 100, rule.id
+    for rule in packs()["secrets"].rules:
+        assert rule.action in ("block", "redact", "alert"), rule.id
+        assert rule.capture.redact_as, rule.id
+        assert not rule.capture.reversible, rule.id
+
+
+@pytest.mark.parametrize("name", ["command-injection", "sql-injection", "path-traversal", "ssrf", "web-code"])
+def test_payload_rules_block_arguments_and_never_prose(name: str) -> None:
+    for rule in packs()[name].rules:
+        if rule.action == "block":
+            assert rule.targets == (Target.TOOL_ARGS,), rule.id
+        assert Target.PROMPT not in rule.targets, rule.id
 
 
 def test_no_file_holds_a_whole_credential() -> None:
