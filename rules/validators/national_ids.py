@@ -51,6 +51,15 @@ def us_ssn(value: str) -> bool:
     return digits[:3] not in ("000", "666") and digits[0] != "9" and digits[3:5] != "00" and digits[5:] != "0000"
 
 
+def us_itin(value: str) -> bool:
+    """A US taxpayer number of somebody without a social security number: 9, and a middle pair that is given out."""
+    digits = digits_of(value)
+    if len(digits) != 9 or digits[0] != 9:
+        return False
+    pair = digits[3] * 10 + digits[4]
+    return 50 <= pair <= 65 or 70 <= pair <= 88 or 90 <= pair <= 92 or 94 <= pair <= 99
+
+
 def us_aba(value: str) -> bool:
     """A US bank routing number: weights 3, 7, 1, and a first pair that a Federal Reserve district uses."""
     digits = digits_of(value)
@@ -321,6 +330,7 @@ def vin(value: str) -> bool:
 
 NATIONAL_IDS: dict[str, Judge] = {
     "us-ssn": us_ssn,
+    "us-itin": us_itin,
     "us-aba": us_aba,
     "us-npi": us_npi,
     "ca-sin": ca_sin,

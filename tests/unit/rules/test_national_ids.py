@@ -9,6 +9,7 @@ from rules.validators.national_ids import NATIONAL_IDS
 
 SPECIMENS = {
     "us-ssn": ["536-90-4399", "123-45-6789"],
+    "us-itin": ["900-70-1234", "912781234"],
     "us-aba": ["021000021", "011401533"],
     "us-npi": ["1234567893", "1245319599"],
     "ca-sin": ["046 454 286", "130 692 544"],
@@ -53,7 +54,7 @@ def test_a_specimen_is_right(name: str, value: str) -> None:
     assert parse([f"id:{name}"]).accept(value)
 
 
-@pytest.mark.parametrize("name", sorted(set(NATIONAL_IDS) - {"us-ssn", "dk-cpr"}))
+@pytest.mark.parametrize("name", sorted(set(NATIONAL_IDS) - {"us-ssn", "us-itin", "dk-cpr"}))
 def test_a_changed_digit_is_noticed(name: str) -> None:
     value = SPECIMENS[name][0]
     changed = []
@@ -95,6 +96,8 @@ def test_values_of_another_shape_are_no_numbers(name: str) -> None:
         ("us-ssn", "123-00-4567"),
         ("us-ssn", "123-45-0000"),
         ("us-ssn", "078-05-1120"),
+        ("us-itin", "900-10-1234"),
+        ("us-itin", "800-70-1234"),
         ("dk-cpr", "321062-5629"),
         ("pl-pesel", "44053201359"),
         ("jmbg", "3201006500006"),
