@@ -7,20 +7,25 @@ from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from app.errors import Unavailable
+from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.http.envelope import Envelope, Listing
 from app.policies import documents
 from app.policies.errors import PolicyInvalid, VersionNotFound
 from app.policies.importing import import_text, import_view
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import (
+    AnalyzePatterns,
     ChangeView,
     CheckPolicy,
     CheckView,
+    CompiledView,
     DocumentView,
     ImportPolicy,
     ImportView,
     PackSummary,
     PackView,
+    PatternView,
     PolicyDocument,
     PolicyView,
     ProblemView,
@@ -33,6 +38,7 @@ from app.policies.schemas import (
 from app.policies.service import PolicyService
 from app.security.permissions import Actor
 from rules.packs import Problem
+from rules.patterns import PatternRefused, check, key_of
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -227,6 +233,44 @@ async def export_policy(
     return Response(found.text, media_type="application/json", headers=headers)
 
 
+@get("/api/v1/policies/compiled/status", opt=VIEWER, tags=TAGS)
+async def compiled_status(
+    library: NamedDependency[PolicyLibrary], rulesets: NamedDependency[Rulesets]
+) -> Envelope[list[CompiledView]]:
+    """How many patterns each policy in force declares, and how many are compiled (null: not yet)."""
+    found = []
+    for view in library.policies():
+        counts = rulesets.pattern_counts(library.packs_for(library.get(view.name))) if view.active else (0, None)
+        found.append(CompiledView(name=view.name, active=view.active, declared=counts[0], compiled=counts[1]))
+    return Envelope(found)
+
+
+@post("/api/v1/policies/compiled/{name:str}/recompile", opt=ADMIN, status_code=200, tags=TAGS)
+async def recompile(
+    name: FromPath[str], library: NamedDependency[PolicyLibrary], rulesets: NamedDependency[Rulesets]
+) -> Envelope[CompiledView]:
+    """Compile the rules of a policy now, if that has not been done; answers when they are ready."""
+    packs = library.packs_for(library.get(name))
+    try:
+        await rulesets.of_packs(packs)
+    except RulesetUnavailable as error:
+        raise Unavailable(str(error)) from error
+    declared, compiled = rulesets.pattern_counts(packs)
+    return Envelope(CompiledView(name=name, active=True, declared=declared, compiled=compiled))
+
+
+@post("/api/v1/policies/patterns/analyze", opt=ADMIN, status_code=200, tags=TAGS)
+async def analyze_patterns(
+    data: JSONBody[AnalyzePatterns], policies: NamedDependency[PolicyService]
+) -> Envelope[list[PatternView]]:
+    """Whether each pattern compiles in every engine and stays linear, or the reason why not."""
+
+    def work() -> list[PatternView]:
+        return [pattern_view(pattern) for pattern in data.patterns]
+
+    return Envelope(await policies.workbench.run(work))
+
+
 @get("/api/v1/packs", opt=VIEWER, tags=TAGS)
 async def list_packs(library: NamedDependency[PolicyLibrary]) -> Envelope[Listing[PackSummary]]:
     """Rule packs by name, without their rules."""
@@ -265,6 +309,15 @@ def problem_views(problems: Sequence[Problem]) -> list[ProblemView]:
     return [ProblemView(pointer=problem.pointer, reason=problem.reason) for problem in problems]
 
 
+def pattern_view(pattern: str) -> PatternView:
+    """One pattern, checked by every engine."""
+    try:
+        groups = check(key_of(pattern, ""))
+    except PatternRefused as error:
+        return PatternView(pattern=pattern, valid=False, reason=str(error), groups=0)
+    return PatternView(pattern=pattern, valid=True, reason="", groups=groups)
+
+
 async def _refuse_unsound(policies: PolicyService, value: dict[str, Any]) -> None:
     """Before anything is saved: what is to be published at once must be sound."""
     _, problems, _ = await policies.check(value)
@@ -290,6 +343,9 @@ routes = [
     publish_policy,
     roll_back_policy,
     export_policy,
+    compiled_status,
+    recompile,
+    analyze_patterns,
     list_packs,
     get_pack,
 ]

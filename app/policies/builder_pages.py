@@ -32,6 +32,8 @@ ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
 MAX_FORM_FIELDS = 20_000
 FOUND_RULES = 12
+SHOWN_ITEMS = 20
+"""Items of each list that have a form; an import may bring hundreds, which the JSON holds."""
 
 
 @get("/policies/new", opt=ADMIN, include_in_schema=False)
@@ -310,6 +312,7 @@ def form_context(library: PolicyLibrary, value: dict[str, Any], name: str) -> di
         "values": builder.shown(value),
         "packs": library.packs(),
         "targets": [target.value for target in Target],
+        "shown": SHOWN_ITEMS,
     }
 
 

@@ -44,7 +44,8 @@ def diff(before: Any, after: Any) -> list[Change]:
 
 
 def _walk(before: Any, after: Any, pointer: str, label: str) -> Iterator[Change]:
-    if before == after and type(before) is type(after):
+    # As JSON: Python takes true for 1.
+    if before == after and msgspec.json.encode(before) == msgspec.json.encode(after):
         return
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _members(before, after, pointer, label)

@@ -151,6 +151,30 @@ class ImportView(msgspec.Struct, frozen=True, kw_only=True):
     saved: bool
 
 
+class CompiledView(msgspec.Struct, frozen=True, kw_only=True):
+    """The distinct patterns of a policy: declared by its packs, and in its compiled ruleset (null: not yet compiled)."""
+
+    name: str
+    active: bool
+    declared: int
+    compiled: int | None
+
+
+class AnalyzePatterns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Patterns to be checked."""
+
+    patterns: Annotated[list[Annotated[str, Meta(max_length=2_000)]], Meta(min_length=1, max_length=200)]
+
+
+class PatternView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a pattern can be used in a rule."""
+
+    pattern: str
+    valid: bool
+    reason: str
+    groups: int
+
+
 class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
     """One difference between two versions."""
 

@@ -283,3 +283,29 @@ async def test_SYP_POL_5_policies_are_assigned_to_a_proxy_one_by_one_or_all_at_o
     assert gone.json()["error_code"] == "policy_not_found"
     unknown = await console.client.put(f"{path}/nowhere", headers=headers)
     assert unknown.status_code == 404
+
+
+async def test_SYP_POL_7_compiled_patterns_are_counted_and_patterns_analysed(console: Console) -> None:
+    headers = console.admin
+    answer = await console.client.get("/api/v1/policies/compiled/status", headers=headers)
+    before = {item["name"]: item for item in answer.json()["data"]}
+    assert before["llm-incomplete"] == {"name": "llm-incomplete", "active": False, "declared": 0, "compiled": None}
+    compiled = await console.client.post("/api/v1/policies/compiled/mcp-standard-security/recompile", headers=headers)
+    counts = compiled.json()["data"]
+    assert counts["declared"] == counts["compiled"] > 0
+    body = {"patterns": [r"\bEMP-(\d{6})\b", "(?=x)y"]}
+    checked = await console.client.post("/api/v1/policies/patterns/analyze", headers=headers, json=body)
+    first, second = checked.json()["data"]
+    assert (first["valid"], first["groups"]) == (True, 1)
+    assert not second["valid"]
+    assert second["reason"]
+
+
+async def test_a_draft_with_hundreds_of_items_has_a_form_for_the_first_and_keeps_the_others(bench: Bench) -> None:
+    from app.policies.builder import merged
+    from app.policies.builder_pages import SHOWN_ITEMS, form_context
+
+    rules = [{"id": f"r{number}", "action": "deny", "match": {"model": "x"}} for number in range(100)]
+    value = document(rules=rules)
+    assert form_context(bench.features.library, value, "ours")["shown"] == SHOWN_ITEMS
+    assert merged(value, {"rules.0": ["1"], "rules.0.reason": ["why"]})["rules"][1:] == rules[1:]
