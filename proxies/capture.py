@@ -19,7 +19,7 @@ from proxies.contract import CapturedText, TextMark
 from rules.engine import MAX_FINDINGS, StreamScan
 from rules.matching import MAX_FINDINGS_PER_RULE
 from rules.model import Action, Finding, Target, Text
-from rules.redact import OPAQUE_MARGIN_CHARS, masked
+from rules.redact import OPAQUE_MARGIN_CHARS, MaskedText, masked
 
 logger = logging.getLogger(__name__)
 
@@ -217,6 +217,9 @@ class TextCapture:
     def _captured(self, direction: Direction, noted: _Noted) -> CapturedText:
         origin = noted.origin
         text = noted.text if noted.text.isascii() else noted.text.encode("utf-8", "replace").decode()
+        if not noted.findings and not self._secrets:
+            clean = masked(text, (), noted.start, noted.end)
+            return self._shown(direction, noted, clean, ())
         spans = [(item.value_start - origin, item.value_end - origin) for item in noted.findings if _is_secret(item)]
         for secret in self._secrets:
             found = text.find(secret)
@@ -229,15 +232,13 @@ class TextCapture:
             for item in noted.findings
             if item.start - origin < noted.end and item.end - origin > noted.start
         ]
-        return CapturedText(
-            direction=direction,
-            target=noted.target,
-            path=noted.path[:MAX_PATH_CHARS],
-            text=clean.text,
-            offset=origin + noted.start,
-            truncated=origin + noted.start > 0 or noted.end < len(text),
-            marks=tuple(marks),
-        )
+        return self._shown(direction, noted, clean, tuple(marks))
+
+    @staticmethod
+    def _shown(direction: Direction, noted: _Noted, clean: MaskedText, marks: tuple[TextMark, ...]) -> CapturedText:
+        offset = noted.origin + noted.start
+        truncated = offset > 0 or noted.end < len(noted.text)
+        return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean.text, offset, truncated, marks)
 
 
 def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:
