@@ -79,7 +79,7 @@ async def group_alerts(
     search: FromQuery[str] = "",
     limit: GroupLimit = 50,
 ) -> Envelope[list[AlertGroup]]:
-    """Alerts by rule and proxy, the largest groups first."""
+    """The newest 5,000 matching alerts by rule and proxy, the largest groups first."""
     wanted = _filter(severity, status, proxy_id, rule_id, "", search)
     return Envelope(await alerts.groups(actor, wanted, limit=limit))
 

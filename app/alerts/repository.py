@@ -18,6 +18,10 @@ from rules.model import Severity
 
 Row = dict[str, Any]
 SEVERITY_RANK = case({severity.word: severity.value for severity in Severity}, value=Alert.severity)
+GROUPED_ALERTS = 5_000
+"""Groups are made of the newest alerts only: the page must not read a hundred thousand for eight words."""
+URGENT = ("critical", "high")
+"""The severities that somebody has to look at, the worse one first."""
 SORTS = Sorts(
     {
         "created_at": Alert.created_at,
@@ -88,21 +92,27 @@ class AlertRepository:
         return (await self._session.scalars(statement.limit(limit).offset(offset))).all(), total or 0
 
     async def groups(self, wanted: AlertFilter, *, limit: int) -> list[Row]:
-        """Matching alerts by rule and proxy, the largest groups first."""
-        count, last_at = func.count().label("count"), func.max(Alert.created_at).label("last_at")
+        """The newest GROUPED_ALERTS matching alerts by rule and proxy, the largest groups first."""
+        newest = (
+            select(Alert.rule_id, Alert.title, Alert.severity, Alert.proxy_id, Alert.proxy_name, Alert.created_at)
+            .where(*self._conditions(wanted))
+            .order_by(Alert.created_at.desc())
+            .limit(GROUPED_ALERTS)
+            .subquery()
+        )
+        count, last_at = func.count().label("count"), func.max(newest.c.created_at).label("last_at")
         statement = (
             select(
-                Alert.rule_id,
-                func.max(Alert.title).label("title"),
-                func.max(Alert.severity).label("severity"),
-                Alert.proxy_id,
-                func.max(Alert.proxy_name).label("proxy_name"),
+                newest.c.rule_id,
+                func.max(newest.c.title).label("title"),
+                func.max(newest.c.severity).label("severity"),
+                newest.c.proxy_id,
+                func.max(newest.c.proxy_name).label("proxy_name"),
                 count,
                 last_at,
             )
-            .where(*self._conditions(wanted))
-            .group_by(Alert.rule_id, Alert.proxy_id)
-            .order_by(count.desc(), Alert.rule_id, Alert.proxy_id)
+            .group_by(newest.c.rule_id, newest.c.proxy_id)
+            .order_by(count.desc(), newest.c.rule_id, newest.c.proxy_id)
             .limit(limit)
         )
         return [dict(row) for row in (await self._session.execute(statement)).mappings()]
@@ -133,14 +143,26 @@ class AlertRepository:
         return await self._session.scalar(statement) or 0
 
     async def worst_open(self, *, limit: int) -> Sequence[Alert]:
-        """Open critical and high alerts, the worst first, then the newest."""
-        statement = (
-            select(Alert)
-            .where(Alert.tenant_id == self._tenant_id, Alert.status == "open", Alert.severity.in_(("critical", "high")))
-            .order_by(SEVERITY_RANK.desc(), Alert.created_at.desc())
-            .limit(limit)
+        """Open critical and high alerts, the worst first, then the newest: a look at the index for each severity."""
+        found: list[Alert] = []
+        for severity in URGENT:
+            statement = (
+                select(Alert)
+                .where(Alert.tenant_id == self._tenant_id, Alert.status == "open", Alert.severity == severity)
+                .order_by(Alert.created_at.desc())
+                .limit(limit - len(found))
+            )
+            found += (await self._session.scalars(statement)).all()
+        return found
+
+    async def count_urgent(self, *, most: int) -> int:
+        """How many open alerts are critical or high; counting stops at `most`, because every page asks."""
+        urgent = (
+            select(Alert.id)
+            .where(Alert.tenant_id == self._tenant_id, Alert.status == "open", Alert.severity.in_(URGENT))
+            .limit(most)
         )
-        return (await self._session.scalars(statement)).all()
+        return await self._session.scalar(select(func.count()).select_from(urgent.subquery())) or 0
 
     async def delete_before(self, cutoff: datetime, *, limit: int) -> int:
         """Delete at most `limit` alerts that arose before the cutoff, oldest first; how many were deleted."""

@@ -22,6 +22,8 @@ from rules.model import Severity
 
 RESOURCE = "alert"
 MAX_GROUPS = 200
+MAX_URGENT = 1000
+"""Where the count in the rail stops."""
 EVENT_TYPES = {
     AlertAction.ACKNOWLEDGE: "alert.acknowledged",
     AlertAction.RESOLVE: "alert.resolved",
@@ -48,7 +50,7 @@ class AlertService:
         return Listing(items=[alert_view(row) for row in rows], total=total, limit=limit, offset=offset)
 
     async def groups(self, actor: Actor, wanted: AlertFilter, *, limit: int = 50) -> list[AlertGroup]:
-        """Matching alerts by rule and proxy, the largest groups first."""
+        """The newest 5,000 matching alerts by rule and proxy, the largest groups first."""
         async with self._database.reader() as session:
             rows = await AlertRepository(session, actor.tenant_id).groups(wanted, limit=min(limit, MAX_GROUPS))
         return [AlertGroup(**row) for row in rows]
@@ -73,6 +75,11 @@ class AlertService:
             by_status=by_status,
             needs_attention=open_by_severity["critical"] + open_by_severity["high"],
         )
+
+    async def urgent(self, actor: Actor) -> int:
+        """How many open alerts are critical or high, at most `MAX_URGENT`."""
+        async with self._database.reader() as session:
+            return await AlertRepository(session, actor.tenant_id).count_urgent(most=MAX_URGENT)
 
     async def change(self, actor: Actor, alert_id: str, action: AlertAction, *, note: str = "") -> AlertView:
         """Move an alert to another status; raises AlertNotFound or AlertNotChangeable."""

@@ -18,7 +18,6 @@ class RailBadges:
 
     async def __call__(self, actor: Actor) -> Badges:
         """The counts for the tenant of this actor."""
-        summary = await self._alerts.summary(actor)
         rows = await self._proxies.rows(actor)
         failed = sum(self._proxies.status(row.id).state is ProxyState.FAILED for row in rows)
-        return Badges(urgent_alerts=summary.needs_attention, failed_proxies=failed)
+        return Badges(urgent_alerts=await self._alerts.urgent(actor), failed_proxies=failed)

@@ -152,9 +152,9 @@ async def main(calls: int) -> None:
         async with console_app(Path(scratch), make_fleet=MemoryFleet, library=small_library()) as console:
             proxy_ids = [await make_proxy(console, f"proxy-{number}", 4000 + number) for number in range(8)]
             records = seed_records(proxy_ids, random.Random(7))
-            await console.app.state.ingest(records)
+            console.client.blocking_portal.call(console.app.state.ingest, records)
             started = clock.utcnow()
-            await multiply(console.app.state.database, calls)
+            console.client.blocking_portal.call(multiply, console.app.state.database, calls)
             print(f"{calls:,} calls in {(clock.utcnow() - started) / timedelta(seconds=1):.0f} s")
             tab = await tab_of(console, "admin", PASSWORD)
             print(f"{'page':44} {'KB':>6} {'CPU p50':>9} {'CPU p95':>9} {'wall p95':>9}  ms")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
+from app.alerts import service as alert_service
+from rules.model import Severity
 from tests.support.console import Console
+from tests.support.records import finding
 from tests.support.tab import (
     HTMX,
     Tab,
@@ -48,3 +54,23 @@ async def test_the_alerts_page_ignores_words_that_are_no_filter(console: Console
     assert "PI-0001" in (await tab.get("/alerts?status=%27--&severity=none")).text
     assert "No alert matches" in (await tab.get("/alerts?severity=low")).text
     assert "PI-0001" in (await tab.get("/alerts?status=any&rule_id=PI-0001&search=ignore")).text
+
+
+async def test_the_rail_counts_what_is_urgent_and_stops_where_nobody_reads_on(
+    console: Console, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    severities = (Severity.LOW, Severity.HIGH, Severity.CRITICAL, Severity.HIGH)
+    await ingest(
+        console,
+        *(
+            msgspec.structs.replace(
+                blocked("prx_1", number), findings=(finding(severity=severity, rule_id=f"R-{number}"),)
+            )
+            for number, severity in enumerate(severities, 1)
+        ),
+    )
+    assert 'aria-label="3 open critical and high alerts"' in (await tab.get("/audit")).text
+    overview = (await tab.get("/")).text
+    assert 0 < overview.index("sev-critical") < overview.index("sev-high"), "the worst stands first"
+    monkeypatch.setattr(alert_service, "MAX_URGENT", 2)
+    assert 'aria-label="2 open critical and high alerts"' in (await tab.get("/audit")).text
