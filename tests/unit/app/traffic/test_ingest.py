@@ -14,12 +14,13 @@ from sqlalchemy import func, select
 from app.access.schemas import CreateKey
 from app.alerts.models import Alert
 from app.alerts.repository import AlertFilter, AlertRepository
+from app.audit.models import AuditEntry
 from app.fleet.schemas import UpdateProxy
 from app.traffic.models import Call
 from app.traffic.repository import CallFilter
 from app.traffic.verdict import verdict_of
 from proxies.contract import Usage
-from rules.model import Action, Severity, Target
+from rules.model import Action, Decision, Severity, Target
 from tests.support.features import ADMIN, Bench, drain
 from tests.support.records import blocked_call, call, finding
 
@@ -247,3 +248,48 @@ async def test_an_alert_arises_at_the_end_of_its_call(bench: Bench) -> None:
     alerts = (await bench.features.alerts.page(ADMIN, AlertFilter())).items
     assert abs(alerts[1].created_at.timestamp() - (started + 540)) < 1
     assert abs(alerts[0].created_at.timestamp() - time.time()) < 60
+
+
+async def test_a_call_that_could_not_be_inspected_raises_an_alert_and_is_audited_once_a_minute(bench: Bench) -> None:
+    proxy = await bench.proxy()
+    failed = {"proxy_id": proxy.id, "outcome": "failed", "error_code": "inspection_failed", "status": 500}
+    now = time.time()
+    await bench.features.ingest([call(**failed, started_at=now - 120), call(**failed, started_at=now - 110)])
+    await bench.features.ingest([call(**failed, started_at=now - 100)])
+    await bench.features.ingest([call(**failed, started_at=now - 30), call(proxy_id=proxy.id)])
+    async with bench.database.reader() as session:
+        alerts, total = await AlertRepository(session).page(AlertFilter(), limit=10, offset=0)
+        entries = await session.scalars(select(AuditEntry).where(AuditEntry.event_type == "inspection.failed"))
+        details = [entry.details for entry in entries]
+    assert total == 4
+    assert {(alert.rule_id, alert.severity, alert.action) for alert in alerts} == {
+        ("GATEWAY-INSPECTION", "high", "alert")
+    }
+    assert len(details) == 2
+    assert '"calls":2' in details[0]
+
+
+async def test_a_call_keeps_why_its_verdict_is_what_it_is(bench: Bench) -> None:
+    proxy = await bench.proxy()
+    decision = Decision(
+        source="rule",
+        rule_id="no-shell",
+        policy="payments",
+        policy_version=3,
+        level="key",
+        would_action=Action.BLOCK,
+        risk="high",
+        tags=("eu",),
+    )
+    record = call(proxy_id=proxy.id, decision=decision, findings=(finding(pack="own-payments", action=Action.ALERT),))
+    plain = call(proxy_id=proxy.id)
+    await bench.features.ingest([record, plain])
+    view = await bench.features.traffic.get(ADMIN, record.id)
+    assert view.decision is not None
+    assert (view.decision.policy, view.decision.policy_version, view.decision.level) == ("payments", 3, "key")
+    assert (view.decision.would_action, view.decision.score, view.decision.tags) == ("block", 80, ["eu"])
+    assert (await bench.features.traffic.get(ADMIN, plain.id)).decision is None
+    async with bench.database.reader() as session:
+        (alert,) = (await AlertRepository(session).page(AlertFilter(), limit=10, offset=0))[0]
+    assert alert.policy_name == "payments"
+    assert alert.description.endswith("set to log only; it would have been blocked.")

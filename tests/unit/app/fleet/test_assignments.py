@@ -1,0 +1,122 @@
+"""Which policies apply: the key's, else the proxy's, else those of all proxies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.access.errors import KeyAlreadyRevoked
+from app.access.schemas import CreateKey, UpdateKey
+from app.errors import ValidationFailed
+from app.fleet.assignments import Assignments
+from app.fleet.snapshot import Configuration, build, fall_back
+from app.policies.errors import PolicyNotFound
+from proxies.contract import Assignment
+from tests.support.console import Console
+from tests.support.features import ADMIN, Bench
+from tests.support.library import small_library
+from tests.unit.app.fleet.test_snapshot import CONFIGURATION
+
+
+async def key_of(bench: Bench, *names: str) -> dict[str, Assignment]:
+    await bench.features.keys.create(ADMIN, CreateKey(name="app", policy_names=list(names)))
+    (key,) = bench.fleet.configuration.api_keys
+    return dict(key.assignments)
+
+
+async def test_AG_PE_3_a_key_brings_its_policies_for_the_proxies_that_they_are_meant_for(bench: Bench) -> None:
+    await bench.proxy()
+    assigned = await key_of(bench, "mcp-standard-security", "monitor-only")
+    assert assigned["llm"].policy_names == ("monitor-only",)
+    assert assigned["mcp"].policy_names == ("mcp-standard-security", "monitor-only")
+    found = bench.fleet.configuration
+    digests = {source.digest for source in found.rulesets}
+    assert {assignment.ruleset for assignment in assigned.values()} <= digests
+    assert {policy.document.name for policy in found.policies} == {
+        "llm-standard-security",
+        "mcp-standard-security",
+        "monitor-only",
+    }
+
+
+async def test_AG_PE_3_a_key_without_policies_comes_under_those_of_the_proxy(bench: Bench) -> None:
+    await bench.proxy()
+    assert await key_of(bench) == {}
+    key = (await bench.features.keys.page(ADMIN)).items[0]
+    changed = await bench.features.keys.update(ADMIN, key.id, UpdateKey(policy_names=["monitor-only"]))
+    assert changed.policy_names == ["monitor-only"]
+    assert bench.fleet.configuration.api_keys[0].assignments["llm"].policy_names == ("monitor-only",)
+    await bench.features.keys.update(ADMIN, key.id, UpdateKey(policy_names=[]))
+    assert bench.fleet.configuration.api_keys[0].assignments == {}
+    await bench.features.keys.revoke(ADMIN, key.id)
+    with pytest.raises(KeyAlreadyRevoked):
+        await bench.features.keys.update(ADMIN, key.id, UpdateKey(policy_names=[]))
+
+
+async def test_policies_that_cannot_be_had_never_mean_less_protection(bench: Bench) -> None:
+    await bench.proxy()
+    assigned = await key_of(bench, "llm-incomplete")
+    assert assigned["llm"].ruleset == ""
+    assert "jailbreak" in assigned["llm"].problem
+    plans = Assignments(small_library(), []).of_key(["retired"])
+    assert set(plans) == {"llm", "mcp"}
+    assert all("retired" in plan.problem for plan in plans.values())
+
+
+async def test_a_key_names_only_policies_that_there_are(bench: Bench) -> None:
+    with pytest.raises(PolicyNotFound):
+        await bench.features.keys.create(ADMIN, CreateKey(name="app", policy_names=["none-such"]))
+    with pytest.raises(ValidationFailed):
+        await bench.features.keys.create(ADMIN, CreateKey(name="app", policy_names=["monitor-only"] * 2))
+
+
+async def test_AG_PE_3_the_policies_of_all_proxies_apply_where_a_proxy_names_none(bench: Bench) -> None:
+    await bench.proxy("Own", 4001)
+    await bench.proxy("None", 4002, policy_names=[])
+    await bench.proxy("Tools", 4003, type="mcp", policy_names=[])
+    view = await bench.features.global_policies.put(ADMIN, ["llm-standard-security", "monitor-only"])
+    assert (view.policy_names, view.updated_by) == (["llm-standard-security", "monitor-only"], "admin")
+    levels = {proxy.name: (proxy.policy_level, proxy.policy_names) for proxy in bench.fleet.configuration.proxies}
+    assert levels == {
+        "Own": ("proxy", ("llm-standard-security",)),
+        "None": ("global", ("llm-standard-security", "monitor-only")),
+        "Tools": ("global", ("monitor-only",)),
+    }
+    await bench.features.global_policies.put(ADMIN, [])
+    levels = {proxy.name: (proxy.policy_level, proxy.policy_names) for proxy in bench.fleet.configuration.proxies}
+    assert levels["None"] == ("global", ())
+
+
+async def test_SYP_POL_5_policies_of_all_proxies_over_the_api(console: Console, tmp_path: Path) -> None:
+    address = "/api/v1/policies/global"
+    before = (await console.client.get(address, headers=console.admin)).json()["data"]
+    assert before == {"policy_names": [], "updated_at": None, "updated_by": ""}
+    done = await console.client.put(address, headers=console.admin, json={"policy_names": ["monitor-only"]})
+    assert done.json()["data"]["policy_names"] == ["monitor-only"]
+    unknown = await console.client.put(address, headers=console.admin, json={"policy_names": ["none-such"]})
+    assert unknown.status_code == 404
+    twice = await console.client.put(address, headers=console.admin, json={"policy_names": ["monitor-only"] * 2})
+    assert twice.status_code == 422
+    audit = (await console.client.get("/api/v1/audit", headers=console.admin)).text
+    assert "policies.assigned" in audit
+
+
+def with_key_policies(configuration: Configuration) -> Configuration:
+    assignments = {"llm": Assignment(("p",), "r9"), "mcp": Assignment(("q",), "r8")}
+    keys = (msgspec.structs.replace(configuration.api_keys[0], assignments=assignments), *configuration.api_keys[1:])
+    return msgspec.structs.replace(configuration, api_keys=keys)
+
+
+def test_a_snapshot_brings_the_rules_of_keys_for_the_types_that_it_serves() -> None:
+    snapshot = build(with_key_policies(CONFIGURATION), {"prx_a"}, 1, drain_timeout_seconds=1.0)
+    assert set(snapshot.api_keys[0].assignments) == {"llm"}
+
+
+def test_while_workers_refuse_the_newest_rules_a_key_keeps_those_it_had() -> None:
+    accepted, newest = with_key_policies(CONFIGURATION), CONFIGURATION
+    back = fall_back(newest, accepted)
+    assert back.api_keys[0].assignments == accepted.api_keys[0].assignments
+    assert back.policies == accepted.policies
+    assert fall_back(accepted, newest).api_keys[0].assignments == {}
