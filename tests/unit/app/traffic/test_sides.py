@@ -30,7 +30,7 @@ def detail(*texts: TextView, findings: list[FindingView] | None = None) -> CallD
     view = view_of_row(row)
     values = {name: getattr(view, name) for name in view.__struct_fields__}
     values["findings"] = [finding_view(finding())] if findings is None else findings
-    return CallDetail(**values, texts_state="kept", texts_omitted=0, texts=list(texts))
+    return CallDetail(**values, texts_state="kept", texts_omitted=0, texts=list(texts), redactions=[])
 
 
 def test_parts_are_labelled_by_who_speaks_once_a_message() -> None:
