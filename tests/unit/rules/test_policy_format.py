@@ -296,6 +296,14 @@ def test_SYP_POL_4_the_shipped_policies_are_sound() -> None:
         assert policy.description, name
 
 
+def test_SYP_POL_4_every_shipped_pack_is_in_force_somewhere() -> None:
+    policies = load_policies()
+    packs = set(load_directory(SHIPPED))
+    assert set(policies["monitor-only"].packs) == packs
+    enforced = [policy for policy in policies.values() if policy.enforcement == "enforce"]
+    assert {name for policy in enforced for name in policy.packs} == packs
+
+
 def test_a_directory_with_a_damaged_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="there is no policy"):
         load_policies(tmp_path)
