@@ -10,13 +10,13 @@ from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
-from proxies.llm.errors import anthropic_body, openai_body
+from proxies.llm.errors import anthropic_body, gemini_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
+from proxies.llm.interpreters import interpreter
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
-from proxies.llm.streams import interpreter
-from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, upstream_path
+from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, speaks_gemini, upstream_path
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
@@ -37,6 +37,7 @@ FORWARDED_REQUEST_HEADERS: Final = frozenset(
         "traceparent",
         "tracestate",
         "user-agent",
+        "x-goog-api-client",
     }
 )
 FORWARDED_RESPONSE_HEADERS: Final = frozenset(
@@ -63,7 +64,7 @@ CITATIONS_HEADER: Final = "x-ostiary-citations"
 MAX_CITED: Final = 50
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
-    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature""".split()
+    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents""".split()
 )
 
 
@@ -76,7 +77,8 @@ async def serve(exchange: Exchange) -> None:
             404,
             "endpoint_not_supported",
             f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages or /v1/models.",
+            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent "
+            "or /v1/models.",
         )
     exchange.protocol = route.surface.value
     body = b""
@@ -87,7 +89,7 @@ async def serve(exchange: Exchange) -> None:
         pipeline.check_context(exchange, document)
         if pipeline.has_rules(exchange):
             _inspect(exchange, route.surface, document)
-        streaming = document.get("stream") is True
+        streaming = route.streams or document.get("stream") is True
         hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
         body = dump(document)
     upstream = await _forward(exchange, route, body, streaming=streaming)
@@ -115,6 +117,8 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
         headers.append(("x-should-retry", "false"))
     if speaks_anthropic(exchange.request.path, exchange.request.headers):
         return refusal.status, headers, dump(anthropic_body(refusal, exchange.id))
+    if speaks_gemini(exchange.request.path):
+        return refusal.status, headers, dump(gemini_body(refusal, exchange.id))
     return refusal.status, headers, dump(openai_body(refusal, exchange.id))
 
 
@@ -134,7 +138,7 @@ async def _read_request(exchange: Exchange, route: Route) -> dict[str, Any]:
         raise Refusal(400, "invalid_json", str(error), remediation="Send one JSON object in UTF-8.") from None
     if type(document) is not dict:
         raise Refusal(400, "invalid_json", "The body is not a JSON object.", remediation="Send one JSON object.")
-    model = document.get("model")
+    model = route.model or document.get("model")
     if type(model) is not str or not 0 < len(model) <= 200:
         raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
     exchange.operation = model
@@ -188,6 +192,9 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
         headers.append((auth.name.lower(), auth.value))
     path = upstream_path(route.path, proxy.pool.origin.base_path)
     query = f"?{exchange.request.query}" if exchange.request.query and route.surface is Surface.MODELS else ""
+    if route.surface is Surface.GEMINI and route.streams:
+        # The upstream always streams events; a client that wants an array gets one from us.
+        query = "?alt=sse"
     upstream = await proxy.pool.request(
         exchange.request.method, path + query, headers, body, idempotent=exchange.request.method == "GET"
     )
@@ -212,7 +219,8 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
             headers.append(
                 (CITATIONS_HEADER, ", ".join(citation.sha256 for citation in exchange.citations[:MAX_CITED]))
             )
-        await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage)
+        as_array = route.surface is Surface.GEMINI and "alt=sse" not in exchange.request.query.split("&")
+        await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage, as_array=as_array)
         return
     data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
     exchange.lap("upstream", waiting=True)

@@ -33,6 +33,22 @@ _ANTHROPIC_TYPES: Final = {
 }
 
 
+_GEMINI_STATUSES: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "INVALID_ARGUMENT",
+    415: "INVALID_ARGUMENT",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
 def openai_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
     """`{"error": {...}}` as the OpenAI SDKs parse it, with our remediation and request id beside it."""
     return {
@@ -60,6 +76,19 @@ def anthropic_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
     }
 
 
+def gemini_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """`{"error": {"code", "message", "status", "details"}}` as Google's SDKs parse it."""
+    detail = {"reason": refusal.code, "remediation": refusal.remediation, "request_id": request_id}
+    return {
+        "error": {
+            "code": refusal.status,
+            "message": refusal.message,
+            "status": _GEMINI_STATUSES.get(refusal.status, "INTERNAL"),
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **detail}],
+        }
+    }
+
+
 def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_id: str, sequence: int) -> SSEEvent:
     """The event that ends a running stream in the API's own error form.
 
@@ -80,7 +109,8 @@ def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_i
             },
         }
         return SSEEvent(event="response.failed", data=dump(failed).decode())
-    return SSEEvent(event=None, data=dump(openai_body(refusal, request_id)).decode())
+    body = gemini_body if surface is Surface.GEMINI else openai_body
+    return SSEEvent(event=None, data=dump(body(refusal, request_id)).decode())
 
 
 def _openai_type(refusal: Refusal) -> str:

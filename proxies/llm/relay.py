@@ -14,8 +14,9 @@ from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
 from proxies.llm.conversations import keep_conversation
 from proxies.llm.errors import stream_event
+from proxies.llm.interpreters import Interpreter
 from proxies.llm.response_texts import echoed_texts
-from proxies.llm.streams import Interpreter, Reading
+from proxies.llm.streams import Reading
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
 from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
@@ -38,6 +39,28 @@ STREAM_HEADERS: Final = [
 ]
 
 
+ARRAY_HEADERS: Final = [("content-type", "application/json; charset=utf-8"), ("cache-control", "no-cache")]
+
+
+class Frame:
+    """How events are written: as server-sent events, or as the elements of a JSON array."""
+
+    def __init__(self, *, as_array: bool) -> None:
+        self.as_array = as_array
+        self._is_first = True
+
+    def event(self, event: SSEEvent) -> bytes:
+        """One event."""
+        if not self.as_array:
+            return encode_event(event)
+        opening, self._is_first = b"[" if self._is_first else b",\r\n", False
+        return opening + event.data.encode()
+
+    def end(self) -> bytes:
+        """What closes the array."""
+        return b"[]" if self._is_first else b"]"
+
+
 async def relay_stream(
     exchange: Exchange,
     surface: Surface,
@@ -46,11 +69,17 @@ async def relay_stream(
     headers: list[tuple[str, str]],
     *,
     hide_usage: bool,
+    as_array: bool = False,
 ) -> None:
-    """Relay `upstream` to the client as an inspected event stream. `hide_usage` drops the usage the gateway asked for."""
-    exchange.start_answer(upstream.status, [*STREAM_HEADERS, *headers])
-    stream = _Stream(exchange, surface, interpreter, hide_usage=hide_usage)
+    """Relay `upstream` to the client as an inspected event stream. `hide_usage` drops the usage the gateway asked for.
+
+    `as_array` gives the events as the elements of one JSON array, the form of Gemini without `alt=sse`.
+    """
+    exchange.start_answer(upstream.status, [*(ARRAY_HEADERS if as_array else STREAM_HEADERS), *headers])
+    stream = _Stream(exchange, surface, interpreter, hide_usage=hide_usage, as_array=as_array)
     keepalive = KeepAlive(exchange)
+    if as_array:
+        keepalive.stop()
     try:
         await _pump(exchange, stream, upstream, keepalive)
     except Refusal as refusal:
@@ -62,6 +91,8 @@ async def relay_stream(
     else:
         exchange.truncated = not stream.ended
         exchange.usage = interpreter.usage
+        if as_array:
+            await exchange.write(stream.frame.end())
         exchange.finish_answer()
     finally:
         keepalive.stop()
@@ -99,7 +130,10 @@ async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], 
 class _Stream:
     """The inspection of one stream; no I/O."""
 
-    def __init__(self, exchange: Exchange, surface: Surface, interpreter: Interpreter, *, hide_usage: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, surface: Surface, interpreter: Interpreter, *, hide_usage: bool, as_array: bool
+    ) -> None:
+        self.frame = Frame(as_array=as_array)
         self._exchange = exchange
         self.surface = surface
         self.interpreter = interpreter
@@ -119,7 +153,7 @@ class _Stream:
         if event.data == "[DONE]":
             held = self.close()
             self.ended = True
-            return [*held, encode_event(event)]
+            return [*held, self.frame.event(event)]
         if not event.data:
             return []
         body = self._parse(event.data)
@@ -141,7 +175,7 @@ class _Stream:
             body["sequence_number"] = number + self._inserted
         # The name of the event goes on only where the API has one; id and retry have no meaning in these APIs.
         name = event.event if event.event is not None and event.event.isprintable() else None
-        return [*held, encode_event(SSEEvent(event=name, data=dump(body).decode()))]
+        return [*held, self.frame.event(SSEEvent(event=name, data=dump(body).decode()))]
 
     def close(self) -> list[bytes]:
         """The upstream's stream is over: weigh what only the end decides; what was held goes out (RED-STR-1)."""
@@ -164,7 +198,7 @@ class _Stream:
             body = {**parse(event.data.encode()), "sequence_number": number + self._inserted}
             event = SSEEvent(event=event.event, data=dump(body).decode())
             self._inserted += 1
-        return encode_event(event)
+        return self.frame.event(event)
 
     def _judge_calls(self, calls: OpenCalls, body: dict[str, Any]) -> None:
         """Judge the tool calls that this event begins or completes: neither the name nor the end of a denied one passes."""
@@ -240,8 +274,10 @@ async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal,
     if clean:
         # The record goes first: a client that sees the block must find it in the console.
         exchange.record()
-    await exchange.write(encode_event(event))
+    await exchange.write(stream.frame.event(event))
     if clean:
+        if stream.frame.as_array:
+            await exchange.write(stream.frame.end())
         exchange.finish_answer()
     else:
         exchange.abort_answer()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
 from rules.model import Target, Text
@@ -171,8 +172,39 @@ def _response_item(item: Any, path: str, texts: list[Text]) -> None:
             leaves(value, Target.TOOL_ARGS if kind.endswith("_call") else Target.PROMPT, below, texts)
 
 
+def _gemini(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        if key == "contents" and type(value) is list:
+            for index, content in enumerate(value):
+                gemini_content(content, Target.PROMPT, f"/contents/{index}", texts)
+        elif key in ("contents", "systemInstruction", "system_instruction"):
+            target = Target.PROMPT if key == "contents" else Target.SYSTEM_PROMPT
+            gemini_content(value, target, pointer("", key), texts)
+        elif key == "tools" and type(value) is list:
+            for index, tool in enumerate(value):
+                _gemini_tools(tool, f"/tools/{index}", texts)
+        elif key in ("generationConfig", "generation_config"):
+            schema_leaves(value, pointer("", key), texts)
+        elif key != "model":
+            leaves(value, Target.PROMPT, pointer("", key), texts)
+
+
+def _gemini_tools(tool: Any, path: str, texts: list[Text]) -> None:
+    if type(tool) is not dict:
+        leaves(tool, Target.TOOL_DESCRIPTION, path, texts)
+        return
+    for key, value in tool.items():
+        below = pointer(path, key)
+        if key in ("functionDeclarations", "function_declarations") and type(value) is list:
+            for index, declaration in enumerate(value):
+                tool_texts(declaration, f"{below}/{index}", texts)
+        else:
+            leaves(value, Target.SCHEMA, below, texts)
+
+
 _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
     Surface.OPENAI_CHAT: _chat,
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
+    Surface.GEMINI: _gemini,
 }

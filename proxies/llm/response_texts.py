@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
+from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts
-from proxies.llm.usage import anthropic_usage, openai_usage
+from proxies.llm.usage import anthropic_usage, gemini_usage, openai_usage
 from rules.model import Target, Text
 
 _NOT_TEXT: Final = frozenset(
@@ -44,6 +45,8 @@ def response_usage(surface: Surface, body: Any) -> Usage | None:
     """The usage of one answer body, if it reports any."""
     if type(body) is not dict:
         return None
+    if surface is Surface.GEMINI:
+        return gemini_usage(body.get("usageMetadata"))
     reported = body.get("usage")
     return anthropic_usage(reported) if surface is Surface.ANTHROPIC_MESSAGES else openai_usage(reported)
 
@@ -140,6 +143,17 @@ def block_texts(block: Any, path: str, texts: list[Text]) -> None:
             leaves(value, Target.TOOL_RESULT if kind.endswith("_result") else Target.COMPLETION, below, texts)
 
 
+def _gemini(body: dict[str, Any], texts: list[Text]) -> None:
+    candidates = body.get("candidates")
+    if type(candidates) is list:
+        for index, candidate in enumerate(candidates):
+            if type(candidate) is dict:
+                path = f"/candidates/{index}"
+                gemini_content(candidate.get("content"), Target.COMPLETION, f"{path}/content", texts)
+                _rest(candidate, path, ("content", "finishReason", "logprobsResult"), texts)
+    _rest(body, "", ("candidates", "usageMetadata", "modelVersion", "responseId"), texts)
+
+
 def _models(body: dict[str, Any], texts: list[Text]) -> None:
     leaves(body, Target.COMPLETION, "", texts)
 
@@ -155,5 +169,6 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OPENAI_CHAT: _chat,
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
+    Surface.GEMINI: _gemini,
     Surface.MODELS: _models,
 }

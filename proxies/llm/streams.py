@@ -19,7 +19,6 @@ from proxies.answer_texts import Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.response_texts import block_texts, output_item_texts
-from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
 from proxies.strict_json import dump
@@ -422,18 +421,3 @@ class AnthropicStream:
         if type(usage) is dict:
             self._reported |= {key: value for key, value in usage.items() if value is not None}
             self.usage = anthropic_usage(self._reported)
-
-
-Interpreter = ChatStream | ResponsesStream | AnthropicStream
-
-_INTERPRETERS: Final[dict[Surface, type[ChatStream] | type[ResponsesStream] | type[AnthropicStream]]] = {
-    Surface.OPENAI_CHAT: ChatStream,
-    Surface.OPENAI_RESPONSES: ResponsesStream,
-    Surface.ANTHROPIC_MESSAGES: AnthropicStream,
-}
-
-
-def interpreter(surface: Surface) -> Interpreter | None:
-    """A fresh interpreter for one stream of the surface; None where the surface has no streams."""
-    made = _INTERPRETERS.get(surface)
-    return made() if made else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final
 
@@ -16,6 +17,7 @@ class Surface(Enum):
     OPENAI_CHAT = "openai.chat"
     OPENAI_RESPONSES = "openai.responses"
     ANTHROPIC_MESSAGES = "anthropic.messages"
+    GEMINI = "gemini.generate"
     MODELS = "llm.models"
 
 
@@ -24,7 +26,11 @@ class Route(msgspec.Struct, frozen=True):
 
     surface: Surface
     path: str
-    """`/v1/...`, whatever spelling the client used."""
+    """`/v1/...`, whatever spelling the client used; `/v1beta/...` for Gemini."""
+    model: str = ""
+    """Where the path names it (Gemini)."""
+    streams: bool = False
+    """Whether the path asks for a stream (Gemini); elsewhere the body does."""
 
 
 _POST: Final = {
@@ -35,8 +41,18 @@ _POST: Final = {
 _MODEL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
 
+_GEMINI: Final = re.compile(
+    r"/(v1beta|v1alpha|v1)/models/([A-Za-z0-9_.-]{1,200}):(generateContent|streamGenerateContent|countTokens)"
+)
+_GEMINI_MODELS: Final = re.compile(r"/(v1beta|v1alpha)/models(/[A-Za-z0-9_.-]{1,200})?")
+
+
 def find_route(method: str, path: str) -> Route | None:
     """The route for a request, or None. A base URL with or without `/v1` works."""
+    if method == "POST" and (match := _GEMINI.fullmatch(path)):
+        return Route(Surface.GEMINI, path, match[2], match[3] == "streamGenerateContent")
+    if method == "GET" and _GEMINI_MODELS.fullmatch(path):
+        return Route(Surface.MODELS, path)
     canonical = path if path.startswith("/v1/") else "/v1" + path
     if method == "POST" and (surface := _POST.get(canonical)):
         return Route(surface, canonical)
@@ -50,10 +66,14 @@ def find_route(method: str, path: str) -> Route | None:
 
 
 def upstream_path(route_path: str, target_base_path: str) -> str:
-    """The path to append to the target's own: a target that already ends in `/v1` does not get it twice."""
-    if target_base_path.rstrip("/").endswith("/v1"):
-        return route_path.removeprefix("/v1")
-    return route_path
+    """The path to append to the target's own: a target that already ends in the version does not get it twice."""
+    version = "/" + route_path.split("/")[1]
+    return route_path.removeprefix(version) if target_base_path.rstrip("/").endswith(version) else route_path
+
+
+def speaks_gemini(path: str) -> bool:
+    """Whether the caller expects Gemini's error shape."""
+    return _GEMINI.fullmatch(path) is not None or path.startswith(("/v1beta/", "/v1alpha/"))
 
 
 def speaks_anthropic(path: str, headers: Headers) -> bool:

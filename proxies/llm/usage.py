@@ -43,6 +43,19 @@ def anthropic_usage(usage: Any) -> Usage | None:
     )
 
 
+def gemini_usage(usage: Any) -> Usage | None:
+    """From `usageMetadata`: prompt tokens include cached ones; thoughts are output beside the candidates."""
+    if type(usage) is not dict or not usage:
+        return None
+    thoughts = _count(usage, "thoughtsTokenCount")
+    return Usage(
+        input_tokens=_count(usage, "promptTokenCount") + _count(usage, "toolUsePromptTokenCount"),
+        output_tokens=_count(usage, "candidatesTokenCount") + thoughts,
+        cached_input_tokens=_count(usage, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )
+
+
 def _count(usage: dict[str, Any], key: str) -> int:
     value = usage.get(key)
     return value if type(value) is int and 0 <= value <= MAX_TOKENS_REPORTED else 0

@@ -1,4 +1,5 @@
-"""Who calls. The credential is looked for in `X-API-Key`, then `Authorization: Bearer`, then `Authorization: ApiKey`.
+"""Who calls. The credential is looked for in `X-API-Key` (Gemini clients: `X-Goog-Api-Key`), then `Authorization: Bearer`,
+then `Authorization: ApiKey`.
 
 It is never read from the query, where it would end up in logs (ADM-17), and never forwarded (G-07).
 """
@@ -16,7 +17,7 @@ MAX_CREDENTIAL_CHARACTERS = 512
 
 def presented_credential(headers: Headers) -> str:
     """The client's credential, or an empty string."""
-    if key := headers.get("x-api-key"):
+    if key := headers.get("x-api-key") or headers.get("x-goog-api-key"):
         return key.strip()
     scheme, _, value = (headers.get("authorization") or "").partition(" ")
     if scheme.lower() in ("bearer", "apikey"):

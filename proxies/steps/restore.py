@@ -56,7 +56,9 @@ def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:
         return True
     if not exchange.restores_tool_arguments:
         return False
-    return not any(value.get("type") in HOSTED_CALLS for value in containers(document, text.path))
+    return not any(
+        value.get("type") in HOSTED_CALLS or "executableCode" in value for value in containers(document, text.path)
+    )
 
 
 def redact_text(exchange: Exchange, text: str, spans: Iterable[Span]) -> str:
