@@ -117,7 +117,7 @@ class EvaluatedText(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of an evaluation. `took_ms` is the time of the scan and the verdict."""
+    """The outcome of an evaluation. `took_ms` is the processor time of scan and verdict, once warm."""
 
     protocol: str
     direction: str

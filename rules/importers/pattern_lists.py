@@ -21,7 +21,7 @@ HEAD_REASONS = {
     "created": "times are those of the versions here",
     "whitelist patterns": (
         "a text that switches detection off would let anybody switch it off; "
-        "give the rule concerned a `none` pattern with `within` instead"
+        "give the rule concerned a pattern under none, with within, instead"
     ),
     "allowed tools": "write a rule with action allow on tool_name, and default_action deny",
 }

@@ -7,8 +7,10 @@ import re
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from rules.model import Action, Decision
 from tests.support.console import Console
 from tests.support.library import PHRASE
 from tests.support.tab import Tab, blocked, ingest, make_proxy
@@ -279,3 +281,27 @@ async def test_the_policies_of_proxies_that_name_none_are_chosen_on_the_page(con
     wrong = await tab.post("/policies/everywhere", {"policy_names": ["nowhere"]})
     assert wrong.status_code == 303
     assert "monitor-only</a>" in (await tab.get("/policies")).text
+
+
+async def test_why_names_policy_version_level_and_threshold(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    decision = Decision(
+        source="detection",
+        rule_id="PI-0001",
+        policy="llm-standard-security",
+        policy_version=3,
+        level="key",
+        would_action=Action.BLOCK,
+        threshold=100,
+        risk="high",
+    )
+    await ingest(console, msgspec.structs.replace(blocked(proxy_id, 1), decision=decision))
+    alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
+    page = text_of(await tab.get(f"/alerts/{alert['id']}"))
+    for words in (
+        "version 3",
+        "assigned to the API key",
+        "100 was reached by two or more signals together",
+        "Risk high",
+    ):
+        assert words in page
