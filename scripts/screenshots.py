@@ -243,7 +243,10 @@ def with_texts(record: CallRecord, randomness: random.Random) -> CallRecord:
     marks: tuple[TextMark, ...] = ()
     if record.findings:
         finding = record.findings[0]
-        said, marks = finding.evidence, (TextMark(finding.start, len(finding.evidence), finding.rule_id),)
+        # The evidence is masked already, so the mark ends where the mask does and not where the secret did.
+        masked = re.search(r"\S*…\(\d+\)", finding.evidence)
+        end = masked.end() if masked else finding.end
+        said, marks = finding.evidence, (TextMark(finding.start, end, finding.rule_id),)
     text = CapturedText("request", Target.PROMPT, "/messages/0/content", said, marks=marks)
     return msgspec.structs.replace(record, texts=(text,))
 

@@ -49,6 +49,12 @@ class AlertService:
             rows, total = await repository.page(wanted, limit=limit, offset=offset, sort=sort)
         return Listing(items=[alert_view(row) for row in rows], total=total, limit=limit, offset=offset)
 
+    async def of_call(self, actor: Actor, call_id: str) -> list[AlertView]:
+        """The alerts that a call raised."""
+        async with self._database.reader() as session:
+            rows = await AlertRepository(session, actor.tenant_id).of_calls([call_id])
+        return [alert_view(row) for row in rows]
+
     async def groups(self, actor: Actor, wanted: AlertFilter, *, limit: int = 50) -> list[AlertGroup]:
         """The newest 5,000 matching alerts by rule and proxy, the largest groups first."""
         async with self._database.reader() as session:

@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app import clock
-from app.alerts.repository import AlertFilter
 from app.alerts.service import AlertService
 from app.errors import NotFound
 from app.fleet.service import ProxyService
@@ -142,9 +141,9 @@ async def _shown(actor: Actor, traffic: TrafficService, alerts: AlertService, ca
         call = await traffic.get(actor, call_id)
     except CallNotFound:
         return {}
-    raised = await alerts.page(actor, AlertFilter(call_id=call_id), limit=MAX_LIMIT)
+    raised = await alerts.of_call(actor, call_id)
     sides = [side_of(call, "request"), side_of(call, "response")] if call.texts_state == "kept" else []
-    return {"call": call, "steps": timeline(call), "alerts": raised.items, "sides": sides}
+    return {"call": call, "steps": timeline(call), "alerts": raised, "sides": sides}
 
 
 def filter_of(filters: dict[str, str]) -> CallFilter:
