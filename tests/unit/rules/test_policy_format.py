@@ -296,6 +296,33 @@ def test_SYP_POL_4_the_shipped_policies_are_sound() -> None:
         assert policy.description, name
 
 
+SHIPPED_NAMES = {
+    "a2a-standard-security",
+    "llm-balanced-security",
+    "llm-compliance-gdpr",
+    "llm-content-moderation",
+    "llm-critical-security",
+    "llm-data-redaction",
+    "llm-monitoring-only",
+    "llm-standard-security",
+    "mcp-advanced-security",
+    "mcp-critical-security",
+    "mcp-encoding-detection-security",
+    "mcp-standard-security",
+    "monitor-only",
+}
+
+
+def test_SYP_POL_4_the_documented_policies_are_shipped() -> None:
+    policies = load_policies()
+    assert set(policies) == SHIPPED_NAMES
+    for name, policy in policies.items():
+        assert policy.type == (name.partition("-")[0] if name != "monitor-only" else "both")
+        assert (policy.enforcement == "log_only") is ("monitor" in name)
+        weaker = policies.get(name.replace("critical", "standard"), policy)
+        assert set(weaker.packs) <= set(policy.packs)
+
+
 def test_SYP_POL_4_every_shipped_pack_is_in_force_somewhere() -> None:
     policies = load_policies()
     packs = set(load_directory(SHIPPED))
