@@ -10,7 +10,7 @@ from app.access.errors import KeyNotFound
 from app.access.repository import SORTS
 from app.access.schemas import CreateKey, NewKey
 from app.access.service import KeyService
-from app.errors import AppError
+from app.errors import AppError, ValidationFailed
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.forms import convert
@@ -72,6 +72,8 @@ async def create_key(
         "expires_in_days": str(given.get("expires_in_days", "")) or None,
     }
     try:
+        if own_policies and not values["policy_names"]:
+            raise ValidationFailed(fields={"policy_names": "Choose at least one policy."})
         created = await keys.create(actor, convert(values, CreateKey))
     except AppError as error:
         return await _form(request, actor, pages, proxies, library, Form(values).refused(error), error.status)

@@ -17,6 +17,7 @@ from proxies.contract import Assignment
 from tests.support.console import Console
 from tests.support.features import ADMIN, Bench
 from tests.support.library import small_library
+from tests.support.tab import Tab
 from tests.unit.app.fleet.test_snapshot import CONFIGURATION
 
 
@@ -120,3 +121,16 @@ def test_while_workers_refuse_the_newest_rules_a_key_keeps_those_it_had() -> Non
     assert back.api_keys[0].assignments == accepted.api_keys[0].assignments
     assert back.policies == accepted.policies
     assert fall_back(accepted, newest).api_keys[0].assignments == {}
+
+
+async def test_the_form_of_a_key_wants_a_policy_where_it_has_its_own(console: Console, tab: Tab) -> None:
+    refused = await tab.post("/access/new", {"name": "one", "scope": "all", "level": "key"})
+    assert refused.status_code == 422
+    assert "Choose at least one policy." in refused.text
+    form = {"name": "one", "scope": "all", "level": "key", "policy_names": "monitor-only"}
+    assert (await tab.post("/access/new", form)).status_code == 201
+    assert 'under <a class="tag" href="/policies/monitor-only">' in (await tab.get("/access")).text
+    plain = {"name": "two", "scope": "all", "level": "proxy", "policy_names": "monitor-only"}
+    assert (await tab.post("/access/new", plain)).status_code == 201
+    listed = (await console.client.get("/api/v1/api-keys", headers=console.admin)).json()["data"]["items"]
+    assert {key["name"]: key["policy_names"] for key in listed} == {"one": ["monitor-only"], "two": []}
