@@ -30,9 +30,13 @@ PROSE = (
 )
 
 
-def chat_body(size_bytes: int, **more: Any) -> str:
-    """A chat request of about this size, as text."""
-    content = (PROSE * (size_bytes // len(PROSE) + 1))[: size_bytes - 160]
+VALUES = "Write to zoe.ohara@example.com and ann.lee@example.org, card 4111 1111 1111 1111. "
+"""Values to mask; they belong to nobody."""
+
+
+def chat_body(size_bytes: int, *, values: bool = False, **more: Any) -> str:
+    """A chat request of about this size, as text; with `values` it holds three to mask."""
+    content = (VALUES if values else "") + (PROSE * (size_bytes // len(PROSE) + 1))[: size_bytes - 160]
     messages = [{"role": "system", "content": "You are a careful assistant."}, {"role": "user", "content": content}]
     return json.dumps({"model": "bench", "messages": messages, **more}, separators=(",", ":"))
 
@@ -67,12 +71,14 @@ async def measure_calls(stand: Stand, table: Table, count: int, runs: int) -> No
         ("pass-through with a key, 2 KB", "pass", worker, 2048, "80 µs", "50 µs"),
         ("everything on, 2 KB", "full", worker, 2048, "150 µs, 6,000/s", "100 µs, 10,000/s"),
         ("everything on, 20 KB", "full", worker, 20480, "", ""),
+        ("masking on, nothing to mask, 2 KB", "mask", worker, 2048, "", ""),
+        ("masking on, three values, 2 KB", "mask", worker, 2048, "", ""),
     ]
     for what, port, pid, size, bar, reach in cases:
         if port not in stand.ports:
             table.add(what, "not installed", bar, reach)
             continue
-        job = {"mode": "closed", "connections": 32, "body": chat_body(size)}
+        job = {"mode": "closed", "connections": 32, "body": chat_body(size, values="values" in what)}
         await stand.send(port, **job, count=count // 10)
         if not pid:
             results = [await stand.send(port, **job, count=count) for _ in range(runs)]
@@ -109,6 +115,11 @@ async def measure_streams(stand: Stand, table: Table, chunks: int) -> None:
     p50, p99 = full["p50_ms"] - direct["p50_ms"], full["p99_ms"] - direct["p99_ms"]
     figure = f"p50 {p50:.2f} ms, p99 {p99:.2f} ms over {full['count']:,} events (10 streams × 100/s)"
     table.add("streamed chunk, added delay", figure, "p99 2 ms", "0.5 ms")
+    job["body"] = chat_body(2048, values=True, stream=True, user=settings)
+    masked = await stand.send("mask", **job)
+    p50, p99 = masked["p50_ms"] - direct["p50_ms"], masked["p99_ms"] - direct["p99_ms"]
+    figure = f"p50 {p50:.2f} ms, p99 {p99:.2f} ms over {masked['count']:,} events, redacting and restoring"
+    table.add("streamed chunk, added delay, masking on", figure, "p99 2 ms", "0.5 ms")
 
 
 async def measure_idle_streams(stand: Stand, table: Table, count: int) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from app.fleet.snapshot import Configuration
 from app.fleet.supervisor import Fleet
 from proxies.contract import APIKey, CallRecord, ProxyConfig, RulesetSource
 from rules.compiler import cached_ruleset
-from rules.packs import SHIPPED, load_directory
-from rules.policies import load_policies
+from rules.packs import SHIPPED, Pack, load_directory
+from rules.policy import load_policies
 
 KEY = "ost_" + "b" * 43
 KEY_DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
@@ -114,7 +115,7 @@ async def _ignore(calls: Sequence[CallRecord]) -> None:
 
 @asynccontextmanager
 async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
-    """Upstream, nginx where installed, and two proxies: `pass` without packs and `full` with all of them."""
+    """Upstream, nginx where installed, and three proxies: `pass` without packs, `full` with all of them, `mask` with masking."""
     with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as directory:
         root = Path(directory)
         upstream = await asyncio.create_subprocess_exec(
@@ -123,7 +124,7 @@ async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
         assert upstream.stdout
         assert upstream.stdin
         upstream_port = int(await upstream.stdout.readline())
-        ports = {"direct": upstream_port, "pass": free_port(), "full": free_port()}
+        ports = {"direct": upstream_port, **{name: free_port() for name in ("pass", "full", "mask")}}
         configuration = _configuration(root, ports)
 
         async def load() -> Configuration:
@@ -151,11 +152,27 @@ async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
             await upstream.wait()
 
 
+def masking(pack: Pack) -> Pack:
+    """The pack with personal data masked reversibly and secrets for good; any other pack as it is."""
+    if pack.name not in ("pii", "secrets"):
+        return pack
+    rules = [
+        replace(rule, action="redact", capture=replace(rule.capture, reversible=pack.name == "pii"))
+        for rule in pack.rules
+    ]
+    return replace(pack, rules=tuple(rules))
+
+
 def _configuration(root: Path, ports: dict[str, int]) -> Configuration:
     packs = load_directory(SHIPPED)
     proxies, rulesets = [], []
-    for name, chosen in (("pass", ()), ("full", LLM_PACKS)):
-        files = cached_ruleset([packs[pack] for pack in chosen], root / "cache")
+    choices = {
+        "pass": [],
+        "full": [packs[name] for name in LLM_PACKS],
+        "mask": [masking(packs[name]) for name in LLM_PACKS],
+    }
+    for name, chosen in choices.items():
+        files = cached_ruleset(chosen, root / "cache")
         rulesets.append(
             RulesetSource(
                 digest=files.digest,
