@@ -696,6 +696,8 @@ async def post_raw(
     cut = False
     async with httpx.AsyncClient(trust_env=False) as client:
         headers = {"authorization": f"Bearer {key}"}
+        if path == "/v1/messages":
+            headers["anthropic-version"] = "2026-10-21"
         async with client.stream("POST", f"{proxy.url}{path}", json=body, headers=headers) as answer:
             assert answer.status_code == status
             try:
@@ -709,3 +711,70 @@ async def post_raw(
 
 async def post(proxy: RunningProxy, path: str, body: Any, **more: Any) -> Any:
     return json.loads(await post_raw(proxy, path, body, **more))
+
+
+# --- The same for every way to cut a stream -----------------------------------------------------------------------------
+
+ANSWER = f"é {EMAIL} @ [EMAIL_ %s, password: hT7!kq0Zp2wQ {KEY} x.y@z.example%s ![](https://a.example/%s) 🙂 %s"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 21, 400])
+@pytest.mark.parametrize("surface", ["chat", "responses", "anthropic"])
+async def test_RED_STR_6_a_stream_gives_the_whole_answer_on_every_surface(upstream, proxy, surface, size) -> None:
+    def text(body: Any) -> str:
+        return ANSWER % ((placeholder_in(body),) * 4)
+
+    def block(body: Any) -> dict[str, Any]:
+        return {"type": "text", "text": text(body)}
+
+    messages = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "I am ann@example.com"}]}
+    path, request, whole, streamed = {
+        "chat": ("/v1/chat/completions", messages, chat_body, chat_stream),
+        "responses": (
+            "/v1/responses",
+            {"model": "m", "input": "I am ann@example.com"},
+            responses_body,
+            responses_stream,
+        ),
+        "anthropic": ("/v1/messages", messages, anthropic_body, anthropic_stream),
+    }[surface]
+    of = block if surface == "anthropic" else text
+
+    upstream.reply = lambda body: whole(of(body))
+    answer = await post(proxy, path, request)
+    upstream.reply = lambda body: streamed(of(body), size=size, split="event")
+    raw = await post_raw(proxy, path, {**request, "stream": True})
+
+    expected = {
+        "chat": lambda: answer["choices"][0]["message"]["content"],
+        "responses": lambda: answer["output"][0]["content"][0]["text"],
+        "anthropic": lambda: answer["content"][0]["text"],
+    }[surface]()
+    got = ""
+    for line in raw.splitlines():
+        event = json.loads(line[6:]) if line.startswith("data: {") else {}
+        delta = event.get("delta", {})
+        if surface == "chat" and event:
+            got += event["choices"][0]["delta"].get("content") or ""
+        elif event.get("type") == "response.output_text.delta":
+            got += delta
+        elif event.get("type") == "content_block_delta":
+            got += delta["text"]
+    assert got == expected
+    assert KEY not in raw
+    assert expected.count("ann@example.com") >= 2
+    assert f"https://a.example/{placeholder_in(upstream.bodies[0])}" in expected
+
+
+async def test_a_policy_can_keep_values_out_of_tool_arguments(upstream) -> None:
+    policies = [{"name": "strict", "packs": ["masking"], "restore_tool_arguments": False}]
+    upstream.reply = lambda body: chat_body(placeholder_in(body), arguments=[json.dumps({"to": placeholder_in(body)})])
+    body = {"model": "m", "messages": [{"role": "user", "content": QUESTION}]}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=masking_ruleset(), policies=policies
+    ) as proxy:
+        answer = await post(proxy, "/v1/chat/completions", body)
+
+    message = answer["choices"][0]["message"]
+    assert message["content"] == EMAIL
+    assert re.fullmatch(PLACEHOLDER, json.loads(message["tool_calls"][0]["function"]["arguments"])["to"])
