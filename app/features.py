@@ -21,6 +21,7 @@ from app.errors import Unavailable
 from app.fleet.announcer import ProxyAnnouncer
 from app.fleet.configuration import ConfigurationBuilder
 from app.fleet.control import FleetControl, Rollout
+from app.fleet.failures import ProxyFailures
 from app.fleet.metrics import FleetMetrics
 from app.fleet.reconcile import Address
 from app.fleet.rulesets import Rulesets
@@ -234,7 +235,13 @@ def build_features(
         return fleet.status(proxy_id)
 
     announcer = ProxyAnnouncer(database=database, library=library, bus=bus, status_of=status_of)
-    hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=announcer.on_status)
+    failures = ProxyFailures(database=database, audit=audit, bus=bus)
+
+    def on_status(status: ProxyStatus) -> None:
+        announcer.on_status(status)
+        failures.on_status(status)
+
+    hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=on_status)
     fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
     FleetMetrics(fleet, metrics.registry)
     rollout = Rollout(fleet)
@@ -300,6 +307,7 @@ def build_features(
         parts=(
             Part("policies", policies.reload, replays.stop),
             Part("announcer", announcer.start, announcer.stop),
+            Part("failures", failures.start, failures.stop),
             Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),
             Part("scheduler", scheduler.start, scheduler.stop),
         ),

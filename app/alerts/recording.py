@@ -12,6 +12,8 @@ from proxies.contract import CallRecord
 from rules.model import Action, Finding
 from rules.policy import OWN_PACK_PREFIX
 
+FAILURE_RULE = "GATEWAY-PROXY"
+FAILURE_PACK = "gateway"
 MAX_DURATION_MS = 24 * 3600 * 1000
 _TARGET_WORDS = {"tool_args": "tool arguments", "tool_result": "a tool result"}
 _SENTENCE_ENDS = {
@@ -90,3 +92,39 @@ def alert_rows(
         }
         for finding in alerting_findings(record.findings)
     ]
+
+
+def failure_row(
+    event_id: str, *, tenant_id: str, proxy: tuple[str, str, str], serves: bool, reason: str, now: datetime
+) -> dict[str, Any]:
+    """Row of the alert table for a proxy (id, name, type) that cannot serve as configured. No call belongs to it."""
+    proxy_id, name, type_ = proxy
+    title = "A proxy runs under an older configuration" if serves else "A proxy cannot serve"
+    return {
+        "tenant_id": tenant_id,
+        "id": ids.new_id("alr"),
+        "call_id": event_id,
+        "severity": "high",
+        "status": AlertStatus.OPEN.value,
+        "title": title,
+        "description": f"{title}: {reason}".replace("\x00", "\ufffd")[:1000],
+        "rule_id": FAILURE_RULE,
+        "pack": FAILURE_PACK,
+        "policy_name": FAILURE_PACK,
+        "category": "gateway/proxy-failed",
+        "action": Action.ALERT.word,
+        "proxy_id": proxy_id,
+        "proxy_name": name,
+        "proxy_type": type_,
+        "evidence": reason.replace("\x00", "\ufffd")[:400],
+        "target": "error",
+        "path": "",
+        "client_ip": "",
+        "client_agent": "",
+        "principal_id": "",
+        "principal_name": "",
+        "created_at": now,
+        "updated_at": now,
+        "resolved_by": None,
+        "note": "",
+    }

@@ -39,6 +39,9 @@ class ProxyState(StrEnum):
         return self not in (ProxyState.STOPPED, ProxyState.FAILED)
 
 
+REFUSED: Final = "The newest configuration was refused"
+"""How the reason of a proxy begins whose newest configuration no worker takes."""
+
 MOVES: Final[Mapping[ProxyState, frozenset[ProxyState]]] = {
     ProxyState.STOPPED: frozenset(
         {
@@ -161,7 +164,12 @@ def _with_service(failed: list[ListenerStatus], serving: int, refused: str, tota
     if failed:
         return ProxyState.DEGRADED, failed[0].reason
     if refused:
-        return ProxyState.DEGRADED, f"The newest configuration was refused, the one before is in force: {refused}"
+        return ProxyState.DEGRADED, f"{REFUSED}, the one before is in force: {refused}"
     if serving < total:
         return ProxyState.DEGRADED, f"{serving} of {total} workers serve it; the others are being replaced."
     return ProxyState.RUNNING, ""
+
+
+def is_refused(status: ProxyStatus) -> bool:
+    """Whether the proxy serves under an older configuration than the one that was saved."""
+    return status.state is ProxyState.DEGRADED and status.reason.startswith(REFUSED)

@@ -8,12 +8,15 @@ from rules.canaries import PACK as CANARY
 from rules.policy import OWN_PACK_PREFIX
 from rules.traffic import PACK as TRAFFIC_ANALYSIS
 
+WITHOUT_PAGE = frozenset({TRAFFIC_ANALYSIS, "gateway", "context-firewall"})
+"""Packs of the gateway itself."""
+
 
 def rule_url(pack: str, rule_id: str) -> str:
     """The page that explains a rule of a finding."""
     if pack == CANARY:
         return "/canaries"
-    if pack == TRAFFIC_ANALYSIS:
+    if pack in WITHOUT_PAGE:
         # Nothing more is known of such a rule than what it has raised.
         return f"/alerts?rule_id={quote(rule_id, safe='')}"
     if pack.startswith(OWN_PACK_PREFIX):

@@ -15,6 +15,8 @@ from tests.support.tab import tab_of
         ("secrets", "SEC-AWS-001", "/packs/secrets/SEC-AWS-001"),
         ("canary", "CANARY-01AB", "/canaries"),
         ("traffic-analysis", "BEHAVIORAL_RAPIDFIRE", "/alerts?rule_id=BEHAVIORAL_RAPIDFIRE"),
+        ("gateway", "GATEWAY-PROXY", "/alerts?rule_id=GATEWAY-PROXY"),
+        ("context-firewall", "CONTEXT-ORIGIN", "/alerts?rule_id=CONTEXT-ORIGIN"),
         ("own-house-rules", "deny-all", "/policies/house-rules"),
         ("../x", "a/b?c", "/packs/..%2Fx/a%2Fb%3Fc"),
     ],
