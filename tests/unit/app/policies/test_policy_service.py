@@ -203,7 +203,7 @@ async def test_the_life_of_a_policy_over_the_api(console: Console) -> None:
     assert (await call("GET", "/ours/draft", 200))["revision"] == 1
     assert (await call("POST", "/ours/publish", 200, revision=1))["version"] == 2
     changes = await call("GET", "/ours/diff?before=1&after=2", 200)
-    assert {change["pointer"] for change in changes} == {"/description", "/detections"}
+    assert {change["pointer"] for change in changes} == {"/description", "/detections/0"}
     assert (await call("POST", "/ours/rollback", 200, version=1))["version"] == 3
     assert [version["number"] for version in await call("GET", "/ours/versions", 200)] == [3, 2, 1]
     assert (await call("GET", "/ours/versions/2", 200))["policy"]["description"] == "two"
