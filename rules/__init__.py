@@ -19,5 +19,6 @@ How a verdict is made:
 6. `redact` makes the evidence: a short excerpt with secrets and personal values masked.
 7. `verdicts.decide` turns all findings of a message into one `Verdict`.
 
-`stream` does steps 3, 4 and 6 for a text that arrives in pieces.
+`stream` does steps 3, 4 and 6 for a text that arrives in pieces. `pinning` compares what MCP servers say about
+themselves with what was approved.
 """

@@ -1,0 +1,92 @@
+"""Names that pretend to be other names (T-05): alike to the eye, or alike across servers.
+
+Two names clash when they are the same on two servers, when only case and separators part them, or when they are drawn
+alike. Models choose tools by name, so the second one is called in place of the first.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from rules.confusables import LOOK_ALIKES
+from rules.pinning.visible import is_hidden
+
+MAX_NAME_CHARS: Final = 256
+MAX_NAMES: Final = 20_000
+MAX_CLASHES: Final = 1_000
+
+VALID: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
+"""What the specification says that tool names should be."""
+_SEPARATORS: Final = re.compile(r"[\s_.\-/]+")
+_DIGITS: Final = str.maketrans({"0": "o", "1": "l"})
+
+ClashKind = Literal["same", "spelling", "look_alike"]
+
+
+class Clash(msgspec.Struct, frozen=True):
+    """Two names of which one can be taken for the other; on one server `same` cannot be."""
+
+    kind: ClashKind
+    server: str
+    name: str
+    other_server: str
+    other_name: str
+
+
+def spelling(name: str) -> str:
+    """The name without case and separators: `read_file`, `readFile` and `READ-FILE` have the same."""
+    return _SEPARATORS.sub("", name[:MAX_NAME_CHARS]).casefold()
+
+
+def skeleton(name: str) -> str:
+    """What the name is drawn as: compatibility forms, look-alikes and hidden characters undone."""
+    shown = "".join(char for char in name[:MAX_NAME_CHARS] if not is_hidden(char))
+    plain = unicodedata.normalize("NFKC", shown).translate(LOOK_ALIKES)
+    return spelling(plain).translate(_DIGITS).replace("rn", "m")
+
+
+def clash_kind(name: str, other: str) -> ClashKind | None:
+    """In what way two names can be taken for each other; None if they cannot."""
+    if name == other:
+        return "same"
+    if spelling(name) == spelling(other):
+        return "spelling"
+    return "look_alike" if skeleton(name) == skeleton(other) else None
+
+
+def clashes(servers: Mapping[str, Iterable[str]]) -> list[Clash]:
+    """All clashes among the tool names of the servers of one client; at most `MAX_CLASHES`."""
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    count = 0
+    for server, names in servers.items():
+        for name in dict.fromkeys(names):
+            count += 1
+            if count > MAX_NAMES:
+                break
+            groups[skeleton(name)].append((server, name))
+    found: list[Clash] = []
+    for group in groups.values():
+        first_server, first = group[0]
+        for server, name in group[1:]:
+            kind = clash_kind(name, first)
+            if kind is not None and len(found) < MAX_CLASHES:
+                found.append(Clash(kind, server, name, first_server, first))
+    return found
+
+
+def is_one_edit_apart(name: str, other: str) -> bool:
+    """Whether one inserted, removed, replaced or swapped character parts two names."""
+    if name == other or abs(len(name) - len(other)) > 1 or max(len(name), len(other)) > MAX_NAME_CHARS:
+        return False
+    start = 0
+    while start < min(len(name), len(other)) and name[start] == other[start]:
+        start += 1
+    left, right = name[start:], other[start:]
+    swapped = len(left) > 1 and left[:2] == right[1::-1] and left[2:] == right[2:]
+    return swapped or left[1:] == right[1:] or left[1:] == right or left == right[1:]
