@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import accumulate, islice
 
-from rules.compiler import GROUP_OF
-from rules.hyperscan_database import BlockDatabase, Hits
-from rules.matching import MatchRule, Part
+from rules.compiler import GROUP_OF, LONG_RUN_NUMBER
+from rules.hyperscan_database import MAX_ENDS, BlockDatabase, Hits
+from rules.matching import MatchRule, Part, Windows
 from rules.model import Target, Text
-from rules.patterns import Locators, Regexp
+from rules.patterns import Locators, Regexp, Regexps, key_of, regexp
+from rules.prefilter import SEPARATOR_CLASS, SEPARATOR_RUN_BYTES, TOKEN_CLASS, TOKEN_RUN_BYTES
 
 SEPARATOR = b"\n\x00\n"
 """Between two texts in the buffer: a line end on both sides and a character that no word holds."""
+
+
+MAX_RUNS = 200
+"""Long runs of one text, each of which widens the windows that touch it."""
+_RUNS = (
+    regexp(key_of(f"{TOKEN_CLASS}{{{TOKEN_RUN_BYTES},}}", "")),
+    regexp(key_of(f"{SEPARATOR_CLASS}{{{SEPARATOR_RUN_BYTES},}}", "")),
+)
+
+
+def _stretched(end: int, size: int, runs: Windows) -> tuple[int, int]:
+    """The span `size` bytes around an offset, and as much again beyond every long run that it touches."""
+    low, high = end - size, end + size
+    touched = True
+    while touched:
+        touched = False
+        for start, stop in runs:
+            if start < high and stop > low and (start - size < low or stop + size > high):
+                low, high = min(low, start - size), max(high, stop + size)
+                touched = True
+    return low, high
 
 
 class TextBuffer:
@@ -36,27 +58,57 @@ class TextBuffer:
         self.is_ascii = self.data.isascii()
         self._starts: list[int] = []
         self._parts: dict[int, Part] = {}
+        self._runs: dict[int, Windows | None] = {}
 
     def scan(self, blocks: Sequence[BlockDatabase]) -> Hits:
         """Which patterns occur, each looked for in the texts of the groups that it matters to."""
         groups = self._groups
         if groups[0] == groups[-1]:
             return blocks[groups[0]].scan(self.data)
-        hits: Hits = {}
+        hits = Hits()
         for group in dict.fromkeys(groups):
             low, high = bisect_left(groups, group), bisect_right(groups, group)
             start = self.starts[low]
             end = self.starts[high] if high < len(groups) else len(self.data)
-            for number, place in blocks[group].scan(self.data[start:end]).items():
+            found = blocks[group].scan(self.data[start:end])
+            for number, place in found.items():
                 hits.setdefault(number, start + place)
+            for number, ends in found.ends.items():
+                hits.ends.setdefault(number, []).extend(start + place for place in ends)
         return hits
 
-    def part(self, index: int) -> Part:
-        """One text as a finished part."""
+    def part(self, index: int, windows: Callable[[int], Windows | None] | None = None) -> Part:
+        """One text as a finished part; `windows` says by pattern where in it to look."""
         if index not in self._parts:
-            data = self._encoded[index]
-            self._parts[index] = Part(data, 0, 0, 0, closed=True, ascii=self.is_ascii or data.isascii())
+            self._parts[index] = Part(self._encoded[index], 0, 0, 0, closed=True, windows=windows)
         return self._parts[index]
+
+    def windows(self, index: int, hits: Hits, regexps: Regexps, number: int) -> Windows | None:
+        """The spans of a text in which every match of a pattern lies; None when it may be anywhere."""
+        reach = regexps.reaches[number]
+        ends = hits.ends.get(number)
+        if reach is None or not ends or len(ends) >= MAX_ENDS:
+            return None
+        runs = self._long_runs(index) if reach.has_runs and LONG_RUN_NUMBER in hits else ()
+        if runs is None:
+            return None
+        origin, size = self.starts[index], len(self._encoded[index])
+        windows: list[tuple[int, int]] = []
+        for end in sorted(ends):
+            if origin < end <= origin + size:
+                low, high = _stretched(end - origin, reach.size, runs)
+                if windows and low <= windows[-1][1]:
+                    low = min(low, windows.pop()[0])
+                windows.append((max(0, low), min(size, high)))
+        return windows
+
+    def _long_runs(self, index: int) -> Windows | None:
+        """The runs of a text over which an unbounded repetition may stretch; None when there are too many."""
+        if index not in self._runs:
+            data = self._encoded[index]
+            runs = [match.span() for pattern in _RUNS for match in islice(pattern.finditer(data), MAX_RUNS)]
+            self._runs[index] = runs if len(runs) < MAX_RUNS else None
+        return self._runs[index]
 
     def candidates(self, rule: MatchRule, hits: Hits, locators: Locators) -> list[int]:
         """The texts in which an anchor of the rule may occur, ascending."""

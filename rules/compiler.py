@@ -30,11 +30,12 @@ from rules.hyperscan_database import (
 from rules.matching import local_patterns, scanned_patterns
 from rules.model import Target
 from rules.packs import Pack, PackError, Problem, Rule, dump_packs
-from rules.patterns import PatternKey, PatternRefused
+from rules.patterns import PatternKey, PatternRefused, key_of
 from rules.policy import OWN_PACK_PREFIX
+from rules.prefilter import LONG_RUN
 from rules.views import TRIGGERS
 
-FORMAT = 3
+FORMAT = 4
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -54,6 +55,9 @@ GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in 
 STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
 """What arrives in pieces: the texts of an answer, and the arguments of the tool calls in it."""
 COMPILE_THREADS = 2
+LONG_RUN_NUMBER = len(TRIGGERS)
+EVERYWHERE = (*TRIGGERS, key_of(LONG_RUN, ""))
+"""Patterns of the engine's own in every database for whole texts; their numbers are their positions."""
 
 
 class DatabaseFile(msgspec.Struct, frozen=True):
@@ -105,7 +109,7 @@ def pattern_keys(packs: Sequence[Pack]) -> list[PatternKey]:
     """Every distinct pattern of a set of packs; a pattern's number is its position, the engine's own triggers first."""
     rules = [rule for pack in packs for rule in pack.rules]
     used = (key for rule in rules for key in (*scanned_patterns(rule), *local_patterns(rule)))
-    return list(dict.fromkeys((*TRIGGERS, *used)))
+    return list(dict.fromkeys((*EVERYWHERE, *used)))
 
 
 def ruleset_digest(packs_bytes: bytes) -> str:
@@ -147,7 +151,7 @@ def _compile(rules: Sequence[Rule], keys: Sequence[PatternKey], digest: str) -> 
         blocks = [
             threads.submit(compile_block, [keys[number] for number in chosen], chosen)
             for group in reversed(GROUPS)
-            for chosen in ([*range(len(TRIGGERS)), *wanted(group)],)
+            for chosen in ([*range(len(EVERYWHERE)), *wanted(group)],)
         ]
         streams = {
             target.value: threads.submit(compile_stream, [keys[number] for number in chosen], chosen)

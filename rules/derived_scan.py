@@ -17,7 +17,7 @@ from rules.derived_view import DerivedView
 from rules.evaluator import MAX_FINDINGS, Direction, Evaluator, Found, findings_of
 from rules.hyperscan_database import Hits
 from rules.model import Finding, Severity, Text
-from rules.normalize import normalized
+from rules.normalize import may_normalize, normalized
 from rules.views import DECODERS, MAX_DEPTH, MAX_MESSAGE_VIEWS, ViewBudget, base_of, decoded
 
 
@@ -74,8 +74,10 @@ class DerivedScan:
         return self._evaluator.views.get(self._raw.sources[index].target, frozenset())
 
     def _normalized(self, index: int) -> list[DerivedView]:
-        text = self._raw.sources[index].text
-        return normalized(text) if not text.isascii() and len(self._wanted(index) - {"raw"}) else []
+        part = self._raw.part(index)
+        if part.ascii or self._wanted(index) <= {"raw"} or not may_normalize(part.data):
+            return []
+        return normalized(self._raw.sources[index].text)
 
     def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
         """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""

@@ -113,7 +113,7 @@ class Ruleset:
         """The findings in the derived views of a part of a stream; their offsets count from its start."""
         raw = TextBuffer([Text(target, path, window)])
         triggers = self._triggers.scan(raw.data)
-        if not triggers and (raw.is_ascii or not may_normalize(window)):
+        if not triggers and (raw.is_ascii or not may_normalize(raw.data)):
             return []
         return DerivedScan(self._evaluator, raw, direction, ()).run(triggers)
 

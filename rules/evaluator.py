@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from rules.buffer import TextBuffer
@@ -66,7 +67,8 @@ class Evaluator:
                 continue
             for text_index in buffer.candidates(rule, hits, self.locators):
                 scan = RuleScan(rule, self.regexps)
-                fresh = scan.advance(buffer.part(text_index), hits)
+                windows = partial(buffer.windows, text_index, hits, self.regexps)
+                fresh = scan.advance(buffer.part(text_index, windows), hits)
                 if not rule.sensitive:
                     fresh = fresh[: MAX_FINDINGS - plain]
                     plain += len(fresh)

@@ -12,6 +12,9 @@ The binding's rules, read in its source, that everything below follows:
   latest when the object is collected;
 * `Database.stream` returns one reference too many, which exactly one call of `__enter__` consumes;
 * the error of a callback is lost in stream mode: the callback only adds to a dictionary.
+
+And one of Vectorscan's own (5.4.12): a whole text is sometimes not searched to its last bytes, so that a match at its
+very end is missed (`[xy]1|a.` in a text that ends with `x1`). Every whole text is padded; a test holds this.
 """
 
 from __future__ import annotations
@@ -29,8 +32,21 @@ VERSION = hyperscan.__version__  # type: ignore[attr-defined]
 ENGINE = f"hyperscan-{VERSION}/{platform.system()}-{platform.machine()}"
 """What a serialised database depends on besides its patterns; the CPU's features are checked when it is loaded."""
 
-Hits = dict[int, int]
-"""Pattern number to the byte offset at which its first occurrence ends."""
+PADDING = b"\n" + bytes(63)
+"""What stands behind a whole text: the end of its line, for `$` and `\\b`, and room for vectors."""
+MAX_ENDS = 512
+"""Places of one pattern that are kept; of a pattern with more, any place may be one."""
+
+
+class Hits(dict[int, int]):
+    """Pattern number to the byte offset at which its first occurrence ends."""
+
+    __slots__ = ("ends",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: dict[int, list[int]] = {}
+        """For sparse patterns of whole texts, all such offsets, or the first `MAX_ENDS`."""
 
 
 class EngineError(Exception):
@@ -53,7 +69,7 @@ def _compile(keys: Sequence[PatternKey], numbers: Sequence[int] | None, mode: in
         database.compile(
             expressions=[expression(key) for key in keys],
             ids=list(range(len(keys)) if numbers is None else numbers),
-            flags=[hyperscan_flags(key) for key in keys],
+            flags=[hyperscan_flags(key, every=mode == hyperscan.HS_MODE_BLOCK) for key in keys],
         )
         return hyperscan.dumpb(database)
     except hyperscan.error as error:
@@ -64,6 +80,15 @@ def _note_hit(pattern: int, start: int, end: int, flags: int, hits: Any) -> None
     """The match callback. A pattern may report several times, in any order; the earliest end is kept."""
     if end < hits.get(pattern, end + 1):
         hits[pattern] = end
+
+
+def _note_place(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
+    """The match callback for whole texts, which keeps every place."""
+    if end < hits.get(pattern, end + 1):
+        hits[pattern] = end
+    ends = hits.ends.setdefault(pattern, [])
+    if len(ends) < MAX_ENDS:
+        ends.append(end)
 
 
 def _load(serialised: bytes, mode: int) -> hyperscan.Database:
@@ -81,14 +106,14 @@ class BlockDatabase:
         self._local = threading.local()
 
     def scan(self, data: bytes) -> Hits:
-        """Which patterns occur in UTF-8 `data`."""
-        hits: Hits = {}
+        """Which patterns occur in UTF-8 `data`; some places may end a little behind it."""
+        hits = Hits()
         try:
             scratch = self._local.scratch
         except AttributeError:
             scratch = self._local.scratch = hyperscan.Scratch(self._database)
         try:
-            self._database.scan(data, match_event_handler=_note_hit, context=hits, scratch=scratch)
+            self._database.scan(data + PADDING, match_event_handler=_note_place, context=hits, scratch=scratch)
         except hyperscan.error as error:
             raise EngineError(f"scan failed: {type(error).__name__}") from None
         return hits
@@ -123,7 +148,7 @@ class Stream:
         self._owner = owner
         self._database = database
         self._callback = _note_hit
-        self.hits: Hits = {}
+        self.hits = Hits()
         """Every pattern seen so far; the end is an offset in the whole stream."""
         self._open = False
         try:

@@ -9,13 +9,14 @@ Offsets are bytes of the UTF-8 text while matching and characters in what is rep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from rules import validators
 from rules.model import Action, Confidence, Severity, Target
-from rules.packs import MAX_WITHIN_CHARS, Rule
+from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
 from rules.patterns import PatternKey, Regexps, key_of
+from rules.prefilter import is_common
 
 MAX_FINDINGS_PER_RULE = 20
 """Per rule and text; further hits change nothing."""
@@ -26,6 +27,10 @@ WINDOW_BYTES = 1024
 KEEP_BYTES = WINDOW_BYTES + 8 * MAX_WITHIN_CHARS + 8
 """How much of a streamed text stays in reach: a match, and the distances around a pending anchor."""
 SNIPPET_BYTES = 512
+COUNTED_BYTES = 1024
+"""Characters are counted once for every so many bytes of a text."""
+_CONTINUATIONS = bytes(range(0x80, 0xC0))
+"""The bytes of UTF-8 with which no character begins."""
 
 
 class Hit(NamedTuple):
@@ -56,6 +61,7 @@ class MatchRule:
         "action",
         "anchors",
         "category",
+        "common",
         "confidence",
         "directions",
         "forbidden",
@@ -98,14 +104,16 @@ class MatchRule:
         self.reversible = rule.capture.reversible
         self.min_count = rule.match.min_count
         self.validators = validators.parse(rule.validators)
-        everywhere = [numbers[key_of(item.re, item.flags)] for item in rule.match.all]
-        anywhere = [numbers[key_of(item.re, item.flags)] for item in rule.match.any]
+        everywhere = [numbers[_key(item)] for item in rule.match.all]
+        anywhere = [numbers[_key(item)] for item in rule.match.any]
         self.anchors = tuple(dict.fromkeys(everywhere[:1] or anywhere))
         self.required = tuple(dict.fromkeys(everywhere[1:]))
         self.one_of = tuple(dict.fromkeys(anywhere)) if everywhere else ()
         near = [*rule.match.near, *self.validators.context]
-        self.near = tuple((numbers[key_of(item.re, item.flags)], item.within) for item in near)
-        absent = [(numbers[key_of(item.re, item.flags)], item.within) for item in rule.match.none]
+        self.near = tuple((numbers[_key(item)], item.within) for item in near)
+        self.common = frozenset(numbers[key] for key in map(_key, near) if is_common(key.re))
+        """Patterns of `near` that are not looked for in whole texts, only near an anchor."""
+        absent = [(numbers[_key(item)], item.within) for item in rule.match.none]
         self.none = tuple((number, within) for number, within in absent if within is not None)
         self.forbidden = tuple(number for number, within in absent if within is None)
 
@@ -115,7 +123,7 @@ class MatchRule:
             any(number in hits for number in self.anchors)
             and all(number in hits for number in self.required)
             and (not self.one_of or any(number in hits for number in self.one_of))
-            and all(number in hits for number, _ in self.near)
+            and all(number in hits or number in self.common for number, _ in self.near)
         )
 
     @property
@@ -130,16 +138,24 @@ def scanned_patterns(rule: Rule) -> Iterable[PatternKey]:
     Those that its validators add are included; raises ValueError for a bad validator.
     """
     match = rule.match
-    near = (*match.near, *validators.parse(rule.validators).context)
-    forbidden = tuple(item for item in match.none if item.within is None)
+    near = (item for item in _near(rule) if not is_common(item.re))
+    forbidden = (item for item in match.none if item.within is None)
     for items in (match.all, match.any, near, forbidden):
-        for item in items:
-            yield key_of(item.re, item.flags)
+        yield from map(_key, items)
 
 
 def local_patterns(rule: Rule) -> Iterable[PatternKey]:
-    """The patterns that only matter near an anchor."""
-    return (key_of(item.re, item.flags) for item in rule.match.none if item.within is not None)
+    """The patterns that only matter near an anchor, or that too many texts hold to look for them."""
+    yield from (_key(item) for item in rule.match.none if item.within is not None)
+    yield from (_key(item) for item in _near(rule) if is_common(item.re))
+
+
+def _near(rule: Rule) -> tuple[Near, ...]:
+    return (*rule.match.near, *validators.parse(rule.validators).context)
+
+
+def _key(item: Pattern | Near | Absent) -> PatternKey:
+    return key_of(item.re, item.flags)
 
 
 class _Anchor:
@@ -156,22 +172,51 @@ class _Anchor:
         """Indexes of the `near` conditions not met yet."""
 
 
-class Part(NamedTuple):
+Windows = Sequence[tuple[int, int]]
+
+
+class Part:
     """The part of a text that is in reach."""
 
-    data: bytes
-    base: int
-    """Offset of `data[0]` in the text, in bytes."""
-    base_chars: int
-    first: int
-    """The offset in `data` at which a match may begin; what lies before is only context."""
-    closed: bool
-    """Whether the text ends with `data`."""
-    ascii: bool
+    __slots__ = ("_counts", "_windows", "ascii", "base", "base_chars", "closed", "data", "first")
+
+    def __init__(
+        self,
+        data: bytes,
+        base: int,
+        base_chars: int,
+        first: int,
+        *,
+        closed: bool,
+        windows: Callable[[int], Windows | None] | None = None,
+    ) -> None:
+        self.data = data
+        self.base = base
+        """Offset of `data[0]` in the text, in bytes."""
+        self.base_chars = base_chars
+        self.first = first
+        """The offset in `data` at which a match may begin; what lies before is only context."""
+        self.closed = closed
+        """Whether the text ends with `data`."""
+        self.ascii = data.isascii()
+        self._counts = [0]
+        self._windows = windows
+
+    def windows(self, number: int) -> Windows:
+        """The spans of `data` in which every match of a pattern lies, ascending."""
+        found = self._windows(number) if self._windows else None
+        return [(0, len(self.data))] if found is None else found
 
     def chars(self, position: int) -> int:
         """The character offset in the text of a byte offset in `data`."""
-        return self.base_chars + (position if self.ascii else len(self.data[:position].decode("utf-8", "replace")))
+        if self.ascii:
+            return self.base_chars + position
+        counts = self._counts
+        block = position // COUNTED_BYTES
+        while len(counts) <= block:
+            at = (len(counts) - 1) * COUNTED_BYTES
+            counts.append(counts[-1] + _char_count(self.data[at : at + COUNTED_BYTES]))
+        return self.base_chars + counts[block] + _char_count(self.data[block * COUNTED_BYTES : position])
 
     def around(self, start: int, end: int, within: int) -> tuple[int, int, bool]:
         """The bounds of the region `within` characters around a span, and whether it can still grow."""
@@ -184,6 +229,10 @@ class Part(NamedTuple):
             high = end + (len(after[:within].encode()) if len(after) >= within else 4 * within)
         grows = not self.closed and high >= len(self.data)
         return max(0, low), min(len(self.data), high), grows
+
+
+def _char_count(data: bytes) -> int:
+    return len(data.translate(None, _CONTINUATIONS))
 
 
 class RuleScan:
@@ -207,7 +256,7 @@ class RuleScan:
             return []
         rule = self._rule
         for number in (*rule.required, *rule.one_of, *rule.forbidden):
-            if number in hits and number not in self._present and self._next(part, number, self._first(part, number)):
+            if number in hits and number not in self._present and self._occurs(part, number):
                 self._present.add(number)
         waiting, self._pending = self._pending, []
         for anchor in waiting:
@@ -220,9 +269,13 @@ class RuleScan:
     def _first(self, part: Part, number: int) -> int:
         return max(part.first, self._resume.get(number, 0) - part.base)
 
-    def _next(self, part: Part, number: int, position: int) -> tuple[int, int, int, int] | None:
-        """The next certain match at or after `position`: its span and the span of its value, as offsets in the part."""
-        match = self._regexps[number].search(part.data, position)
+    def _occurs(self, part: Part, number: int) -> bool:
+        first = self._first(part, number)
+        return any(self._next(part, number, max(low, first), high) for low, high in part.windows(number))
+
+    def _next(self, part: Part, number: int, position: int, limit: int) -> tuple[int, int, int, int] | None:
+        """The next certain match between `position` and `limit`: its span and that of its value, as offsets in the part."""
+        match = self._regexps[number].search(part.data, position, limit)
         if match is None:
             # What begins further back would be longer than a match may be: do not look there again.
             unseen = boundary(part.data, max(position, len(part.data) - WINDOW_BYTES))
@@ -241,28 +294,34 @@ class RuleScan:
 
     def _collect(self, part: Part, number: int, hits: Collection[int]) -> None:
         """Find the anchors of one pattern and judge each at once; the undecided ones wait."""
+        for low, high in part.windows(number):
+            position = max(low, self._first(part, number))
+            while position < high and len(self._counted) < self._limit:
+                continues = self._cut_end.get(number)
+                found = self._next(part, number, position, high)
+                if found is None:
+                    break
+                # What follows the value is only its surroundings, and may be those of the next value as well.
+                position = max(found[3], found[0] + 1)
+                self._resume[number] = part.base + position
+                if part.base + found[0] != continues:
+                    self._weigh(part, found, hits)
+
+    def _weigh(self, part: Part, found: tuple[int, int, int, int], hits: Collection[int]) -> None:
+        """Make an anchor of a match whose value the validators accept, and settle it."""
         rule = self._rule
-        position = self._first(part, number)
-        while position < len(part.data) and len(self._counted) < self._limit:
-            continues = self._cut_end.get(number)
-            found = self._next(part, number, position)
-            if found is None:
-                break
-            start, end, value_start, value_end = found
-            # What follows the value is only its surroundings, and may be those of the next value as well.
-            position = max(value_end, start + 1)
-            self._resume[number] = part.base + position
-            span = (part.base + start, part.base + end)
-            if span[0] == continues or span in self._seen:
-                continue
-            value = part.data[value_start:value_end].decode("utf-8", "replace")
-            if not rule.validators.accept(value):
-                continue
-            if len(rule.anchors) > 1:
-                self._seen.add(span)
-            raised = rule.validators.raises_confidence(value)
-            bounds = (part.base + value_start, part.base + value_end)
-            self._settle(part, _Anchor(*span, bounds, raised, set(range(len(rule.near)))), hits)
+        start, end, value_start, value_end = found
+        span = (part.base + start, part.base + end)
+        if span in self._seen:
+            return
+        value = part.data[value_start:value_end].decode("utf-8", "replace")
+        if not rule.validators.accept(value):
+            return
+        if len(rule.anchors) > 1:
+            self._seen.add(span)
+        raised = rule.validators.raises_confidence(value)
+        bounds = (part.base + value_start, part.base + value_end)
+        self._settle(part, _Anchor(*span, bounds, raised, set(range(len(rule.near)))), hits)
 
     @property
     def _limit(self) -> int:
@@ -296,7 +355,7 @@ class RuleScan:
         for index in tuple(anchor.missing):
             number, within = self._rule.near[index]
             low, high, grows = part.around(start, end, within)
-            if number in hits and self._inside(part, number, low, high):
+            if (number in hits or number in self._rule.common) and self._inside(part, number, low, high):
                 anchor.missing.discard(index)
             elif grows:
                 is_open = True

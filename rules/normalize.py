@@ -11,14 +11,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from rules.confusables import LOOK_ALIKES
 from rules.derived_view import PLAIN, Course, DerivedView, Piece, Segment, is_readable, packed, rewritten
+from rules.patterns import key_of, regexp
+
+SLICE_CHARS = 65_536
 
 _TAG_BASE = 0xE0000
-_INVISIBLE = (
-    "\u00ad\u034f\u0334-\u0338\u0489\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u20d0-\u20f0\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+_JOINERS = "\u200d\ufe0f"
+_INVISIBLE_BUT_JOINERS = (
+    "\u00ad\u034f\u0334-\u0338\u0489\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u20d0-\u20f0\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb"
     "\U0001d173-\U0001d17a\U000e0000-\U000e007f\U000e0100-\U000e01ef"
 )
 _SPACES = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -27,13 +32,18 @@ _COMPATIBLE = (
     "\ufb00-\ufb06\uff0f-\uff19\uff1c-\uff1e\uff21-\uff3a\uff41-\uff5d\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
 )
 _OTHER_LETTER = "\u0370-\u03ff\u0400-\u052f\u0531-\u0587\u13a0-\u13f5"
-_FOLDED = re.compile(f"(?P<folded>[{_SPACES}{_COMPATIBLE}]+)|[{_INVISIBLE}]+")
+_FOLDED = re.compile(f"(?P<folded>[{_SPACES}{_COMPATIBLE}]+)|[{_INVISIBLE_BUT_JOINERS}{_JOINERS}]+")
 _MIXED = f"[A-Za-z][{_OTHER_LETTER}]|[{_OTHER_LETTER}][A-Za-z]"
 _MIXED_SCRIPTS = re.compile(_MIXED)
 _PICTURES = "\u2000-\u33ff\ufe0f\U0001f000-\U0001faff"
-_JOINS_PICTURES = f"(?<=[{_PICTURES}])[\u200d\ufe0f]"
-"""What ordinary pictures are made of; it calls for no view by itself."""
-_SUSPICIOUS = re.compile(f"(?!{_JOINS_PICTURES})[{_SPACES}{_COMPATIBLE}{_INVISIBLE}]|{_MIXED}")
+_SUSPICIOUS = regexp(
+    key_of(
+        f"[{_SPACES}{_COMPATIBLE}{_INVISIBLE_BUT_JOINERS}]|(?:^|[^{_PICTURES}])[{_JOINERS}]"
+        f"|[A-Za-z][{_OTHER_LETTER}]|[{_OTHER_LETTER}][A-Za-z]",
+        "",
+    )
+)
+"""What calls for the view, for RE2. Joiners between pictures do not: ordinary ones are made of them."""
 _WORD = re.compile(f"[A-Za-z{_OTHER_LETTER}]+")
 
 _SMALL_CAPITALS = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡᴢ"
@@ -52,16 +62,16 @@ _SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _BIT_RUN = re.compile("[\u200b\u200c\u200d\u2060\ufeff]{32,}")
 
 
-def may_normalize(text: str) -> bool:
-    """Whether a text has any character that calls for the normalised view."""
-    return _SUSPICIOUS.search(text) is not None
+def may_normalize(data: bytes) -> bool:
+    """Whether a text, given in UTF-8, has any character that calls for the normalised view."""
+    return _SUSPICIOUS.search(data) is not None
 
 
 def normalized(text: str) -> list[DerivedView]:
     """The normalised view of a text that is not all ASCII and what its invisible characters spell, where it has any."""
-    if not may_normalize(text):
-        return []
-    segment = rewritten(text, 0, _FOLDED.finditer(text), _fold)
+    # No step may hold the interpreter for long: each looks at a slice, and every character stands for itself.
+    slices = (_FOLDED.finditer(text, at, at + SLICE_CHARS) for at in range(0, len(text), SLICE_CHARS))
+    segment = rewritten(text, 0, chain.from_iterable(slices), _fold)
     plain = segment.text
     if _MIXED_SCRIPTS.search(plain):
         plain = _WORD.sub(_unmix, plain)

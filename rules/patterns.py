@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import hyperscan
 import re2
 
-from rules.prefilter import NotUnderstood, widen
+from rules.prefilter import NotUnderstood, is_sparse, reach, widen
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
@@ -51,6 +51,7 @@ class Regexp(Protocol):
     @property
     def groups(self) -> int: ...
     def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> RegexpMatch | None: ...
+    def finditer(self, text: bytes) -> Iterator[RegexpMatch]: ...
 
 
 class PatternRefused(ValueError):
@@ -132,6 +133,8 @@ class Regexps(dict[int, Regexp]):
         """The number of groups of each pattern in use."""
         self.margins = tuple(map(settling_margin, keys))
         """By pattern number: how many bytes after a match make it certain that more text would not extend it."""
+        self.reaches = tuple(reach(key.re) if is_sparse(key.re) else None for key in keys)
+        """By number of a sparse pattern: how far its matches stretch."""
 
     def __missing__(self, number: int) -> Regexp:
         made = regexp(self._keys[number])
@@ -163,9 +166,14 @@ def expression(key: PatternKey) -> bytes:
         raise PatternRefused(f"not portable: {error}") from None
 
 
-def hyperscan_flags(key: PatternKey) -> int:
-    """The Hyperscan flags of a pattern. `^` and `$` are at lines, because a buffer may hold several texts."""
-    flags: int = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE
+def hyperscan_flags(key: PatternKey, *, every: bool) -> int:
+    """The Hyperscan flags of a pattern. `^` and `$` are at lines, because a buffer may hold several texts.
+
+    With `every`, a sparse pattern reports each of its places and not only one.
+    """
+    flags: int = hyperscan.HS_FLAG_MULTILINE
+    if not every or not is_sparse(key.re):
+        flags |= hyperscan.HS_FLAG_SINGLEMATCH
     if "i" in key.flags:
         flags |= hyperscan.HS_FLAG_CASELESS
     if "s" in key.flags:
@@ -202,7 +210,9 @@ def _check_python(key: PatternKey) -> None:
 def _check_hyperscan(key: PatternKey) -> None:
     for mode in (hyperscan.HS_MODE_BLOCK, hyperscan.HS_MODE_STREAM):
         try:
-            hyperscan.Database(mode=mode).compile(expressions=[expression(key)], flags=[hyperscan_flags(key)])
+            hyperscan.Database(mode=mode).compile(
+                expressions=[expression(key)], flags=[hyperscan_flags(key, every=False)]
+            )
         except hyperscan.error as error:
             raise PatternRefused(f"Hyperscan refuses it: {_text(error)}") from None
 

@@ -3,17 +3,22 @@
 Hyperscan only has to say where exact matching is worth while, and its compile time and size explode on bounded gaps,
 on long lists of optional words and in UTF-8 mode (minutes, or "Pattern is too large", for patterns that people do
 write). So a pattern is widened: upper bounds of counts go; a wide element (`.`, a negated class, `\\W`) takes any
-number of bytes instead of a number of characters; characters outside ASCII become their UTF-8 bytes in every case;
-and a pattern is cut at large optional or repeated groups and at wide gaps, and only the part with the longest text
-is looked for. Regular expressions without look-around only grow by this, so what the widened form does not find, the
-pattern does not match. (The one exception is harmless: with `i`, RE2 lets `k` and `s` match two characters outside
-ASCII, which the normalised view folds.)
+number of bytes instead of a number of characters; characters outside ASCII become their UTF-8 bytes in every case; and a
+pattern is cut at large optional or repeated groups and at wide gaps, and only the shortest stretch that is rare enough
+in running text is looked for: two or three neighbouring words as a rule. Regular expressions without look-around only
+grow by this, so what the widened form does not find, the pattern does not match. (The one exception is harmless: with
+`i`, RE2 lets `k` and `s` match two characters outside ASCII, which the normalised view folds.)
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
+from math import inf, log2
 from typing import NamedTuple
+
+from rules.utf8_classes import byte_sequences
 
 MAX_DEPTH = 40
 MAX_POSITIONS = 200
@@ -23,6 +28,36 @@ CUT_POSITIONS = 24
 """An optional or repeated group larger than this is a place to cut."""
 MIN_PART_CHARS = 3
 """A part that matches fewer characters than this would be found everywhere."""
+ENOUGH_BITS = 16.0
+"""A stretch that is expected once in 65,000 characters or less is rare enough; more of it would only cost time."""
+WORD_BITS = 11.0
+"""No single word or choice of words counts as rarer than that: a text that has it once may well be about it."""
+LETTER_BITS = 2.2
+"""How much one letter of a short word tells in running text."""
+LONG_WORD_BITS = 0.3
+"""How much one more letter tells of a word that is long already."""
+FIRST_IDEOGRAPH = "\u2e80"
+IDEOGRAPH_BITS = 8.0
+"""How much one character of a script tells that writes words with one or two."""
+REPEATED_BITS = 1.0
+"""How much one more of the same tells: digits stand in numbers."""
+MAX_BITS = 60.0
+COMMON_BITS = 9.5
+"""A pattern that is expected more often than every 700 characters says nothing about a text."""
+
+MAX_REACH_BYTES = 1_500
+"""What may match more than that is looked for in the whole text."""
+REACH_MARGIN_BYTES = 16
+"""For the few ASCII letters that stand for others of several bytes when case is ignored."""
+SPARSE_BITS = 7.0
+TOKEN_RUN_BYTES = 128
+SEPARATOR_RUN_BYTES = 48
+TOKEN_CLASS = r"[\w+/=.~%-]"  # noqa: S105
+SEPARATOR_CLASS = r"[\x00-/:-@\[-`{-\x7f]"
+LONG_RUN = f"{TOKEN_CLASS}{{{TOKEN_RUN_BYTES}}}|{SEPARATOR_CLASS}{{{SEPARATOR_RUN_BYTES}}}"
+"""Where a text has such a run, an unbounded repetition may match more bytes than `reach` says."""
+_TOKEN_BYTES = re.compile(rb"[\w+/=.~%-]", re.ASCII)
+_SEPARATOR_BYTES = re.compile(rb"[^A-Za-z0-9\x80-\xff]")
 
 _COUNT = re.compile(r"\{(\d{1,4})(,?)(\d{0,4})\}")
 _GROUP_HEAD = re.compile(r"\((?:\?(?:P?<[A-Za-z_]\w*>|[ims]*(?:-[ims]+)?:))?")
@@ -51,17 +86,66 @@ class Piece(NamedTuple):
     """Whether it is a character that may be nearly any: letters and spaces included."""
     flags: bool = False
     """Whether it only changes the flags of what follows."""
+    bits: float = 0.0
+    """How rare it is in running text, as a binary logarithm."""
+    letter: bool = False
+    """Whether it is a single letter, the neighbours of which say less than it does."""
+    reach: float = 0.0
+    """The most bytes that it can match, infinite when there is no saying; of runs, see `LONG_RUN`."""
+
+    has_runs: bool = False
+    """Whether `reach` counts on there being no `LONG_RUN`."""
+    least: bytes = b""
+    """Where it is repeated: the text of as few repetitions as suffice, for the end of a stretch."""
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether it only says where a match may stand."""
+        return self.text in (rb"\b", b"^", b"$")
 
 
 def widen(pattern: str) -> bytes:
     """The widened form of a pattern that RE2 accepts; raises `NotUnderstood` for the rest and for empty matches."""
+    return _widened(pattern).text
+
+
+class Reach(NamedTuple):
+    """How far a match may stretch around what the widened form finds."""
+
+    size: int
+    """In bytes."""
+    has_runs: bool
+    """Whether it may be more where there is a `LONG_RUN`."""
+
+
+def reach(pattern: str) -> Reach | None:
+    """The most bytes that the pattern itself can match; None when that is too many."""
+    widened = _widened(pattern)
+    if widened.reach > MAX_REACH_BYTES:
+        return None
+    return Reach(int(widened.reach) + REACH_MARGIN_BYTES, widened.has_runs)
+
+
+def is_sparse(pattern: str) -> bool:
+    """Whether the widened form is found in few places of most texts, and once at each, so that all are worth knowing."""
+    widened = _widened(pattern)
+    return widened.bits >= SPARSE_BITS and widened.text[-1:] not in (b"+", b"*", b"}") and reach(pattern) is not None
+
+
+def is_common(pattern: str) -> bool:
+    """Whether a pattern occurs in so many texts that looking for it everywhere tells nothing."""
+    return pattern.isascii() and _widened(pattern).bits < COMMON_BITS
+
+
+@lru_cache(maxsize=8_192)
+def _widened(pattern: str) -> Piece:
     parser = _Parser(pattern)
     piece = parser.alternation(0)
     if parser.position != len(pattern):
         raise NotUnderstood("a closing parenthesis without an opening one")
     if not piece.shortest:
         raise NotUnderstood("it can match without a character")
-    return piece.text
+    return piece
 
 
 class _Parser:
@@ -84,12 +168,18 @@ class _Parser:
                 break
             self.position += 1
         text = b"|".join(branch.text for branch in branches)
-        return Piece(text, sum(b.positions for b in branches), min(b.shortest for b in branches))
+        bits = max(0.0, -log2(sum(2.0**-branch.bits for branch in branches)))
+        reach_bytes = max(branch.reach for branch in branches)
+        positions, shortest = sum(b.positions for b in branches), min(b.shortest for b in branches)
+        has_runs = any(branch.has_runs for branch in branches)
+        return Piece(text, positions, shortest, bits=bits, reach=reach_bytes, has_runs=has_runs)
 
     def _sequence(self, depth: int) -> Piece:
-        """One branch. At the top it is cut at large repeated groups and at gaps, and only the best part is kept."""
+        """One branch. At the top it is cut at large repeated groups and at gaps, and only the best stretch is kept."""
         parts: list[list[Piece]] = [[]]
         flags: list[Piece] = []
+        reach_bytes = 0.0
+        has_runs = False
         while self._peek() not in ("", "|", ")"):
             is_group = self._peek() == "("
             piece = self._item(depth)
@@ -97,6 +187,8 @@ class _Parser:
                 flags.append(piece)
             start = self.position
             repeated = self._repeated(piece)
+            reach_bytes += repeated.reach
+            has_runs = has_runs or repeated.has_runs
             parts[-1].append(repeated)
             if is_group and self.position > start and piece.positions > CUT_POSITIONS and depth == 0:
                 if not repeated.shortest:
@@ -106,10 +198,12 @@ class _Parser:
                 # What lies before a gap would keep the automaton busy to the end of the line.
                 parts[-1].pop()
                 parts.append([*flags])
-        best = max((_joined(part) for part in parts), key=lambda part: part.shortest)
+        if depth:
+            return _joined(parts[0])
+        best = max(map(_rare_stretch, parts), key=_worth)._replace(reach=reach_bytes, has_runs=has_runs)
         if best.shortest >= MIN_PART_CHARS or len(parts) == 1:
             return best
-        return Piece(_ANYTHING.join(_joined(part).text for part in parts), best.positions, best.shortest)
+        return best._replace(text=_ANYTHING.join(_joined(part).text for part in parts))
 
     def _item(self, depth: int) -> Piece:
         char = self._peek()
@@ -121,7 +215,7 @@ class _Parser:
             return self._escape()
         self.position += 1
         if char == ".":
-            return Piece(b".", 1, 1, wide=True, gap=True)
+            return Piece(b".", 1, 1, wide=True, gap=True, reach=4)
         if char in "*+?":
             raise NotUnderstood("nothing to repeat")
         return _literal(char)
@@ -139,7 +233,8 @@ class _Parser:
             raise NotUnderstood("an opening parenthesis without a closing one")
         self.position += 1
         opening = "(?:" if head[0] == "(" or "<" in head[0] else head[0]
-        return Piece(opening.encode() + inner.text + b")", inner.positions, inner.shortest)
+        text = opening.encode() + inner.text + b")"
+        return inner._replace(text=text, bits=min(inner.bits, WORD_BITS))
 
     def _escape(self) -> Piece:
         kind = self._pattern[self.position + 1 : self.position + 2]
@@ -150,7 +245,14 @@ class _Parser:
         if kind == "0" or (kind.isalpha() and kind not in "abBdDsSwWnrtfv") or not kind.isascii() or not kind:
             raise NotUnderstood(f"the escape \\{kind}")
         self.position += 2
-        return Piece(f"\\{kind}".encode(), 1, 0 if kind in "bB" else 1, wide=kind in _WIDE_ESCAPES)
+        return Piece(
+            f"\\{kind}".encode(),
+            1,
+            0 if kind in "bB" else 1,
+            wide=kind in _WIDE_ESCAPES,
+            bits=_ESCAPE_BITS.get(kind, 4.0),
+            reach=0 if kind in "bB" else 4 if kind in _WIDE_ESCAPES else 1,
+        )
 
     def _hexadecimal(self) -> str:
         digits = self._pattern[self.position + 2 : self.position + 4]
@@ -160,35 +262,52 @@ class _Parser:
         return chr(int(digits, 16))
 
     def _class(self) -> Piece:
-        """A bracket class. Members outside ASCII become every byte outside ASCII, or go when the class is negated."""
+        """A bracket class. Members outside ASCII become their bytes, or go when the class is negated."""
         self.position += 1
         negated = self._peek() == "^"
         self.position += negated
         members: list[str] = []
-        wide = negated
+        others: list[tuple[int, int]] = []
+        has_wide_set = False
         first = True
         while self._peek() != "]" or first:
             first = False
             low, is_set = self._member()
-            wide = wide or (is_set and low[-1:] in _WIDE_ESCAPES) or not low.isascii()
-            high = low
-            if (
-                not is_set
-                and self._peek() == "-"
-                and self._pattern[self.position + 1 : self.position + 2] not in ("]", "")
-            ):
-                self.position += 1
-                high, is_set = self._member()
-                if is_set:
-                    raise NotUnderstood("a class as the end of a range")
-                wide = wide or not high.isascii()
-            members += _byte_members(low, high, negated) if not is_set else [low]
+            if is_set:
+                has_wide_set = has_wide_set or low[-1:] in _WIDE_ESCAPES
+                members.append(low)
+                continue
+            high = self._range_end(low)
+            if low.isascii():
+                last = high if high.isascii() else "\x7f"
+                members.append(_member_text(low) if low == last else f"{_member_text(low)}-{_member_text(last)}")
+            if not high.isascii():
+                others.append((max(0x80, ord(low)), ord(high)))
         self.position += 1
         body = "".join(members)
-        if not body:
-            return Piece(b"[\\x00-\\xff]", 1, 1, wide=True)
-        gap = r"\x20" not in body and r"\s" not in body if negated else bool(_GAP_CLASS.search(body))
-        return Piece(f"[{'^' if negated else ''}{body}]".encode(), 1, 1, wide, gap)
+        if negated:
+            gap = r"\x20" not in body and r"\s" not in body
+            text = f"[^{body}]" if body else r"[\x00-\xff]"
+            return Piece(text.encode(), 1, 1, wide=True, gap=gap, reach=4)
+        gap = bool(_GAP_CLASS.search(body))
+        bits = _class_bits(body) if body else 6.0
+        sequences = byte_sequences(others) if others and not has_wide_set else ()
+        if not others or sequences is None or has_wide_set:
+            wide = has_wide_set or bool(others)
+            text = f"[{body}{_NON_ASCII_BYTES if wide else ''}]"
+            return Piece(text.encode(), 1, 1, wide, gap, bits=bits, reach=4 if wide else 1)
+        branches = [*([f"[{body}]".encode()] if body else []), *sequences]
+        return Piece(b"(?:" + b"|".join(branches) + b")", 3 * len(sequences) + 1, 1, gap=gap, bits=bits, reach=4)
+
+    def _range_end(self, low: str) -> str:
+        """The end of the range that begins with a member just read; the member itself where there is none."""
+        if self._peek() != "-" or self._pattern[self.position + 1 : self.position + 2] in ("]", ""):
+            return low
+        self.position += 1
+        high, is_set = self._member()
+        if is_set:
+            raise NotUnderstood("a class as the end of a range")
+        return high
 
     def _member(self) -> tuple[str, bool]:
         """One member of a class as a character, or as an escape that stands for a set."""
@@ -219,13 +338,20 @@ class _Parser:
             return piece._replace(text=piece.text + b"{1,4}") if piece.wide else piece
         minimum, maximum = bounds
         text, positions, shortest, wide, *_ = piece
+        reach_bytes = _run_bytes(piece) if maximum is None else piece.reach * maximum
+        has_runs = piece.has_runs or maximum is None
         if minimum == 0:
-            return Piece(text + (b"?" if maximum == 1 and not wide else b"*"), positions, 0)
+            sign = b"?" if maximum == 1 and not wide else b"*"
+            return Piece(text + sign, positions, 0, reach=reach_bytes, has_runs=has_runs)
         size = positions * minimum
+        bits = piece.bits + (minimum - 1) * min(piece.bits, REPEATED_BITS)
         if wide or minimum == 1 or size > MAX_POSITIONS or minimum > MAX_MINIMUM:
-            return Piece(text + b"+", positions, shortest * minimum)
-        count = b"{%d}" % minimum if maximum == minimum else b"{%d,}" % minimum
-        return Piece(text + count, size, shortest * minimum)
+            least, repeated = text + (b"{1,4}" if wide else b""), text + b"+"
+            size = positions
+        else:
+            least = text + b"{%d}" % minimum
+            repeated = least if maximum == minimum else text + b"{%d,}" % minimum
+        return Piece(repeated, size, shortest * minimum, bits=bits, reach=reach_bytes, has_runs=has_runs, least=least)
 
     def _quantifier(self) -> tuple[int, int | None] | None:
         """The bounds of a quantifier at this place; None where there is none."""
@@ -246,12 +372,95 @@ class _Parser:
         return bounds
 
 
-def _joined(part: list[Piece]) -> Piece:
-    return Piece(b"".join(p.text for p in part), sum(p.positions for p in part), sum(p.shortest for p in part))
+def _joined(part: Sequence[Piece]) -> Piece:
+    text = b"".join(p.text for p in part)
+    positions, shortest = sum(p.positions for p in part), sum(p.shortest for p in part)
+    reach_bytes, has_runs = sum(p.reach for p in part), any(p.has_runs for p in part)
+    return Piece(text, positions, shortest, bits=min(_bits(part), MAX_BITS), reach=reach_bytes, has_runs=has_runs)
+
+
+def _run_bytes(piece: Piece) -> float:
+    """How long an unbounded repetition may get without being a `LONG_RUN`."""
+    if piece.positions != 1 or piece.reach != 1:
+        return inf
+    members = re.compile(piece.text, re.ASCII)
+    found = [byte for byte in (bytes([code]) for code in range(128)) if members.match(byte)]
+    if all(map(_TOKEN_BYTES.match, found)):
+        return TOKEN_RUN_BYTES
+    return SEPARATOR_RUN_BYTES if all(map(_SEPARATOR_BYTES.match, found)) else inf
+
+
+def _bits(part: Sequence[Piece]) -> float:
+    """How rare a sequence is. A word tells only so much, however long it is."""
+    bits = word = 0.0
+    for piece in part:
+        if piece.letter:
+            word += LETTER_BITS if word < WORD_BITS else LONG_WORD_BITS
+        else:
+            bits += word + piece.bits
+            word = 0.0
+    return bits + word
+
+
+def _rare_stretch(part: list[Piece]) -> Piece:
+    """The smallest stretch of a sequence that is rare enough, or all of it; the flags before it stay in force."""
+    best: tuple[int, int, int] | None = None
+    for start in range(len(part)):
+        if not (part[start].bits or part[start].letter):
+            continue
+        positions = 0
+        for end in range(start + 1, len(part) + 1):
+            positions += part[end - 1].positions
+            if best is not None and positions >= best[0]:
+                break
+            if (part[end - 1].bits or part[end - 1].letter) and _bits(part[start:end]) >= ENOUGH_BITS:
+                best = (positions, start, end)
+                break
+    _, start, end = best or (0, 0, len(part))
+    # Word boundaries and anchors at its ends cost nothing and tell much.
+    while start and part[start - 1].is_anchor:
+        start -= 1
+    while end < len(part) and part[end].is_anchor:
+        end += 1
+    while end > start + 1 and not part[end - 1].shortest and not part[end - 1].is_anchor and part[end - 2].shortest:
+        end -= 1
+    stretch = [*(piece for piece in part[:start] if piece.flags), *part[start:end]]
+    if stretch and stretch[-1].least:
+        stretch[-1] = stretch[-1]._replace(text=stretch[-1].least)
+    return _joined(stretch)
+
+
+def _worth(piece: Piece) -> tuple[bool, float]:
+    """Rare enough counts most, and of those the smaller ones; else the rarest."""
+    if piece.bits >= ENOUGH_BITS:
+        return True, -piece.positions
+    return False, piece.bits
 
 
 _ANYTHING = rb"[\x00-\xff]*"
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a"}
+
+
+_ESCAPE_BITS = {"b": 0.0, "B": 0.0, "w": 0.0, "W": 0.0, "s": 0.0, "S": 0.0, "d": 5.0, "D": 0.0}
+"""How rare the characters of these sets are in running text."""
+
+
+_SHARES = {
+    **{chr(code): share / 26 for code in range(ord("a"), ord("z") + 1) for share in (0.8,)},
+    **dict.fromkeys("0123456789", 0.001),
+    **dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", 0.001),
+    " ": 0.16,
+    "\n": 0.01,
+    "\t": 0.001,
+}
+"""Roughly how often each character occurs in running text; small letters stand for both cases."""
+
+
+def _class_bits(body: str) -> float:
+    """How rare the characters of a class are; nothing is made of classes that hold a space or many letters."""
+    members = re.compile(f"[{body}]", re.ASCII | re.IGNORECASE)
+    share = sum(share for char, share in _SHARES.items() if members.match(char))
+    return -log2(max(share, 0.001)) if share < 0.1 else 0.0
 
 
 def _literal(char: str) -> Piece:
@@ -259,18 +468,16 @@ def _literal(char: str) -> Piece:
     if char in ("^", "$"):
         return Piece(char.encode(), 1, 0)
     if char.isascii():
-        return Piece(char.encode() if char.isprintable() and char not in "{}" else b"\\x%02x" % ord(char), 1, 1)
-    forms = sorted({form for form in (char, char.lower(), char.upper()) if len(form) == 1})
-    encoded = [b"".join(b"\\x%02x" % byte for byte in form.encode()) for form in forms]
-    return Piece(b"(?:" + b"|".join(encoded) + b")", 3, 1)
-
-
-def _byte_members(low: str, high: str, negated: bool) -> list[str]:
-    if low.isascii() and high.isascii():
-        return [_member_text(low)] if low == high else [f"{_member_text(low)}-{_member_text(high)}"]
-    if negated:
-        return [f"{_member_text(low)}-\\x7f"] if low.isascii() else []
-    return [*([f"{_member_text(low)}-\\x7f"] if low.isascii() else []), _NON_ASCII_BYTES]
+        text = char.encode() if char.isprintable() and char not in "{}" else b"\\x%02x" % ord(char)
+        if char.isalpha():
+            return Piece(text, 1, 1, bits=LETTER_BITS, letter=True, reach=1)
+        return Piece(text, 1, 1, bits=0.0 if char == " " else 5.0, reach=1)
+    sequences = byte_sequences([(ord(char), ord(char))])
+    assert sequences
+    text = b"(?:" + b"|".join(sequences) + b")"
+    if char >= FIRST_IDEOGRAPH:
+        return Piece(text, 3, 1, bits=IDEOGRAPH_BITS, reach=4)
+    return Piece(text, 3, 1, bits=LETTER_BITS, letter=True, reach=4)
 
 
 def _member_text(char: str) -> str:

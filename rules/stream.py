@@ -101,7 +101,7 @@ class StreamScan:
         return min((start for start in starts if start is not None), default=None)
 
     def _part(self) -> Part:
-        return Part(self._data, self._base, self._base_chars, self._first, self._closed, self._data.isascii())
+        return Part(self._data, self._base, self._base_chars, self._first, closed=self._closed)
 
     def _evaluate(self) -> list[Finding]:
         hits = self._hits

@@ -12,7 +12,7 @@ from itertools import islice
 from rules.decoding import ENCODINGS, Source
 from rules.derived_view import Course, DerivedView, Piece, packed
 from rules.disguises import DISGUISES
-from rules.normalize import normalized
+from rules.normalize import may_normalize, normalized
 from rules.patterns import regexp
 
 DECODERS = (*ENCODINGS, *DISGUISES)
@@ -33,7 +33,8 @@ _trigger_regexps = tuple(map(regexp, TRIGGERS))
 
 def views(text: str) -> list[DerivedView]:
     """The views of a text, each with how it was made; the normalised ones first, then what is inside what."""
-    found = normalized(text) if not text.isascii() else []
+    data = text.encode("utf-8", "replace")
+    found = normalized(text) if not data.isascii() and may_normalize(data) else []
     level: list[DerivedView | None] = [base_of(found), *(view for view in found if not view.is_plain)]
     budget = ViewBudget()
     for _ in range(MAX_DEPTH):

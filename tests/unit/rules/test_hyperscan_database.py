@@ -8,7 +8,7 @@ import threading
 import hyperscan
 import pytest
 
-from rules.hyperscan_database import BlockDatabase, EngineError, StreamDatabase, compile_block, compile_stream
+from rules.hyperscan_database import MAX_ENDS, BlockDatabase, EngineError, StreamDatabase, compile_block, compile_stream
 from rules.patterns import PatternKey
 
 KEYS = [PatternKey("needle", ""), PatternKey(r"\bx{1,3}\b", "i"), PatternKey(r"end$", ""), PatternKey("é.{0,9}ü", "s")]
@@ -138,3 +138,18 @@ def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypat
         with pytest.raises(EngineError):
             database.open_stream()
     stream.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [(r"abc|a.|[xy]1", "q7ignoreЖq7q7ЖЖx1"), ("[жЖ]|a.", "ignoreignoreignoreЖ"), ("Ж|a.", "ignoreignoreignoreЖ")],
+)
+def test_a_match_at_the_very_end_of_a_text_is_not_missed(pattern: str, text: str) -> None:
+    assert 0 in BlockDatabase(compile_block([PatternKey(pattern, "")])).scan(text.encode())
+
+
+def test_sparse_patterns_tell_all_their_places_up_to_a_bound() -> None:
+    block = BlockDatabase(compile_block([PatternKey("needles", ""), PatternKey("[a-z]{5}", "")]))
+    hits = block.scan(b"needles and needles, hay")
+    assert (hits.ends[0], len(hits.ends[1])) == ([7, 19], 1)
+    assert len(block.scan(b"needles " * 2 * MAX_ENDS).ends[0]) == MAX_ENDS

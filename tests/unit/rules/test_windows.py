@@ -1,0 +1,90 @@
+"""Looking for a rule only around the places that Hyperscan names changes nothing that is found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rules.buffer import TextBuffer
+from rules.engine import Ruleset
+from rules.model import Finding
+from rules.prefilter import LONG_RUN, SEPARATOR_RUN_BYTES, TOKEN_RUN_BYTES, Reach, reach
+from tests.unit.rules.small_packs import one_rule, prompt, ruleset, small_packs, spans
+
+SEPARATED = r"\b(?:ignore|disregard)[\s!-/]+(?:(?:all|the)[\s!-/]+)?(?:previous|prior)[\s!-/]+(?:rules|instructions)\b"
+TOKEN = r"\b(key_[A-Za-z0-9]+)\b"
+SMALL = ruleset(*small_packs())
+RUNS = one_rule({"any": [{"re": SEPARATED, "flags": "i"}, {"re": TOKEN}]}, capture={"group": 1})
+FRAGMENTS = [
+    "ignore",
+    "all",
+    "previous",
+    "prior",
+    "rules",
+    "instructions",
+    " ",
+    ", ",
+    "-" * 60,
+    "key_",
+    "A1",
+    "x" * 200,
+    "é",
+    "日",
+]
+texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
+
+
+def everywhere(rules: Ruleset, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
+    with monkeypatch.context() as patch:
+        patch.setattr(TextBuffer, "windows", lambda *_: None)
+        return rules.scan([prompt(text) for text in texts], direction="request")
+
+
+@settings(max_examples=150, deadline=None)
+@given(samples=st.lists(texts, min_size=1, max_size=3))
+def test_windows_find_what_the_whole_text_shows(samples: list[str]) -> None:
+    monkeypatch = pytest.MonkeyPatch()
+    for rules in (SMALL, RUNS):
+        found = rules.scan([prompt(text) for text in samples], direction="request")
+        assert found == everywhere(rules, samples, monkeypatch)
+
+
+@pytest.mark.parametrize("gap", [1, 10, SEPARATOR_RUN_BYTES - 1, SEPARATOR_RUN_BYTES, 500, 5000])
+def test_no_gap_is_too_wide_for_an_unbounded_separator(gap: int) -> None:
+    text = "filler " * 500 + "ignore" + " " * gap + "previous" + "-" * gap + "rules. " + "filler " * 500
+    (finding,) = RUNS.scan([prompt(text)], direction="request")
+    assert text[finding.start : finding.end].startswith("ignore ")
+    assert text[finding.start : finding.end].endswith("rules")
+
+
+@pytest.mark.parametrize("size", [10, TOKEN_RUN_BYTES, 3000])
+def test_a_long_value_is_found_whole(size: int) -> None:
+    text = f"{'filler ' * 500}key_{'A' * size} {'filler ' * 500}"
+    (finding,) = RUNS.scan([prompt(text)], direction="request")
+    assert text[finding.value_start : finding.value_end] == "key_" + "A" * size
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("abc", Reach(3 + 16, False)),
+        ("a[bc]{2,7}é?", Reach(1 + 7 + 4 + 16, False)),
+        ("(?:ab|cde)+x", None),
+        (r"ab\s+", Reach(2 + SEPARATOR_RUN_BYTES + 16, True)),
+        (r"key\w+", Reach(3 + TOKEN_RUN_BYTES + 16, True)),
+        (r"[\w ]+x", None),
+        (".{0,80}", None),
+        ("a.{0,80}b", Reach(2 + 320 + 16, False)),
+        ("a.{0,500}b", None),
+    ],
+)
+def test_how_far_a_match_may_stretch(pattern: str, expected: Reach | None) -> None:
+    assert reach(pattern if pattern != ".{0,80}" else "x(?:.{0,80}){9}") == expected
+
+
+def test_the_pattern_of_long_runs_covers_both_kinds() -> None:
+    rules = one_rule({"any": [{"re": LONG_RUN}]})
+    for text in ("a-" * TOKEN_RUN_BYTES, ", \n" * SEPARATOR_RUN_BYTES):
+        assert spans(rules.scan([prompt(text)], direction="request"))
+    assert rules.scan([prompt("one, two; three " * 100)], direction="request") == []
