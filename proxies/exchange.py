@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from proxies.transport.http1_server import Request, Response
 from rules.context_firewall import Citation
 from rules.facts import Facts
 from rules.masking.session import Masked, MaskingSession
-from rules.model import ALLOWED, Finding, Verdict
+from rules.model import ALLOWED, Finding, Text, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,14 @@ def call_id(now: float | None = None) -> str:
     return "call_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
+class ReadAhead(NamedTuple):
+    """What the rules found in a large message before its inspection."""
+
+    direction: Literal["request", "response"]
+    texts: Sequence[Text]
+    findings: list[Finding]
+
+
 class Exchange:
     """One call from its head to its record."""
 
@@ -82,6 +90,7 @@ class Exchange:
         "protection",
         "protocol",
         "proxy",
+        "read_ahead",
         "reason",
         "redactions",
         "request",
@@ -127,6 +136,7 @@ class Exchange:
         self.capture = None if proxy.config.capture == "none" else TextCapture()
         """What was inspected, for the record; None where the proxy keeps nothing."""
         self.masking: MaskingSession | None = None
+        self.read_ahead: ReadAhead | None = None
         """What was masked towards the upstream, to be put back into its answer."""
         self.redactions: dict[tuple[str, Direction, str], int] = {}
         """How many values were masked, by type, direction and rule."""

@@ -9,7 +9,7 @@ never an allow: the steps raise `Refusal`, and whatever else escapes is turned i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from proxies.exchange import Exchange
 from proxies.steps import authenticate, context, inspect, limit, loop, mask, origin, restore
@@ -31,6 +31,7 @@ __all__ = [
     "mask_request",
     "needs_facts",
     "needs_tool_calls",
+    "read_ahead",
 ]
 
 
@@ -60,6 +61,14 @@ def has_rules(exchange: Exchange) -> bool:
     """Whether anything reads the texts of this call; where nothing does there is no need to collect them."""
     protection = exchange.protection
     return protection.ruleset.rule_count > 0 or bool(exchange.proxy.canaries) or protection.policies.needs_facts
+
+
+async def read_ahead(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> None:
+    """Let a large message be read off the loop before it is inspected; raises `Refusal` when that fails."""
+    try:
+        await inspect.read_ahead(exchange, texts, direction)
+    finally:
+        exchange.lap(f"inspect_{direction}")
 
 
 def check_context(exchange: Exchange, document: dict[str, Any]) -> None:

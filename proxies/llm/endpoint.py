@@ -88,7 +88,7 @@ async def serve(exchange: Exchange) -> None:
         document = await _read_request(exchange, route)
         pipeline.check_context(exchange, document)
         if pipeline.has_rules(exchange):
-            _inspect(exchange, route.surface, document)
+            await _inspect(exchange, route.surface, document)
         streaming = route.streams or document.get("stream") is True
         hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
         body = dump(document)
@@ -99,9 +99,10 @@ async def serve(exchange: Exchange) -> None:
         await upstream.aclose()
 
 
-def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
+async def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
     """Inspect a request, and mask in place what has to be masked before it goes on."""
     texts = request_texts(surface, document)
+    await pipeline.read_ahead(exchange, texts, "request")
     facts = request_facts(exchange, document, texts) if pipeline.needs_facts(exchange) else None
     found = pipeline.inspect_request(exchange, texts, facts)
     resume_conversation(exchange, surface, document)
@@ -232,10 +233,12 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         exchange.error_code = f"upstream_{upstream.status}"
         texts: list[Text] = []
         leaves(document, Target.ERROR, "", texts)
+        await pipeline.read_ahead(exchange, texts, "response")
         pipeline.finish_answer(exchange, document, texts, pipeline.inspect_response(exchange, texts))
     else:
         if pipeline.has_rules(exchange):
             texts = response_texts(route.surface, document)
+            await pipeline.read_ahead(exchange, texts, "response")
             found = pipeline.inspect_response(exchange, texts)
             if pipeline.needs_tool_calls(exchange):
                 pipeline.judge_tool_calls(exchange, response_tool_calls(document))

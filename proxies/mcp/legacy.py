@@ -49,7 +49,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
-    admit_request(exchange, session, message)
+    await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
@@ -107,7 +107,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
     denied: list[Message] = []
     for message in messages:
         try:
-            if _admit_element(exchange, session, message):
+            if await _admit_element(exchange, session, message):
                 allowed.append(message)
         except Refusal as refusal:
             exchange.outcome = refusal.outcome
@@ -133,10 +133,10 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
         exchange.answer(202, [])
 
 
-def _admit_element(exchange: Exchange, session: Session, message: Message) -> bool:
+async def _admit_element(exchange: Exchange, session: Session, message: Message) -> bool:
     """Whether one element goes on; raises `Refusal` where it is denied."""
     if message.kind == "request":
-        admit_request(exchange, session, message)
+        await admit_request(exchange, session, message)
         return True
     if message.kind == "notification":
         if message.method not in CLIENT_NOTIFICATIONS:

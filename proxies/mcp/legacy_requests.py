@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS
@@ -16,16 +17,18 @@ from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found
 from proxies.mcp.relay import relay
 from proxies.mcp.sessions import IdTable, Session, remember
+from proxies.mcp.texts import request_texts
 from proxies.mcp.upstream import is_stream
 from proxies.strict_json import dump
 from rules.model import Text
 
 
-def admit_request(exchange: Exchange, session: Session, message: Message) -> None:
+async def admit_request(exchange: Exchange, session: Session, message: Message) -> None:
     """Everything that must hold before a request goes on; raises `Refusal`."""
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
+    await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
+from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
 from proxies.mcp.capabilities import declared_names, strip_meta
@@ -23,7 +24,7 @@ from proxies.mcp.param_headers import LearnedTools, mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import modern_result
-from proxies.mcp.texts import error_texts
+from proxies.mcp.texts import error_texts, request_texts
 from proxies.mcp.upstream import failed, is_stream, media_type, modern_headers, parse_messages, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
@@ -48,6 +49,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     exchange.rpc_id = message.id
     _check(exchange, message)
     message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
+    await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     masked_headers = inspect_message(exchange, message)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""

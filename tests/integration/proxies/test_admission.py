@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -219,6 +220,32 @@ async def test_BODY_13_an_engine_that_fails_is_never_an_allow(
     assert "database" not in answer.text
     assert upstream.seen == []
     assert proxy.records[0].outcome == "failed"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_LIM_15_a_large_message_is_read_once_and_off_the_loop(
+    proxy: RunningProxy, upstream: LLMUpstream, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    scan = Ruleset.scan
+    names: list[str] = []
+
+    def noting(*args: Any, **more: Any) -> Any:
+        names.append(threading.current_thread().name)
+        if fails:
+            raise EngineError("the database is gone")
+        return scan(*args, **more)
+
+    monkeypatch.setattr(Ruleset, "scan", noting)
+    filler = "A line of an ordinary document.\n" * 2_000
+    body = {**CHAT, "messages": [{"role": "user", "content": filler}, {"role": "user", "content": LEAKED}]}
+    answer = await post(proxy, {}, body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (
+        (500, "inspection_failed") if fails else (403, "blocked_by_policy")
+    )
+    assert len(names) == 1
+    assert names[0].startswith("scan")
+    assert upstream.seen == []
 
 
 async def test_BODY_13_a_stream_whose_inspection_fails_is_cut(

@@ -70,7 +70,9 @@ def test_ordinary_text_has_no_further_view(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hide", "name"), [(tags, "tags"), (selectors, "variation-selectors"), (bits, "zero-width")], ids=str
+    ("hide", "name"),
+    [(tags, "tags"), (selectors, "variation-selectors"), (bits, "zero-width")],
+    ids=["tags", "selectors", "bits"],
 )
 def test_what_invisible_characters_spell_is_a_view_of_its_own(hide: object, name: str) -> None:
     assert callable(hide)
