@@ -277,9 +277,10 @@ class RuleScan:
         """The next certain match between `position` and `limit`: its span and that of its value, as offsets in the part."""
         match = self._regexps[number].search(part.data, position, limit)
         if match is None:
-            # What begins further back would be longer than a match may be: do not look there again.
-            unseen = boundary(part.data, max(position, len(part.data) - WINDOW_BYTES))
-            self._resume[number] = part.base + unseen
+            if not part.closed:
+                # What begins further back would be longer than a match may be: do not look there again.
+                unseen = boundary(part.data, max(position, len(part.data) - WINDOW_BYTES))
+                self._resume[number] = part.base + unseen
             return None
         start, end = match.span()
         if not part.closed and end + self._regexps.margins[number] > len(part.data):
