@@ -147,7 +147,9 @@ async def places(
     """Proxies, policies and packs for the dialog; the pages themselves are already in it."""
     known = await proxies.page(actor, limit=MAX_LIMIT)
     found = [(f"/proxies/{proxy.id}", "server-2", proxy.name, "proxy") for proxy in known.items]
+    found.append(("/canaries", "bell", "Canaries", "page"))
     if actor.role == "admin":
+        found.append(("/policies/playground", "bolt", "Playground", "page"))
         found += [("/proxies/new", "plus", "New proxy", "action"), ("/access/new", "key", "Create API key", "action")]
         found += [(f"/settings?tab={tab}", "settings", f"Settings: {tab}", "page") for tab in TABS[1:]]
     found += [(f"/policies/{policy.name}", "shield-check", policy.title, "policy") for policy in library.policies()]

@@ -140,6 +140,17 @@ async def test_go_to_lists_what_there_is(console: Console, tab: Tab) -> None:
     assert f'data-href="/proxies/{proxy_id}"' in places
     assert 'data-href="/packs/secrets"' in places
     assert 'data-href="/proxies/new"' in places
+    assert 'data-href="/policies/playground"' in places
+    assert 'data-href="/canaries"' in places
+
+
+async def test_library_playground_and_canaries_stand_beside_each_other(tab: Tab) -> None:
+    addresses = ("/policies", "/policies/playground", "/canaries")
+    for address in addresses:
+        tabs = re.search(r'<nav class="tabs" aria-label="Policies">.*?</nav>', (await tab.get(address)).text)
+        assert tabs is not None
+        assert re.findall(r'href="([^"]+)"', tabs[0]) == list(addresses)
+        assert re.findall(r'href="([^"]+)" aria-current="page"', tabs[0]) == [address]
 
 
 async def test_static_files_are_immutable_and_compressed(console: Console) -> None:
