@@ -30,12 +30,12 @@ from rules.hyperscan_database import (
 from rules.matching import local_patterns, scanned_patterns
 from rules.model import Target
 from rules.packs import Pack, PackError, Problem, Rule, dump_packs
-from rules.patterns import PatternKey, PatternRefused, key_of
+from rules.patterns import PatternKey, PatternRefused, key_of, regexp
 from rules.policy import OWN_PACK_PREFIX
 from rules.prefilter import LONG_RUN
 from rules.views import TRIGGERS
 
-FORMAT = 4
+FORMAT = 5
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -70,6 +70,8 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """By target, for those that stream and that a rule reads."""
     triggers: bytes
     """The triggers of `rules.views` alone, for the windows of a stream."""
+    pattern_count: int
+    """Distinct patterns that the engines took."""
 
 
 class Databases:
@@ -80,6 +82,7 @@ class Databases:
             raise EngineError("not a pattern database")
         self.blocks = tuple(map(BlockDatabase, file.blocks))
         self.triggers = BlockDatabase(file.triggers)
+        self.pattern_count = file.pattern_count
         self.streams = {Target(name): StreamDatabase(data) for name, data in file.streams.items()}
 
 
@@ -134,7 +137,7 @@ def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
         packs_bytes=packs_bytes,
         database_bytes=msgspec.msgpack.encode(database),
         rule_count=sum(len(pack.rules) for pack in ordered),
-        pattern_count=len(keys),
+        pattern_count=database.pattern_count,
     )
 
 
@@ -146,23 +149,25 @@ def _compile(rules: Sequence[Rule], keys: Sequence[PatternKey], digest: str) -> 
         reading = (scanned_patterns(rule) for rule in rules if not targets.isdisjoint(rule.targets))
         return list(dict.fromkeys(numbers[key] for patterns in reading for key in patterns))
 
+    by_group = [[*range(len(EVERYWHERE)), *wanted(group)] for group in GROUPS]
     with ThreadPoolExecutor(COMPILE_THREADS, "compile") as threads:
         # Hyperscan compiles without the interpreter's lock. The longest work goes first.
         blocks = [
-            threads.submit(compile_block, [keys[number] for number in chosen], chosen)
-            for group in reversed(GROUPS)
-            for chosen in ([*range(len(EVERYWHERE)), *wanted(group)],)
+            threads.submit(compile_block, [keys[number] for number in chosen], chosen) for chosen in reversed(by_group)
         ]
         streams = {
             target.value: threads.submit(compile_stream, [keys[number] for number in chosen], chosen)
             for target in STREAMED
             if (chosen := wanted(frozenset({target})))
         }
+        # RE2 takes each or raises, as Hyperscan does: a ruleset without one of its patterns does not come about.
+        taken = [regexp(key) for key in keys]
         return DatabaseFile(
             digest=digest,
             blocks=tuple(future.result() for future in reversed(blocks)),
             streams={name: future.result() for name, future in streams.items()},
             triggers=compile_block(TRIGGERS),
+            pattern_count=len(taken),
         )
 
 

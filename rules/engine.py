@@ -63,7 +63,11 @@ class Ruleset:
         rules = [MatchRule(rule, pack.name, numbers) for pack in packs for rule in pack.rules]
         self._evaluator = Evaluator(rules, keys, databases.blocks)
         self.rule_count = len(rules)
-        self.pattern_count = len(keys)
+        self.declared_pattern_count = len(keys)
+        """Distinct patterns of the packs, with the engine's own."""
+        self.compiled_pattern_count = databases.pattern_count
+        if self.compiled_pattern_count != self.declared_pattern_count:
+            raise EngineError(f"{databases.pattern_count} of {len(keys)} patterns were compiled")
         self.rules = tuple((rule.pack, rule.id, rule.category, rule.action) for rule in rules)
         """Pack, id, category and action of every rule, for policies that change them."""
         """The rules that mask what they find, as long as no policy says otherwise."""

@@ -1,8 +1,8 @@
 """Is a pack sound? Every answer names the file, the place (JSON pointer) and the reason.
 
 Checked: strict JSON, the format (unknown fields, types, sizes), distinct rule ids, patterns that compile in
-Hyperscan, RE2 and Python and stay linear, validators, capture groups, and that the rule hits each of its `match`
-examples and none of its `no_match` examples.
+Hyperscan, RE2 and Python, stay linear and are neither large nor slow to compile, validators, capture groups, and that
+the rule hits each of its `match` examples and none of its `no_match` examples.
 """
 
 from __future__ import annotations
@@ -15,12 +15,22 @@ from rules.packs import Pack, PackError, Problem, Rule, read_pack
 from rules.patterns import PatternRefused, check, key_of
 from rules.validators import parse as parse_validators
 
+LISTS = ("all", "any", "near", "none")
+MAX_PATTERNS = 3_000
+"""Different ones in a pack."""
+MAX_PACK_BYTES = 48 * 1024 * 1024
+"""Of its compiled databases: every worker holds them."""
+
 
 def lint_pack(data: bytes, origin: str) -> list[Problem]:
     """Every problem of a pack file named `origin`; empty for a sound pack."""
     pack, problems = read_pack(data, origin)
     if pack is None or problems:
         return problems
+    matches = [rule.match for rule in pack.rules]
+    different = {key_of(item.re, item.flags) for match in matches for name in LISTS for item in getattr(match, name)}
+    if (count := len(different)) > MAX_PATTERNS:
+        return [Problem(origin, "/rules", f"holds {count:,} different patterns, more than {MAX_PATTERNS:,}")]
     return _rule_problems(pack, origin) or _example_problems(pack, origin)
 
 
@@ -42,7 +52,7 @@ def _pattern_problems(rule: Rule, origin: str, pointer: str) -> list[Problem]:
     if not rule.match.all and not rule.match.any:
         problems.append(Problem(origin, f"{pointer}/match", "needs a pattern in all or any"))
     groups: list[int] = []
-    for name in ("all", "any", "near", "none"):
+    for name in LISTS:
         for number, item in enumerate(getattr(rule.match, name)):
             place = f"{pointer}/match/{name}/{number}/re"
             try:
@@ -64,6 +74,8 @@ def _example_problems(pack: Pack, origin: str) -> list[Problem]:
         ruleset = Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
     except (PackError, EngineError) as error:
         return [Problem(origin, "", str(error))]
+    if (size := len(compiled.database_bytes)) > MAX_PACK_BYTES:
+        return [Problem(origin, "", f"takes {size:,} bytes when compiled, more than {MAX_PACK_BYTES:,}")]
     problems: list[Problem] = []
     for index, rule in enumerate(pack.rules):
         for name, wanted in (("match", True), ("no_match", False)):

@@ -8,6 +8,7 @@ widened (`prefilter`) and may say yes too often, never too rarely. RE2 decides, 
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -19,6 +20,11 @@ from rules.prefilter import NotUnderstood, is_sparse, reach, widen
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
+
+MAX_DATABASE_BYTES = 1024 * 1024
+"""Of one pattern, compiled alone. A larger one would push the others out of the processor's caches."""
+MAX_COMPILE_SECONDS = 5.0
+"""Of processor time for one pattern."""
 
 SETTLING_BYTES = 16
 
@@ -208,13 +214,18 @@ def _check_python(key: PatternKey) -> None:
 
 
 def _check_hyperscan(key: PatternKey) -> None:
+    started_at = time.thread_time()
     for mode in (hyperscan.HS_MODE_BLOCK, hyperscan.HS_MODE_STREAM):
+        database = hyperscan.Database(mode=mode)
         try:
-            hyperscan.Database(mode=mode).compile(
-                expressions=[expression(key)], flags=[hyperscan_flags(key, every=False)]
-            )
+            database.compile(expressions=[expression(key)], flags=[hyperscan_flags(key, every=False)])
+            size = len(hyperscan.dumpb(database))
         except hyperscan.error as error:
             raise PatternRefused(f"Hyperscan refuses it: {_text(error)}") from None
+        if size > MAX_DATABASE_BYTES:
+            raise PatternRefused(f"it takes {size:,} bytes when compiled, more than {MAX_DATABASE_BYTES:,}")
+    if time.thread_time() - started_at > MAX_COMPILE_SECONDS:
+        raise PatternRefused(f"it takes more than {MAX_COMPILE_SECONDS:g} s to compile; use fewer words and counts")
 
 
 def _text(error: Exception) -> str:

@@ -9,7 +9,7 @@ import threading
 import msgspec
 import pytest
 
-from rules.compiler import compile_ruleset
+from rules.compiler import DatabaseFile, compile_ruleset
 from rules.engine import EngineError, Ruleset, is_large
 from rules.lint import lint_pack
 from rules.model import Action, Confidence, Finding, Severity, Target, Text
@@ -195,6 +195,15 @@ def test_a_ruleset_refuses_files_that_do_not_belong_together() -> None:
     ):
         with pytest.raises(EngineError):
             Ruleset.load(packs_bytes, database_bytes)
+
+
+def test_a_ruleset_that_lacks_a_compiled_pattern_is_refused(small: Ruleset) -> None:
+    assert small.compiled_pattern_count == small.declared_pattern_count > 15
+    compiled = compile_ruleset(small_packs())
+    file = msgspec.msgpack.decode(compiled.database_bytes, type=DatabaseFile)
+    short = msgspec.structs.replace(file, pattern_count=file.pattern_count - 1)
+    with pytest.raises(EngineError, match="patterns were compiled"):
+        Ruleset.load(compiled.packs_bytes, msgspec.msgpack.encode(short))
 
 
 def test_texts_of_different_groups_are_scanned_together_and_each_rule_reads_its_own() -> None:

@@ -83,3 +83,24 @@ def test_examples_run_in_the_rules_own_target_direction_and_views() -> None:
 
 def test_a_format_problem_ends_the_check() -> None:
     assert [problem.pointer for problem in lint_pack(b"{}", "some.json")] == [""]
+
+
+def test_AG_PE_10_a_pattern_or_pack_that_costs_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    costly = {"any": [{"re": "bad"}, {"re": "(?:[a-f]{1,9}[0-9]{40}){2}|[g-z]{120}x"}]}
+    with monkeypatch.context() as patch:
+        patch.setattr("rules.patterns.MAX_DATABASE_BYTES", 10_000)
+        ((pointer, reason),) = lint(costly)
+        assert (pointer, "bytes when compiled" in reason) == ("/rules/0/match/any/1/re", True)
+    with monkeypatch.context() as patch:
+        patch.setattr("rules.patterns.MAX_COMPILE_SECONDS", 0.0)
+        assert [pointer for pointer, reason in lint(costly) if "to compile" in reason] == [
+            "/rules/0/match/any/0/re",
+            "/rules/0/match/any/1/re",
+        ]
+    with monkeypatch.context() as patch:
+        patch.setattr("rules.lint.MAX_PACK_BYTES", 10_000)
+        ((pointer, reason),) = lint({"any": [{"re": "bad"}]})
+        assert (pointer, "when compiled" in reason) == ("", True)
+    monkeypatch.setattr("rules.lint.MAX_PATTERNS", 1)
+    ((pointer, reason),) = lint(costly)
+    assert (pointer, "2 different patterns" in reason) == ("/rules", True)

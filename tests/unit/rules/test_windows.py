@@ -32,6 +32,7 @@ FRAGMENTS = [
     "x" * 200,
     "é",
     "日",
+    LONG,
 ]
 texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 
