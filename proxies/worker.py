@@ -113,7 +113,7 @@ class Worker:
     def _receive(self, message: ToWorker) -> None:
         if isinstance(message, AckEvents):
             self._journal.acknowledge(message.sequence)
-        else:
+        elif isinstance(message, SetSnapshot | Drain):
             self._enqueue(message)
 
     def _enqueue(self, message: SetSnapshot | Drain | None) -> None:

@@ -112,7 +112,6 @@ async def running_proxy(
         id="prx_test",
         name="test",
         type=type,
-        transport="http",
         target_url=target_url,
         host="127.0.0.1",
         port=port,

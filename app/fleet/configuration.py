@@ -34,6 +34,7 @@ from proxies.contract import (
     Limits,
     ListenerTLS,
     Masking,
+    MCPSettings,
     ProxyConfig,
     ProxyType,
     RulesetSource,
@@ -144,7 +145,6 @@ class ConfigurationBuilder:
             id=proxy.id,
             name=proxy.name,
             type=proxy.type,  # type: ignore[arg-type]  # Checked when it was saved.
-            transport="http",
             target_url=proxy.target_url,
             host=proxy.host,
             port=proxy.port,
@@ -165,6 +165,7 @@ class ConfigurationBuilder:
             masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,
             policy_level=level,
+            mcp=MCPSettings() if proxy.type == "mcp" else None,
         )
 
     def _credential(self, proxy: Proxy) -> UpstreamAuth:

@@ -46,6 +46,17 @@ class Proxy(Tenanted, Base):
     upstream_client_key_path: Mapped[str] = mapped_column(Text)
     allowed_hosts: Mapped[list[str]] = mapped_column(JSON)
     allowed_origins: Mapped[list[str]] = mapped_column(JSON)
+    launch_command: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Program and arguments of a server that the gateway starts itself (transport `stdio`)."""
+    launch_environment: Mapped[str | None] = mapped_column(Text)
+    """Names and values for that process as a JSON object, encrypted by the vault and bound to this row and column."""
+    launch_directory: Mapped[str] = mapped_column(Text, default="")
+    era: Mapped[str] = mapped_column(String(10), default="same")
+    """For MCP: `same`, or `bridge` to translate between the eras of client and server."""
+    auto_approve: Mapped[str] = mapped_column(String(10), default="none")
+    """Which new tools need no person: `none`, `clean` (no finding) or `all`."""
+    discovery_interval_hours: Mapped[int] = mapped_column(Integer, default=6)
+    """How often the server is asked for its tools without a client's doing; 0 for never."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
 

@@ -187,7 +187,6 @@ def _configuration(root: Path, ports: dict[str, int]) -> Configuration:
                 id=f"prx_{name}",
                 name=name,
                 type="llm",
-                transport="http",
                 target_url=f"http://127.0.0.1:{ports['direct']}",
                 host="127.0.0.1",
                 port=ports[name],

@@ -18,7 +18,6 @@ def config_of(view: Any, **changes: Any) -> ProxyConfig:
         "id": view.id,
         "name": view.name,
         "type": view.type,
-        "transport": "http",
         "target_url": view.target_url,
         "host": view.host,
         "port": view.port,
