@@ -26,11 +26,11 @@ from proxies.steps import origin
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import Canary, CanaryWatch
-from rules.compiler import cached_ruleset
 from rules.engine import Ruleset
 from rules.packs import SHIPPED, load_directory
 from rules.policy import Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.ruleset_cache import cached_ruleset
 
 
 class RunningProxy:

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from app.errors import AppError
 from app.policies.library import PolicyLibrary
 from proxies.contract import RulesetSource
-from rules.compiler import cached_ruleset, pattern_keys
+from rules.compiler import pattern_keys
 from rules.packs import Pack, PackError
+from rules.ruleset_cache import cached_ruleset
 
 logger = logging.getLogger(__name__)
 

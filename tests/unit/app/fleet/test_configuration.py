@@ -17,8 +17,8 @@ from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
 from proxies.contract import UpstreamProxy
 from rules import compiler
-from rules.compiler import RulesetFiles
 from rules.packs import Pack, PackError, Problem
+from rules.ruleset_cache import RulesetFiles
 from tests.support.features import ADMIN, Bench, features_on
 
 
