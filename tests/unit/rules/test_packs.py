@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from rules.compiler import compile_ruleset
 from rules.engine import Ruleset, decide
 from rules.evaluation import Row, texts_of
 from rules.lint import hits_example, lint_pack
@@ -22,6 +21,7 @@ from rules.model import Action, Target, Text
 from rules.packs import SHIPPED, Pack, Rule, load_directory
 from rules.policy import load_policies
 from scripts.rules_doc import TARGET, rules_document
+from tests.proxy_harness import shipped_ruleset
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 PROMPT_ALERTS_PER_THOUSAND = 5
@@ -82,11 +82,9 @@ def rules() -> dict[str, Rule]:
     return {rule.id: rule for pack in packs().values() for rule in pack.rules}
 
 
-@cache
 def ruleset() -> Ruleset:
     """All shipped packs together, as a proxy with every pack has them."""
-    compiled = compile_ruleset(list(packs().values()))
-    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+    return shipped_ruleset()
 
 
 def action_on(text: str, target: Target = Target.PROMPT) -> Action:
