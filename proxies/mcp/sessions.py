@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxies.conversation import RecentFindings
+from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.messages import MessageId
 from rules.masking.session import MaskingSession
 
@@ -40,6 +41,7 @@ class Session:
         "principal_id",
         "proxy_id",
         "recent_findings",
+        "server",
         "server_requests",
         "upstream_id",
         "used_at",
@@ -70,6 +72,8 @@ class Session:
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
+        self.server: ControlledServer | None = None
+        """What is known of the server on the other leg."""
         self.masking: MaskingSession | None = None
         """What was masked in it towards the server, to be put back into whatever the server says."""
         self.recent_findings = RecentFindings()
