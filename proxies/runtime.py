@@ -55,5 +55,5 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
-    server: ControlledServer | None = None
+    controlled: ControlledServer | None = None
     """What is known of the MCP server behind a proxy of type mcp."""

@@ -62,10 +62,10 @@ class ServedProxy:
         config: ProxyConfig,
         recorder: Recorder,
         release_pool: Callable[[PoolLease], None],
-        server: ControlledServer | None = None,
+        controlled: ControlledServer | None = None,
     ) -> None:
         self.config = config
-        self.server = server
+        self.controlled = controlled
         """What is known of the MCP server behind a proxy of type mcp."""
         self.socket: socket.socket | None = None
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
@@ -139,12 +139,12 @@ class ServedProxy:
             authorities=authorities(config),
             origins=origins(config),
             canaries=canaries,
-            server=self.server,
+            controlled=self.controlled,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
-        if self.server is not None:
-            self.server.attach(runtime)
+        if self.controlled is not None:
+            self.controlled.attach(runtime)
         if self._listener is not None:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
@@ -216,8 +216,8 @@ class ServedProxy:
         """Stop accepting (before the first wait), finish what is in flight, then let go of the upstream."""
         if self._listener is not None:
             await self._listener.drain(deadline_seconds)
-        if self.server is not None:
-            self.server.close()
+        if self.controlled is not None:
+            self.controlled.close()
         if self._lease is not None:
             self._lease.retire()
 

@@ -161,11 +161,11 @@ class Serving:
     def discover(self, order: Discover) -> None:
         """List the server of a proxy for the console, which hears of it in any case."""
         served = self._served.get(order.proxy_id)
-        if served is None or served.server is None:
+        if served is None or served.controlled is None:
             failure = "The proxy is not served here, or it is no MCP proxy."
             self._judgements.report(Observation(order.id, order.proxy_id, time.time(), order.trigger, failure=failure))
             return
-        served.server.spawn(served.server.discover(order.id, order.trigger))
+        served.controlled.spawn(served.controlled.discover(order.id, order.trigger))
 
     def judged(self, id: str) -> None:
         """The console has judged an observation, and the snapshot with its judgement is in force."""

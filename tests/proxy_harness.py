@@ -53,8 +53,8 @@ class RunningProxy:
     def swap(self, runtime: ProxyRuntime) -> None:
         """Serve under this snapshot from now on."""
         self.runtime = runtime
-        if runtime.server is not None:
-            runtime.server.attach(runtime)
+        if runtime.controlled is not None:
+            runtime.controlled.attach(runtime)
 
     def note_answering(self, response: Response) -> None:
         """Remember the latest response, to see whether a record came before its first byte."""
@@ -152,7 +152,7 @@ async def running_proxy(
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
-        server=server,
+        controlled=server,
     )
     running = RunningProxy(f"http://127.0.0.1:{port}")
     running.judgements = judgements

@@ -102,8 +102,8 @@ class LegacyGate(_Gate):
         if message.method not in SERVER_NOTIFICATIONS:
             self._drop(f"the unknown notification {printable(message.method)}")
             return None
-        if self._session.server is not None:
-            self._session.server.note_change(message.method)
+        if self._session.controlled is not None:
+            self._session.controlled.note_change(message.method)
         self._inspect(server_message_texts(message), message.method, parts_of(message))
         return message
 
@@ -125,7 +125,7 @@ class LegacyGate(_Gate):
         else:
             assert message.id is not None  # A result without id does not parse.
             session = self._session
-            control = session.server.control if session.server is not None else None
+            control = session.controlled.control if session.controlled is not None else None
             result = filtered_result(control, method, message.result or {}, session.principal_id)
             message = result_response(message.id, result)
             self._inspect(result_texts(method, result), method, parts_of(message))

@@ -65,7 +65,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         version=result["protocolVersion"],
         capabilities=declared_names(params.get("capabilities")),
     )
-    session.server = exchange.proxy.server
+    session.controlled = exchange.proxy.controlled
     assert message.id is not None  # A request has an id.
     body = dump(result_response(message.id, result).body())
     exchange.answer(200, [*JSON_HEADERS, (SESSION_HEADER, session.id)], body)

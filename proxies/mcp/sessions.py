@@ -34,6 +34,7 @@ class Session:
     __slots__ = (
         "capabilities",
         "client_requests",
+        "controlled",
         "enders",
         "event_key",
         "id",
@@ -41,7 +42,6 @@ class Session:
         "principal_id",
         "proxy_id",
         "recent_findings",
-        "server",
         "server_requests",
         "upstream_id",
         "used_at",
@@ -72,7 +72,7 @@ class Session:
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
-        self.server: ControlledServer | None = None
+        self.controlled: ControlledServer | None = None
         """What is known of the server on the other leg."""
         self.masking: MaskingSession | None = None
         """What was masked in it towards the server, to be put back into whatever the server says."""

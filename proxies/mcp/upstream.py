@@ -76,7 +76,7 @@ async def send(
 async def send_to(
     proxy: ProxyRuntime, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
 ) -> UpstreamResponse:
-    """`send` without a call of a client; raises `UpstreamError`."""
+    """`send` without a client's call, for what the gateway asks by itself; raises `UpstreamError`."""
     if body:
         headers = [*headers, ("content-type", "application/json")]
     pool = proxy.pool

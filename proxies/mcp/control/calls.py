@@ -40,7 +40,7 @@ _WHY: Final = {
 async def check_call(exchange: Exchange, message: Message) -> Declaration | None:
     """The current declaration of what is called; None where nothing is controlled. Raises `Refusal`."""
     kind = CALLS.get(message.method)
-    server = exchange.proxy.server
+    server = exchange.proxy.controlled
     if kind is None or server is None or server.control is None:
         return None
     name = (message.params or {})["name"]

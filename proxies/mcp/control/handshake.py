@@ -15,7 +15,7 @@ WITHHELD: Final = "The instructions of the server are not approved and were left
 
 async def without_unapproved(exchange: Exchange, result: dict[str, Any]) -> dict[str, Any]:
     """The result of initialize or server/discover as it may pass. The first one has the server listed."""
-    server = exchange.proxy.server
+    server = exchange.proxy.controlled
     if server is None or server.control is None:
         return result
     instructions = result.get("instructions")

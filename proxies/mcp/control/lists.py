@@ -31,7 +31,7 @@ More = Callable[[Message], Awaitable[Answer]]
 def controlled_list(exchange: Exchange, message: Message) -> ListKind | None:
     """The list that a request asks for, where what passes of it is controlled; raises `Refusal` for a cursor, which
     nobody was given."""
-    server = exchange.proxy.server
+    server = exchange.proxy.controlled
     list_kind = CONTROLLED_LISTS.get(message.method)
     if list_kind is None or server is None or server.control is None:
         return None
@@ -49,7 +49,7 @@ async def list_response(
     exchange: Exchange, list_kind: ListKind, request: Message, first: Answer, more: More
 ) -> Message:
     """The response with everything of the list that may pass, on one page."""
-    server = exchange.proxy.server
+    server = exchange.proxy.controlled
     assert server is not None  # `controlled_list` asked.
     assert request.id is not None  # A request has an id.
     server.connected()

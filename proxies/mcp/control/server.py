@@ -272,8 +272,8 @@ class ControlledServer:
 
 def server_of(runtime: ProxyRuntime) -> ControlledServer:
     """The server behind an MCP proxy."""
-    assert runtime.server is not None  # Every proxy of type mcp has one.
-    return runtime.server
+    assert runtime.controlled is not None  # Every proxy of type mcp has one.
+    return runtime.controlled
 
 
 def _origin(runtime: ProxyRuntime) -> str:
