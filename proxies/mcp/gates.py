@@ -63,6 +63,9 @@ class Gate(Protocol):
     def farewell(self) -> Message | None:
         """What to say last when the gateway itself ends a stream that has no end of its own."""
 
+    def notice(self, method: str) -> Message | None:
+        """A notification of the gateway itself as it may stand on this stream, or None."""
+
 
 class _Gate:
     """What all gates share."""
@@ -70,6 +73,10 @@ class _Gate:
     def __init__(self) -> None:
         self.dropped = 0
         self.replies: list[Message] = []
+
+    def notice(self, method: str) -> Message | None:
+        """See `Gate`: streams that end with a response carry none."""
+        return None
 
     def _drop(self, what: str) -> None:
         """Count a message that does not pass. Only the first of a stream is logged: a hostile upstream has many."""
@@ -165,6 +172,10 @@ class SessionGate(LegacyGate):
         """It ends when one side closes it."""
         return False
 
+    def notice(self, method: str) -> Message | None:
+        """See `Gate`: what the session was offered."""
+        return Message(kind="notification", method=method) if method in self._session.offered_notices else None
+
     def take(self, message: Message) -> Message | None:
         """See `Gate`."""
         try:
@@ -253,6 +264,13 @@ class ListenGate(ModernGate):
         wanted = (request.params or {}).get("notifications")
         self._filter: dict[str, Any] = wanted if type(wanted) is dict else {}
         self._acknowledged = False
+
+    def notice(self, method: str) -> Message | None:
+        """See `Gate`: what the client asked for, once the server has said that there is a subscription."""
+        if not self._acknowledged or self._filter.get(LISTEN_FILTERS.get(method, "")) is not True:
+            return None
+        meta = {SUBSCRIPTION_ID: self._request.id}
+        return Message(kind="notification", method=method, params={"_meta": meta})
 
     def farewell(self) -> Message | None:
         """The result that ends a subscription (M-14)."""

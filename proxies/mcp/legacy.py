@@ -8,6 +8,7 @@ from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, operation_of
 from proxies.mcp.control.calls import note_use
 from proxies.mcp.control.lists import controlled_list
+from proxies.mcp.control.session_stream import listen
 from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
 from proxies.mcp.inspection import mask_apart
@@ -73,6 +74,8 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         return
     mask_apart(exchange, message, request_texts(message), session=session)
     await _post_and_accept(exchange, session, message)
+    if message.method == "notifications/initialized":
+        listen(session)
 
 
 async def _client_answer(exchange: Exchange, session: Session, message: Message) -> None:

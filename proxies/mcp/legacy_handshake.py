@@ -7,7 +7,7 @@ from typing import Final
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message
-from proxies.mcp.capabilities import declared_names, strip
+from proxies.mcp.capabilities import change_notices, declared_names, strip
 from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.eras import negotiable
@@ -66,6 +66,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         capabilities=declared_names(params.get("capabilities")),
     )
     session.controlled = exchange.proxy.controlled
+    session.offered_notices = change_notices(result.get("capabilities"))
     assert message.id is not None  # A request has an id.
     body = dump(result_response(message.id, result).body())
     exchange.answer(200, [*JSON_HEADERS, (SESSION_HEADER, session.id)], body)

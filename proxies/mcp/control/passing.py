@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from proxies.contract import EntryKind, EntryRule, MCPControl
@@ -66,10 +66,7 @@ def accepts_instructions(control: MCPControl, instructions: Any) -> bool:
     return sha256(instructions.encode("utf-8", "surrogatepass")) in control.instructions
 
 
-def visible(control: MCPControl | None, listings: Iterable[Listing], key_id: str) -> frozenset[tuple[str, str, str]]:
-    """What one caller sees of these lists, to be compared with what it saw before (T-08)."""
-    return frozenset(
-        (one.kind, one.name, one.h_raw)
-        for listing in listings
-        for one in (listing.entries.values() if control is None else passing(control, listing, key_id))
-    )
+def visible(control: MCPControl | None, listing: Listing, key_id: str) -> list[tuple[str, str]]:
+    """What one caller sees of a list: name and hash of each entry, to be compared with what it saw before (T-08)."""
+    passed = listing.entries.values() if control is None else passing(control, listing, key_id)
+    return [(one.name, one.h_raw) for one in passed]

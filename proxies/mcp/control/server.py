@@ -11,21 +11,22 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
 
 import msgspec
 
 from proxies.contract import MAX_OBSERVED_ENTRIES, EntryKind, MCPControl, Observation, ObservedEntry, Trigger
+from proxies.mcp.capabilities import change_notices
 from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.control.declarations import Listing
 from proxies.mcp.control.judgements import Judgements
+from proxies.mcp.control.lister import Found, ListingFailed, list_server
+from proxies.mcp.control.notices import Listener, tell
 from proxies.mcp.control.passing import accepts_instructions, is_accepted
+from proxies.mcp.control.subscription import subscribe
+from proxies.runtime import ProxyRuntime
 from proxies.strict_json import dump
-
-if TYPE_CHECKING:
-    from proxies.mcp.control.lister import Found
-    from proxies.runtime import ProxyRuntime
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ MAX_LISTINGS: Final = 5
 REFRESH_PAUSE_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 5.0
 """A server is not asked again so soon where nothing but a client's call suggests that it has changed."""
-
-Change = Callable[[MCPControl | None, MCPControl | None], None]
 
 
 class ControlledServer:
@@ -57,11 +56,13 @@ class ControlledServer:
         self._tried_at = -math.inf
         self._refresher: asyncio.Task[None] | None = None
         self._refresh_again = False
+        self._subscription: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reported: dict[str, str] = {}
         """Digest of what was last reported, by kind; the id of the observation that did it in `_report_ids`."""
         self._report_ids: dict[str, str] = {}
-        self.on_change: list[Change] = []
+        self.listeners: set[Listener] = set()
+        """Open streams to clients, to be told what was approved or withdrawn."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -78,10 +79,11 @@ class ControlledServer:
             old.pool is not runtime.pool or old.config.upstream_auth != runtime.config.upstream_auth
         ):
             self.catalogue.forget()
+            if self._subscription is not None:
+                self._subscription.cancel()
             self._reported.clear()
         if before != self.control:
-            for changed in tuple(self.on_change):
-                changed(before, self.control)
+            tell(self.listeners, self.catalogue, before, self.control)
 
     def close(self) -> None:
         """The proxy is gone."""
@@ -160,8 +162,6 @@ class ControlledServer:
 
     async def discover(self, id: str, trigger: Trigger) -> None:
         """List the server for the console; it hears of it whatever comes of it."""
-        from proxies.mcp.control.lister import ListingFailed
-
         try:
             found = await self._list(self.catalogue.moment)
         except ListingFailed as error:
@@ -173,8 +173,6 @@ class ControlledServer:
         self._judgements.report(self._observation(id, trigger, found.listings, found.server))
 
     async def _list(self, moment: int) -> Found:
-        from proxies.mcp.control.lister import ListingFailed, list_server
-
         runtime = self.runtime
         self._tried_at = time.monotonic()
         if runtime is None:
@@ -187,11 +185,15 @@ class ControlledServer:
         self._own_at = time.monotonic()
         for listing in found.listings:
             self.catalogue.keep(listing, moment)
+        if found.era == "modern" and (notices := change_notices(found.server.get("capabilities"))):
+            self._subscribe(notices)
         return found
 
-    async def _refresh(self) -> None:
-        from proxies.mcp.control.lister import ListingFailed
+    def _subscribe(self, notices: frozenset[str]) -> None:
+        if self.control is not None and (self._subscription is None or self._subscription.done()):
+            self._subscription = self.spawn(subscribe(self, notices))
 
+    async def _refresh(self) -> None:
         while True:
             self._refresh_again = False
             try:
