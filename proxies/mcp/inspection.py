@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from proxies import pipeline
 from proxies.exchange import Exchange
+from proxies.mcp.control.calls import check_answer
+from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.facts import request_facts
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.sessions import Session
@@ -60,6 +62,21 @@ def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
     """
     found = _inspect_apart(exchange, texts, "response")
     pipeline.finish_answer(exchange, document, texts, found)
+
+
+def inspect_answer(
+    exchange: Exchange, texts: list[Text], document: dict[str, Any], declaration: Declaration | None
+) -> None:
+    """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives.
+
+    Values that were masked towards the server are put back first: the schema is about the values.
+    """
+    is_answer = "result" in document or "error" in document
+    if is_answer and not exchange.masking:
+        check_answer(exchange, declaration, document)
+    inspect_apart(exchange, texts, document)
+    if is_answer and exchange.masking:
+        check_answer(exchange, declaration, document)
 
 
 def _inspect_apart(

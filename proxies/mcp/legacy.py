@@ -54,14 +54,14 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
     list_kind = controlled_list(exchange, message)
-    await admit_request(exchange, session, message)
+    declaration = await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
     if list_kind is not None:
         answer_message(exchange, await list_under_control(exchange, session, list_kind, message))
         return
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
-    await forward(exchange, session, dump(message.body()), awaited)
+    await forward(exchange, session, dump(message.body()), awaited, declaration=declaration)
 
 
 async def _notification(exchange: Exchange, session: Session, message: Message) -> None:

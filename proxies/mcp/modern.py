@@ -11,6 +11,7 @@ from proxies.mcp.calls import answer_message, check_params, operation_of, pass_j
 from proxies.mcp.capabilities import declared_names, strip_meta
 from proxies.mcp.control.answers import read_answer
 from proxies.mcp.control.calls import check_call, note_use
+from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.control.lists import answer_list, controlled_list
 from proxies.mcp.control.server import server_of
@@ -23,7 +24,7 @@ from proxies.mcp.eras import (
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.inspection import inspect_and_record, inspect_apart, inspect_message
+from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
 from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of, result_response
 from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
@@ -52,7 +53,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     exchange.rpc_id = message.id
     _check(exchange, message)
     note_use(exchange, message)
-    await check_call(exchange, message)
+    declaration = await check_call(exchange, message)
     list_kind = controlled_list(exchange, message)
     message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
@@ -72,7 +73,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
             await answer_list(exchange, list_kind, message, response, more)
         else:
-            finished = await _return(exchange, message, response)
+            finished = await _return(exchange, message, response, declaration)
     finally:
         # A client that leaves has cancelled: the upstream sees its stream closed at once (M-13).
         if finished:
@@ -103,12 +104,12 @@ def _check(exchange: Exchange, message: Message) -> None:
             raise header_mismatch(reason)
 
 
-async def _return(exchange: Exchange, request: Message, response: Answer) -> bool:
+async def _return(exchange: Exchange, request: Message, response: Answer, declaration: Declaration | None) -> bool:
     """Give the client the answer. True when only the rest of a finished stream is left to read."""
     if response.status != 200:
         await _return_failure(exchange, request, response)
         return False
-    gate = _gate(exchange, request)
+    gate = _gate(exchange, request, declaration)
     if request.method == "server/discover":
         await _return_discovered(exchange, request, response, gate)
         return False
@@ -134,7 +135,7 @@ async def _return_discovered(exchange: Exchange, request: Message, response: Ans
     answer_message(exchange, passed)
 
 
-def _gate(exchange: Exchange, request: Message) -> ModernGate:
+def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
     params = request.params or {}
     meta = params["_meta"]
     adapt = partial(
@@ -148,7 +149,7 @@ def _gate(exchange: Exchange, request: Message) -> ModernGate:
         return ListenGate(request, inspect=inspect_part, adapt=adapt, noticed=server.note_change)
 
     def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
-        inspect_apart(exchange, texts, document)
+        inspect_answer(exchange, texts, document, declaration)
 
     return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
 
