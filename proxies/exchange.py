@@ -82,8 +82,10 @@ class Exchange:
         "extra_headers",
         "facts",
         "found",
+        "hold",
         "id",
         "masking",
+        "may_hold",
         "operation",
         "outcome",
         "principal",
@@ -144,6 +146,10 @@ class Exchange:
         self.restored: dict[Masked, int] = {}
         """How often each value was put back."""
         self.verdict: Verdict = ALLOWED
+        self.may_hold = False
+        """Whether the message that is judged now can wait for a person; a hold of any other one refuses it."""
+        self.hold: Verdict | None = None
+        """The verdict for which it has to wait."""
         self.usage: Usage | None = None
         self.tool: ToolUse | None = None
         """How a `tools/call` uses its tool."""

@@ -21,10 +21,12 @@ from proxies.contract import (
     Observation,
     ProxyConfig,
     ProxyType,
+    Release,
     Snapshot,
     digests_in_use,
 )
 from proxies.exchange import Recorder
+from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import MAX_LISTINGS, ControlledServer
 from proxies.policies import PolicyCache, PolicyCompiler, PolicyRefused, Protection, protections_of_keys
@@ -54,6 +56,7 @@ class Serving:
     def __init__(self, recorder: Recorder, on_change: Callable[[], None], tell: ToConsole) -> None:
         self._recorder = recorder
         self._judgements = Judgements(tell)
+        self._holds = Holds(tell)
         self._listings = asyncio.Semaphore(MAX_LISTINGS)
         self._on_change = on_change
         self._rulesets = RulesetCache()
@@ -171,6 +174,10 @@ class Serving:
         """The console has judged an observation, and the snapshot with its judgement is in force."""
         self._judgements.judged(id)
 
+    def release(self, order: Release) -> None:
+        """A person has decided about a call that waits."""
+        self._holds.release(order)
+
     # --- The end --------------------------------------------------------------------------------------------------
 
     async def drain(self, deadline_seconds: float) -> None:
@@ -224,7 +231,7 @@ class Serving:
 
     def _successor(self, old: ServedProxy | None, config: ProxyConfig) -> ServedProxy:
         """A proxy that begins anew, with the listening socket of the old one where the address is the same."""
-        server = ControlledServer(self._judgements, self._listings) if config.type == "mcp" else None
+        server = ControlledServer(self._judgements, self._holds, self._listings) if config.type == "mcp" else None
         new = ServedProxy(config, self._recorder, self._release_pool, server)
         if old is not None and old.same_address(config):
             new.socket = old.give_socket()

@@ -32,6 +32,7 @@ from proxies.contract import (
     Hello,
     Judged,
     ListenerSocket,
+    Release,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
@@ -118,7 +119,9 @@ class Worker:
     def _receive(self, message: ToWorker) -> None:
         if isinstance(message, AckEvents):
             self._journal.acknowledge(message.sequence)
-        elif isinstance(message, Ordered):
+        elif isinstance(message, Release):
+            self._serving.release(message)
+        else:
             self._enqueue(message)
 
     def _enqueue(self, message: Ordered | None) -> None:

@@ -268,7 +268,9 @@ def _is_multiple(value: Any, step: Any) -> bool:
         return True
 
 
-def _size(name: str, kind: type, fits: Callable[[int, int], bool], words: str) -> Any:
+def _size(
+    name: str, kind: type[str] | type[list[Any]] | type[dict[str, Any]], fits: Callable[[int, int], bool], words: str
+) -> Any:
     def make(compiler: _Compiler, schema: Mapping[str, Any], depth: int, base: Any) -> _Check:
         bound = schema[name]
         if type(bound) not in (int, float):

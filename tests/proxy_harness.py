@@ -20,6 +20,7 @@ import msgspec
 
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
+from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import ControlledServer
 from proxies.policies import Protection
@@ -43,6 +44,7 @@ class RunningProxy:
         self.records: list[CallRecord] = []
         self.listener: HTTPListener
         self.judgements: Judgements
+        self.holds: Holds
         self.runtime: ProxyRuntime
         self.recorded_before_answer = True
         self.bytes_sent_at_record: list[int] = []
@@ -137,8 +139,9 @@ async def running_proxy(
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
     pool = UpstreamPool(target_url, proxy_config.limits, None)
-    judgements = Judgements(console or (lambda message: None))
-    server = ControlledServer(judgements)
+    tell = console or (lambda message: None)
+    judgements, holds = Judgements(tell), Holds(tell)
+    server = ControlledServer(judgements, holds)
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
@@ -155,7 +158,7 @@ async def running_proxy(
         controlled=server,
     )
     running = RunningProxy(f"http://127.0.0.1:{port}")
-    running.judgements = judgements
+    running.judgements, running.holds = judgements, holds
     running.swap(runtime)
 
     async def handle(request: Request, response: Response) -> None:

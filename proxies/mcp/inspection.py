@@ -29,7 +29,11 @@ def inspect_message(exchange: Exchange, message: Message, *, session: Session | 
     """
     texts = request_texts(message, exchange.request.headers)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
-    return mask_apart(exchange, message, texts, facts, session=session)
+    exchange.hold, exchange.may_hold = None, message.method == "tools/call"
+    try:
+        return mask_apart(exchange, message, texts, facts, session=session)
+    finally:
+        exchange.may_hold = False
 
 
 def mask_apart(

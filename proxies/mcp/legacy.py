@@ -73,6 +73,8 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         exchange.answer(202, [])
         return
     mask_apart(exchange, message, request_texts(message), session=session)
+    if message.method == "notifications/cancelled" and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.holds.cancel(session.id, (message.params or {}).get("requestId"))
     await _post_and_accept(exchange, session, message)
     if message.method == "notifications/initialized":
         listen(session)

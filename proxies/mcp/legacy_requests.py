@@ -8,7 +8,7 @@ from typing import Any
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
-from proxies.mcp.control.calls import check_call
+from proxies.mcp.control.calls import check_call, hold_call
 from proxies.mcp.control.declarations import Declaration, ListKind
 from proxies.mcp.control.lists import list_response
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
@@ -34,6 +34,7 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     declaration = await check_call(exchange, message)
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
+    await hold_call(exchange, message, declaration, session.id)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
     return declaration

@@ -10,7 +10,7 @@ from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
 from proxies.mcp.capabilities import declared_names, strip_meta
 from proxies.mcp.control.answers import read_answer
-from proxies.mcp.control.calls import check_call, note_use
+from proxies.mcp.control.calls import check_call, hold_call, note_use
 from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.control.lists import answer_list, controlled_list
@@ -58,6 +58,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     masked_headers = inspect_message(exchange, message)
+    await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = dump(message.body())

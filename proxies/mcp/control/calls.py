@@ -67,6 +67,24 @@ async def check_call(exchange: Exchange, message: Message) -> Declaration | None
     return declaration
 
 
+async def hold_call(
+    exchange: Exchange, message: Message, declaration: Declaration | None, session_id: str = ""
+) -> None:
+    """Let a call that a policy holds wait for a person; raises `Refusal` where it may not go on."""
+    verdict, exchange.hold = exchange.hold, None
+    controlled = exchange.proxy.controlled
+    if verdict is None or controlled is None:
+        return
+    seconds = exchange.protection.policies.hold_seconds(verdict.decision.policy)
+    await controlled.holds.wait(
+        exchange, verdict, message, declaration=declaration, seconds=seconds, session_id=session_id
+    )
+    # What was released is a call of the tool as it was shown: it must still be that one, and allowed.
+    now = await check_call(exchange, message)
+    if now is not None and declaration is not None and now.h_raw != declaration.h_raw:
+        raise _hidden(exchange, "tool", declaration.name, "changed")
+
+
 def note_use(exchange: Exchange, message: Message) -> None:
     """Say in the record which tool is called, and with which arguments by name."""
     params = message.params or {}

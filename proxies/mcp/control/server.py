@@ -20,6 +20,7 @@ from proxies.contract import MAX_OBSERVED_ENTRIES, EntryKind, MCPControl, Observ
 from proxies.mcp.capabilities import change_notices
 from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.control.declarations import Listing
+from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements
 from proxies.mcp.control.lister import Found, ListingFailed, list_server
 from proxies.mcp.control.notices import Listener, tell
@@ -42,11 +43,12 @@ REPEAT_SECONDS: Final = 5.0
 class ControlledServer:
     """The server behind one proxy."""
 
-    def __init__(self, judgements: Judgements, listings: asyncio.Semaphore | None = None) -> None:
+    def __init__(self, judgements: Judgements, holds: Holds, listings: asyncio.Semaphore | None = None) -> None:
         self.catalogue = Catalogue()
         self.control: MCPControl | None = None
         """Of the newest snapshot, also for a call that began under an older one: a withdrawal counts at once."""
         self.runtime: ProxyRuntime | None = None
+        self.holds = holds
         self._judgements = judgements
         self._listings = listings or asyncio.Semaphore(MAX_LISTINGS)
         self._own: asyncio.Task[Found] | None = None
