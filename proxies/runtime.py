@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from proxies.contract import APIKey, ProxyConfig
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
@@ -42,7 +43,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection: Protection
     """What judges the calls of every principal without policies of its own."""
     keys: KeyRing
-    pool: UpstreamPool
+    upstream: UpstreamPool | Upstream
+    """The connections of an LLM proxy; for an MCP proxy its server, however that is reached."""
     authorities: frozenset[str]
     """Exact lower-case Host values that name this proxy."""
     origins: frozenset[str]
@@ -51,3 +53,15 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
+
+    @property
+    def pool(self) -> UpstreamPool:
+        """The upstream of an LLM proxy."""
+        assert isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream
+
+    @property
+    def server(self) -> Upstream:
+        """The upstream of an MCP proxy."""
+        assert not isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream
