@@ -60,7 +60,6 @@ class ChannelUpstream:
         bounds: SeatBounds,
         base_path: str = "",
         on_problem: Callable[[], None] | None = None,
-        discover_seconds: float = DISCOVER_SECONDS,
         log: ServerLog | None = None,
     ) -> None:
         self.base_path = base_path
@@ -72,7 +71,6 @@ class ChannelUpstream:
         self._seats = Seats(bounds)
         self._starts = StartsByPrincipal()
         self._on_problem = on_problem or _nobody
-        self._discover_seconds = discover_seconds
         self._legacy_until = 0.0
         self._opening: dict[str, asyncio.Lock] = {}
         self._closed = False
@@ -217,7 +215,7 @@ class ChannelUpstream:
         is_modern = False
         try:
             call = await conversation.call([_DISCOVER])
-            await call.answer.ended(self._discover_seconds)
+            await call.answer.ended(DISCOVER_SECONDS)
             is_modern = call.last_response is not None and _speaks_modern(call.last_response)
             await call.answer.aclose()
         except UpstreamError as error:
@@ -241,7 +239,7 @@ class ChannelUpstream:
             raise UpstreamUnreachable(
                 f"{self._starts.problem} It is tried again in {wait_seconds:.0f} s.", code="upstream_not_started"
             )
-        seat, vacated = self._seats.take(principal_id, session_id)
+        seat, vacated = self._seats.take(principal_id, session_id, loop.time())
         if seat is None:
             raise UpstreamBusy("All sessions that the upstream may have are in use.")
         if vacated is not None:

@@ -9,6 +9,8 @@ import msgspec
 
 from proxies.mcp.upstreams.conversation import Conversation
 
+GRACE_SECONDS: Final = 5.0
+"""How long a conversation that was just used keeps its seat: a client needs it for more than one message."""
 PRINCIPAL_SESSION: Final = ""
 """The session id of the one conversation that a principal's modern requests share."""
 
@@ -29,10 +31,10 @@ class Seat(msgspec.Struct):
     session_id: str
     conversation: Conversation | None = None
 
-    @property
-    def free(self) -> bool:
-        """Whether nobody waits for anything: it may be ended for somebody else."""
-        return self.conversation is not None and not self.conversation.busy
+    def unused_for(self, seconds: float, now: float) -> bool:
+        """Whether nobody waits for anything, nor has done anything for so long."""
+        conversation = self.conversation
+        return conversation is not None and not conversation.busy and now - conversation.used_at >= seconds
 
 
 class Seats:
@@ -55,7 +57,7 @@ class Seats:
                 return seat
         return None
 
-    def take(self, principal_id: str, session_id: str) -> tuple[Seat | None, Seat | None]:
+    def take(self, principal_id: str, session_id: str, now: float) -> tuple[Seat | None, Seat | None]:
         """A new seat, and the one that has to be vacated for it; no seat where everything is in use.
 
         At a principal's bound its own least recently used seat goes; at the bound of all, the least recently used of
@@ -64,10 +66,11 @@ class Seats:
         vacated: Seat | None = None
         own = [seat for seat in self._seats if seat.principal_id == principal_id]
         if len(own) >= self._bounds.max_open_per_principal:
-            vacated = _least_recent([seat for seat in own if seat.free])
+            vacated = _least_recent([seat for seat in own if seat.unused_for(GRACE_SECONDS, now)])
         elif len(self._seats) >= self._bounds.max_open:
-            free = [seat for seat in self._seats if seat.free and not _watched(seat)]
-            vacated = _least_recent(free) or _least_recent([seat for seat in own if seat.free])
+            free = [seat for seat in self._seats if seat.unused_for(GRACE_SECONDS, now)]
+            unwatched = [seat for seat in free if not _watched(seat)]
+            vacated = _least_recent(unwatched) or _least_recent([seat for seat in own if seat in free])
         else:
             return self._add(principal_id, session_id), None
         if vacated is None:
@@ -88,11 +91,10 @@ class Seats:
 
     def idle(self, now: float) -> list[Seat]:
         """The seats that nobody has used for too long."""
-        return [seat for seat in self._seats if seat.free and not _watched(seat) and self._is_stale(seat, now)]
+        return [seat for seat in self._seats if not _watched(seat) and seat.unused_for(self._idle_seconds(seat), now)]
 
-    def _is_stale(self, seat: Seat, now: float) -> bool:
-        seconds = self._bounds.legacy_idle_seconds if seat.session_id else self._bounds.modern_idle_seconds
-        return seat.conversation is not None and now - seat.conversation.used_at > seconds
+    def _idle_seconds(self, seat: Seat) -> float:
+        return self._bounds.legacy_idle_seconds if seat.session_id else self._bounds.modern_idle_seconds
 
     def _add(self, principal_id: str, session_id: str) -> Seat:
         seat = Seat(principal_id, session_id)
