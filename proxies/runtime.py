@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxies.contract import APIKey, ProxyConfig
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
@@ -46,7 +47,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection: Protection
     """What judges the calls of every principal without policies of its own."""
     keys: KeyRing
-    pool: UpstreamPool
+    upstream: UpstreamPool | Upstream
+    """The connections of an LLM proxy; for an MCP proxy its server, however that is reached."""
     authorities: frozenset[str]
     """Exact lower-case Host values that name this proxy."""
     origins: frozenset[str]
@@ -57,3 +59,15 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
     controlled: ControlledServer | None = None
     """What is known of the MCP server behind a proxy of type mcp."""
+
+    @property
+    def pool(self) -> UpstreamPool:
+        """The upstream of an LLM proxy."""
+        assert isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream
+
+    @property
+    def server(self) -> Upstream:
+        """The upstream of an MCP proxy."""
+        assert not isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream

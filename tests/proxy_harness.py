@@ -23,6 +23,8 @@ from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
@@ -42,6 +44,7 @@ class RunningProxy:
     def __init__(self, url: str) -> None:
         self.url = url
         self.records: list[CallRecord] = []
+        self.upstream: UpstreamPool | Upstream
         self.listener: HTTPListener
         self.judgements: Judgements
         self.holds: Holds
@@ -97,7 +100,7 @@ def _policy_set(documents: Sequence[dict[str, Any]]) -> PolicySet:
 async def running_proxy(
     *,
     type: ProxyType,
-    target_url: str,
+    target_url: str = "",
     client_key: str = "",
     upstream_bearer: str = "",
     packs: Iterable[str] | None = None,
@@ -138,10 +141,10 @@ async def running_proxy(
     names = {"key_test": client_key} if client_key else {}
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
-    pool = UpstreamPool(target_url, proxy_config.limits, None)
+    upstream = mcp_upstream(proxy_config, lambda: None) if type == "mcp" else pool_of(proxy_config)
     tell = console or (lambda message: None)
     judgements, holds = Judgements(tell), Holds(tell)
-    server = ControlledServer(judgements, holds)
+    controlled = ControlledServer(judgements, holds)
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
@@ -151,15 +154,16 @@ async def running_proxy(
             log_only=enforcement == "log_only",
         ),
         keys=KeyRing(keys),
-        pool=pool,
+        upstream=upstream,
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
-        controlled=server,
+        controlled=controlled,
     )
     running = RunningProxy(f"http://127.0.0.1:{port}")
     running.judgements, running.holds = judgements, holds
     running.swap(runtime)
+    running.upstream = upstream
 
     async def handle(request: Request, response: Response) -> None:
         running.note_answering(response)
@@ -171,5 +175,5 @@ async def running_proxy(
         yield running
     finally:
         await listener.drain(1)
-        server.close()
-        await pool.aclose()
+        controlled.close()
+        await upstream.aclose()

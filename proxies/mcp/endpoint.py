@@ -23,7 +23,7 @@ async def serve(exchange: Exchange) -> None:
     """One MCP request; raises `Refusal`, `UpstreamError` or `BodyError`."""
     request = exchange.request
     path = request.path.rstrip("/")
-    if path not in _PATHS and path != exchange.proxy.pool.origin.base_path:
+    if path not in _PATHS and path != exchange.proxy.server.base_path:
         raise Refusal(404, "not_found", "There is no MCP endpoint at this path.", remediation="Use /mcp.")
     if request.method == "POST":
         await _post(exchange)
