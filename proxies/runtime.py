@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, ProxyConfig
 from proxies.policies import Protection
 from proxies.rates import RateWindows
@@ -28,7 +29,11 @@ class KeyRing:
 
     def find(self, presented: str) -> APIKey | None:
         """The valid key for a presented credential, or None. The lookup is by digest, so timing tells nothing."""
-        key = self._by_digest.get(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+        return self.find_digest(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+
+    def find_digest(self, digest: str) -> APIKey | None:
+        """The valid key with this digest, or None."""
+        key = self._by_digest.get(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= time.time()):
             return None
         return key
@@ -51,3 +56,5 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
+    carriers: Carriers | None = None
+    """The connections that carry many calls; None where the proxy offers none."""

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from proxies.carriers import Carriers
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
@@ -22,6 +23,9 @@ from rules.canaries import CanaryWatch
 from rules.model import Action
 
 logger = logging.getLogger(__name__)
+
+GOODBYE_SECONDS = 2.0
+"""How long the sessions of clients that were sent away may take to end at their servers."""
 
 
 class PoolLease:
@@ -62,6 +66,7 @@ class ServedProxy:
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
         self._recorder = recorder
         self._release_pool = release_pool
+        self._carriers = Carriers(self._handle)
         self._lease: PoolLease | None = None
         self._runtime: ProxyRuntime | None = None
         self._listener: HTTPListener | None = None
@@ -130,6 +135,7 @@ class ServedProxy:
             authorities=authorities(config),
             origins=origins(config),
             canaries=canaries,
+            carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
@@ -137,6 +143,7 @@ class ServedProxy:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
             old.retire()
+        self._carriers.recheck(runtime)
 
     def fail(self, reason: str) -> None:
         """Note why this proxy cannot be served here; the console shows it."""
@@ -204,6 +211,7 @@ class ServedProxy:
         """Stop accepting (before the first wait), finish what is in flight, then let go of the upstream."""
         if self._listener is not None:
             await self._listener.drain(deadline_seconds)
+            await self._carriers.settle(GOODBYE_SECONDS)
         if self._lease is not None:
             self._lease.retire()
 

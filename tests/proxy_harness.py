@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
 from proxies.policies import Protection
@@ -40,6 +41,8 @@ class RunningProxy:
         self.url = url
         self.records: list[CallRecord] = []
         self.listener: HTTPListener
+        self.carriers: Carriers
+        self.runtime: ProxyRuntime
         self.recorded_before_answer = True
         self.bytes_sent_at_record: list[int] = []
         """Body bytes of the latest answer that had been sent when each call was recorded."""
@@ -126,7 +129,14 @@ async def running_proxy(
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
     pool = UpstreamPool(target_url, proxy_config.limits, None)
-    runtime = ProxyRuntime(
+    running = RunningProxy(f"http://127.0.0.1:{port}")
+
+    async def handle(request: Request, response: Response) -> None:
+        running.note_answering(response)
+        await dispatch(running.runtime, request, response, running)
+
+    running.carriers = Carriers(handle)
+    running.runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
         protection=Protection.of(
@@ -139,17 +149,14 @@ async def running_proxy(
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
+        carriers=running.carriers,
     )
-    running = RunningProxy(f"http://127.0.0.1:{port}")
-
-    async def handle(request: Request, response: Response) -> None:
-        running.note_answering(response)
-        await dispatch(runtime, request, response, running)
-
+    running.carriers.recheck(running.runtime)
     listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
     await listener.start()
     try:
         yield running
     finally:
         await listener.drain(1)
+        await running.carriers.settle(5)
         await pool.aclose()

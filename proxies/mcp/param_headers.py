@@ -55,7 +55,7 @@ def mismatch(wanted: tuple[ParamHeader, ...], arguments: Any, headers: Headers) 
     """Why the headers of a call do not match its arguments, or an empty string."""
     for one in wanted:
         raw = headers.get(one.header)
-        value = _value_at(arguments, one.path)
+        value = value_at(arguments, one.path)
         if value is None:
             if raw is not None:
                 return f"The {one.header} header is present, but its argument is not."
@@ -116,7 +116,8 @@ def _annotation(schema: dict[str, Any], path: tuple[str, ...], *, static: bool) 
     return ParamHeader(header=PREFIX + name.lower(), path=path, type=schema["type"])
 
 
-def _value_at(arguments: Any, path: tuple[str, ...]) -> Any:
+def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
+    """The value of an annotated property in the arguments of a call; None where there is none."""
     for name in path:
         if type(arguments) is not dict:
             return None
