@@ -10,6 +10,7 @@ import msgspec
 
 from proxies.carriers import Carriers
 from proxies.contract import APIKey, ProxyConfig
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
@@ -47,7 +48,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection: Protection
     """What judges the calls of every principal without policies of its own."""
     keys: KeyRing
-    pool: UpstreamPool
+    upstream: UpstreamPool | Upstream
+    """The connections of an LLM proxy; for an MCP proxy its server, however that is reached."""
     authorities: frozenset[str]
     """Exact lower-case Host values that name this proxy."""
     origins: frozenset[str]
@@ -58,3 +60,15 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
     carriers: Carriers | None = None
     """The connections that carry many calls; None where the proxy offers none."""
+
+    @property
+    def pool(self) -> UpstreamPool:
+        """The upstream of an LLM proxy."""
+        assert isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream
+
+    @property
+    def server(self) -> Upstream:
+        """The upstream of an MCP proxy."""
+        assert not isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream

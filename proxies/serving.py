@@ -13,19 +13,29 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from proxies.contract import ListenerSocket, ListenerStatus, ProxyConfig, ProxyType, Snapshot, digests_in_use
+from proxies.contract import (
+    ListenerSocket,
+    ListenerStatus,
+    ProxyConfig,
+    ProxyType,
+    ServerReport,
+    Snapshot,
+    digests_in_use,
+)
 from proxies.exchange import Recorder
 from proxies.policies import PolicyCache, PolicyCompiler, PolicyRefused, Protection, protections_of_keys
 from proxies.rates import RateWindows
 from proxies.rulesets import RulesetCache
 from proxies.runtime import KeyRing
-from proxies.served import PoolLease, ServedProxy, plain_reason
+from proxies.served import ServedProxy, UpstreamLease, plain_reason
 from rules.canaries import CanaryWatch
 from rules.engine import Ruleset
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING_SOCKETS = 4096
+UPSTREAM_END_SECONDS = 1.5
+"""What upstreams get to end when the worker does."""
 
 
 class SnapshotUnusable(Exception):
@@ -156,6 +166,12 @@ class Serving:
         await asyncio.sleep(0)  # The drains begin.
         self._on_change()
         await asyncio.gather(*(proxy.drain(deadline_seconds) for proxy in self._draining))
+        # Servers of ours get a moment to end by themselves; then they are killed, so that the last calls are delivered in time.
+        late = self._tasks
+        if late:
+            _, late = await asyncio.wait(late, timeout=UPSTREAM_END_SECONDS)
+        for task in late:
+            task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -192,7 +208,7 @@ class Serving:
 
     def _successor(self, old: ServedProxy | None, config: ProxyConfig) -> ServedProxy:
         """A proxy that begins anew, with the listening socket of the old one where the address is the same."""
-        new = ServedProxy(config, self._recorder, self._release_pool)
+        new = ServedProxy(config, self._recorder, self._release, self._upstream_changed)
         if old is not None and old.same_address(config):
             new.socket = old.give_socket()
         return new
@@ -223,8 +239,17 @@ class Serving:
             if not self._applying:  # Half a snapshot must not be reported; the whole one will be.
                 self._on_change()
 
-    def _release_pool(self, lease: PoolLease) -> None:
-        self._spawn(lease.pool.aclose())
+    def _upstream_changed(self) -> None:
+        if not self._applying:  # As in `_finish`.
+            self._on_change()
+
+    def server_reports(self) -> list[ServerReport]:
+        """How the servers that this worker starts stand."""
+        reports = [proxy.server_report() for proxy in self._served.values()]
+        return [report for report in reports if report is not None]
+
+    def _release(self, lease: UpstreamLease) -> None:
+        self._spawn(lease.upstream.aclose())
 
     def _drop_stale_sockets(self) -> None:
         for key, (sock, version) in list(self._sockets.items()):

@@ -1,4 +1,4 @@
-"""The MCP server that `mcp_server` starts: LOG_PATH MODE; prints its port once it listens.
+"""The MCP server that `mcp_server` starts: LOG_PATH MODE; prints its port once it listens, or serves its standard streams.
 
 The SDK evaluates the tools' type hints at run time, so this module must not postpone them.
 """
@@ -157,4 +157,7 @@ async def serve(log_path: Path, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))
+    if sys.argv[2] == "stdio":
+        asyncio.run(build_server(Path(sys.argv[1])).run_stdio_async())
+    else:
+        asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

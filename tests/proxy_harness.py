@@ -21,6 +21,8 @@ import msgspec
 from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
+from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
@@ -40,6 +42,7 @@ class RunningProxy:
     def __init__(self, url: str) -> None:
         self.url = url
         self.records: list[CallRecord] = []
+        self.upstream: UpstreamPool | Upstream
         self.listener: HTTPListener
         self.carriers: Carriers
         self.runtime: ProxyRuntime
@@ -88,7 +91,7 @@ def _policy_set(documents: Sequence[dict[str, Any]]) -> PolicySet:
 async def running_proxy(
     *,
     type: ProxyType,
-    target_url: str,
+    target_url: str = "",
     client_key: str = "",
     upstream_bearer: str = "",
     packs: Iterable[str] | None = None,
@@ -128,8 +131,9 @@ async def running_proxy(
     names = {"key_test": client_key} if client_key else {}
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
-    pool = UpstreamPool(target_url, proxy_config.limits, None)
+    upstream = mcp_upstream(proxy_config, lambda: None) if type == "mcp" else pool_of(proxy_config)
     running = RunningProxy(f"http://127.0.0.1:{port}")
+    running.upstream = upstream
 
     async def handle(request: Request, response: Response) -> None:
         running.note_answering(response)
@@ -145,7 +149,7 @@ async def running_proxy(
             log_only=enforcement == "log_only",
         ),
         keys=KeyRing(keys),
-        pool=pool,
+        upstream=upstream,
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
@@ -159,4 +163,4 @@ async def running_proxy(
     finally:
         await listener.drain(1)
         await running.carriers.settle(5)
-        await pool.aclose()
+        await upstream.aclose()

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from proxies.contract.configuration import Snapshot
-from proxies.contract.mcp import Discover, HeldCall, HoldEnded, Judged, Observed, Release
+from proxies.contract.mcp import Discover, HeldCall, HoldEnded, Judged, Observed, Release, ServerReport
 from proxies.contract.records import CallRecord
 
 CONTRACT_VERSION = 2
@@ -60,6 +60,7 @@ class ListenerStatus(msgspec.Struct, frozen=True):
     proxy_id: str
     state: Literal["running", "draining", "stopped", "failed"]
     reason: str = ""
+    """Why it failed; of a running one why its server cannot be used now, which makes it `degraded`."""
 
 
 class SnapshotApplied(msgspec.Struct, tag="snapshot_applied", frozen=True):
@@ -99,7 +100,9 @@ class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):
     unacknowledged_events: int
 
 
-ToConsole = Hello | SnapshotApplied | SnapshotRejected | Events | Heartbeat | Observed | HeldCall | HoldEnded
+ToConsole = (
+    Hello | SnapshotApplied | SnapshotRejected | Events | Heartbeat | Observed | HeldCall | HoldEnded | ServerReport
+)
 
 
 class Spool(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ async def serve(exchange: Exchange) -> None:
         await serve_carrier(exchange)
         return
     path = request.path.rstrip("/")
-    if not carried and path not in _PATHS and path != exchange.proxy.pool.origin.base_path:
+    if not carried and path not in _PATHS and path != exchange.proxy.server.base_path:
         raise Refusal(404, "not_found", "There is no MCP endpoint at this path.", remediation="Use /mcp.")
     if request.method == "POST":
         await _post(exchange)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 from proxies.exchange import Exchange
@@ -64,6 +65,8 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         version=result["protocolVersion"],
         capabilities=declared_names(params.get("capabilities")),
     )
+    if upstream_id is not None:
+        session.on_close = partial(exchange.proxy.server.forget, upstream_id)
     assert message.id is not None  # A request has an id.
     body = dump(result_response(message.id, result).body())
     exchange.answer(200, [*JSON_HEADERS, (SESSION_HEADER, session.id)], body)

@@ -17,7 +17,6 @@ from proxies.mcp.texts import TRACE_HEADERS
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, parse
 from proxies.transport.headers import forwardable_request_headers
-from proxies.transport.pool import UpstreamResponse
 from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge
 
 SESSION_HEADER: Final = "mcp-session-id"
@@ -66,13 +65,14 @@ def modern_headers(
 
 async def send(
     exchange: Exchange, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
-) -> UpstreamResponse:
+) -> Answer:
     """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
     if body:
         headers = [*headers, ("content-type", "application/json")]
-    pool = exchange.proxy.pool
-    # The pool puts the target's own path in front: the target is the endpoint.
-    return await pool.request(method, "" if pool.origin.base_path else "/", headers, body, endless=endless)
+    server = exchange.proxy.server
+    # The target's own path is put in front: the target is the endpoint.
+    target = "" if server.base_path else "/"
+    return await server.request(method, target, headers, body, principal_id=exchange.principal.id, endless=endless)
 
 
 def _common_headers(

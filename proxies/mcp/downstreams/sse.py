@@ -33,7 +33,7 @@ class SSESession:
         self.principal_id = exchange.principal.id
         self._exchange = exchange
         self._carriers = carriers
-        self._pool = exchange.proxy.pool
+        self._upstream = exchange.proxy.upstream
         self._keepalive = KeepAlive(exchange)
         self._lost = asyncio.Event()
         self.client = CarriedClient(
@@ -47,7 +47,7 @@ class SSESession:
 
     def recheck(self, proxy: ProxyRuntime) -> None:
         """See `Carrier`."""
-        if proxy.pool is not self._pool:
+        if proxy.upstream is not self._upstream:
             self._lose("the server behind the proxy is another one now")
         elif not authenticate.still_holds(proxy, self._exchange.key_digest, self.principal_id):
             self._lose("the key is not valid any more")

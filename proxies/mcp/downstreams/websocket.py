@@ -42,7 +42,7 @@ class WebSocketSession:
     def __init__(self, exchange: Exchange, carriers: Carriers) -> None:
         self._exchange = exchange
         self._carriers = carriers
-        self._pool = exchange.proxy.pool
+        self._upstream = exchange.proxy.upstream
         self._malformed = 0
         self.socket = ServerWebSocket(
             max_message_bytes=exchange.proxy.config.limits.max_body_bytes, subprotocols=[SUBPROTOCOL]
@@ -59,7 +59,7 @@ class WebSocketSession:
     def recheck(self, proxy: ProxyRuntime) -> None:
         """See `Carrier`."""
         exchange = self._exchange
-        if proxy.pool is not self._pool:
+        if proxy.upstream is not self._upstream:
             self._close(SERVICE_RESTART, "the server behind the proxy is another one now")
         elif not authenticate.still_holds(proxy, exchange.key_digest, exchange.principal.id):
             self._lose("the key is not valid any more")
