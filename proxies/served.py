@@ -274,7 +274,7 @@ def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:
     """What an upstream is made of; while it stays the same, so does the upstream."""
     settings = config.mcp
     return (
-        (settings.transport, settings.stdio) if settings else None,
+        (settings.transport, settings.stdio, settings.era) if settings else None,
         config.target_url,
         config.limits,
         config.upstream_ca_path,

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-Mode = Literal["plain", "json", "stateless", "resumable"]
+Mode = Literal["plain", "json", "stateless", "resumable", "legacy_only", "modern_only"]
 """How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again."""
 
 PROGRAM = Path(__file__).with_name("mcp_server_program.py")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxies.mcp.header_values import decode_value
+from proxies.mcp.header_values import decode_value, encode_value
 from proxies.transport.headers import Headers
 
 PREFIX: Final = "mcp-param-"
@@ -64,6 +64,18 @@ def mismatch(wanted: tuple[ParamHeader, ...], arguments: Any, headers: Headers) 
         elif not _matches(one.type, value, decode_value(raw)):
             return f"The {one.header} header does not match its argument."
     return ""
+
+
+def mirrored(wanted: tuple[ParamHeader, ...], arguments: Any) -> list[tuple[str, str]]:
+    """The fields that the arguments of a call imply (M-03)."""
+    fields = []
+    for one in wanted:
+        value = value_at(arguments, one.path)
+        if type(value) is bool:
+            fields.append((one.header, "true" if value else "false"))
+        elif value is not None:
+            fields.append((one.header, encode_value(value if type(value) is str else str(value))))
+    return fields
 
 
 class LearnedTools:

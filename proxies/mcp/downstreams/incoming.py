@@ -10,7 +10,7 @@ from proxies.mcp.eras import META_VERSION, METHOD_HEADER, NAME_HEADER, VERSION_H
 from proxies.mcp.header_values import encode_value
 from proxies.mcp.messages import MessageId
 from proxies.mcp.methods import NAME_PARAM
-from proxies.mcp.param_headers import ParamHeader, value_at
+from proxies.mcp.param_headers import ParamHeader, mirrored
 from proxies.strict_json import JSONRefused, parse
 
 CANCELLED: Final = "notifications/cancelled"
@@ -66,18 +66,8 @@ def modern_fields(message: Incoming, annotated: tuple[ParamHeader, ...]) -> list
     subject = message.params.get(NAME_PARAM.get(message.method, ""))
     if type(subject) is str:
         fields.append((NAME_HEADER, encode_value(subject)))
-    for one in annotated:
-        value = value_at(message.params.get("arguments"), one.path)
-        if value is not None:
-            fields.append((one.header, _field_value(value)))
-    return fields
+    return [*fields, *mirrored(annotated, message.params.get("arguments"))]
 
 
 def _is_request(value: Any) -> bool:
     return type(value) is dict and "method" in value and "id" in value
-
-
-def _field_value(value: Any) -> str:
-    if type(value) is bool:
-        return "true" if value else "false"
-    return encode_value(value if type(value) is str else str(value))
