@@ -44,13 +44,13 @@ def check_origin(exchange: Exchange) -> None:
         exchange.lap("origin")
 
 
-def admit(exchange: Exchange) -> None:
-    """Credential, right to use this proxy, and how often."""
+def admit(exchange: Exchange, *, counted: bool = True) -> None:
+    """Credential, right to use this proxy, and how often. What only carries other calls is not counted itself."""
     try:
         authenticate.check(exchange)
     finally:
         exchange.lap("authenticate")
-    if exchange.protection.policies.has_rate_limits:
+    if counted and exchange.protection.policies.has_rate_limits:
         try:
             limit.check(exchange)
         finally:

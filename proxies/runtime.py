@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, ProxyConfig
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
@@ -33,7 +34,11 @@ class KeyRing:
 
     def find(self, presented: str) -> APIKey | None:
         """The valid key for a presented credential, or None. The lookup is by digest, so timing tells nothing."""
-        key = self._by_digest.get(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+        return self.find_digest(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+
+    def find_digest(self, digest: str) -> APIKey | None:
+        """The valid key with this digest, or None."""
+        key = self._by_digest.get(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= time.time()):
             return None
         return key
@@ -59,6 +64,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
     controlled: ControlledServer | None = None
     """What is known of the MCP server behind a proxy of type mcp."""
+    carriers: Carriers | None = None
+    """The connections that carry many calls; None where the proxy offers none."""
 
     @property
     def pool(self) -> UpstreamPool:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from proxies.carriers import Carriers
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig, ServerReport
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
@@ -25,6 +26,9 @@ from rules.canaries import CanaryWatch
 from rules.model import Action
 
 logger = logging.getLogger(__name__)
+
+GOODBYE_SECONDS = 2.0
+"""How long the sessions of clients that were sent away may take to end at their servers."""
 
 
 class UpstreamLease:
@@ -73,6 +77,7 @@ class ServedProxy:
         self.socket: socket.socket | None = None
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
         self._recorder = recorder
+        self._carriers = Carriers(self._handle)
         self._release = release
         self._on_change = on_change
         self._lease: UpstreamLease | None = None
@@ -155,6 +160,7 @@ class ServedProxy:
             origins=origins(config),
             canaries=canaries,
             controlled=self.controlled,
+            carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
@@ -164,6 +170,7 @@ class ServedProxy:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
             old.retire()
+        self._carriers.recheck(runtime)
 
     def fail(self, reason: str) -> None:
         """Note why this proxy cannot be served here; the console shows it."""
@@ -223,6 +230,7 @@ class ServedProxy:
             await self._listener.drain(deadline_seconds)
         if self.controlled is not None:
             self.controlled.close()
+            await self._carriers.settle(GOODBYE_SECONDS)
         if self._lease is not None:
             self._lease.retire()
 
@@ -275,7 +283,7 @@ def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:
     """What an upstream is made of; while it stays the same, so does the upstream."""
     settings = config.mcp
     return (
-        (settings.transport, settings.stdio) if settings else None,
+        (settings.transport, settings.stdio, settings.era) if settings else None,
         config.target_url,
         config.limits,
         config.upstream_ca_path,

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
@@ -48,6 +49,7 @@ class RunningProxy:
         self.listener: HTTPListener
         self.judgements: Judgements
         self.holds: Holds
+        self.carriers: Carriers
         self.runtime: ProxyRuntime
         self.recorded_before_answer = True
         self.bytes_sent_at_record: list[int] = []
@@ -145,6 +147,15 @@ async def running_proxy(
     tell = console or (lambda message: None)
     judgements, holds = Judgements(tell), Holds(tell)
     controlled = ControlledServer(judgements, holds)
+    running = RunningProxy(f"http://127.0.0.1:{port}")
+    running.judgements, running.holds = judgements, holds
+    running.upstream = upstream
+
+    async def handle(request: Request, response: Response) -> None:
+        running.note_answering(response)
+        await dispatch(running.runtime, request, response, running)
+
+    running.carriers = Carriers(handle)
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
@@ -159,16 +170,10 @@ async def running_proxy(
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
         controlled=controlled,
+        carriers=running.carriers,
     )
-    running = RunningProxy(f"http://127.0.0.1:{port}")
-    running.judgements, running.holds = judgements, holds
     running.swap(runtime)
-    running.upstream = upstream
-
-    async def handle(request: Request, response: Response) -> None:
-        running.note_answering(response)
-        await dispatch(running.runtime, request, response, running)
-
+    running.carriers.recheck(runtime)
     listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
     await listener.start()
     try:
@@ -176,4 +181,5 @@ async def running_proxy(
     finally:
         await listener.drain(1)
         controlled.close()
+        await running.carriers.settle(5)
         await upstream.aclose()

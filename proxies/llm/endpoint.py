@@ -22,6 +22,7 @@ from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.headers import Headers, forwardable_request_headers, forwardable_response_headers
+from proxies.transport.http1_server import Request
 from proxies.transport.pool import UpstreamResponse
 from rules.model import Target, Text
 
@@ -66,6 +67,11 @@ _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
     max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents""".split()
 )
+
+
+def is_carrier(_request: Request) -> bool:
+    """No: every request is a call."""
+    return False
 
 
 async def serve(exchange: Exchange) -> None:

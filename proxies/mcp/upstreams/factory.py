@@ -9,6 +9,9 @@ import msgspec
 
 from proxies.contract import Limits, MCPSettings, ProxyConfig
 from proxies.egress_policy import parse_target, refused_address
+from proxies.mcp.bridge.eras import EraDetector
+from proxies.mcp.bridge.leg import ServerLeg
+from proxies.mcp.bridge.upstream import BridgeUpstream
 from proxies.mcp.upstream import credential_fields
 from proxies.mcp.upstreams.channelled import ChannelUpstream
 from proxies.mcp.upstreams.http import HTTPUpstream
@@ -35,6 +38,14 @@ def pool_of(config: ProxyConfig) -> UpstreamPool:
 def mcp_upstream(config: ProxyConfig, on_problem: Callable[[], None]) -> Upstream:
     """The MCP server of a proxy; raises OSError or ValueError for a configuration that cannot be used."""
     settings = config.mcp or MCPSettings()
+    server = _server(config, settings, on_problem)
+    if settings.era == "same":
+        return server
+    leg = ServerLeg(server, max_answer_bytes=config.limits.max_response_bytes)
+    return BridgeUpstream(server, EraDetector(leg), leg)
+
+
+def _server(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[], None]) -> Upstream:
     match settings.transport:
         case "stdio":
             return _stdio(config, settings, on_problem)
