@@ -18,6 +18,7 @@ BLOCKED: Final = -32010
 NOT_AUTHORISED: Final = -32011
 UPSTREAM_FAILED: Final = -32012
 HEADER_MISMATCH: Final = -32020
+MISSING_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 REJECTED_BY_USER: Final = -1
 """What clients answer to a sampling request that their user declined (D-03)."""
