@@ -8,18 +8,21 @@ from typing import Any
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
-from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS
+from proxies.mcp.control.calls import check_call
+from proxies.mcp.control.declarations import ListKind
+from proxies.mcp.control.lists import list_response
+from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.gates import LegacyGate
 from proxies.mcp.inspection import inspect_apart, inspect_message
-from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply
+from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
 from proxies.mcp.legacy_tasks import check_task_request
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found
 from proxies.mcp.relay import relay
-from proxies.mcp.sessions import IdTable, Session, remember
+from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import request_texts
-from proxies.mcp.upstream import is_stream
+from proxies.mcp.upstream import is_stream, send
 from proxies.strict_json import dump
 from rules.model import Text
 
@@ -30,10 +33,32 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
     check_task_request(session, message)
+    await check_call(exchange, message)
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
+
+
+async def list_under_control(exchange: Exchange, session: Session, list_kind: ListKind, message: Message) -> Message:
+    """The response to the request for a list of which not everything may pass."""
+    take(session.client_requests, message.id)
+
+    async def ask(page: Message) -> Answer:
+        response = await send(exchange, "POST", upstream_headers(exchange, session, traced=True), dump(page.body()))
+        try:
+            check_upstream_status(response, session)
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+    first = await ask(message)
+    exchange.lap("upstream", waiting=True)
+    try:
+        return await list_response(exchange, list_kind, message, first, ask)
+    finally:
+        await first.aclose()
 
 
 async def forward(

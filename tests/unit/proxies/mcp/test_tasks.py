@@ -8,9 +8,9 @@ import pytest
 
 from proxies.mcp import legacy_tasks
 from proxies.mcp.capabilities import TASKS_EXTENSION, URL_ELICITATION, may_ask
+from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.gates import ACKNOWLEDGED, SUBSCRIPTION_ID, LegacyGate, ListenGate
 from proxies.mcp.messages import Message
-from proxies.mcp.param_headers import LearnedTools
 from proxies.mcp.refusals import RPCRefusal
 from proxies.mcp.results import modern_result
 from proxies.mcp.sessions import Session, remember
@@ -162,7 +162,7 @@ def test_L_14_only_a_client_that_can_open_pages_is_asked_to() -> None:
 
 
 def adapted(method: str, result: dict[str, Any], *declared: str) -> dict[str, Any]:
-    return modern_result(method, result, declared=frozenset(declared), proxy_id="p", learned=LearnedTools())
+    return modern_result(method, result, declared=frozenset(declared), catalogue=Catalogue())
 
 
 def test_M_20_a_task_may_be_started_for_a_tool_and_a_client_that_declared_it() -> None:
@@ -207,7 +207,7 @@ def test_M_14_a_listen_stream_tells_of_the_tasks_that_were_asked_for() -> None:
     request = Message(
         kind="request", id="s", method="subscriptions/listen", params={"notifications": {"taskIds": ["t"]}}
     )
-    gate = ListenGate(request, inspect=ignore, adapt=lambda _method, result: result)
+    gate = ListenGate(request, inspect=ignore, adapt=lambda _method, result: result, noticed=lambda _method: None)
     assert gate.take(Message(kind="notification", method=ACKNOWLEDGED, params=dict(tag)))
     for id, passes in (("t", True), ("u", False), (None, False)):
         told = Message(kind="notification", method="notifications/tasks", params={"taskId": id, **tag})
