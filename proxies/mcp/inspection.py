@@ -8,12 +8,14 @@ from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.elicited_urls import check_urls
 from proxies.mcp.facts import request_facts
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.sessions import Session
 from proxies.mcp.texts import request_texts
 from proxies.refusal import Refusal
 from rules.facts import Facts
+from rules.masking.session import MaskingSession
 from rules.model import ALLOWED, Finding, Text
 from rules.verdicts import stronger
 
@@ -64,6 +66,7 @@ def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
 
     Raises `Refusal` on a block.
     """
+    check_urls(exchange, document)
     found = _inspect_apart(exchange, texts, "response")
     pipeline.finish_answer(exchange, document, texts, found)
 
@@ -104,13 +107,14 @@ def _inspect_apart(
 
 
 def inspect_and_record(
-    exchange: Exchange, texts: list[Text], method: str, document: Any, *, session: Session | None = None
+    exchange: Exchange, texts: list[Text], method: str, document: Any, *, masking: MaskingSession | None
 ) -> None:
     """Inspect one message of a stream that lives for hours, masked and restored like any other; what is found is recorded
     at once, as a call of its own."""
     part = exchange.fork(method)
-    part.masking = session.masking if session is not None else None
+    part.masking = masking
     try:
+        check_urls(part, document)
         pipeline.finish_answer(part, document, texts, pipeline.inspect_response(part, texts))
     except Refusal as refusal:
         part.outcome = refusal.outcome
@@ -119,5 +123,5 @@ def inspect_and_record(
         raise
     finally:
         exchange.lap("inspect_response")
-        if part.added_findings:
+        if part.added_findings or part.reason:
             part.record()

@@ -37,7 +37,7 @@ MAX_EVENTS_BEFORE_INITIALIZED: Final = 100
 
 async def initialize(exchange: Exchange, message: Message) -> None:
     """Negotiate on the upstream leg and open a session of our own (L-02, L-05, L-06)."""
-    params = strip(message.params or {})
+    params = strip(message.params or {}, era="legacy")
     params["protocolVersion"] = negotiable(params.get("protocolVersion"))
     request = Message(kind="request", id=message.id, method="initialize", params=params)
     inspect_message(exchange, request)

@@ -15,6 +15,7 @@ from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answ
 from proxies.mcp.gates import LegacyGate
 from proxies.mcp.inspection import inspect_answer, inspect_message
 from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
+from proxies.mcp.legacy_tasks import check_task_request
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found
@@ -31,6 +32,7 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
+    check_task_request(session, message)
     declaration = await check_call(exchange, message)
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
