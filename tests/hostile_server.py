@@ -1,7 +1,8 @@
 """A hostile MCP server as a program of its own: everything that a scan should find, on HTTP or on standard streams.
 
-    python tests/hostile_server.py http 0 [tame]   # writes its port on the first line
-    python tests/hostile_server.py https 0 CERT KEY
+    python tests/hostile_server.py http open       # writes its port on the first line
+    python tests/hostile_server.py http guarded    # asks for the bearer "right", and for its own Host and Origin
+    python tests/hostile_server.py http careless   # takes any bearer
     python tests/hostile_server.py stdio
 
 It is written without any SDK, because no SDK would serve most of this.
@@ -127,8 +128,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     conversations: ClassVar[dict[str, Server]] = {}
 
+    mode = "open"
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        if self.mode != "open" and not self.admitted():
+            return
         try:
             message = json.loads(body)
         except ValueError as error:
@@ -144,8 +149,31 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"mcp-session-id": session} if message.get("method") == "initialize" and session else {}
         self.send(200 if answer else 202, answer, headers)
 
+    def admitted(self) -> bool:
+        """Whether the caller may come in; the refusal is sent where it may not."""
+        given = self.headers.get("authorization", "")
+        authority = f"127.0.0.1:{self.server.server_address[1]}"
+        if self.mode == "guarded" and (self.headers["host"] != authority or "origin" in self.headers):
+            self.send(403, {"error": "not here"})
+        elif given != "Bearer right" and (self.mode == "guarded" or not given):
+            where = f"http://{authority}/.well-known/oauth-protected-resource/mcp"
+            self.send(401, {"error": "who are you"}, {"www-authenticate": f'Bearer resource_metadata="{where}"'})
+        else:
+            return True
+        return False
+
     def do_GET(self) -> None:
-        self.send(404, {"error": "not found"})
+        base = f"http://127.0.0.1:{self.server.server_address[1]}"
+        documents = {
+            "/.well-known/oauth-protected-resource/mcp": {
+                "resource": "https://elsewhere.example/mcp",
+                "authorization_servers": [base],
+                "scopes_supported": ["read", "*"],
+            },
+            "/.well-known/oauth-authorization-server": {"issuer": base, "code_challenge_methods_supported": ["plain"]},
+        }
+        found = documents.get(self.path) if self.mode != "open" else None
+        self.send(200 if found else 404, found or {"error": "not found"})
 
     def do_DELETE(self) -> None:
         self.send(200, {})
@@ -165,9 +193,10 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
 
-def main(transport: str, port: str = "0") -> None:
+def main(transport: str, mode: str = "open") -> None:
     if transport == "http":
-        server = ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)
+        Handler.mode = mode
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         print(server.server_address[1], flush=True)
         server.serve_forever()
     conversation = Server(stable=True)

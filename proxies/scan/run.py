@@ -69,6 +69,8 @@ async def gather(
         facts = prober.facts()
     if facts.unreachable and not facts.tls_problem and not facts.access.refused_status:
         raise ScanFailed(facts.unreachable)
+    if not facts.gathered:
+        raise ScanFailed(f"The server did not answer within {deadline_seconds:g} seconds.")
     return facts
 
 
