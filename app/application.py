@@ -52,6 +52,7 @@ from app.policies import assignment_api, builder_pages, trial_api, trial_pages
 from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
+from app.scanner import api as scanner_api
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
 from app.security.origin import perimeter
@@ -80,6 +81,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     global_policies_api.routes,
     access_api.routes,
     canaries_api.routes,
+    scanner_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,

@@ -26,6 +26,7 @@ from proxies.channel import Channel
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
+    CancelScan,
     Drain,
     Heartbeat,
     Hello,
@@ -34,11 +35,13 @@ from proxies.contract import (
     Snapshot,
     SnapshotApplied,
     SnapshotRejected,
+    StartScan,
     ToWorker,
     socket_decoder,
 )
 from proxies.journal import Journal
 from proxies.loop_lag import LoopLag
+from proxies.scan.orders import Scans
 from proxies.serving import Serving, SnapshotUnusable
 from proxies.spool import SpoolFile
 
@@ -76,6 +79,7 @@ class Worker:
         )
         self._journal = Journal(self._channel, SpoolFile(spool_dir))
         self._serving = Serving(self._journal, self._report)
+        self._scans = Scans(self._channel.send)
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
         self._loop_lag = LoopLag()
         self._frozen = False
@@ -102,6 +106,7 @@ class Worker:
             await self._obey()
         finally:
             heart.cancel()
+            await self._scans.stop()
             self._loop_lag.stop()
             loop.remove_reader(self._sockets)
             self._sockets.close()
@@ -113,6 +118,8 @@ class Worker:
     def _receive(self, message: ToWorker) -> None:
         if isinstance(message, AckEvents):
             self._journal.acknowledge(message.sequence)
+        elif isinstance(message, StartScan | CancelScan):
+            self._scans.obey(message)
         elif isinstance(message, SetSnapshot | Drain):
             self._enqueue(message)
 

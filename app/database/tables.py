@@ -8,9 +8,22 @@ from app.canaries import models as canaries
 from app.database.base import Base
 from app.fleet import models as fleet
 from app.policies import models as policies
+from app.scanner import models as scanner
 from app.system import models as system
 from app.traffic import models as traffic
 
-__all__ = ["access", "accounts", "alerts", "audit", "canaries", "fleet", "metadata", "policies", "system", "traffic"]
+__all__ = [
+    "access",
+    "accounts",
+    "alerts",
+    "audit",
+    "canaries",
+    "fleet",
+    "metadata",
+    "policies",
+    "scanner",
+    "system",
+    "traffic",
+]
 
 metadata = Base.metadata

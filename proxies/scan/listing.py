@@ -22,6 +22,17 @@ LISTS: Final = (
 """Method, member of its result, attribute of the description."""
 
 
+def portable(value: Any) -> Any:
+    """The value without integers that the channel to the console cannot carry: those become texts."""
+    if type(value) is int:
+        return value if -(2**63) <= value < 2**63 else str(value)
+    if type(value) is list:
+        return [portable(one) for one in value]
+    if type(value) is dict:
+        return {key: portable(one) for key, one in value.items()}
+    return value
+
+
 class Listing(msgspec.Struct, frozen=True):
     """What one client was told."""
 
@@ -65,9 +76,9 @@ async def list_all(conversation: Conversation, origin: Origin) -> Listing:
             seen.add(cursor)
         else:
             problems.append(f"{method} does not end within {MAX_PAGES} pages.")
-        entries[attribute] = found[:MAX_ENTRIES]
+        entries[attribute] = [portable(one) for one in found[:MAX_ENTRIES]]
     opening: dict[str, Any] = {
-        key: conversation.opening[key]
+        key: portable(conversation.opening[key])
         for key in ("serverInfo", "protocolVersion", "capabilities", "instructions")
         if key in conversation.opening
     }

@@ -10,7 +10,7 @@ from app.errors import Conflict
 from app.features import FleetHooks
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
-from app.fleet.worker import WorkerStatus
+from app.fleet.worker import ScanOrder, WorkerStatus
 from app.version import __version__
 from proxies.contract import ProxyConfig
 
@@ -44,6 +44,9 @@ class MemoryFleet:
         self.fail_with = ""
         self.refuse_with = ""
         self.refresh_error: Exception | None = None
+        self.scan_orders: list[ScanOrder] = []
+        """What the worker was told about scans; tests report through `hooks.on_scan`."""
+        self.has_worker = True
 
     @property
     def configuration(self) -> Configuration:
@@ -64,6 +67,10 @@ class MemoryFleet:
         if self.refresh_error is not None:
             raise self.refresh_error
         self.configurations.append(await self.hooks.load_configuration())
+
+    async def scan(self, order: ScanOrder) -> bool:
+        self.scan_orders.append(order)
+        return self.has_worker
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
         if self.refuse_with:
