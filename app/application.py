@@ -53,6 +53,7 @@ from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
 from app.scanner import api as scanner_api
+from app.scanner import pages as scanner_pages
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
 from app.security.origin import perimeter
@@ -99,6 +100,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     policies_pages.routes,
     access_pages.routes,
     canaries_pages.routes,
+    scanner_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,

@@ -34,6 +34,7 @@ class FindingView(msgspec.Struct, frozen=True, rename="camel"):
     timestamp: datetime
     kind: str = "server"
     subject: str = ""
+    pack: str = ""
     owasp_mcp: tuple[str, ...] = ()
     owasp_asi: tuple[str, ...] = ()
     cwe: tuple[str, ...] = ()

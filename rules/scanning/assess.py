@@ -125,14 +125,15 @@ def _check_texts(facts: ServerFacts, scan: Scan, found: Collector) -> None:
         check_id = CHECK_OF_PACK.get(hit.pack, "MCP-META-005")
         found.add(
             check_id,
-            f"{hit.title} (rule {hit.rule_id}).",
+            f"{BY_ID[check_id].title}.",
             evidence=hit.evidence,
             location=hit.path.rstrip("#"),
             kind=kind,
             subject=subject,
             score=score_of(hit),
             rule_id=hit.rule_id,
-            title=f"{BY_ID[check_id].title}: {hit.title}",
+            title=hit.title,
+            pack=hit.pack,
         )
     for text in texts:
         hidden = hidden_characters(text.text)
@@ -174,8 +175,9 @@ def _check_answers(facts: ServerFacts, scan: Scan, found: Collector) -> None:
         hits += [hit for hit in commands if hit.category in RESPONSE_CATEGORIES]
         for hit in hits:
             found.add(
-                "MCP-RESPONSE-001", f"{shown(answer.tool)} answered {source} with: {hit.title} (rule {hit.rule_id}).",
+                "MCP-RESPONSE-001", f"{shown(answer.tool)} answered {source} with this.",
                 evidence=hit.evidence, location=where, kind="tool", subject=answer.tool, rule_id=hit.rule_id,
+                pack=hit.pack, title=f"A tool answers with: {hit.title}",
                 score=9.5 if hit.severity >= Severity.HIGH else score_of(hit),
             )  # fmt: skip
 

@@ -38,6 +38,7 @@ class Collector:
         subject: str = "",
         score: float | None = None,
         rule_id: str = "",
+        pack: str = "",
         title: str = "",
     ) -> None:
         """Note a finding; of several with one id the first is kept."""
@@ -54,6 +55,7 @@ class Collector:
             id=id,
             check=check.id,
             rule_id=rule,
+            pack=pack,
             severity=severity_of(worth),
             score=worth,
             category=check.category,

@@ -40,6 +40,8 @@ class ScanFinding(msgspec.Struct, frozen=True, kw_only=True):
     """The row of the table of checks."""
     rule_id: str
     """The detection rule, where one found it; otherwise the check."""
+    pack: str = ""
+    """The pack of that rule; empty for a check."""
     severity: Severity
     score: float
     category: Category

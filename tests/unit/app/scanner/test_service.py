@@ -50,7 +50,7 @@ async def mcp_proxy(bench: Bench, name: str = "tools", port: int = 4100) -> str:
 
 async def finish(bench: Bench, view: ScanView, found: ServerFacts | None, failure: str = "") -> ScanView:
     """The worker answers; the scan once it has ended."""
-    bench.fleet.hooks.on_scan(ScanFinished(view.id, found, failure))
+    bench.fleet.report(ScanFinished(view.id, found, failure))
     async with asyncio.timeout(10):
         while (now := await scanner(bench).get(ADMIN, view.id)).state == "running":
             await asyncio.sleep(0.01)
