@@ -54,6 +54,8 @@ from app.policies import assignment_api, builder_pages, trial_api, trial_pages
 from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
+from app.scanner import api as scanner_api
+from app.scanner import pages as scanner_pages
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
 from app.security.origin import perimeter
@@ -83,6 +85,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     access_api.routes,
     canaries_api.routes,
     launch_api.routes,
+    scanner_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
@@ -101,6 +104,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     access_pages.routes,
     canaries_pages.routes,
     launch_pages.routes,
+    scanner_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,

@@ -29,7 +29,7 @@ from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Fleet
-from app.fleet.worker import WorkerStatus
+from app.fleet.worker import ScanOrder, ScanReport, WorkerStatus
 from app.http.events import EventBus
 from app.jobs.live_stats import LiveStatsJob
 from app.jobs.retention import Retention
@@ -45,6 +45,8 @@ from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.service import PolicyService
 from app.policies.workbench import Workbench
+from app.scanner.service import ScannerService
+from app.scanner.targets import Targets
 from app.security.vault import Vault
 from app.settings import Settings
 from app.system.metrics import Metrics
@@ -79,6 +81,7 @@ class FleetHooks(msgspec.Struct, frozen=True):
     load_configuration: Callable[[], Awaitable[Configuration]]
     ingest: Callable[[Sequence[CallRecord]], Awaitable[None]]
     on_status: Callable[[ProxyStatus], None]
+    on_scan: Callable[[ScanReport], None]
 
 
 FleetFactory = Callable[[FleetHooks], FleetPart]
@@ -93,6 +96,7 @@ def worker_fleet(settings: Settings) -> FleetFactory:
             load_configuration=hooks.load_configuration,
             ingest=hooks.ingest,
             on_status=hooks.on_status,
+            on_scan=hooks.on_scan,
         )
 
     return make
@@ -119,6 +123,10 @@ class NoFleet:
 
     async def refresh(self) -> None:
         """Nobody to tell."""
+
+    async def scan(self, order: ScanOrder) -> bool:
+        """Nobody to scan."""
+        return False
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
         """Raises Unavailable."""
@@ -173,6 +181,7 @@ class Features(msgspec.Struct, frozen=True):
     keys: KeyService
     canaries: CanaryService
     launch: LaunchService
+    scanner: ScannerService
     traffic: TrafficService
     alerts: AlertService
     overview: OverviewService
@@ -194,6 +203,7 @@ NAMES = (
     "keys",
     "canaries",
     "launch",
+    "scanner",
     "traffic",
     "alerts",
     "overview",
@@ -248,7 +258,10 @@ def build_features(
         announcer.on_status(status)
         failures.on_status(status)
 
-    hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=on_status)
+    def on_scan(report: ScanReport) -> None:
+        scanner.on_scan(report)
+
+    hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=on_status, on_scan=on_scan)
     fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
     FleetMetrics(fleet, metrics.registry)
     rollout = Rollout(fleet)
@@ -279,6 +292,18 @@ def build_features(
         workbench=workbench,
         vault=vault,
     )
+    scanner = ScannerService(
+        database=database,
+        audit=audit,
+        bus=bus,
+        library=library,
+        evaluator=evaluator,
+        workbench=workbench,
+        targets=Targets(configuration.load, settings.upstream_proxies),
+        fleet=fleet,
+        rollout=rollout,
+        console=Address(settings.host, settings.port),
+    )
     return Features(
         library=library,
         rulesets=rulesets,
@@ -306,6 +331,7 @@ def build_features(
         ),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
         launch=LaunchService(database=database, audit=audit, rollout=rollout),
+        scanner=scanner,
         traffic=TrafficService(database=database, vault=vault),
         alerts=AlertService(database=database, audit=audit, bus=bus),
         overview=overview,
@@ -316,6 +342,7 @@ def build_features(
             Part("policies", policies.reload, replays.stop),
             Part("announcer", announcer.start, announcer.stop),
             Part("failures", failures.start, failures.stop),
+            Part("scanner", scanner.start, scanner.stop),
             Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),
             Part("scheduler", scheduler.start, scheduler.stop),
         ),

@@ -26,6 +26,7 @@ from proxies.channel import Channel
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
+    CancelScan,
     Discover,
     Drain,
     Heartbeat,
@@ -38,11 +39,13 @@ from proxies.contract import (
     Snapshot,
     SnapshotApplied,
     SnapshotRejected,
+    StartScan,
     ToWorker,
     socket_decoder,
 )
 from proxies.journal import Journal
 from proxies.loop_lag import LoopLag
+from proxies.scan.orders import Scans
 from proxies.serving import Serving, SnapshotUnusable
 from proxies.spool import SpoolFile
 
@@ -83,6 +86,7 @@ class Worker:
         )
         self._journal = Journal(self._channel, SpoolFile(spool_dir))
         self._serving = Serving(self._journal, self._report, self._channel.send)
+        self._scans = Scans(self._channel.send)
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
         self._loop_lag = LoopLag()
         self._frozen = False
@@ -110,6 +114,7 @@ class Worker:
             await self._obey()
         finally:
             heart.cancel()
+            await self._scans.stop()
             self._loop_lag.stop()
             loop.remove_reader(self._sockets)
             self._sockets.close()
@@ -123,6 +128,8 @@ class Worker:
             self._journal.acknowledge(message.sequence)
         elif isinstance(message, Release):
             self._serving.release(message)
+        elif isinstance(message, StartScan | CancelScan):
+            self._scans.obey(message)
         else:
             self._enqueue(message)
 

@@ -9,6 +9,7 @@ from app.database.base import Base
 from app.fleet import models as fleet
 from app.launch import models as launch
 from app.policies import models as policies
+from app.scanner import models as scanner
 from app.system import models as system
 from app.traffic import models as traffic
 
@@ -22,6 +23,7 @@ __all__ = [
     "launch",
     "metadata",
     "policies",
+    "scanner",
     "system",
     "traffic",
 ]

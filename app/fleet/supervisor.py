@@ -31,7 +31,7 @@ from app.fleet.slot import Slot
 from app.fleet.snapshot import Configuration
 from app.fleet.spool import Ingest
 from app.fleet.state import ProxyState, ProxyStatus, judge, moves
-from app.fleet.worker import Worker, WorkerStatus, command_line
+from app.fleet.worker import ScanOrder, ScanReport, Worker, WorkerStatus, command_line
 from app.settings import Settings
 from proxies.contract import Events, ProxyConfig, ServerReport
 
@@ -59,7 +59,8 @@ class Fleet:
     """All proxies and all workers of this console.
 
     `load_configuration` reads what is committed, `ingest` commits calls (idempotently, by their id), `on_status` hears of
-    every change of a `ProxyStatus` and must not block. `command` starts a worker; by default it is this program itself.
+    every change of a `ProxyStatus`, `on_scan` of what workers say about scans; neither may block. `command` starts a
+    worker; by default it is this program itself.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Fleet:
         load_configuration: Callable[[], Awaitable[Configuration]],
         ingest: Ingest,
         on_status: Callable[[ProxyStatus], None],
+        on_scan: Callable[[ScanReport], None] = lambda _report: None,
         command: Sequence[str] | None = None,
     ) -> None:
         self._load_configuration = load_configuration
@@ -84,6 +86,7 @@ class Fleet:
                 self._spool_dir,
                 on_change=self._note_change,
                 on_events=self._take_events,
+                on_scan=on_scan,
                 on_buried=self._recover_soon,
             )
             for number in range(settings.workers)
@@ -197,6 +200,11 @@ class Fleet:
         await self._load()
         self._wanted &= {proxy.id for proxy in self._newest.proxies}
         await self._change_within()
+
+    async def scan(self, order: ScanOrder) -> bool:
+        """Order or cancel a scan at the first worker; False when there is none."""
+        worker = self._slots[0].ready
+        return worker is not None and await worker.scan(order)
 
     def status(self, proxy_id: str) -> ProxyStatus:
         """How a proxy stands; `stopped` for one that was never started."""

@@ -32,6 +32,7 @@ NAVIGATION = (
     ("traffic", "/traffic", "activity", "Traffic", ""),
     ("alerts", "/alerts", "bell", "Alerts", "alerts"),
     ("policies", "/policies", "shield-check", "Policies", ""),
+    ("scanner", "/scanner", "search", "Scanner", ""),
     ("access", "/access", "key", "Access", ""),
     ("audit", "/audit", "file-text", "Audit", ""),
     ("settings", "/settings", "settings", "Settings", ""),

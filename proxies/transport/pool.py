@@ -37,6 +37,7 @@ _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 class UpstreamPool:
     """Belongs to one proxy and one origin; signs each request with that proxy's pseudonym (`via`), if it is given.
+    `authority` stands in Host in place of the target's own: a scan asks what a server does with a foreign name.
     Raises egress_policy.BadTarget for an unusable URL."""
 
     def __init__(
@@ -49,6 +50,7 @@ class UpstreamPool:
         proxy: UpstreamProxy | None = None,
         egress: EgressPolicy = refused_address,
         bounds: Bounds = DEFAULT_BOUNDS,
+        authority: str = "",
     ) -> None:
         self.origin: Origin = parse_target(target_url)
         if self.origin.is_tls and tls is None:
@@ -57,7 +59,7 @@ class UpstreamPool:
         self._bounds = bounds
         self._dialler = Dialler(self.origin, tls, proxy=proxy, egress=egress, bounds=bounds)
         self._target_prefix = self._dialler.request_prefix + self.origin.base_path
-        fields = [("host", self.origin.authority), ("accept-encoding", "identity")]
+        fields = [("host", authority or self.origin.authority), ("accept-encoding", "identity")]
         if signature:
             fields.append(("via", via_value([signature])))
         if self._dialler.speaks_to_proxy:
