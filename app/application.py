@@ -64,6 +64,7 @@ from app.system import api as system_api
 from app.system import pages as system_pages
 from app.system.metrics import Metrics
 from app.system.service import System
+from app.tools import api as tools_api
 from app.traffic import api as traffic_api
 from app.traffic import pages as traffic_pages
 from app.traffic import redactions_api
@@ -80,6 +81,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     global_policies_api.routes,
     access_api.routes,
     canaries_api.routes,
+    tools_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
@@ -177,6 +179,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
             "bus": bus,
             "fleet": features.fleet,
             "ingest": features.ingest,
+            "tool_intake": features.tool_intake,
             **{name: getattr(features, name) for name in FEATURE_NAMES},
             "metrics": metrics,
             "system": System(settings, database),

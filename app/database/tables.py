@@ -9,8 +9,21 @@ from app.database.base import Base
 from app.fleet import models as fleet
 from app.policies import models as policies
 from app.system import models as system
+from app.tools import models as tools
 from app.traffic import models as traffic
 
-__all__ = ["access", "accounts", "alerts", "audit", "canaries", "fleet", "metadata", "policies", "system", "traffic"]
+__all__ = [
+    "access",
+    "accounts",
+    "alerts",
+    "audit",
+    "canaries",
+    "fleet",
+    "metadata",
+    "policies",
+    "system",
+    "tools",
+    "traffic",
+]
 
 metadata = Base.metadata

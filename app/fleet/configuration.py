@@ -27,6 +27,7 @@ from app.fleet.snapshot import Configuration
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
+from app.tools.control import NOTHING, controls
 from app.upstream_proxy import UpstreamProxies
 from proxies.contract import (
     APIKey,
@@ -34,6 +35,7 @@ from proxies.contract import (
     Limits,
     ListenerTLS,
     Masking,
+    MCPControl,
     MCPSettings,
     ProxyConfig,
     ProxyType,
@@ -85,6 +87,7 @@ class ConfigurationBuilder:
             keys = await ApiKeyRepository(session).usable(clock.utcnow())
             canaries = list(await CanaryRepository(session).all())
             global_names = await GlobalPolicyRepository(session).names()
+            mcp_controls = await controls(session) if any(proxy.type == "mcp" for proxy in rows) else {}
         assignments = Assignments(self._library, global_names)
         of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
         of_keys = [assignments.of_key(key.policy_names) for key in keys]
@@ -100,7 +103,8 @@ class ConfigurationBuilder:
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
-            proxies.append(self._proxy(proxy, plan, level, digest, credential))
+            mcp = _mcp(proxy, mcp_controls.get(proxy.id, NOTHING)) if proxy.type == "mcp" else None
+            proxies.append(self._proxy(proxy, plan, level, digest, credential, mcp))
         api_keys = [_key(key, await self._assigned(plans, rulesets)) for key, plans in zip(keys, of_keys, strict=True)]
         self._rulesets.keep_only(rulesets)
         return Configuration(
@@ -140,6 +144,7 @@ class ConfigurationBuilder:
         level: Literal["proxy", "global"],
         ruleset_digest: str,
         credential: UpstreamAuth,
+        mcp: MCPSettings | None,
     ) -> ProxyConfig:
         return ProxyConfig(
             id=proxy.id,
@@ -165,7 +170,7 @@ class ConfigurationBuilder:
             masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,
             policy_level=level,
-            mcp=MCPSettings() if proxy.type == "mcp" else None,
+            mcp=mcp,
         )
 
     def _credential(self, proxy: Proxy) -> UpstreamAuth:
@@ -191,6 +196,10 @@ class ConfigurationBuilder:
             name=proxy.upstream_auth_name,
             value=value,
         )
+
+
+def _mcp(proxy: Proxy, control: MCPControl) -> MCPSettings:
+    return MCPSettings(era="bridge" if proxy.era == "bridge" else "same", control=control)
 
 
 def _key(key: ApiKey, assignments: dict[ProxyType, Assignment]) -> APIKey:

@@ -38,6 +38,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     upstream_client_key_path: str
     allowed_hosts: list[str]
     allowed_origins: list[str]
+    era: str
+    auto_approve: str
+    discovery_interval_hours: int
 
 
 FIELDS = Draft.__struct_fields__
@@ -102,6 +105,7 @@ def problems(draft: Draft) -> dict[str, str]:
         ),
         "allowed_hosts": validation.allowed_hosts_problem(draft.allowed_hosts),
         "allowed_origins": validation.allowed_origins_problem(draft.allowed_origins),
+        "discovery_interval_hours": validation.discovery_interval_problem(draft.discovery_interval_hours),
     }
     return {name: problem for name, problem in found.items() if problem}
 

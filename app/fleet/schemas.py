@@ -12,6 +12,8 @@ ProxyName = Annotated[str, Meta(max_length=200)]
 AuthType = Literal["none", "bearer", "header"]
 EnforcementWord = Literal["enforce", "log_only"]
 CaptureWord = Literal["all", "flagged", "none"]
+EraWord = Literal["same", "bridge"]
+AutoApproveWord = Literal["none", "clean", "all"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 TextList = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
 """Outer bounds only; `validation.py` says what is acceptable, all fields at once."""
@@ -67,6 +69,9 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     upstream_client_key_path: str
     allowed_hosts: list[str]
     allowed_origins: list[str]
+    era: str
+    auto_approve: str
+    discovery_interval_hours: int
     state: str
     state_reason: str
     state_since_at: datetime | None
@@ -113,6 +118,9 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     upstream_client_key_path: ShortText = ""
     allowed_hosts: TextList = []
     allowed_origins: TextList = []
+    era: EraWord = "same"
+    auto_approve: AutoApproveWord = "none"
+    discovery_interval_hours: int = 6
 
 
 class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,6 +146,9 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     upstream_client_key_path: ShortText | UnsetType = UNSET
     allowed_hosts: TextList | UnsetType = UNSET
     allowed_origins: TextList | UnsetType = UNSET
+    era: EraWord | UnsetType = UNSET
+    auto_approve: AutoApproveWord | UnsetType = UNSET
+    discovery_interval_hours: int | UnsetType = UNSET
 
 
 class ProxyStatusView(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,7 +11,7 @@ from app.errors import Conflict
 from app.features import FleetHooks
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
-from app.fleet.worker import WorkerStatus
+from app.fleet.worker import ToolOrder, WorkerStatus
 from app.version import __version__
 from proxies.contract import ProxyConfig
 
@@ -44,6 +45,10 @@ class MemoryFleet:
         self.fail_with = ""
         self.refuse_with = ""
         self.refresh_error: Exception | None = None
+        self.orders: list[ToolOrder] = []
+        """What workers were told about tools."""
+        self.answer_orders: Callable[[ToolOrder], None] | None = None
+        """Plays the worker: may report through `hooks.on_tools`."""
 
     @property
     def configuration(self) -> Configuration:
@@ -64,6 +69,14 @@ class MemoryFleet:
         if self.refresh_error is not None:
             raise self.refresh_error
         self.configurations.append(await self.hooks.load_configuration())
+
+    async def order(self, proxy_id: str, message: ToolOrder) -> bool:
+        if not self.status(proxy_id).state.serves:
+            return False
+        self.orders.append(message)
+        if self.answer_orders is not None:
+            self.answer_orders(message)
+        return True
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
         if self.refuse_with:
