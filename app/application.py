@@ -65,6 +65,8 @@ from app.system import pages as system_pages
 from app.system.metrics import Metrics
 from app.system.service import System
 from app.tools import api as tools_api
+from app.tools import inventory_pages
+from app.tools import pages as tools_pages
 from app.traffic import api as traffic_api
 from app.traffic import pages as traffic_pages
 from app.traffic import redactions_api
@@ -99,6 +101,8 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     policies_pages.routes,
     access_pages.routes,
     canaries_pages.routes,
+    tools_pages.routes,
+    inventory_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,
@@ -159,7 +163,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
         Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
         *features.parts,
     ]
-    badges = RailBadges(alerts=features.alerts, proxies=features.proxies)
+    badges = RailBadges(alerts=features.alerts, proxies=features.proxies, tools=features.tools, holds=features.holds)
     pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=badges)
     return State(
         {

@@ -32,6 +32,8 @@ NAVIGATION = (
     ("traffic", "/traffic", "activity", "Traffic", ""),
     ("alerts", "/alerts", "bell", "Alerts", "alerts"),
     ("policies", "/policies", "shield-check", "Policies", ""),
+    ("approvals", "/approvals", "circle-check", "Approvals", "approvals"),
+    ("inventory", "/inventory", "package", "Inventory", ""),
     ("access", "/access", "key", "Access", ""),
     ("audit", "/audit", "file-text", "Audit", ""),
     ("settings", "/settings", "settings", "Settings", ""),
@@ -60,6 +62,8 @@ class Badges(msgspec.Struct, frozen=True):
     urgent_alerts: int = 0
     """Open alerts that are critical or high."""
     failed_proxies: int = 0
+    open_approvals: int = 0
+    """Changes and servers that wait for a decision, and held calls."""
 
 
 async def no_badges(_actor: Actor) -> Badges:
@@ -79,6 +83,7 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     csrf_token: str
     urgent_alerts: int = 0
     failed_proxies: int = 0
+    open_approvals: int = 0
     toast: Toast | None = None
 
 
@@ -252,6 +257,7 @@ class Pages:
             csrf_token=request.scope["state"].get("csrf_token", ""),
             urgent_alerts=badges.urgent_alerts,
             failed_proxies=badges.failed_proxies,
+            open_approvals=badges.open_approvals,
             toast=toast,
         )
 

@@ -3,6 +3,7 @@ and its place in the history, and reaches the workers with the snapshot that fol
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -43,7 +44,8 @@ from app.tools.schemas import (
 from app.tools.service import mcp_proxy, tool_row
 from app.tools.states import State, Status
 from app.tools.turns import Turns
-from app.tools.views import change_view, entry_view
+from app.tools.views import change_view, entry_view, is_clean
+from rules.pinning.canonical import sha256
 
 RESOURCE = "mcp_tool"
 Verb = Literal["enabled", "disabled", "approved", "rejected", "reverted"]
@@ -59,6 +61,15 @@ class Work(msgspec.Struct):
     now: datetime
     settled: list[str] = []
     """Changes that were decided: their alerts are dealt with."""
+
+
+class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
+    """How many entries of a server wait, and digests of their definitions."""
+
+    total: int
+    clean: int
+    clean_digest: str
+    all_digest: str
 
 
 class ToolDecisions:
@@ -120,6 +131,41 @@ class ToolDecisions:
             if changed:
                 await self._record_many(work, changed, {"approved": True})
         return BulkOutcome(changed=len(changed), skipped=skipped)
+
+    async def set_entry(self, actor: Actor, entry_id: str, wanted: SetTool) -> EntryView:
+        """Enable or disable any entry, as `set_tool` does."""
+        async with self._work_on_entry(actor, entry_id) as (work, row):
+            if wanted.enabled and wanted.h_raw != row.current_hash:
+                raise ReviewOutdated
+            verb = await self._set(work, row, enabled=wanted.enabled, comment=wanted.comment)
+            if verb:
+                await self._record(work, row, verb, wanted.comment)
+        return entry_view(row, work.proxy.name)
+
+    async def pending(self, actor: Actor, proxy_id: str) -> PendingEntries:
+        """What of a server waits, and what an approval of all of it is bound to."""
+        async with self._database.reader() as session:
+            await mcp_proxy(session, actor, proxy_id)
+            rows = await _pending(ToolRepository(session, actor.tenant_id), proxy_id)
+        clean = [row for row in rows if is_clean(row)]
+        return PendingEntries(total=len(rows), clean=len(clean), clean_digest=_digest(clean), all_digest=_digest(rows))
+
+    async def approve_pending(self, actor: Actor, proxy_id: str, *, digest: str, only_clean: bool) -> int:
+        """Approve everything of a server that waits, or what is clean of it; raises ReviewOutdated unless it is what was
+        seen. Returns how many were approved: what cannot be pinned is left out."""
+        count = 0
+        async with self._work(actor, proxy_id) as work:
+            rows = await _pending(work.repository, proxy_id)
+            rows = [row for row in rows if is_clean(row)] if only_clean else rows
+            if _digest(rows) != digest:
+                raise ReviewOutdated
+            full = await work.repository.entries_of(proxy_id, [(row.kind, row.name) for row in rows])
+            for row in full:
+                if not row.is_blocked:
+                    await self._approve(work, row, "")
+                    count += 1
+            await self._record_many(work, full, {"approved": True, "only_clean": only_clean})
+        return count
 
     async def revert_entry(self, actor: Actor, entry_id: str, wanted: RevertTo) -> EntryView:
         """Put an older approved version back as the baseline; raises ToolNotFound or VersionNotFound."""
@@ -370,6 +416,15 @@ class ToolDecisions:
             if wanted.h_raw != (change.after_hash or change.before_hash):
                 raise ReviewOutdated
             yield work, row, change
+
+
+async def _pending(repository: ToolRepository, proxy_id: str) -> list[MCPEntry]:
+    return [row for row in await repository.entries_of(proxy_id) if row.state == State.PENDING]
+
+
+def _digest(rows: Sequence[MCPEntry]) -> str:
+    """What an approval of these definitions together is bound to."""
+    return sha256(json.dumps(sorted([row.id, row.current_hash] for row in rows)).encode())
 
 
 async def _resolve_alerts(work: Work) -> list[dict[str, Any]]:
