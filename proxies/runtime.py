@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,6 +14,9 @@ from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import CanaryWatch
+
+if TYPE_CHECKING:
+    from proxies.mcp.control.server import ControlledServer
 
 
 class KeyRing:
@@ -51,3 +55,5 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
+    controlled: ControlledServer | None = None
+    """What is known of the MCP server behind a proxy of type mcp."""

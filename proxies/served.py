@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
+from proxies.mcp.control.server import ControlledServer
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.runtime import KeyRing, ProxyRuntime
@@ -56,8 +57,16 @@ class PoolLease:
 class ServedProxy:
     """A proxy under the snapshots that leave its address and its certificate as they are."""
 
-    def __init__(self, config: ProxyConfig, recorder: Recorder, release_pool: Callable[[PoolLease], None]) -> None:
+    def __init__(
+        self,
+        config: ProxyConfig,
+        recorder: Recorder,
+        release_pool: Callable[[PoolLease], None],
+        controlled: ControlledServer | None = None,
+    ) -> None:
         self.config = config
+        self.controlled = controlled
+        """What is known of the MCP server behind a proxy of type mcp."""
         self.socket: socket.socket | None = None
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
         self._recorder = recorder
@@ -130,9 +139,12 @@ class ServedProxy:
             authorities=authorities(config),
             origins=origins(config),
             canaries=canaries,
+            controlled=self.controlled,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
+        if self.controlled is not None:
+            self.controlled.attach(runtime)
         if self._listener is not None:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
@@ -204,6 +216,8 @@ class ServedProxy:
         """Stop accepting (before the first wait), finish what is in flight, then let go of the upstream."""
         if self._listener is not None:
             await self._listener.drain(deadline_seconds)
+        if self.controlled is not None:
+            self.controlled.close()
         if self._lease is not None:
             self._lease.retire()
 

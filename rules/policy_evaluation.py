@@ -159,6 +159,10 @@ class PolicySet:
             or (action is Action.REDACT and pack not in self._packs)
         )
 
+    def hold_seconds(self, policy_name: str) -> int:
+        """How long a call that this policy holds may wait."""
+        return next((one.policy.hold_seconds for one in self.policies if one.policy.name == policy_name), 0)
+
     def conditional_findings(self, facts: Facts) -> list[Finding]:
         """The findings of the conditional rules of all policies."""
         return [finding for policy in self.policies for finding in policy.conditional.findings(facts)]

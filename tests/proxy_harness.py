@@ -20,6 +20,9 @@ import msgspec
 
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
+from proxies.mcp.control.holds import Holds
+from proxies.mcp.control.judgements import Judgements, ToConsole
+from proxies.mcp.control.server import ControlledServer
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
@@ -40,11 +43,20 @@ class RunningProxy:
         self.url = url
         self.records: list[CallRecord] = []
         self.listener: HTTPListener
+        self.judgements: Judgements
+        self.holds: Holds
+        self.runtime: ProxyRuntime
         self.recorded_before_answer = True
         self.bytes_sent_at_record: list[int] = []
         """Body bytes of the latest answer that had been sent when each call was recorded."""
         self._arrived = asyncio.Condition()
         self._answering: dict[str, Response] = {}
+
+    def swap(self, runtime: ProxyRuntime) -> None:
+        """Serve under this snapshot from now on."""
+        self.runtime = runtime
+        if runtime.controlled is not None:
+            runtime.controlled.attach(runtime)
 
     def note_answering(self, response: Response) -> None:
         """Remember the latest response, to see whether a record came before its first byte."""
@@ -94,6 +106,7 @@ async def running_proxy(
     enforcement: Enforcement = "enforce",
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
+    console: ToConsole | None = None,
     policies: Sequence[dict[str, Any]] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
@@ -126,6 +139,9 @@ async def running_proxy(
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
     pool = UpstreamPool(target_url, proxy_config.limits, None)
+    tell = console or (lambda message: None)
+    judgements, holds = Judgements(tell), Holds(tell)
+    server = ControlledServer(judgements, holds)
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
@@ -139,12 +155,15 @@ async def running_proxy(
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
+        controlled=server,
     )
     running = RunningProxy(f"http://127.0.0.1:{port}")
+    running.judgements, running.holds = judgements, holds
+    running.swap(runtime)
 
     async def handle(request: Request, response: Response) -> None:
         running.note_answering(response)
-        await dispatch(runtime, request, response, running)
+        await dispatch(running.runtime, request, response, running)
 
     listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
     await listener.start()
@@ -152,4 +171,5 @@ async def running_proxy(
         yield running
     finally:
         await listener.drain(1)
+        server.close()
         await pool.aclose()

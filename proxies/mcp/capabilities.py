@@ -24,6 +24,17 @@ def strip_meta(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "_meta": strip(meta, META_CAPABILITIES)} if type(meta) is dict else params
 
 
+def change_notices(capabilities: Any) -> frozenset[str]:
+    """The `list_changed` notifications that a server says it sends."""
+    if type(capabilities) is not dict:
+        return frozenset()
+    return frozenset(
+        f"notifications/{name}/list_changed"
+        for name in ("prompts", "resources", "tools")
+        if type(one := capabilities.get(name)) is dict and one.get("listChanged") is True
+    )
+
+
 def declared_names(capabilities: Any) -> frozenset[str]:
     """Names of the capabilities that a client declared."""
     return frozenset(capabilities) if type(capabilities) is dict else frozenset()

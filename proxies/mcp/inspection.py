@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from proxies import pipeline
 from proxies.exchange import Exchange
+from proxies.mcp.control.calls import check_answer
+from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.facts import request_facts
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.sessions import Session
@@ -27,7 +29,11 @@ def inspect_message(exchange: Exchange, message: Message, *, session: Session | 
     """
     texts = request_texts(message, exchange.request.headers)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
-    return mask_apart(exchange, message, texts, facts, session=session)
+    exchange.hold, exchange.may_hold = None, message.method == "tools/call"
+    try:
+        return mask_apart(exchange, message, texts, facts, session=session)
+    finally:
+        exchange.may_hold = False
 
 
 def mask_apart(
@@ -60,6 +66,21 @@ def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
     """
     found = _inspect_apart(exchange, texts, "response")
     pipeline.finish_answer(exchange, document, texts, found)
+
+
+def inspect_answer(
+    exchange: Exchange, texts: list[Text], document: dict[str, Any], declaration: Declaration | None
+) -> None:
+    """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives.
+
+    Values that were masked towards the server are put back first: the schema is about the values.
+    """
+    is_answer = "result" in document or "error" in document
+    if is_answer and not exchange.masking:
+        check_answer(exchange, declaration, document)
+    inspect_apart(exchange, texts, document)
+    if is_answer and exchange.masking:
+        check_answer(exchange, declaration, document)
 
 
 def _inspect_apart(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from proxies.exchange import Exchange
-from proxies.mcp.calls import operation_of
+from proxies.mcp.calls import answer_message, operation_of
+from proxies.mcp.control.calls import note_use
+from proxies.mcp.control.lists import controlled_list
+from proxies.mcp.control.session_stream import listen
 from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
 from proxies.mcp.inspection import mask_apart
 from proxies.mcp.legacy_handshake import initialize
-from proxies.mcp.legacy_requests import admit_request, answer, forward
+from proxies.mcp.legacy_requests import admit_request, answer, forward, list_under_control
 from proxies.mcp.legacy_session import check_upstream_status, send_reply, session_for, upstream_headers
 from proxies.mcp.messages import Message, MessageRefused, parse_batch, parse_message
 from proxies.mcp.methods import CLIENT_NOTIFICATIONS
@@ -36,6 +39,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     message = messages[0]
     exchange.operation = operation_of(message)
     exchange.rpc_id = message.id if message.kind == "request" else None
+    note_use(exchange, message)
     if message.method == "initialize" and message.kind == "request":
         await initialize(exchange, message)
         return
@@ -49,11 +53,15 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
-    await admit_request(exchange, session, message)
+    list_kind = controlled_list(exchange, message)
+    declaration = await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
+    if list_kind is not None:
+        answer_message(exchange, await list_under_control(exchange, session, list_kind, message))
+        return
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
-    await forward(exchange, session, dump(message.body()), awaited)
+    await forward(exchange, session, dump(message.body()), awaited, declaration=declaration)
 
 
 async def _notification(exchange: Exchange, session: Session, message: Message) -> None:
@@ -65,7 +73,11 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         exchange.answer(202, [])
         return
     mask_apart(exchange, message, request_texts(message), session=session)
+    if message.method == "notifications/cancelled" and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.holds.cancel(session.id, (message.params or {}).get("requestId"))
     await _post_and_accept(exchange, session, message)
+    if message.method == "notifications/initialized":
+        listen(session)
 
 
 async def _client_answer(exchange: Exchange, session: Session, message: Message) -> None:
@@ -107,7 +119,13 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
     denied: list[Message] = []
     for message in messages:
         try:
-            if await _admit_element(exchange, session, message):
+            list_kind = controlled_list(exchange, message) if message.kind == "request" else None
+            if not await _admit_element(exchange, session, message):
+                continue
+            if list_kind is not None:
+                # Its answer is ours, like that of what is denied.
+                denied.append(await list_under_control(exchange, session, list_kind, message))
+            else:
                 allowed.append(message)
         except Refusal as refusal:
             exchange.outcome = refusal.outcome

@@ -7,7 +7,8 @@ from typing import Final
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message
-from proxies.mcp.capabilities import declared_names, strip
+from proxies.mcp.capabilities import change_notices, declared_names, strip
+from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.eras import negotiable
 from proxies.mcp.inspection import inspect_apart, inspect_message
@@ -55,7 +56,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         inspect_apart(exchange, error_texts(answer.error), parts_of(answer))
         answer_message(exchange, answer)
         return
-    result = initialize_result(answer.result or {})
+    result = await without_unapproved(exchange, initialize_result(answer.result or {}))
     inspect_apart(exchange, result_texts("initialize", result), {"result": result})
     session = SESSIONS.open(
         proxy_id=exchange.proxy.config.id,
@@ -64,6 +65,8 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         version=result["protocolVersion"],
         capabilities=declared_names(params.get("capabilities")),
     )
+    session.controlled = exchange.proxy.controlled
+    session.offered_notices = change_notices(result.get("capabilities"))
     assert message.id is not None  # A request has an id.
     body = dump(result_response(message.id, result).body())
     exchange.answer(200, [*JSON_HEADERS, (SESSION_HEADER, session.id)], body)

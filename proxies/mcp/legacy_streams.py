@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from proxies.exchange import Exchange
+from proxies.mcp.drain import Answer
 from proxies.mcp.event_ids import unseal
 from proxies.mcp.gates import SessionGate
 from proxies.mcp.inspection import inspect_and_record
@@ -34,7 +35,11 @@ async def serve_get(exchange: Exchange) -> None:
     if resumed_from is not None:
         exchange.operation = "stream resumed"
         headers.append((LAST_EVENT_HEADER, _upstream_event(session, resumed_from)))
-    response = await send(exchange, "GET", headers, endless=True)
+    response: Answer | None = None
+    if resumed_from is None and session.own_stream is not None:
+        response = await session.own_stream.attach()
+    if response is None:
+        response = await send(exchange, "GET", headers, endless=True)
     exchange.lap("upstream", waiting=True)
     try:
         if response.status == 405:

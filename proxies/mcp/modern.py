@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
 from proxies.mcp.capabilities import declared_names, strip_meta
+from proxies.mcp.control.answers import read_answer
+from proxies.mcp.control.calls import check_call, hold_call, note_use
+from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.control.handshake import without_unapproved
+from proxies.mcp.control.lists import answer_list, controlled_list
+from proxies.mcp.control.server import server_of
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.eras import (
     META_CAPABILITIES,
@@ -18,9 +24,9 @@ from proxies.mcp.eras import (
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.inspection import inspect_and_record, inspect_apart, inspect_message
-from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of
-from proxies.mcp.param_headers import LearnedTools, mismatch
+from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
+from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of, result_response
+from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import modern_result
@@ -29,8 +35,6 @@ from proxies.mcp.upstream import failed, is_stream, media_type, modern_headers, 
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from rules.model import Text
-
-LEARNED: Final = LearnedTools()
 
 
 async def serve_post(exchange: Exchange, value: Any) -> None:
@@ -48,19 +52,29 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
         return
     exchange.rpc_id = message.id
     _check(exchange, message)
+    note_use(exchange, message)
+    declaration = await check_call(exchange, message)
+    list_kind = controlled_list(exchange, message)
     message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     masked_headers = inspect_message(exchange, message)
+    await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = dump(message.body())
-    response = await send(
-        exchange, "POST", modern_headers(exchange, message, version, masked_headers), body, endless=listening
-    )
+    headers = modern_headers(exchange, message, version, masked_headers)
+    response = await send(exchange, "POST", headers, body, endless=listening)
     exchange.lap("upstream", waiting=True)
     finished = False
     try:
-        finished = await _return(exchange, message, response)
+        if list_kind is not None and response.status == 200:
+
+            async def more(page: Message) -> Answer:
+                return await send(exchange, "POST", headers, dump(page.body()))
+
+            await answer_list(exchange, list_kind, message, response, more)
+        else:
+            finished = await _return(exchange, message, response, declaration)
     finally:
         # A client that leaves has cancelled: the upstream sees its stream closed at once (M-13).
         if finished:
@@ -86,17 +100,20 @@ def _check(exchange: Exchange, message: Message) -> None:
     check_params(message, status=400)
     if message.method == "tools/call":
         params = message.params or {}
-        wanted = LEARNED.wanted(exchange.proxy.config.id, params["name"])
+        wanted = server_of(exchange.proxy).catalogue.wanted_headers(params["name"])
         if reason := mismatch(wanted, params.get("arguments"), headers):
             raise header_mismatch(reason)
 
 
-async def _return(exchange: Exchange, request: Message, response: Answer) -> bool:
+async def _return(exchange: Exchange, request: Message, response: Answer, declaration: Declaration | None) -> bool:
     """Give the client the answer. True when only the rest of a finished stream is left to read."""
     if response.status != 200:
         await _return_failure(exchange, request, response)
         return False
-    gate = _gate(exchange, request)
+    gate = _gate(exchange, request, declaration)
+    if request.method == "server/discover":
+        await _return_discovered(exchange, request, response, gate)
+        return False
     if is_stream(response):
         return await relay(exchange, response, gate, endless=isinstance(gate, ListenGate))
     for message in await pass_json(exchange, response, gate):
@@ -105,20 +122,35 @@ async def _return(exchange: Exchange, request: Message, response: Answer) -> boo
     return False
 
 
-def _gate(exchange: Exchange, request: Message) -> ModernGate:
+async def _return_discovered(exchange: Exchange, request: Message, response: Answer, gate: ModernGate) -> None:
+    """What the server says about itself, as far as it may pass; that can take a moment, so it is read whole."""
+    server = server_of(exchange.proxy)
+    assert request.id is not None  # A request has an id.
+    limit_bytes = exchange.proxy.config.limits.max_response_bytes
+    answer = await read_answer(response, request.id, limit_bytes=limit_bytes, noticed=server.note_change)
+    exchange.lap("upstream", waiting=True)
+    if answer.result is not None:
+        answer = result_response(request.id, await without_unapproved(exchange, answer.result))
+    passed = gate.take(answer)
+    assert passed is not None  # A gate drops no response.
+    answer_message(exchange, passed)
+
+
+def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
     params = request.params or {}
     meta = params["_meta"]
     adapt = partial(
         modern_result,
         declared=declared_names(meta[META_CAPABILITIES]),
-        proxy_id=exchange.proxy.config.id,
-        learned=LEARNED,
+        catalogue=server_of(exchange.proxy).catalogue,
     )
     if request.method == "subscriptions/listen":
-        return ListenGate(request, inspect=partial(inspect_and_record, exchange), adapt=adapt)
+        server = server_of(exchange.proxy)
+        inspect_part = partial(inspect_and_record, exchange)
+        return ListenGate(request, inspect=inspect_part, adapt=adapt, noticed=server.note_change)
 
     def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
-        inspect_apart(exchange, texts, document)
+        inspect_answer(exchange, texts, document, declaration)
 
     return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
 

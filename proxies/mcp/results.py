@@ -6,9 +6,10 @@ import logging
 from typing import Any, Final
 
 from proxies.mcp.capabilities import strip
+from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.eras import LEGACY_VERSIONS, SUPPORTED_VERSIONS
 from proxies.mcp.methods import CACHEABLE_METHODS, INPUT_METHODS, SERVER_REQUESTS
-from proxies.mcp.param_headers import InvalidAnnotation, LearnedTools, header_annotations
+from proxies.mcp.param_headers import InvalidAnnotation, header_annotations
 from proxies.mcp.refusals import printable, upstream_invalid
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def initialize_result(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def modern_result(
-    method: str, result: dict[str, Any], *, declared: frozenset[str], proxy_id: str, learned: LearnedTools
+    method: str, result: dict[str, Any], *, declared: frozenset[str], catalogue: Catalogue
 ) -> dict[str, Any]:
     """A modern result, checked and adapted (M-05, M-15..M-17, M-19); raises `Refusal` for one that must not pass."""
     kind = result.get("resultType", "complete")
@@ -38,7 +39,7 @@ def modern_result(
     if method == "server/discover":
         result = _discover(result)
     elif method == "tools/list":
-        result = _tools(result, proxy_id, learned)
+        result = _tools(result, catalogue)
     if method in CACHEABLE_METHODS:
         ttl = result.get("ttlMs")
         capped = min(ttl, MAX_TTL_MS) if type(ttl) is int and ttl > 0 else 0
@@ -67,7 +68,7 @@ def _discover(result: dict[str, Any]) -> dict[str, Any]:
     return strip({**result, "supportedVersions": [one for one in versions if one in SUPPORTED_VERSIONS]})
 
 
-def _tools(result: dict[str, Any], proxy_id: str, learned: LearnedTools) -> dict[str, Any]:
+def _tools(result: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     """Leave out tools whose header annotations are invalid (M-05), and learn those of the others."""
     tools = result.get("tools")
     if type(tools) is not list or not all(type(tool) is dict and type(tool.get("name")) is str for tool in tools):
@@ -75,7 +76,7 @@ def _tools(result: dict[str, Any], proxy_id: str, learned: LearnedTools) -> dict
     offered = []
     for tool in tools:
         try:
-            learned.learn(proxy_id, tool["name"], header_annotations(tool.get("inputSchema")))
+            catalogue.learn(tool["name"], header_annotations(tool.get("inputSchema")))
         except InvalidAnnotation as error:
             logger.warning("tool %s is not offered: %s", printable(tool["name"]), error)
         else:

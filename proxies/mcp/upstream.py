@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 from proxies.exchange import Exchange
@@ -15,6 +16,7 @@ from proxies.mcp.param_headers import PREFIX
 from proxies.mcp.refusals import RPCRefusal, upstream_invalid
 from proxies.mcp.texts import TRACE_HEADERS
 from proxies.refusal import Refusal
+from proxies.runtime import ProxyRuntime
 from proxies.strict_json import JSONRefused, parse
 from proxies.transport.headers import forwardable_request_headers
 from proxies.transport.pool import UpstreamResponse
@@ -68,24 +70,33 @@ async def send(
     exchange: Exchange, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
 ) -> UpstreamResponse:
     """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
+    return await send_to(exchange.proxy, method, headers, body, endless=endless)
+
+
+async def send_to(
+    proxy: ProxyRuntime, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
+) -> UpstreamResponse:
+    """`send` without a client's call, for what the gateway asks by itself; raises `UpstreamError`."""
     if body:
         headers = [*headers, ("content-type", "application/json")]
-    pool = exchange.proxy.pool
+    pool = proxy.pool
     # The pool puts the target's own path in front: the target is the endpoint.
     return await pool.request(method, "" if pool.origin.base_path else "/", headers, body, endless=endless)
+
+
+def own_headers(proxy: ProxyRuntime) -> list[tuple[str, str]]:
+    """The fields of every message to the upstream: what is understood, and the proxy's credential."""
+    auth = proxy.config.upstream_auth
+    if auth.type == "bearer":
+        return [_ACCEPT, ("authorization", f"Bearer {auth.value}")]
+    return [_ACCEPT, (auth.name.lower(), auth.value)] if auth.type == "header" else [_ACCEPT]
 
 
 def _common_headers(
     exchange: Exchange, allow: frozenset[str], allow_prefixes: tuple[str, ...] = ()
 ) -> list[tuple[str, str]]:
     headers = forwardable_request_headers(exchange.request.headers, allow, allow_prefixes=allow_prefixes)
-    headers.append(_ACCEPT)
-    auth = exchange.proxy.config.upstream_auth
-    if auth.type == "bearer":
-        headers.append(("authorization", f"Bearer {auth.value}"))
-    elif auth.type == "header":
-        headers.append((auth.name.lower(), auth.value))
-    return headers
+    return headers + own_headers(exchange.proxy)
 
 
 # --- What came back ---------------------------------------------------------------------------------------------------
@@ -139,10 +150,19 @@ def parse_messages(value: Any, *, allow_batch: bool) -> list[Message]:
 
 async def events(exchange: Exchange, response: Answer) -> AsyncGenerator[SSEEvent, None]:
     """The events of a stream that may hold a message; comments and other event types end here (I-12)."""
+    async with aclosing(stream_events(response, lambda: exchange.lap("upstream", waiting=True))) as received:
+        async for event in received:
+            yield event
+    exchange.lap("upstream", waiting=True)
+
+
+async def stream_events(response: Answer, on_chunk: Callable[[], None] | None = None) -> AsyncGenerator[SSEEvent, None]:
+    """`events` without a call of a client."""
     parser = SSEParser(MAX_EVENT_BYTES)
     try:
         async for chunk in response:
-            exchange.lap("upstream", waiting=True)
+            if on_chunk is not None:
+                on_chunk()
             for event in parser.feed(chunk):
                 if event.event in (None, "", "message"):
                     yield event
@@ -151,7 +171,6 @@ async def events(exchange: Exchange, response: Answer) -> AsyncGenerator[SSEEven
                 yield event
     except SSETooLarge:
         raise upstream_invalid("The upstream sent an event that is larger than the gateway can inspect.") from None
-    exchange.lap("upstream", waiting=True)
 
 
 def failed(response: Answer, *, modern: bool) -> Refusal:

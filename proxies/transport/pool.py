@@ -80,6 +80,11 @@ class UpstreamPool:
         """Connections that wait for a request."""
         return len(self._idle)
 
+    @property
+    def tls_key_sha256(self) -> str:
+        """Fingerprint of the public key that the upstream proved last; empty without TLS or before a connection."""
+        return self._dialler.tls_key_sha256
+
     async def request(
         self,
         method: str,
