@@ -42,7 +42,7 @@ from app.tools.schemas import (
     SetTools,
 )
 from app.tools.service import mcp_proxy, tool_row
-from app.tools.states import State, Status
+from app.tools.states import Risk, State, Status
 from app.tools.turns import Turns
 from app.tools.views import change_view, entry_view, is_clean
 from rules.pinning.canonical import sha256
@@ -68,6 +68,8 @@ class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
 
     total: int
     clean: int
+    risky: int
+    """Clean ones of the high risk class."""
     clean_digest: str
     all_digest: str
 
@@ -148,7 +150,13 @@ class ToolDecisions:
             await mcp_proxy(session, actor, proxy_id)
             rows = await _pending(ToolRepository(session, actor.tenant_id), proxy_id)
         clean = [row for row in rows if is_clean(row)]
-        return PendingEntries(total=len(rows), clean=len(clean), clean_digest=_digest(clean), all_digest=_digest(rows))
+        return PendingEntries(
+            total=len(rows),
+            clean=len(clean),
+            risky=sum(row.risk == Risk.HIGH for row in clean),
+            clean_digest=_digest(clean),
+            all_digest=_digest(rows),
+        )
 
     async def approve_pending(self, actor: Actor, proxy_id: str, *, digest: str, only_clean: bool) -> int:
         """Approve everything of a server that waits, or what is clean of it; raises ReviewOutdated unless it is what was

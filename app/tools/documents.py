@@ -15,6 +15,7 @@ from rules.pinning.canonical import NotCanonical, canonical_json
 IDENTITY: Final = {"tool": "name", "prompt": "name", "resource": "uri", "template": "uriTemplate"}
 WIRE_LISTS: Final = {"tool": "tools", "prompt": "prompts", "resource": "resources", "template": "resourceTemplates"}
 TITLE_CHARS: Final = 300
+_ONE_LINE: Final = {0: "\ufffd", **dict.fromkeys(b"\t\r\n", " ")}
 _ATTRIBUTES: Final = {"tool": "tools", "prompt": "prompts", "resource": "resources", "template": "resource_templates"}
 _SERVER_MEMBERS: Final = ("serverInfo", "protocolVersion", "capabilities", "instructions")
 
@@ -91,7 +92,7 @@ def title_of(kind: str, value: dict[str, Any]) -> str:
         shown = " ".join(str(info[key]) for key in ("name", "version") if type(info.get(key)) is str)
         return shown[:TITLE_CHARS].replace("\x00", "\ufffd")
     text = value.get("description") or value.get("title") or ""
-    return text[:TITLE_CHARS].replace("\x00", "\ufffd") if type(text) is str else ""
+    return text[:TITLE_CHARS].translate(_ONE_LINE) if type(text) is str else ""
 
 
 def _address(origin: str) -> tuple[str, list[str]]:

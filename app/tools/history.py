@@ -7,7 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from app.tools.schemas import ChangeView, VersionView
+from app.tools.schemas import ChangeView, DeclarationFinding, VersionView
+from rules.model import Severity
 
 MAX_ROWS = 40
 MAX_WORDS = 3
@@ -61,6 +62,18 @@ def history_rows(
         if version.change_id not in known or version.decision == "reverted"
     ]
     return sorted(rows, key=lambda row: row.at, reverse=True)[:MAX_ROWS]
+
+
+def grouped(findings: Sequence[DeclarationFinding]) -> list[tuple[DeclarationFinding, int]]:
+    """Each rule and place once, with how often it hit, the worst first."""
+    counts: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str], DeclarationFinding] = {}
+    for finding in findings:
+        key = finding.rule_id, finding.pointer
+        counts[key] = counts.get(key, 0) + 1
+        first.setdefault(key, finding)
+    found = [(finding, counts[key]) for key, finding in first.items()]
+    return sorted(found, key=lambda pair: -Severity.parse(pair[0].severity))
 
 
 def words_of(change: ChangeView) -> str:

@@ -16,7 +16,7 @@ from app.http.page import Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
 from app.tools.decisions import ToolDecisions
 from app.tools.diffing import field_diffs, laid_out
-from app.tools.history import history_rows
+from app.tools.history import grouped, history_rows
 from app.tools.repository import ENTRY_SORTS, EntryFilter
 from app.tools.schemas import RevertTo
 from app.tools.service import ToolService
@@ -100,6 +100,7 @@ async def entry_page(
         crumbs=HOME,
         stream="?show=tools",
         entry=entry,
+        grouped=grouped,
         current=laid_out(detail.current),
         size=len(msgspec.json.encode(detail.current)),
         drift=field_diffs(detail.approved, detail.current) if is_drifted else [],

@@ -19,7 +19,7 @@ from app.security.permissions import Actor
 from app.tools.decisions import ToolDecisions
 from app.tools.diffing import Mark, field_diffs, laid_out
 from app.tools.discovery import Discovery
-from app.tools.history import history_rows
+from app.tools.history import grouped, history_rows
 from app.tools.holds import Holds
 from app.tools.repository import CHANGE_SORTS, ChangeFilter, EntryFilter
 from app.tools.schemas import ChangeView, Decide, DecideCall, SetTool
@@ -131,7 +131,9 @@ async def server_review_page(
         server=server,
         list=found,
         base=f"/approvals/servers/{proxy_id}",
+        grouped=grouped,
         clean=seen.clean,
+        risky=seen.risky,
         clean_digest=seen.clean_digest,
         all_digest=seen.all_digest,
         documents={entry_id: laid_out(document) for entry_id, document in documents.items()},
@@ -169,6 +171,8 @@ async def change_page(
         change=change,
         entry=entry.entry,
         fields=field_diffs(detail.old, detail.new, marks),
+        findings=grouped(change.findings),
+        reasons=[reason for reason in change.reasons if reason.code != "new_finding" or not change.findings],
         history=history_rows(entry.versions, entry.changes, shown=change.id),
         **_neighbours(queue.items, change),
     )
