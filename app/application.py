@@ -68,6 +68,9 @@ from app.system import api as system_api
 from app.system import pages as system_pages
 from app.system.metrics import Metrics
 from app.system.service import System
+from app.tools import api as tools_api
+from app.tools import inventory_pages
+from app.tools import pages as tools_pages
 from app.traffic import api as traffic_api
 from app.traffic import pages as traffic_pages
 from app.traffic import redactions_api
@@ -86,6 +89,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     canaries_api.routes,
     launch_api.routes,
     scanner_api.routes,
+    tools_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
@@ -105,6 +109,8 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     canaries_pages.routes,
     launch_pages.routes,
     scanner_pages.routes,
+    tools_pages.routes,
+    inventory_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,
@@ -165,7 +171,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
         Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
         *features.parts,
     ]
-    badges = RailBadges(alerts=features.alerts, proxies=features.proxies)
+    badges = RailBadges(alerts=features.alerts, proxies=features.proxies, tools=features.tools, holds=features.holds)
     pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=badges)
     return State(
         {
@@ -185,6 +191,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
             "bus": bus,
             "fleet": features.fleet,
             "ingest": features.ingest,
+            "tool_intake": features.tool_intake,
             **{name: getattr(features, name) for name in FEATURE_NAMES},
             "metrics": metrics,
             "system": System(settings, database),

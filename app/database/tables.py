@@ -11,6 +11,7 @@ from app.launch import models as launch
 from app.policies import models as policies
 from app.scanner import models as scanner
 from app.system import models as system
+from app.tools import models as tools
 from app.traffic import models as traffic
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "policies",
     "scanner",
     "system",
+    "tools",
     "traffic",
 ]
 

@@ -20,12 +20,18 @@ from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
     CancelScan,
+    Discover,
     Drain,
     Events,
     Heartbeat,
+    HeldCall,
     Hello,
+    HoldEnded,
+    Judged,
     ListenerSocket,
     ListenerStatus,
+    Observed,
+    Release,
     ScanFinished,
     ScanProgress,
     ServerReport,
@@ -53,6 +59,9 @@ WorkerState = Literal["starting", "running", "draining", "ended"]
 ScanReport = ScanProgress | ScanFinished
 """What a worker says about scans."""
 ScanOrder = StartScan | CancelScan
+ToolReport = Observed | HeldCall | HoldEnded
+"""What a worker says about the tools of MCP servers."""
+ToolOrder = Judged | Discover | Release
 """What it is told about them."""
 
 
@@ -87,7 +96,7 @@ class Worker:
     """A worker process and its channel.
 
     `on_change` is called when its listeners, its snapshot or its life change; `on_events` for every batch of calls,
-    `on_scan` for what it says about scans.
+    `on_scan` and `on_tools` for what it says about scans and about the tools of MCP servers.
     """
 
     def __init__(
@@ -99,6 +108,7 @@ class Worker:
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
         on_scan: Callable[[ScanReport], None],
+        on_tools: Callable[[ToolReport], None],
     ) -> None:
         self.slot = slot
         self.pid = process.pid
@@ -108,6 +118,7 @@ class Worker:
         self._on_change = on_change
         self._on_events = on_events
         self._on_scan = on_scan
+        self._on_tools = on_tools
         self._started_at = time.time()
         self._quiet_ticks = 0
         self._heartbeat: Heartbeat | None = None
@@ -133,6 +144,7 @@ class Worker:
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
         on_scan: Callable[[ScanReport], None],
+        on_tools: Callable[[ToolReport], None],
     ) -> Self:
         """Start a process that inherits its two sockets and nothing else; raises OSError.
 
@@ -161,7 +173,7 @@ class Worker:
         finally:
             messages.close()
             sockets.close()
-        return cls(slot, process, channel, on_change=on_change, on_events=on_events, on_scan=on_scan)
+        return cls(slot, process, channel, on_change=on_change, on_events=on_events, on_scan=on_scan, on_tools=on_tools)
 
     # --- What is known --------------------------------------------------------------------------------------------
 
@@ -243,12 +255,12 @@ class Worker:
         except ChannelClosed:
             logger.debug("worker %d was gone before batch %d was acknowledged", self.pid, sequence)
 
-    async def scan(self, order: ScanOrder) -> bool:
-        """Order or cancel a scan; False when it is gone."""
+    async def order(self, message: ScanOrder | ToolOrder) -> bool:
+        """Tell it something that it need not confirm; False when it is gone."""
         try:
-            await self._channel.send(order)
+            await self._channel.send(message)
         except ChannelClosed:
-            logger.debug("worker %d was gone before it could be told of a scan", self.pid)
+            logger.debug("worker %d was gone before it could be told of %s", self.pid, type(message).__name__)
             return False
         return True
 
@@ -314,6 +326,8 @@ class Worker:
                 self._on_scan(message)
             case Heartbeat():
                 self._heartbeat = message
+            case Observed() | HeldCall() | HoldEnded():
+                self._on_tools(message)
             case Hello():
                 if message.contract_version != CONTRACT_VERSION:
                     logger.error(

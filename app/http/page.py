@@ -33,6 +33,8 @@ NAVIGATION = (
     ("alerts", "/alerts", "bell", "Alerts", "alerts"),
     ("policies", "/policies", "shield-check", "Policies", ""),
     ("scanner", "/scanner", "search", "Scanner", ""),
+    ("approvals", "/approvals", "circle-check", "Approvals", "approvals"),
+    ("inventory", "/inventory", "package", "Inventory", ""),
     ("access", "/access", "key", "Access", ""),
     ("audit", "/audit", "file-text", "Audit", ""),
     ("settings", "/settings", "settings", "Settings", ""),
@@ -61,6 +63,8 @@ class Badges(msgspec.Struct, frozen=True):
     urgent_alerts: int = 0
     """Open alerts that are critical or high."""
     failed_proxies: int = 0
+    open_approvals: int = 0
+    """Changes and servers that wait for a decision, and held calls."""
 
 
 async def no_badges(_actor: Actor) -> Badges:
@@ -80,6 +84,7 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     csrf_token: str
     urgent_alerts: int = 0
     failed_proxies: int = 0
+    open_approvals: int = 0
     toast: Toast | None = None
 
 
@@ -253,6 +258,7 @@ class Pages:
             csrf_token=request.scope["state"].get("csrf_token", ""),
             urgent_alerts=badges.urgent_alerts,
             failed_proxies=badges.failed_proxies,
+            open_approvals=badges.open_approvals,
             toast=toast,
         )
 

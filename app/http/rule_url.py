@@ -8,7 +8,9 @@ from rules.canaries import PACK as CANARY
 from rules.policy import OWN_PACK_PREFIX
 from rules.traffic import PACK as TRAFFIC_ANALYSIS
 
-WITHOUT_PAGE = frozenset({TRAFFIC_ANALYSIS, "gateway", "context-firewall", "mcp-scanner"})
+WITHOUT_PAGE = frozenset(
+    {TRAFFIC_ANALYSIS, "gateway", "context-firewall", "mcp-scanner", "mcp-tool-control", "mcp-tool-filtering"}
+)
 """Packs of the gateway itself."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,7 +12,7 @@ from app.errors import Conflict
 from app.features import FleetHooks
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
-from app.fleet.worker import ScanOrder, ScanReport, WorkerStatus
+from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, WorkerStatus
 from app.version import __version__
 from proxies.contract import ProxyConfig, ServerReport
 
@@ -49,6 +50,10 @@ class MemoryFleet:
         self.scan_orders: list[ScanOrder] = []
         """What the worker was told about scans; tests report through `hooks.on_scan`."""
         self.has_worker = True
+        self.orders: list[ToolOrder] = []
+        """What workers were told about tools."""
+        self.answer_orders: Callable[[ToolOrder], None] | None = None
+        """Plays the worker: may report through `hooks.on_tools`."""
 
     @property
     def configuration(self) -> Configuration:
@@ -81,6 +86,14 @@ class MemoryFleet:
     async def scan(self, order: ScanOrder) -> bool:
         self.scan_orders.append(order)
         return self.has_worker
+
+    async def order(self, proxy_id: str, message: ToolOrder) -> bool:
+        if not self.status(proxy_id).state.serves:
+            return False
+        self.orders.append(message)
+        if self.answer_orders is not None:
+            self.answer_orders(message)
+        return True
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
         if self.refuse_with:
