@@ -19,9 +19,10 @@ import msgspec
 from proxies.contract import MAX_OBSERVED_ENTRIES, EntryKind, MCPControl, Observation, ObservedEntry, Trigger
 from proxies.mcp.capabilities import change_notices
 from proxies.mcp.control.catalogue import Catalogue
-from proxies.mcp.control.declarations import Listing
+from proxies.mcp.control.declarations import LIST_KINDS, Listing
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements
+from proxies.mcp.control.known_lists import FinishedLists, KnownPage
 from proxies.mcp.control.lister import Found, ListingFailed, list_server
 from proxies.mcp.control.notices import Listener, tell
 from proxies.mcp.control.passing import accepts_instructions, is_accepted
@@ -63,6 +64,8 @@ class ControlledServer:
         self._reported: dict[str, str] = {}
         """Digest of what was last reported, by kind; the id of the observation that did it in `_report_ids`."""
         self._report_ids: dict[str, str] = {}
+        self.known_pages: dict[EntryKind, KnownPage] = {kind: KnownPage() for kind in LIST_KINDS}
+        self.finished_lists = FinishedLists()
         self.listeners: set[Listener] = set()
         """Open streams to clients, to be told what was approved or withdrawn."""
         self._closed = False
@@ -75,6 +78,7 @@ class ControlledServer:
     def attach(self, runtime: ProxyRuntime) -> None:
         """The proxy is served under this snapshot from now on."""
         old, self.runtime = self.runtime, runtime
+        self.finished_lists.clear()
         before = self.control
         self.control = runtime.config.mcp.control if runtime.config.mcp is not None else None
         if old is not None and (
