@@ -23,6 +23,7 @@ from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.control.taint import Taints
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
@@ -107,6 +108,7 @@ async def running_proxy(
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
     console: ToConsole | None = None,
+    taints: Taints | None = None,
     policies: Sequence[dict[str, Any]] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
@@ -141,7 +143,7 @@ async def running_proxy(
     pool = UpstreamPool(target_url, proxy_config.limits, None)
     tell = console or (lambda message: None)
     judgements, holds = Judgements(tell), Holds(tell)
-    server = ControlledServer(judgements, holds)
+    server = ControlledServer(judgements, holds, taints or Taints())
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,

@@ -27,6 +27,7 @@ from proxies.mcp.control.lister import Found, ListingFailed, list_server
 from proxies.mcp.control.notices import Listener, tell
 from proxies.mcp.control.passing import accepts_instructions, is_accepted
 from proxies.mcp.control.subscription import subscribe
+from proxies.mcp.control.taint import Taints
 from proxies.runtime import ProxyRuntime
 from proxies.strict_json import dump
 
@@ -44,12 +45,15 @@ REPEAT_SECONDS: Final = 5.0
 class ControlledServer:
     """The server behind one proxy."""
 
-    def __init__(self, judgements: Judgements, holds: Holds, listings: asyncio.Semaphore | None = None) -> None:
+    def __init__(
+        self, judgements: Judgements, holds: Holds, taints: Taints, listings: asyncio.Semaphore | None = None
+    ) -> None:
         self.catalogue = Catalogue()
         self.control: MCPControl | None = None
         """Of the newest snapshot, also for a call that began under an older one: a withdrawal counts at once."""
         self.runtime: ProxyRuntime | None = None
         self.holds = holds
+        self.taints = taints
         self._judgements = judgements
         self._listings = listings or asyncio.Semaphore(MAX_LISTINGS)
         self._own: asyncio.Task[Found] | None = None
