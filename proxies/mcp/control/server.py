@@ -11,6 +11,7 @@ import logging
 import math
 import time
 import uuid
+from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ LISTING_SECONDS: Final = 30.0
 """How long an own listing may take."""
 MAX_LISTINGS: Final = 5
 """Own listings of this worker at the same time."""
+MAX_REPORTS_A_MINUTE: Final = 30
 REFRESH_PAUSE_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 5.0
 """A server is not asked again so soon where nothing but a client's call suggests that it has changed."""
@@ -68,6 +70,7 @@ class ControlledServer:
         self._reported: dict[str, str] = {}
         """Digest of what was last reported, by kind; the id of the observation that did it in `_report_ids`."""
         self._report_ids: dict[str, str] = {}
+        self._report_times: deque[float] = deque()
         self.known_pages: dict[EntryKind, KnownPage] = {kind: KnownPage() for kind in LIST_KINDS}
         self.finished_lists = FinishedLists()
         self.listeners: set[Listener] = set()
@@ -226,7 +229,7 @@ class ControlledServer:
         listings = list(listings)
         news = [one for one in listings if self._reported.get(one.kind) != one.digest]
         fingerprint = "" if server is None else _fingerprint(server)
-        if news or (fingerprint and self._reported.get("server") != fingerprint):
+        if (news or (fingerprint and self._reported.get("server") != fingerprint)) and self._may_report():
             id = f"obs_{uuid.uuid4().hex}"
             self._note_reported(listings, id, server)
             self._judgements.report(self._observation(id, trigger, listings, server))
@@ -235,6 +238,17 @@ class ControlledServer:
             awaited.add(self._report_ids.get("server", ""))
         for id in awaited:
             await self._judgements.wait(id)
+
+    def _may_report(self) -> bool:
+        """Whether the console can be bothered now. A server that never says the same twice is not listened to for a while:
+        what it declares stays unknown and does not pass."""
+        now = time.monotonic()
+        while self._report_times and self._report_times[0] < now - 60.0:
+            self._report_times.popleft()
+        if len(self._report_times) >= MAX_REPORTS_A_MINUTE:
+            return False
+        self._report_times.append(now)
+        return True
 
     def _note_reported(self, listings: Iterable[Listing], id: str, server: dict[str, Any] | None) -> None:
         for listing in listings:
