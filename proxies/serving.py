@@ -30,6 +30,7 @@ from proxies.exchange import Recorder
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import MAX_LISTINGS, ControlledServer
+from proxies.mcp.control.taint import Taints
 from proxies.policies import PolicyCache, PolicyCompiler, PolicyRefused, Protection, protections_of_keys
 from proxies.rates import RateWindows
 from proxies.rulesets import RulesetCache
@@ -60,6 +61,7 @@ class Serving:
         self._recorder = recorder
         self._judgements = Judgements(tell)
         self._holds = Holds(tell)
+        self._taints = Taints()
         self._listings = asyncio.Semaphore(MAX_LISTINGS)
         self._on_change = on_change
         self._rulesets = RulesetCache()
@@ -240,7 +242,11 @@ class Serving:
 
     def _successor(self, old: ServedProxy | None, config: ProxyConfig) -> ServedProxy:
         """A proxy that begins anew, with the listening socket of the old one where the address is the same."""
-        controlled = ControlledServer(self._judgements, self._holds, self._listings) if config.type == "mcp" else None
+        controlled = (
+            ControlledServer(self._judgements, self._holds, self._taints, self._listings)
+            if config.type == "mcp"
+            else None
+        )
         new = ServedProxy(config, self._recorder, self._release, self._upstream_changed, controlled)
         if old is not None and old.same_address(config):
             new.socket = old.give_socket()

@@ -24,6 +24,7 @@ from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.control.taint import Taints
 from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
@@ -112,6 +113,7 @@ async def running_proxy(
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
     console: ToConsole | None = None,
+    taints: Taints | None = None,
     policies: Sequence[dict[str, Any]] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
@@ -146,7 +148,7 @@ async def running_proxy(
     upstream = mcp_upstream(proxy_config, lambda: None) if type == "mcp" else pool_of(proxy_config)
     tell = console or (lambda message: None)
     judgements, holds = Judgements(tell), Holds(tell)
-    controlled = ControlledServer(judgements, holds)
+    controlled = ControlledServer(judgements, holds, taints or Taints())
     running = RunningProxy(f"http://127.0.0.1:{port}")
     running.judgements, running.holds = judgements, holds
     running.upstream = upstream

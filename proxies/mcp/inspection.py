@@ -98,12 +98,32 @@ def _inspect_apart(
     exchange.found, exchange.added_findings, exchange.verdict = [], [], ALLOWED
     try:
         if direction == "request":
-            return pipeline.inspect_request(exchange, texts, facts)
-        return pipeline.inspect_response(exchange, texts)
+            return pipeline.inspect_request(exchange, texts, facts) + _judge_taint(exchange, texts)
+        to_mask = pipeline.inspect_response(exchange, texts)
+        note_taint(exchange, texts)
+        return to_mask
     finally:
         exchange.found = []
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
         exchange.verdict = stronger(verdict, exchange.verdict)
+
+
+def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:
+    """Look for what another server gave this caller; what of it must be masked. Raises `Refusal` on a block."""
+    if exchange.proxy.controlled is None:
+        return []
+    found = exchange.proxy.controlled.taints.findings(exchange, texts)
+    if not found:
+        return []
+    if exchange.capture:
+        exchange.capture.note("request", texts, found)
+    return pipeline.judge_findings(exchange, found)
+
+
+def note_taint(exchange: Exchange, texts: list[Text]) -> None:
+    """Remember what the message that has just been inspected gives the caller and must not go to another server."""
+    if exchange.found and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.taints.note(exchange, texts, exchange.found)
 
 
 def inspect_and_record(
@@ -115,7 +135,9 @@ def inspect_and_record(
     part.masking = masking
     try:
         check_urls(part, document)
-        pipeline.finish_answer(part, document, texts, pipeline.inspect_response(part, texts))
+        found = pipeline.inspect_response(part, texts)
+        note_taint(part, texts)
+        pipeline.finish_answer(part, document, texts, found)
     except Refusal as refusal:
         part.outcome = refusal.outcome
         part.error_code = refusal.code

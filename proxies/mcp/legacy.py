@@ -53,6 +53,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
+    listen(session)
     list_kind = controlled_list(exchange, message)
     declaration = await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
