@@ -47,7 +47,6 @@ class WebSocketConnection(asyncio.Protocol):
         headers: Sequence[tuple[str, str]],
         *,
         max_message_bytes: int,
-        ping_seconds: float = PING_SECONDS,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._protocol = ClientProtocol(
@@ -55,7 +54,6 @@ class WebSocketConnection(asyncio.Protocol):
         )
         self._subprotocol = subprotocol
         self._headers = headers
-        self._ping_seconds = ping_seconds
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # Set by connection_made, before any use.
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -88,7 +86,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._protocol.subprotocol != self._subprotocol:
             self.abort()
             raise UpstreamProtocolError(f"The upstream's WebSocket does not speak {self._subprotocol}.")
-        self._pinger = self._loop.call_later(self._ping_seconds, self._ping)
+        self._pinger = self._loop.call_later(PING_SECONDS, self._ping)
 
     async def send(self, message: bytes) -> None:
         """Send a text message; waits while the peer does not read. Raises UpstreamError."""
@@ -212,7 +210,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._heard = False
         self._protocol.send_ping(b"")
         self._flush()
-        self._pinger = self._loop.call_later(self._ping_seconds, self._ping)
+        self._pinger = self._loop.call_later(PING_SECONDS, self._ping)
 
     def _check(self) -> None:
         if self._error is not None:
