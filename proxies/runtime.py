@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import CanaryWatch
+
+if TYPE_CHECKING:
+    from proxies.mcp.bridge.eras import EraDetector
 
 
 class KeyRing:
@@ -58,6 +62,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
+    eras: EraDetector | None = None
+    """What is known of the eras that the server of an MCP proxy speaks."""
     carriers: Carriers | None = None
     """The connections that carry many calls; None where the proxy offers none."""
 

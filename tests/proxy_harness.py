@@ -21,7 +21,7 @@ import msgspec
 from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
-from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
+from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
@@ -153,6 +153,7 @@ async def running_proxy(
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
+        eras=None if isinstance(upstream, UpstreamPool) else eras_of(upstream, proxy_config),
         carriers=running.carriers,
     )
     running.carriers.recheck(running.runtime)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from proxies.exchange import Exchange
+from proxies.mcp.downgrade import note_downgrade
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import METHOD_HEADER, NAME_HEADER, VERSION_HEADER
 from proxies.mcp.header_values import encode_value
@@ -72,7 +73,14 @@ async def send(
     server = exchange.proxy.server
     # The target's own path is put in front: the target is the endpoint.
     target = "" if server.base_path else "/"
-    return await server.request(method, target, headers, body, principal_id=exchange.principal.id, endless=endless)
+    answer = await server.request(method, target, headers, body, principal_id=exchange.principal.id, endless=endless)
+    note_downgrade(exchange)
+    return answer
+
+
+def credential_headers(exchange: Exchange) -> list[tuple[str, str]]:
+    """The fields of a request of our own to the server of a call: the credential, and nothing of the client's."""
+    return _common_headers(exchange, frozenset())
 
 
 def _common_headers(

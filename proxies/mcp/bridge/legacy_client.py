@@ -17,9 +17,8 @@ from proxies.mcp.gates import declined
 from proxies.mcp.messages import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    MISSING_CAPABILITY,
+    MODERN_ERRORS,
     UPSTREAM_FAILED,
     Message,
     MessageId,
@@ -41,8 +40,6 @@ STATE_ONLY_SECONDS: Final = 0.25
 """What a retry waits that the server asked for without asking for input."""
 MAX_PAGES: Final = 50
 SESSION_ID_BYTES: Final = 24
-_MODERN_REFUSALS: Final = frozenset({HEADER_MISMATCH, MISSING_CAPABILITY, METHOD_NOT_FOUND, INVALID_PARAMS})
-"""What a modern server says to a request that it understood."""
 
 
 class BridgedSession:
@@ -127,7 +124,7 @@ class LegacyClients:
         if not requests:
             return StatusAnswer(202)
         answer = StreamAnswer(lambda ended: None if ended else self._left(session, requests))
-        work = [self._serve(session, request, answer, alone=len(requests) == 1) for request in requests]
+        work = [self._serve(session, request, answer, requests) for request in requests]
         for request, one in zip(requests, work, strict=True):
             task = self._spawn(one)
             key = _key(request)
@@ -154,19 +151,23 @@ class LegacyClients:
         """A notification. Only a cancellation means something there: leaving the call is how the server is told."""
         named = (message.params or {}).get("requestId")
         if message.method == "notifications/cancelled" and type(named) in (int, str):
-            task = session.calls.get((type(named), named))
+            task = session.calls.get((type(named), named or 0))
             if task is not None:
                 task.cancel()
 
-    async def _serve(self, session: BridgedSession, request: Message, answer: StreamAnswer, *, alone: bool) -> None:
+    async def _serve(
+        self, session: BridgedSession, request: Message, answer: StreamAnswer, requests: list[Message]
+    ) -> None:
         try:
             response = self._local(session, request) or await self._call(session, request, answer)
         except UpstreamError as error:
-            if alone:
+            if len(requests) == 1:
                 answer.fail(error)
                 return
             response = error_response(request.id, UPSTREAM_FAILED, error.message)
         await answer.put(dump(response.body()))
+        # Now, so that an answer that is only this message is seen to be.
+        self._served(session, _key(request), answer, requests)
 
     def _local(self, session: BridgedSession, request: Message) -> Message | None:
         """The response to what a modern server has no request for."""
@@ -281,7 +282,7 @@ class LegacyClients:
         return responses
 
     def _doubt(self, status: int, response: Message) -> None:
-        if status != 200 and response.error is not None and response.error["code"] not in _MODERN_REFUSALS:
+        if status != 200 and response.error is not None and response.error["code"] not in MODERN_ERRORS:
             self._on_doubt()
 
     def _learn(self, result: dict[str, Any]) -> None:
