@@ -40,13 +40,15 @@ STATE_ONLY_SECONDS: Final = 0.25
 """What a retry waits that the server asked for without asking for input."""
 MAX_PAGES: Final = 50
 SESSION_ID_BYTES: Final = 24
+SESSION_PREFIX: Final = "bridge-"
+"""What tells a session that exists here only from one of the server."""
 
 
 class BridgedSession:
     """One legacy client's session with a modern server."""
 
     def __init__(self, principal_id: str, fields: Fields, params: dict[str, Any], discovered: dict[str, Any]) -> None:
-        self.id = secrets.token_urlsafe(SESSION_ID_BYTES)
+        self.id = SESSION_PREFIX + secrets.token_urlsafe(SESSION_ID_BYTES)
         self.principal_id = principal_id
         self.fields = fields
         """What goes with every request of it."""
