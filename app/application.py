@@ -41,6 +41,8 @@ from app.http.events import EventBus
 from app.http.headers import OuterLayer
 from app.http.page import Pages
 from app.http.problem import handle_exception
+from app.launch import api as launch_api
+from app.launch import pages as launch_pages
 from app.lifespan import Part, lifespan
 from app.overview import api as overview_api
 from app.overview import live
@@ -80,6 +82,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     global_policies_api.routes,
     access_api.routes,
     canaries_api.routes,
+    launch_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
@@ -97,6 +100,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     policies_pages.routes,
     access_pages.routes,
     canaries_pages.routes,
+    launch_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,

@@ -34,6 +34,7 @@ from app.http.events import EventBus
 from app.jobs.live_stats import LiveStatsJob
 from app.jobs.retention import Retention
 from app.jobs.scheduler import Job, Scheduler
+from app.launch.service import LaunchService
 from app.lifespan import Part
 from app.overview.service import OverviewService
 from app.paths import DataDirectory
@@ -51,7 +52,7 @@ from app.traffic.ingest import Ingest
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.service import TrafficService
-from proxies.contract import CallRecord, ProxyConfig
+from proxies.contract import CallRecord, ProxyConfig, ServerReport
 
 RETRY_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
@@ -137,6 +138,10 @@ class NoFleet:
         """None."""
         return ()
 
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """No server is started."""
+        return None
+
     def running(self, proxy_id: str) -> ProxyConfig | None:
         """Nobody serves anything."""
         return None
@@ -167,6 +172,7 @@ class Features(msgspec.Struct, frozen=True):
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
+    launch: LaunchService
     traffic: TrafficService
     alerts: AlertService
     overview: OverviewService
@@ -187,6 +193,7 @@ NAMES = (
     "proxies",
     "keys",
     "canaries",
+    "launch",
     "traffic",
     "alerts",
     "overview",
@@ -298,6 +305,7 @@ def build_features(
             database=database, audit=audit, rollout=rollout, library=library, prepare_rules=rulesets.prepare
         ),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
+        launch=LaunchService(database=database, audit=audit, rollout=rollout),
         traffic=TrafficService(database=database, vault=vault),
         alerts=AlertService(database=database, audit=audit, bus=bus),
         overview=overview,

@@ -30,6 +30,7 @@ from proxies.contract import (
     Heartbeat,
     Hello,
     ListenerSocket,
+    ServerReport,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
@@ -79,6 +80,7 @@ class Worker:
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
         self._loop_lag = LoopLag()
         self._frozen = False
+        self._told: dict[str, ServerReport] = {}
         self._console_gone = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -262,7 +264,16 @@ class Worker:
                     unacknowledged_events=self._journal.unacknowledged,
                 )
             )
+            self._report_servers()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _report_servers(self) -> None:
+        """Tell how the servers stand that this worker starts, where that has changed."""
+        reports = {report.proxy_id: report for report in self._serving.server_reports()}
+        for proxy_id, report in reports.items():
+            if self._told.get(proxy_id) != report:
+                self._channel.send(report)
+        self._told = reports
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

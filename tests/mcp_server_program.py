@@ -184,9 +184,43 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+async def serve_websocket(log_path: Path) -> None:
+    """Serve WebSockets with the sub-protocol `mcp`, one message each way in a text frame; the SDK has no such server."""
+    import anyio
+    from mcp.shared.message import SessionMessage
+    from mcp.types import jsonrpc_message_adapter
+    from websockets.asyncio.server import ServerConnection
+    from websockets.asyncio.server import serve as serve_sockets
+
+    async def handle(socket: ServerConnection) -> None:
+        server = build_server(log_path)._lowlevel_server
+        to_server, from_socket = anyio.create_memory_object_stream(0)
+        to_socket, from_server = anyio.create_memory_object_stream(0)
+
+        async def receive() -> None:
+            async with to_server:
+                async for text in socket:
+                    await to_server.send(SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False)))
+
+        async def send() -> None:
+            async for message in from_server:
+                await socket.send(message.message.model_dump_json(by_alias=True, exclude_unset=True))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            tasks.start_soon(send)
+            await server.run(from_socket, to_socket, server.create_initialization_options())
+            tasks.cancel_scope.cancel()
+
+    async with serve_sockets(handle, "127.0.0.1", 0, subprotocols=["mcp"], compression=None) as listening:
+        print(listening.sockets[0].getsockname()[1], flush=True)
+        await listening.serve_forever()
+
+
 async def serve(log_path: Path, mode: str) -> None:
     """Serve until killed; the port goes to standard output once connections are accepted."""
-    app = build_server(log_path).streamable_http_app(**MODES.get(mode, {}))
+    server = build_server(log_path)
+    app = server.sse_app() if mode == "sse" else server.streamable_http_app(**MODES.get(mode, {}))
     if mode in ("legacy_only", "modern_only"):
         app = OneEra(app, modern=mode == "modern_only")
     sock = socket.socket()
@@ -199,5 +233,7 @@ async def serve(log_path: Path, mode: str) -> None:
 if __name__ == "__main__":
     if sys.argv[2] == "stdio":
         asyncio.run(build_server(Path(sys.argv[1])).run_stdio_async())
+    elif sys.argv[2] == "websocket":
+        asyncio.run(serve_websocket(Path(sys.argv[1])))
     else:
         asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from app.fleet.state import ProxyStatus
 from app.fleet.worker import WorkerStatus
-from proxies.contract import ProxyConfig
+from proxies.contract import ProxyConfig, ServerReport
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ class FleetControl(Protocol):
     def status(self, proxy_id: str) -> ProxyStatus: ...
 
     def running(self, proxy_id: str) -> ProxyConfig | None: ...
+
+    def server_report(self, proxy_id: str) -> ServerReport | None: ...
 
     def statuses(self) -> dict[str, ProxyStatus]: ...
 

@@ -33,7 +33,7 @@ from app.fleet.spool import Ingest
 from app.fleet.state import ProxyState, ProxyStatus, judge, moves
 from app.fleet.worker import Worker, WorkerStatus, command_line
 from app.settings import Settings
-from proxies.contract import Events, ProxyConfig
+from proxies.contract import Events, ProxyConfig, ServerReport
 
 __all__ = ["Configuration", "Fleet", "ProxyState", "ProxyStatus", "WorkerStatus"]
 
@@ -207,6 +207,11 @@ class Fleet:
         if not self.status(proxy_id).state.serves:
             return None
         return next((proxy for proxy in self._accepted.proxies if proxy.id == proxy_id), None)
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """How the server that a worker starts for this proxy stands; None where none is started."""
+        reports = [slot.ready.server_report(proxy_id) for slot in self._slots if slot.ready is not None]
+        return next((report for report in reports if report is not None), None)
 
     def statuses(self) -> dict[str, ProxyStatus]:
         """How every enabled proxy stands, by id."""

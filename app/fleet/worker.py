@@ -25,6 +25,7 @@ from proxies.contract import (
     Hello,
     ListenerSocket,
     ListenerStatus,
+    ServerReport,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
@@ -102,6 +103,7 @@ class Worker:
         self._release = ""
         self._version = 0
         self._listeners: dict[str, ListenerStatus] = {}
+        self._servers: dict[str, ServerReport] = {}
         self._rejected = ""
         self._view = WorkerView()
         self._answer: asyncio.Future[None] | None = None
@@ -173,6 +175,10 @@ class Worker:
             listeners=dict(self._listeners),
             version=self._version,
         )
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """How the server that this worker starts for a proxy stands."""
+        return self._servers.get(proxy_id)
 
     def status(self) -> WorkerStatus:
         """What an operator wants to know."""
@@ -297,9 +303,12 @@ class Worker:
                 self._release = message.version[:MAX_RELEASE_CHARACTERS]
                 self.state = "running"
                 self._on_change()
+            case ServerReport():
+                self._servers[message.proxy_id] = message
             case SnapshotApplied():
                 self._version = message.version
                 self._listeners = {status.proxy_id: status for status in message.listeners}
+                self._servers = {id: report for id, report in self._servers.items() if id in self._listeners}
                 self._answered(message.version, "")
                 self._on_change()
             case SnapshotRejected():

@@ -16,6 +16,8 @@ from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
+from app.launch.pages import launch_tab
+from app.launch.service import LaunchService
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.settings import Settings
@@ -23,7 +25,7 @@ from app.system.service import System
 from proxies.contract import UpstreamProxy
 
 ADMIN = {"role": "admin"}
-TABS = ("general", "users", "tokens", "about")
+TABS = ("general", "users", "tokens", "launch", "about")
 LIBRARIES = (
     "litestar",
     "uvicorn",
@@ -51,6 +53,7 @@ async def settings_page(
     settings: NamedDependency[Settings],
     system: NamedDependency[System],
     directory: NamedDependency[Directory],
+    launch: NamedDependency[LaunchService],
     reader: NamedDependency[AsyncSession],
     tab: FromQuery[str] = "general",
 ) -> Response[str]:
@@ -58,6 +61,8 @@ async def settings_page(
     match tab:
         case "users" | "tokens":
             return await _directory(request, pages, directory, reader, actor, tab)
+        case "launch":
+            return await launch_tab(request, actor, pages, launch)
         case "about":
             return await _page(request, pages, "about", vendored=pages.assets.versions(), libraries=_libraries())
     return await _page(request, pages, "general", facts=_facts(settings, system), workers=_workers(request))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
+from proxies.contract import UpstreamAuth
 from proxies.exchange import Exchange
 from proxies.mcp.downgrade import note_downgrade
 from proxies.mcp.drain import Answer
@@ -88,12 +89,16 @@ def _common_headers(
 ) -> list[tuple[str, str]]:
     headers = forwardable_request_headers(exchange.request.headers, allow, allow_prefixes=allow_prefixes)
     headers.append(_ACCEPT)
-    auth = exchange.proxy.config.upstream_auth
+    return headers + credential_fields(exchange.proxy.config.upstream_auth)
+
+
+def credential_fields(auth: UpstreamAuth) -> list[tuple[str, str]]:
+    """How the gateway logs in at the upstream."""
     if auth.type == "bearer":
-        headers.append(("authorization", f"Bearer {auth.value}"))
-    elif auth.type == "header":
-        headers.append((auth.name.lower(), auth.value))
-    return headers
+        return [("authorization", f"Bearer {auth.value}")]
+    if auth.type == "header":
+        return [(auth.name.lower(), auth.value)]
+    return []
 
 
 # --- What came back ---------------------------------------------------------------------------------------------------

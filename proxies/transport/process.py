@@ -28,6 +28,9 @@ from proxies.transport.lines import LineSplitter, LineTooLong
 logger = logging.getLogger(__name__)
 
 READ_BYTES: Final = 64 * 1024
+MUCH_BYTES: Final = 16 * 1024
+PAUSE_SECONDS: Final = 0.05
+"""A program that writes much to its standard error is read no faster than about 1 MiB a second."""
 DIRECTORY_PREFIX: Final = "ostiary-server-"
 MAX_OPEN_FILES: Final = 4096
 OOM_SCORE: Final = 500
@@ -140,6 +143,8 @@ class Child:
             while data := await stream.read(READ_BYTES):
                 for line in splitter.feed(data):
                     take(line)
+                if len(data) >= MUCH_BYTES:
+                    await asyncio.sleep(PAUSE_SECONDS)
             for line in splitter.close():
                 take(line)
 

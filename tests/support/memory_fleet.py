@@ -12,7 +12,7 @@ from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.worker import WorkerStatus
 from app.version import __version__
-from proxies.contract import ProxyConfig
+from proxies.contract import ProxyConfig, ServerReport
 
 WORKER = WorkerStatus(
     slot=0,
@@ -41,6 +41,7 @@ class MemoryFleet:
         self.made_at = datetime.now(UTC)
         self.configurations: list[Configuration] = []
         self._statuses: dict[str, ProxyStatus] = {}
+        self.server_reports: dict[str, ServerReport] = {}
         self.fail_with = ""
         self.refuse_with = ""
         self.refresh_error: Exception | None = None
@@ -55,6 +56,9 @@ class MemoryFleet:
 
     async def stop(self) -> None:
         self._statuses.clear()
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        return self.server_reports.get(proxy_id)
 
     def running(self, proxy_id: str) -> ProxyConfig | None:
         served = self.status(proxy_id).state.serves

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from proxies.contract import Limits
@@ -61,10 +61,13 @@ class ChannelUpstream:
         base_path: str = "",
         on_problem: Callable[[], None] | None = None,
         log: ServerLog | None = None,
+        release: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.base_path = base_path
         self.log = log
-        """What the server writes beside its messages, where we start it ourselves."""
+        """What the server writes beside its messages, where we start it ourselves. Only then is it tried less and less often,
+        and its failures are those of the proxy: over the network they may be anybody's."""
+        self._release = release
         self._connect = connect
         self._name = name
         self._limits = limits
@@ -142,6 +145,8 @@ class ChannelUpstream:
                     task.cancel()
                 await asyncio.wait(self._tasks)
                 raise
+        if self._release is not None:
+            await self._release()
 
     # --- Messages -------------------------------------------------------------------------------------------------
 
@@ -280,7 +285,7 @@ class ChannelUpstream:
     # --- What is known --------------------------------------------------------------------------------------------
 
     def _note_failure(self, principal_id: str, error: UpstreamError) -> None:
-        if isinstance(error, UpstreamBusy) or self._closed:
+        if isinstance(error, UpstreamBusy) or self._closed or self.log is None:
             return
         self._starts.failed(principal_id, error.message, asyncio.get_running_loop().time())
         logger.warning("%s: %s", self._name, error.detail or error.message)

@@ -231,9 +231,13 @@ class Conversation:
         call.last_response = answer
         self.answered = True
         self.used_at = self._loop.time()
-        await call.answer.put(dump(answer.body()))
-        if not call.open:
-            call.finish()
+        body = dump(answer.body())
+        if call.open:
+            await call.answer.put(body)
+            return
+        if call.answer.open:
+            call.answer.put_now(body)  # Nothing follows that would have to wait for its reader.
+        call.finish()
 
     async def _take_request(self, message: Message) -> None:
         if not self.modern:

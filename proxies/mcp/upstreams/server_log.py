@@ -19,8 +19,10 @@ _CREDENTIAL: Final = re.compile(
     r"[^\s\"',;&]{4,}",
     re.IGNORECASE,
 )
-_OPAQUE: Final = re.compile(r"(?=[A-Za-z0-9+/=_.~-]*\d)(?=[A-Za-z0-9+/=_.~-]*[A-Za-z])[A-Za-z0-9+=_~-]{24,}")
-"""Runs of letters and digits that are long enough to be a key."""
+_OPAQUE: Final = re.compile(r"[A-Za-z0-9+=_~-]{24,}")
+"""Runs that are long enough to be a key, if there are letters and digits in them."""
+_LETTER: Final = re.compile(r"[A-Za-z]")
+_DIGIT: Final = re.compile(r"\d")
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))}
 
 
@@ -62,4 +64,9 @@ class ServerLog:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         text = _CREDENTIAL.sub(rf"\g<keep>{MASK}", text)
-        return _OPAQUE.sub(MASK, text).translate(_CONTROL)
+        return _OPAQUE.sub(_masked_key, text).translate(_CONTROL)
+
+
+def _masked_key(match: re.Match[str]) -> str:
+    run = match[0]
+    return MASK if _LETTER.search(run) and _DIGIT.search(run) else run

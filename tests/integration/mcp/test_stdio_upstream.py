@@ -418,7 +418,10 @@ async def test_L_11_leaving_a_legacy_call_cancels_nothing() -> None:
 
 async def test_E_03_a_legacy_process_sees_nothing_but_server_discover_of_a_modern_client(tmp_path) -> None:
     witness = tmp_path / "lines"
-    script = f'import sys\nfor line in sys.stdin:\n open({str(witness)!r}, \'a\').write(line)\n print(\'{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"no"}}}}\', flush=True)'
+    refusal = '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}'
+    script = (
+        f"import sys\nfor line in sys.stdin:\n open({str(witness)!r}, 'a').write(line)\n print({refusal!r}, flush=True)"
+    )
     async with stand(argv=(sys.executable, "-c", script)) as (client, _other, _proxy):
         answer = await modern_post(client, calling("who"))
         again = await modern_post(client, calling("who"))

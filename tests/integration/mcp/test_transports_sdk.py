@@ -1,4 +1,4 @@
-"""The official MCP client in front of a server that the proxy starts: a stdio server offered as Streamable HTTP."""
+"""The official MCP client over Streamable HTTP in front of the official server behind every other transport."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mcp.shared.exceptions import MCPError
 
 from proxies.contract import MCPSettings, StdioServer
 from tests.mcp_rules import BLOCKED, small_ruleset
-from tests.mcp_server import PROGRAM
+from tests.mcp_server import PROGRAM, running_mcp_server
 from tests.proxy_harness import RunningProxy, running_proxy
 
 CLIENT_KEY = "ost_" + "k" * 43
@@ -32,16 +32,23 @@ def log_path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-async def proxy(log_path: Path) -> AsyncIterator[RunningProxy]:
-    server = StdioServer(argv=(sys.executable, str(PROGRAM), str(log_path), "stdio"))
-    async with running_proxy(
-        type="mcp",
-        client_key=CLIENT_KEY,
-        ruleset=small_ruleset(),
-        mcp=MCPSettings(transport="stdio", stdio=server),
-    ) as running:
-        yield running
+@pytest.fixture(params=["stdio", "sse", "websocket"])
+async def proxy(request: pytest.FixtureRequest, log_path: Path) -> AsyncIterator[RunningProxy]:
+    transport = request.param
+    with ExitStack() as stack:
+        target_url, stdio = "", None
+        if transport == "stdio":
+            stdio = StdioServer(argv=(sys.executable, str(PROGRAM), str(log_path), "stdio"))
+        else:
+            target_url = stack.enter_context(running_mcp_server(transport, log_path)).url
+        async with running_proxy(
+            type="mcp",
+            target_url=target_url.removesuffix("/"),
+            client_key=CLIENT_KEY,
+            ruleset=small_ruleset(),
+            mcp=MCPSettings(transport=transport, stdio=stdio),
+        ) as running:
+            yield running
 
 
 @asynccontextmanager
@@ -73,6 +80,7 @@ async def test_P_01_lists_and_calls_tools_in_both_eras(proxy, log_path, mode) ->
     call = next(record for record in proxy.records if record.operation == "tools/call add")
     assert (call.outcome, call.status) == ("allowed", 200)
     assert call.protocol == ("mcp.legacy" if mode == "legacy" else "mcp.modern")
+    assert proxy.upstream.open_channels == (0 if mode == "legacy" else 1)
 
 
 @ERAS
