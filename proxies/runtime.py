@@ -18,6 +18,7 @@ from proxies.transport.pool import UpstreamPool
 from rules.canaries import CanaryWatch
 
 if TYPE_CHECKING:
+    from proxies.mcp.bridge.eras import EraDetector
     from proxies.mcp.control.server import ControlledServer
 
 
@@ -64,6 +65,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
     controlled: ControlledServer | None = None
     """What is known of the MCP server behind a proxy of type mcp."""
+    eras: EraDetector | None = None
+    """What is known of the eras that the server of an MCP proxy speaks."""
     carriers: Carriers | None = None
     """The connections that carry many calls; None where the proxy offers none."""
 

@@ -11,9 +11,10 @@ from proxies.carriers import Carriers
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig, ServerReport
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
+from proxies.mcp.bridge.eras import EraDetector
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.upstreams.channelled import ChannelUpstream
-from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
+from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of, server_behind
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
@@ -34,10 +35,16 @@ GOODBYE_SECONDS = 2.0
 class UpstreamLease:
     """An upstream that successive runtimes of a proxy share. It is released after the last call that uses it."""
 
-    __slots__ = ("_current", "_on_unused", "_users", "upstream")
+    __slots__ = ("_current", "_on_unused", "_users", "eras", "upstream")
 
-    def __init__(self, upstream: UpstreamPool | Upstream, on_unused: Callable[[UpstreamLease], None]) -> None:
+    def __init__(
+        self,
+        upstream: UpstreamPool | Upstream,
+        on_unused: Callable[[UpstreamLease], None],
+        eras: EraDetector | None = None,
+    ) -> None:
         self.upstream = upstream
+        self.eras = eras
         self._on_unused = on_unused
         self._users = 0
         self._current = True
@@ -116,6 +123,8 @@ class ServedProxy:
     def server_report(self) -> ServerReport | None:
         """How the server that this worker starts stands; None where it starts none."""
         upstream = self._lease.upstream if self._lease is not None else None
+        if upstream is not None and not isinstance(upstream, UpstreamPool):
+            upstream = server_behind(upstream)
         if not isinstance(upstream, ChannelUpstream) or upstream.log is None:
             return None
         return ServerReport(self.config.id, upstream.open_channels, upstream.problem, upstream.log.tail)
@@ -160,6 +169,7 @@ class ServedProxy:
             origins=origins(config),
             canaries=canaries,
             controlled=self.controlled,
+            eras=lease.eras,
             carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
@@ -181,7 +191,8 @@ class ServedProxy:
         if self._lease and _upstream_settings(self.config) == _upstream_settings(config):
             return self._lease
         if config.type == "mcp":
-            return UpstreamLease(mcp_upstream(config, self._on_change), self._release)
+            upstream = mcp_upstream(config, self._on_change)
+            return UpstreamLease(upstream, self._release, eras_of(upstream, config))
         return UpstreamLease(pool_of(config), self._release)
 
     # --- Listening ------------------------------------------------------------------------------------------------

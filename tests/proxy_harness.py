@@ -25,7 +25,7 @@ from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.control.taint import Taints
-from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
+from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
@@ -172,6 +172,7 @@ async def running_proxy(
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
         controlled=controlled,
+        eras=None if isinstance(upstream, UpstreamPool) else eras_of(upstream, proxy_config),
         carriers=running.carriers,
     )
     running.swap(runtime)

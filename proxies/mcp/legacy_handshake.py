@@ -11,6 +11,7 @@ from proxies.mcp.calls import JSON_HEADERS, answer_message
 from proxies.mcp.capabilities import change_notices, declared_names, strip
 from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
+from proxies.mcp.era_watch import not_legacy
 from proxies.mcp.eras import negotiable
 from proxies.mcp.inspection import inspect_apart, inspect_message
 from proxies.mcp.legacy_session import SESSIONS
@@ -21,7 +22,6 @@ from proxies.mcp.texts import error_texts, result_texts
 from proxies.mcp.upstream import (
     SESSION_HEADER,
     events,
-    failed,
     is_stream,
     legacy_headers,
     parse_answer,
@@ -46,7 +46,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
     exchange.lap("upstream", waiting=True)
     try:
         if response.status != 200:
-            raise failed(response, modern=False)
+            raise await not_legacy(exchange, response, params["protocolVersion"])
         answer = await _initialize_answer(exchange, request, response)
         upstream_id = session_id_of(response)
     except BaseException:

@@ -15,6 +15,7 @@ from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.control.lists import answer_list, controlled_list
 from proxies.mcp.control.server import server_of
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
+from proxies.mcp.era_watch import doubt, not_modern, note_modern
 from proxies.mcp.eras import (
     META_CAPABILITIES,
     META_LOG_LEVEL,
@@ -24,14 +25,14 @@ from proxies.mcp.eras import (
 )
 from proxies.mcp.gates import ListenGate, ModernGate
 from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
-from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of, result_response
+from proxies.mcp.messages import MODERN_ERRORS, Message, MessageRefused, parse_message, parts_of, result_response
 from proxies.mcp.modern_tasks import admit_task_request, masking_of, note_task, own_tasks_only
 from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import check_input_requests, modern_result
 from proxies.mcp.texts import error_texts, request_texts
-from proxies.mcp.upstream import failed, is_stream, media_type, modern_headers, parse_messages, read_json, send
+from proxies.mcp.upstream import is_stream, media_type, modern_headers, parse_messages, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from rules.model import Text
@@ -114,6 +115,7 @@ async def _return(exchange: Exchange, request: Message, response: Answer, declar
     if response.status != 200:
         await _return_failure(exchange, request, response)
         return False
+    note_modern(exchange)
     gate = _gate(exchange, request, declaration)
     if request.method == "server/discover":
         await _return_discovered(exchange, request, response, gate)
@@ -175,10 +177,12 @@ async def _return_failure(exchange: Exchange, request: Message, response: Answer
     if response.status in (400, 404) and media_type(response) == "application/json":
         error = await _error_message(exchange, request, response)
         if error is not None:
+            if (error.error or {}).get("code") not in MODERN_ERRORS:
+                await doubt(exchange, response.status)
             inspect_apart(exchange, error_texts(error.error or {}), parts_of(error))
             answer_message(exchange, without_id(error, request.id), response.status)
             return
-    raise failed(response, modern=True)
+    raise await not_modern(exchange, response)
 
 
 async def _error_message(exchange: Exchange, request: Message, response: Answer) -> Message | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from proxies.contract import UpstreamAuth
 from proxies.exchange import Exchange
+from proxies.mcp.downgrade import note_downgrade
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import METHOD_HEADER, NAME_HEADER, VERSION_HEADER
 from proxies.mcp.header_values import encode_value
@@ -70,7 +71,10 @@ async def send(
     exchange: Exchange, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
 ) -> Answer:
     """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
-    return await send_to(exchange.proxy, method, headers, body, principal_id=exchange.principal.id, endless=endless)
+    principal_id = exchange.principal.id
+    answer = await send_to(exchange.proxy, method, headers, body, principal_id=principal_id, endless=endless)
+    note_downgrade(exchange)
+    return answer
 
 
 async def send_to(

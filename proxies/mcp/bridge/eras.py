@@ -38,7 +38,9 @@ class Discovery(msgspec.Struct, frozen=True):
 class EraDetector:
     """Remembers the verdict. It changes on contradiction, and a legacy one grows old."""
 
-    def __init__(self, leg: ServerLeg, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, leg: ServerLeg, clock: Callable[[], float] = time.monotonic, *, bridged: bool = False) -> None:
+        self.bridged = bridged
+        """Whether a bridge stands in front of the server, whose answers then say nothing about it."""
         self._leg = leg
         self._clock = clock
         self._era: Era = "unknown"

@@ -18,9 +18,8 @@ from proxies.mcp.gates import declined
 from proxies.mcp.messages import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    MISSING_CAPABILITY,
+    MODERN_ERRORS,
     UPSTREAM_FAILED,
     Message,
     MessageId,
@@ -42,15 +41,15 @@ STATE_ONLY_SECONDS: Final = 0.25
 """What a retry waits that the server asked for without asking for input."""
 MAX_PAGES: Final = 50
 SESSION_ID_BYTES: Final = 24
-_MODERN_REFUSALS: Final = frozenset({HEADER_MISMATCH, MISSING_CAPABILITY, METHOD_NOT_FOUND, INVALID_PARAMS})
-"""What a modern server says to a request that it understood."""
+SESSION_PREFIX: Final = "bridge-"
+"""What tells a session that exists here only from one of the server."""
 
 
 class BridgedSession:
     """One legacy client's session with a modern server."""
 
     def __init__(self, principal_id: str, fields: Fields, params: dict[str, Any], discovered: dict[str, Any]) -> None:
-        self.id = secrets.token_urlsafe(SESSION_ID_BYTES)
+        self.id = SESSION_PREFIX + secrets.token_urlsafe(SESSION_ID_BYTES)
         self.principal_id = principal_id
         self.fields = fields
         """What goes with every request of it."""
@@ -128,7 +127,7 @@ class LegacyClients:
         if not requests:
             return StatusAnswer(202)
         answer = StreamAnswer(lambda ended: None if ended else self._left(session, requests))
-        work = [self._serve(session, request, answer, alone=len(requests) == 1) for request in requests]
+        work = [self._serve(session, request, answer, requests) for request in requests]
         for request, one in zip(requests, work, strict=True):
             task = self._spawn(one)
             key = _key(request)
@@ -159,15 +158,19 @@ class LegacyClients:
             if task is not None:
                 task.cancel()
 
-    async def _serve(self, session: BridgedSession, request: Message, answer: StreamAnswer, *, alone: bool) -> None:
+    async def _serve(
+        self, session: BridgedSession, request: Message, answer: StreamAnswer, requests: list[Message]
+    ) -> None:
         try:
             response = self._local(session, request) or await self._call(session, request, answer)
         except UpstreamError as error:
-            if alone:
+            if len(requests) == 1:
                 answer.fail(error)
                 return
             response = error_response(request.id, UPSTREAM_FAILED, error.message)
         await answer.put(dump(response.body()))
+        # Now, so that an answer that is only this message is seen to be.
+        self._served(session, _key(request), answer, requests)
 
     def _local(self, session: BridgedSession, request: Message) -> Message | None:
         """The response to what a modern server has no request for."""
@@ -282,7 +285,7 @@ class LegacyClients:
         return responses
 
     def _doubt(self, status: int, response: Message) -> None:
-        if status != 200 and response.error is not None and response.error["code"] not in _MODERN_REFUSALS:
+        if status != 200 and response.error is not None and response.error["code"] not in MODERN_ERRORS:
             self._on_doubt()
 
     def _learn(self, result: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from proxies.mcp.bridge.eras import EraDetector, is_evidence
 from proxies.mcp.bridge.leg import Fields, ServerLeg, without_era
-from proxies.mcp.bridge.legacy_client import BridgedSession, LegacyClients
+from proxies.mcp.bridge.legacy_client import SESSION_PREFIX, BridgedSession, LegacyClients
 from proxies.mcp.bridge.modern_client import ModernClients
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import VERSION_HEADER, names_modern_version
@@ -64,6 +64,8 @@ class BridgeUpstream:
         session = self._legacy_clients.find(fields.get(SESSION_HEADER, ""))
         if session is not None and session.principal_id == principal_id:
             return await self._bridged(session, method, headers, body)
+        if fields.get(SESSION_HEADER, "").startswith(SESSION_PREFIX):
+            return StatusAnswer(404)  # One that is over.
 
         async def unchanged() -> Answer:
             return await self.server.request(method, target, headers, body, principal_id=principal_id, endless=endless)

@@ -42,7 +42,19 @@ def mcp_upstream(config: ProxyConfig, on_problem: Callable[[], None]) -> Upstrea
     if settings.era == "same":
         return server
     leg = ServerLeg(server, max_answer_bytes=config.limits.max_response_bytes)
-    return BridgeUpstream(server, EraDetector(leg), leg)
+    return BridgeUpstream(server, EraDetector(leg, bridged=True), leg)
+
+
+def eras_of(upstream: Upstream, config: ProxyConfig) -> EraDetector:
+    """What finds out which eras the server behind an upstream speaks."""
+    if isinstance(upstream, BridgeUpstream):
+        return upstream.eras
+    return EraDetector(ServerLeg(upstream, max_answer_bytes=config.limits.max_response_bytes))
+
+
+def server_behind(upstream: Upstream) -> Upstream:
+    """The upstream that reaches the server, where another one translates for it."""
+    return upstream.server if isinstance(upstream, BridgeUpstream) else upstream
 
 
 def _server(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[], None]) -> Upstream:
