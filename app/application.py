@@ -42,6 +42,7 @@ from app.http.headers import OuterLayer
 from app.http.page import Pages
 from app.http.problem import handle_exception
 from app.lifespan import Part, lifespan
+from app.mcp_server import api as mcp_server_api
 from app.overview import api as overview_api
 from app.overview import live
 from app.overview import pages as overview_pages
@@ -83,6 +84,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     access_api.routes,
     canaries_api.routes,
     scanner_api.routes,
+    mcp_server_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
