@@ -44,6 +44,7 @@ from app.http.problem import handle_exception
 from app.launch import api as launch_api
 from app.launch import pages as launch_pages
 from app.lifespan import Part, lifespan
+from app.mcp_server import api as mcp_server_api
 from app.overview import api as overview_api
 from app.overview import live
 from app.overview import pages as overview_pages
@@ -90,6 +91,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     launch_api.routes,
     scanner_api.routes,
     tools_api.routes,
+    mcp_server_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,

@@ -1,4 +1,4 @@
-"""The command line: `ostiary serve` (default), `worker`, `check`, `scan`, `reset-password`, `audit verify`, `version`.
+"""The command line: `ostiary serve` (default), `worker`, `check`, `scan`, `mcp`, `reset-password`, `audit verify`, `version`.
 
 Each command imports what it needs, when it runs.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 EXIT_REFUSED = 1
-COMMANDS = ("serve", "worker", "check", "scan", "reset-password", "audit", "version")
+COMMANDS = ("serve", "worker", "check", "scan", "mcp", "reset-password", "audit", "version")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -38,6 +38,8 @@ def run(arguments: Sequence[str]) -> int:
             return _check(given.files)
         case "scan":
             return _scan(given, separated)
+        case "mcp":
+            return _mcp(given)
         case "version":
             print(__version__)
             return 0
@@ -75,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check rule packs, policies, and policies of other products")
     check.add_argument("files", nargs="+", type=Path, metavar="FILE")
     _add_scan(commands.add_parser("scan", help="scan an MCP server: a URL, or after -- a command"))
+    mcp = commands.add_parser("mcp", help="be an MCP server on the standard streams, for assistants")
+    mcp.add_argument("--console", default="", metavar="URL", help="ask this console (with the token in OSTIARY_TOKEN)")
     reset = commands.add_parser(
         "reset-password", parents=[installation], help="print a new one-time password (the console must be stopped)"
     )
@@ -111,6 +115,12 @@ def _scan(given: argparse.Namespace, separated: Sequence[str] | None) -> int:
     from app.scanner import command
 
     return command.run(given, separated)
+
+
+def _mcp(given: argparse.Namespace) -> int:
+    from app.mcp_server import command
+
+    return command.run(given)
 
 
 def _with_settings(given: argparse.Namespace, action: Callable[[Settings], int]) -> int:

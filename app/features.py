@@ -362,6 +362,7 @@ def build_features(
         targets=Targets(configuration.load, settings.upstream_proxies),
         fleet=fleet,
         rollout=rollout,
+        prepare_packs=rulesets.of_packs,
         console=Address(settings.host, settings.port),
     )
     return Features(

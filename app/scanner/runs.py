@@ -21,6 +21,7 @@ class Run(msgspec.Struct):
     percent: int = 0
     stage: str = "waiting for a worker"
     timer: asyncio.TimerHandle | None = None
+    ended: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
 class Runs:
@@ -52,8 +53,10 @@ class Runs:
     def end(self, scan_id: str) -> Run | None:
         """It has ended; None where it had already."""
         run = self._runs.pop(scan_id, None)
-        if run is not None and run.timer is not None:
-            run.timer.cancel()
+        if run is not None:
+            run.ended.set()
+            if run.timer is not None:
+                run.timer.cancel()
         return run
 
     def end_all(self) -> None:

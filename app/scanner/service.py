@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from app.fleet.control import FleetControl, Rollout
 from app.fleet.errors import ProxyNotFound
 from app.fleet.reconcile import Address
 from app.fleet.repository import ProxyRepository
+from app.fleet.rulesets import RulesetUnavailable
 from app.fleet.worker import ScanReport
 from app.http.envelope import Listing
 from app.http.events import EventBus
@@ -42,6 +44,7 @@ from app.scanner.targets import Targets
 from app.security.permissions import Actor
 from proxies.contract import CancelScan, ScanFinished, ScanProgress, ScanTarget, StartScan
 from rules.model import Finding, Severity, Text
+from rules.packs import Pack
 from rules.scanning import assess
 from rules.scanning.checks import CHECK_OF_PACK
 from rules.scanning.facts import ServerFacts, ToolAnswer
@@ -70,6 +73,7 @@ class ScannerService:
         targets: Targets,
         fleet: FleetControl,
         rollout: Rollout,
+        prepare_packs: Callable[[Sequence[Pack]], Awaitable[object]],
         console: Address,
     ) -> None:
         self._database = database
@@ -81,6 +85,7 @@ class ScannerService:
         self._targets = targets
         self._fleet = fleet
         self._rollout = rollout
+        self._prepare_packs = prepare_packs
         self._console = console
         self._runs = Runs(lambda scan_id: self._end_soon(ScanFinished(scan_id, failure="The worker did not answer.")))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,6 +165,11 @@ class ScannerService:
         """How far a scan is; raises ScanNotFound."""
         async with self._database.reader() as session:
             return self._view(await _existing(ScanRepository(session, actor.tenant_id), scan_id))
+
+    async def ended(self, scan_id: str) -> None:
+        """Wait until a scan does not run any more."""
+        if run := self._runs.get(scan_id):
+            await run.ended.wait()
 
     async def latest(self, actor: Actor, proxy_id: str) -> ScanView:
         """The newest finished scan of a proxy; raises ScanNotFound."""
@@ -253,22 +263,31 @@ class ScannerService:
         if run is None:
             return
         run.stage, run.percent = "judging", 99
-        failure = report.failure
         try:
-            if report.facts is not None:
-                await self._conclude(report.id, run.tenant_id, report.facts)
-        except AppError as error:
-            failure = error.message
-        except Exception:
-            logger.exception("The scan %s could not be judged", report.id)
-            failure = "The scan could not be judged; the log has the reason."
+            failure = await self._failure(report, run.tenant_id)
+            if failure:
+                await self._write_failure(report.id, run.tenant_id, failure)
         finally:
             self._runs.end(report.id)
-        if failure:
-            async with self._database.writer() as session:
-                scan = await ScanRepository(session, run.tenant_id).get(report.id)
-                if scan is not None and scan.state == "running":
-                    scan.state, scan.error, scan.finished_at = "failed", failure[:1_000], clock.utcnow()
+
+    async def _failure(self, report: ScanFinished, tenant_id: str) -> str:
+        """Conclude a scan; why that was not possible, or nothing."""
+        if report.facts is None:
+            return report.failure or "The worker found nothing."
+        try:
+            await self._conclude(report.id, tenant_id, report.facts)
+        except AppError as error:
+            return error.message
+        except Exception:
+            logger.exception("The scan %s could not be judged", report.id)
+            return "The scan could not be judged; the log has the reason."
+        return ""
+
+    async def _write_failure(self, scan_id: str, tenant_id: str, failure: str) -> None:
+        async with self._database.writer() as session:
+            scan = await ScanRepository(session, tenant_id).get(scan_id)
+            if scan is not None and scan.state == "running":
+                scan.state, scan.error, scan.finished_at = "failed", failure[:1_000], clock.utcnow()
 
     async def _conclude(self, scan_id: str, tenant_id: str, facts: ServerFacts) -> None:
         finished_at = clock.utcnow()
@@ -318,7 +337,11 @@ class ScannerService:
     async def _judge(
         self, scan: Scan, facts: ServerFacts, others: dict[str, list[str]], finished_at: datetime
     ) -> ScanResult:
-        judges = await self._evaluator.judges([(scan_policy(self._library, scan.policy_name), 0, "")])
+        policy = scan_policy(self._library, scan.policy_name)
+        with suppress(RulesetUnavailable):
+            # One ruleset of all packs, which the cache usually has; without it the evaluator makes one of each, or says why not.
+            await self._prepare_packs(self._library.packs_for(policy))
+        judges = await self._evaluator.judges([(policy, 0, "")])
 
         def work() -> ScanResult:
             def read(texts: Sequence[Text]) -> list[Finding]:

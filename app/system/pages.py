@@ -18,6 +18,7 @@ from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.pages import launch_tab
 from app.launch.service import LaunchService
+from app.mcp_server.connect import claude_desktop, http_client
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.settings import Settings
@@ -162,6 +163,14 @@ async def places(
     return pages.answer(request, "_goto.html", places=found)
 
 
+def _assistants(base_url: str) -> tuple[tuple[str, str], ...]:
+    """What assistants need to ask this console: where it goes, and the text."""
+    return (
+        ("Claude Desktop, claude_desktop_config.json", claude_desktop(base_url)),
+        ("Clients that speak Streamable HTTP", http_client(base_url)),
+    )
+
+
 async def _directory(
     request: Request[Any, Any, Any],
     pages: Pages,
@@ -190,6 +199,7 @@ async def _directory(
         order=order,
         base=with_query(f"/settings?tab={tab}", sort=order.param),
         me=actor.user_id,
+        assistants=_assistants(request.app.state.settings.base_url),
         form=form or Form(blank),
         created=created,
     )

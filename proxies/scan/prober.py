@@ -154,7 +154,9 @@ class Prober:
             return None
         self._gathered.append("reach")
         refusal = reply
-        for version in reversed(LEGACY_VERSIONS):
+        # Each conversation with a process costs a process: there the newest version says enough.
+        versions = LEGACY_VERSIONS[-1:] if self._facts.transport == "stdio" else LEGACY_VERSIONS
+        for version in reversed(versions):
             reply, conversation = await open_legacy(await self._link(), self._client, version)
             if conversation is not None:
                 self._keep_session(conversation)
