@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxies import pipeline
 from proxies.exchange import Exchange
@@ -42,7 +42,16 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     return declaration
 
 
-async def list_under_control(exchange: Exchange, session: Session, list_kind: ListKind, message: Message) -> Message:
+class ControlledList(NamedTuple):
+    """What may pass of a list, and how the server had answered."""
+
+    response: Message
+    was_streamed: bool
+
+
+async def list_under_control(
+    exchange: Exchange, session: Session, list_kind: ListKind, message: Message
+) -> ControlledList:
     """The response to the request for a list of which not everything may pass."""
     take(session.client_requests, message.id)
 
@@ -58,7 +67,7 @@ async def list_under_control(exchange: Exchange, session: Session, list_kind: Li
     first = await ask(message)
     exchange.lap("upstream", waiting=True)
     try:
-        return await list_response(exchange, list_kind, message, first, ask)
+        return ControlledList(await list_response(exchange, list_kind, message, first, ask), is_stream(first))
     finally:
         await first.aclose()
 

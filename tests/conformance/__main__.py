@@ -12,31 +12,44 @@ import uvloop
 
 import tests.conftest  # noqa: F401 - It says where compiled rules are kept.
 from tests.conformance.client import CLIENT_SCENARIOS, run_client_suite
-from tests.conformance.suite import REVISIONS, Total, run_server_suite
+from tests.conformance.gateway import running_gateway
+from tests.conformance.suite import REVISIONS, Total, differing, run_server_suite
 from tests.mcp_fixture.process import running_fixture
-from tests.proxy_harness import running_proxy
 
-SHORT = ("2025-11-25", "2026-07-28")
-"""The newest revision of each era: what the older ones ask for is a part of it."""
+NEWEST = ("2025-11-25", "2026-07-28")
+"""The newest revision of each era."""
 AT_THE_GATEWAY = ("--scenario", "dns-rebinding-protection")
 
 
-async def compare(revisions: Mapping[str, tuple[str, ...]]) -> bool:
-    """Run every revision directly and through a gateway with the shipped rules; whether all is well."""
+async def compare() -> bool:
+    """Run every revision directly and through a gateway; whether all is well."""
     well = True
     with running_fixture() as url:
-        async with running_proxy(type="mcp", target_url=url) as proxy:
-            for revision, selection in revisions.items():
+        async with running_gateway(url) as gateway:
+            for revision, selection in REVISIONS.items():
                 began = time.monotonic()
                 direct, through = await asyncio.gather(
-                    run_server_suite(url, selection), run_server_suite(f"{proxy.url}/mcp", selection)
+                    run_server_suite(url, selection), run_server_suite(gateway, selection)
                 )
                 well &= report(revision, direct, through)
                 print(f"  {time.monotonic() - began:.0f} s\n")
-            rebinding = await run_server_suite(f"{proxy.url}/mcp", AT_THE_GATEWAY)
+            rebinding = await run_server_suite(gateway, AT_THE_GATEWAY)
             print(f"dns-rebinding-protection at the gateway: {', '.join(map(str, rebinding.values()))}")
             well &= all(total.passed and not total.failed for total in rebinding.values())
     return well
+
+
+async def withhold(tool: str) -> bool:
+    """Say which scenarios of the newest revision of each era need a tool; false where none does."""
+    found = False
+    with running_fixture() as url:
+        async with running_gateway(url, unapproved={tool}) as gateway:
+            for revision in NEWEST:
+                direct = await run_server_suite(url, REVISIONS[revision])
+                lost = differing(direct, await run_server_suite(gateway, REVISIONS[revision]))
+                print(f"{revision}: {', '.join(sorted(lost)) or 'nothing'} needs {tool}")
+                found |= bool(lost)
+    return found
 
 
 async def compare_clients() -> bool:
@@ -70,13 +83,14 @@ def _sum(totals: Mapping[str, Total]) -> str:
 async def main() -> int:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
-    parser.add_argument("--short", action="store_true", help=f"only {' and '.join(SHORT)}")
-    parser.add_argument("--client", action="store_true", help="only the client scenarios, through the gateway")
+    parser.add_argument("--client", action="store_true", help="the client scenarios, through the gateway")
+    parser.add_argument("--without", metavar="TOOL", help="say which scenarios fail when TOOL is not approved")
     arguments = parser.parse_args()
-    if arguments.client:
-        return 0 if await compare_clients() else 1
-    chosen = {name: tuple(selection) for name, selection in REVISIONS.items() if name in SHORT or not arguments.short}
-    return 0 if await compare(chosen) else 1
+    if arguments.without:
+        well = await withhold(arguments.without)
+    else:
+        well = await (compare_clients() if arguments.client else compare())
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

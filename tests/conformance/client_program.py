@@ -17,7 +17,7 @@ from typing import Any
 import mcp.types as types
 from mcp import Client
 
-import tests.conftest  # noqa: F401 - It says where compiled rules are kept.
+from tests.mcp_rules import small_ruleset
 from tests.proxy_harness import running_proxy
 
 MODERN = "2026-07-28"
@@ -101,7 +101,7 @@ async def main(way: str, url: str) -> None:
     mode = "auto" if os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION") == MODERN else "legacy"
     async with AsyncExitStack() as stack:
         if way == "gateway":
-            proxy = await stack.enter_async_context(running_proxy(type="mcp", target_url=url))
+            proxy = await stack.enter_async_context(running_proxy(type="mcp", target_url=url, ruleset=small_ruleset()))
             url = f"{proxy.url}/mcp"
         client = await stack.enter_async_context(
             Client(

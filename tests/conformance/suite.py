@@ -47,6 +47,11 @@ async def run_server_suite(url: str, selection: Sequence[str]) -> dict[str, Tota
     return totals
 
 
+def differing(left: Mapping[str, Total], right: Mapping[str, Total]) -> set[str]:
+    """The scenarios whose totals are not the same."""
+    return {name for name in left.keys() | right.keys() if str(left.get(name)) != str(right.get(name))}
+
+
 async def run(*arguments: str) -> str:
     """Run the suite; what it printed."""
     process = await asyncio.create_subprocess_exec(

@@ -50,6 +50,12 @@ def embedded(uri: str, mime_type: str, text: str) -> EmbeddedResource:
 def add_content_tools(server: MCPServer) -> None:
     """Register them."""
 
+    # First in every order, because the suite tries the headers of a call with the first tool that is listed.
+    @server.tool(structured_output=False)
+    def add(a: int = 0, b: int = 0) -> str:
+        """Adds two numbers."""
+        return str(a + b)
+
     @server.tool(structured_output=False)
     def test_simple_text() -> str:
         """Returns a line of text."""

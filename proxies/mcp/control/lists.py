@@ -22,8 +22,10 @@ from proxies.mcp.inspection import inspect_apart
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.param_headers import InvalidAnnotation
 from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
+from proxies.mcp.relay import answer_on_stream
 from proxies.mcp.results import MAX_TTL_MS
 from proxies.mcp.texts import error_texts, result_texts
+from proxies.mcp.upstream import is_stream
 from proxies.strict_json import dump, parse
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,12 @@ def controlled_list(exchange: Exchange, message: Message) -> ListKind | None:
 
 
 async def answer_list(exchange: Exchange, list_kind: ListKind, request: Message, first: Answer, more: More) -> None:
-    """Answer the client with everything of the list that may pass, on one page."""
-    answer_message(exchange, await list_response(exchange, list_kind, request, first, more))
+    """Answer the client with everything of the list that may pass, on one page: as a stream where the server sent one."""
+    response = await list_response(exchange, list_kind, request, first, more)
+    if is_stream(first):
+        await answer_on_stream(exchange, response)
+    else:
+        answer_message(exchange, response)
 
 
 async def list_response(
