@@ -38,6 +38,8 @@ LIBRARIES = (
     "uvloop",
     "hyperscan",
     "google-re2",
+    "phonenumbers",
+    "PyYAML",
     "cryptography",
     "argon2-cffi",
 )
