@@ -103,6 +103,7 @@ class Worker:
         finally:
             heart.cancel()
             self._loop_lag.stop()
+            logger.info("the event loop was kept from other work for at most %.0f ms", self._loop_lag.busiest_ms)
             loop.remove_reader(self._sockets)
             self._sockets.close()
             self._journal.close()
