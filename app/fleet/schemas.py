@@ -69,6 +69,8 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: list[str]
     state: str
     state_reason: str
+    state_remedy: str
+    """What to do about the reason, where that is known."""
     state_since_at: datetime | None
     workers_live: int
     workers_total: int

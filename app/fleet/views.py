@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.fleet.models import Proxy
+from app.fleet.remedies import remedy
 from app.fleet.schemas import ProxyStatusView, ProxyView, UpstreamAuthView
 from app.fleet.state import ProxyStatus
 from app.policies.library import PolicyLibrary
@@ -55,6 +56,7 @@ def proxy_view(proxy: Proxy, status: ProxyStatus, library: PolicyLibrary) -> Pro
         allowed_origins=list(proxy.allowed_origins),
         state=status.state.value,
         state_reason=status.reason,
+        state_remedy=remedy(status.reason),
         state_since_at=status.since_at,
         workers_live=status.workers_live,
         workers_total=status.workers_total,
