@@ -116,6 +116,7 @@ class Worker:
             heart.cancel()
             await self._scans.stop()
             self._loop_lag.stop()
+            logger.info("the event loop was kept from other work for at most %.0f ms", self._loop_lag.busiest_ms)
             loop.remove_reader(self._sockets)
             self._sockets.close()
             self._journal.close()

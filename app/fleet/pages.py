@@ -45,6 +45,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
 
     proxy: ProxyView
     spark: list[int]
+    errors: int
+    """Calls of the last 24 hours that failed at the upstream or in the gateway."""
     added_p99_ms: float | None
 
 
@@ -318,7 +320,7 @@ async def _tools(tools: ToolService, usage: UsageService, actor: Actor, proxy_id
 async def _row(traffic: TrafficService, actor: Actor, proxy: ProxyView) -> ProxyRow:
     totals = await traffic.totals(actor, hours=24, proxy_id=proxy.id)
     spark = await last_hour(traffic, actor, proxy.id) if totals.calls else []
-    return ProxyRow(proxy, spark, totals.added_p99_ms)
+    return ProxyRow(proxy, spark, totals.error, totals.added_p99_ms)
 
 
 async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[Any]:

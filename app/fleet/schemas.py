@@ -88,6 +88,8 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     discovery_interval_hours: int
     state: str
     state_reason: str
+    state_remedy: str
+    """What to do about the reason, where that is known."""
     state_since_at: datetime | None
     workers_live: int
     workers_total: int

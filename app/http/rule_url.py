@@ -14,6 +14,11 @@ WITHOUT_PAGE = frozenset(
 """Packs of the gateway itself."""
 
 
+def comes_by_policy(pack: str) -> bool:
+    """Whether findings of this pack are there because a policy asks for them."""
+    return pack != CANARY and pack not in WITHOUT_PAGE
+
+
 def rule_url(pack: str, rule_id: str) -> str:
     """The page that explains a rule of a finding."""
     if pack == CANARY:
