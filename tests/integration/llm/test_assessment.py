@@ -101,9 +101,7 @@ async def test_SLG_RESP_1_what_a_model_gives_away_is_masked_in_its_answer(stream
     told = TOLD.format(**LEAKS)
     async with (
         running_scripted_upstream() as upstream,
-        running_proxy(
-            type="llm", target_url=upstream.url, policies=[msgspec.to_builtins(policy)]
-        ) as proxy,
+        running_proxy(type="llm", target_url=upstream.url, policies=[msgspec.to_builtins(policy)]) as proxy,
     ):
         upstream.reply = lambda body: chat_stream(told, size=3) if stream else chat_body(told)
         answer = await post(proxy.url, PLACES["user"]("Whom do I ask?"), stream=stream)
