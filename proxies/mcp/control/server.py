@@ -89,7 +89,7 @@ class ControlledServer:
         before = self.control
         self.control = runtime.config.mcp.control if runtime.config.mcp is not None else None
         if old is not None and (
-            old.pool is not runtime.pool or old.config.upstream_auth != runtime.config.upstream_auth
+            old.upstream is not runtime.upstream or old.config.upstream_auth != runtime.config.upstream_auth
         ):
             self.catalogue.forget()
             if self._subscription is not None:
@@ -286,7 +286,7 @@ class ControlledServer:
             entries=tuple(entries),
             server=b"" if server is None else dump(server),
             origin=_origin(runtime),
-            tls_key_sha256=runtime.pool.tls_key_sha256,
+            tls_key_sha256=runtime.server.tls_key_sha256,
             authenticated=config.upstream_auth.type != "none",
             problems=tuple(problems),
         )
