@@ -31,9 +31,11 @@ OTHER = tool("list_issues", "List the issues of a repository.")
 @asynccontextmanager
 async def client_of(url: str, key: str) -> AsyncIterator[Any]:
     """An official SDK client of the proxy."""
-    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=60) as http:
-        async with Client(streamable_http_client(f"{url}/mcp", http_client=http), mode="legacy") as client:
-            yield client
+    async with (
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=60) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode="legacy") as client,
+    ):
+        yield client
 
 
 async def names(url: str, key: str) -> set[str]:
@@ -117,4 +119,3 @@ async def _rug_pull(site: Site, page: Page, server: ChangingServer, proxy: dict[
     await page.goto(f"{site.url}/audit")
     for event in ("mcp.tool.approved", "mcp.tool.rejected", "mcp.tool.bulk.updated"):
         await expect(page.locator("main")).to_contain_text(event)
-
