@@ -275,6 +275,7 @@ function review(wizard) {
   for (const field of $$("[data-review-as]", wizard)) {
     let value = field.value;
     if (field.type === "radio" && !field.checked) continue;
+    if (field.closest("[data-when][hidden]")) continue;
     if (field.type === "checkbox") value = field.checked ? "yes" : "no";
     if (field.type === "password") value = value ? "stored encrypted" : "none";
     if (field.dataset.reviewSet) {
