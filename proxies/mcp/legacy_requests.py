@@ -80,6 +80,8 @@ async def forward(
         check_upstream_status(response, session)
 
         def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
+            # What the user answered while the call ran was masked in the session, not in the call.
+            exchange.masking = exchange.masking or session.masking
             inspect_apart(exchange, texts, document)
 
         gate = LegacyGate(session, awaited, inspect)
