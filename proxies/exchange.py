@@ -82,8 +82,11 @@ class Exchange:
         "extra_headers",
         "facts",
         "found",
+        "hold",
         "id",
+        "key_digest",
         "masking",
+        "may_hold",
         "operation",
         "outcome",
         "principal",
@@ -120,6 +123,8 @@ class Exchange:
         self.id = call_id(self.started_at)
         self._received_at = self._lap_at = request.received_at
         self.principal = ANONYMOUS
+        self.key_digest = ""
+        """Digest of the key that the principal is known by; empty for nobody."""
         self.protocol = "http"
         self.operation = ""
         self.protection = proxy.protection
@@ -144,6 +149,10 @@ class Exchange:
         self.restored: dict[Masked, int] = {}
         """How often each value was put back."""
         self.verdict: Verdict = ALLOWED
+        self.may_hold = False
+        """Whether the message that is judged now can wait for a person; a hold of any other one refuses it."""
+        self.hold: Verdict | None = None
+        """The verdict for which it has to wait."""
         self.usage: Usage | None = None
         self.tool: ToolUse | None = None
         """How a `tools/call` uses its tool."""
@@ -180,6 +189,7 @@ class Exchange:
         part = Exchange(self.proxy, self.request, self.response, self._recorder)
         part._received_at = part._lap_at = time.perf_counter()
         part.principal = self.principal
+        part.key_digest = self.key_digest
         part.protection = self.protection
         part.conversation = self.conversation
         part.protocol = self.protocol
@@ -233,6 +243,10 @@ class Exchange:
         self.truncated = True
         self.record()
         self.response.abort()
+
+    def leave_unrecorded(self) -> None:
+        """Another call has a record of everything that happens here."""
+        self._recorded = True
 
     # --- The record -----------------------------------------------------------------------------------------------
 

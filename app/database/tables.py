@@ -7,10 +7,27 @@ from app.audit import models as audit
 from app.canaries import models as canaries
 from app.database.base import Base
 from app.fleet import models as fleet
+from app.launch import models as launch
 from app.policies import models as policies
+from app.scanner import models as scanner
 from app.system import models as system
+from app.tools import models as tools
 from app.traffic import models as traffic
 
-__all__ = ["access", "accounts", "alerts", "audit", "canaries", "fleet", "metadata", "policies", "system", "traffic"]
+__all__ = [
+    "access",
+    "accounts",
+    "alerts",
+    "audit",
+    "canaries",
+    "fleet",
+    "launch",
+    "metadata",
+    "policies",
+    "scanner",
+    "system",
+    "tools",
+    "traffic",
+]
 
 metadata = Base.metadata

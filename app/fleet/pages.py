@@ -14,23 +14,25 @@ from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
 from app.fleet.repository import SORTS
-from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView, RunningConfiguration
+from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
-from app.http.forms import convert
 from app.http.htmx import is_htmx, target_id
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.overview.pages import last_hour
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
+from app.tools.repository import EntryFilter
+from app.tools.service import ToolService
+from app.tools.usage import UsageService
 from app.traffic.repository import CallFilter
 from app.traffic.service import TrafficService
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/proxies", "Proxies"),)
-TABS = ("live", "policy", "connect", "config", "logs")
+TABS = ("live", "policy", "tools", "connect", "config", "logs")
 LATEST_CALLS = 30
 LATEST_ENTRIES = 30
 PAGE_ROWS = 25
@@ -43,6 +45,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
 
     proxy: ProxyView
     spark: list[int]
+    errors: int
+    """Calls of the last 24 hours that failed at the upstream or in the gateway."""
     added_p99_ms: float | None
 
 
@@ -109,6 +113,7 @@ async def create_proxy(
     given = await request.form()
     try:
         wanted = forms.creation(given)
+        forms.check_confirmed(given)
         fitting = [name for name in wanted.policy_names or [] if not library.unknown([name])]
         fitting = [name for name in fitting if library.applies_to(name, wanted.type)]
         created = await proxies.create(actor, msgspec.structs.replace(wanted, policy_names=fitting))
@@ -131,9 +136,8 @@ async def test_connection(
 ) -> Response[str]:
     """Whether the typed target can be reached, as a line under the field."""
     given = await request.form()
-    values = {name: str(given.get(name, "")).strip() for name in CheckConnection.__struct_fields__}
     try:
-        report = await proxies.check_connection(convert(values, CheckConnection))
+        report = await proxies.check_connection(forms.connection(given))
     except AppError as error:
         words = " ".join(error.fields.values()) or error.message
         report = ConnectionReport(reachable=False, stage="resolve", message=words, address="", elapsed_ms=0)
@@ -150,11 +154,14 @@ async def proxy_page(
     traffic: NamedDependency[TrafficService],
     library: NamedDependency[PolicyLibrary],
     reader: NamedDependency[AsyncSession],
+    tools: NamedDependency[ToolService],
+    usage: NamedDependency[UsageService],
     tab: FromQuery[str] = "live",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """One proxy, one tab of it."""
     proxy = await proxies.get(actor, proxy_id)
-    tab = tab if tab in TABS else "live"
+    tab = tab if tab in TABS and (tab != "tools" or proxy.type == "mcp") else "live"
     context: dict[str, Any] = {}
     if tab in ("live", "policy"):
         context["stats"] = await traffic.stats(actor, proxy_id, hours=24)
@@ -163,10 +170,13 @@ async def proxy_page(
         context |= {"calls": found.items, "filtered": False}
     if tab == "policy":
         context["policies"] = [library.policy(ref.name) for ref in proxy.policies if ref.exists]
+    if tab == "tools":
+        context |= await _tools(tools, usage, actor, proxy_id, offset)
     if tab == "connect":
         context |= {"clients": clients_of(proxy), "key_placeholder": KEY_PLACEHOLDER}
     if tab == "logs":
         context["entries"] = await _entries(reader, actor, proxy_id)
+        context["server"] = proxies.server_report(proxy_id)
     if tab == "config":
         running = await proxies.running(actor, proxy_id)
         context |= _config(library, proxy, running, Form(forms.of_proxy(proxy)))
@@ -185,7 +195,9 @@ async def save_proxy(
     """Change the proxy; a running one serves the change at once."""
     given = await request.form()
     try:
-        proxy = await proxies.update(actor, proxy_id, forms.change(given))
+        change = forms.change(given)
+        forms.check_confirmed(given)
+        proxy = await proxies.update(actor, proxy_id, change)
     except AppError as error:
         proxy = await proxies.get(actor, proxy_id)
         form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
@@ -292,10 +304,23 @@ def _config(library: PolicyLibrary, proxy: ProxyView, running: RunningConfigurat
     return {"form": form, "policies": fitting, "raw_json": raw, "running": running}
 
 
+async def _tools(tools: ToolService, usage: UsageService, actor: Actor, proxy_id: str, offset: int) -> dict[str, Any]:
+    """The tools of an MCP proxy with how they were used."""
+    limit, offset = page_of(PAGE_ROWS, offset)
+    stats = await usage.stats(actor, proxy_id, hours=24)
+    return {
+        "server": await tools.server(actor, proxy_id),
+        "list": await tools.entries(actor, EntryFilter(proxy_id=proxy_id, kinds=("tool",)), limit=limit, offset=offset),
+        "base": f"/proxies/{proxy_id}?tab=tools",
+        "stats": stats,
+        "use": {one.tool: one for one in stats.tools},
+    }
+
+
 async def _row(traffic: TrafficService, actor: Actor, proxy: ProxyView) -> ProxyRow:
     totals = await traffic.totals(actor, hours=24, proxy_id=proxy.id)
     spark = await last_hour(traffic, actor, proxy.id) if totals.calls else []
-    return ProxyRow(proxy, spark, totals.added_p99_ms)
+    return ProxyRow(proxy, spark, totals.error, totals.added_p99_ms)
 
 
 async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[Any]:

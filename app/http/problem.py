@@ -35,7 +35,7 @@ from app.http.envelope import Failure
 logger = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
-API_PREFIXES = ("/api/", "/admin/", "/schema/", "/health", "/ready", "/metrics")
+API_PREFIXES = ("/api/", "/admin/", "/schema/", "/health", "/ready", "/metrics", "/mcp")
 CHALLENGE = 'Bearer realm="ostiary"'
 LOGIN_PAGE = "/login"
 PASSWORD_PAGE = "/password"  # noqa: S105 - a path.

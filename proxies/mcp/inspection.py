@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from proxies import pipeline
 from proxies.exchange import Exchange
+from proxies.mcp.control.calls import check_answer
+from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.elicited_urls import check_urls
 from proxies.mcp.facts import request_facts
 from proxies.mcp.messages import Message, parts_of
@@ -29,7 +31,11 @@ def inspect_message(exchange: Exchange, message: Message, *, session: Session | 
     """
     texts = request_texts(message, exchange.request.headers)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
-    return mask_apart(exchange, message, texts, facts, session=session)
+    exchange.hold, exchange.may_hold = None, message.method == "tools/call"
+    try:
+        return mask_apart(exchange, message, texts, facts, session=session)
+    finally:
+        exchange.may_hold = False
 
 
 def mask_apart(
@@ -65,6 +71,21 @@ def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
     pipeline.finish_answer(exchange, document, texts, found)
 
 
+def inspect_answer(
+    exchange: Exchange, texts: list[Text], document: dict[str, Any], declaration: Declaration | None
+) -> None:
+    """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives.
+
+    Values that were masked towards the server are put back first: the schema is about the values.
+    """
+    is_answer = "result" in document or "error" in document
+    if is_answer and not exchange.masking:
+        check_answer(exchange, declaration, document)
+    inspect_apart(exchange, texts, document)
+    if is_answer and exchange.masking:
+        check_answer(exchange, declaration, document)
+
+
 def _inspect_apart(
     exchange: Exchange, texts: list[Text], direction: Literal["request", "response"], facts: Facts | None = None
 ) -> list[Finding]:
@@ -77,12 +98,32 @@ def _inspect_apart(
     exchange.found, exchange.added_findings, exchange.verdict = [], [], ALLOWED
     try:
         if direction == "request":
-            return pipeline.inspect_request(exchange, texts, facts)
-        return pipeline.inspect_response(exchange, texts)
+            return pipeline.inspect_request(exchange, texts, facts) + _judge_taint(exchange, texts)
+        to_mask = pipeline.inspect_response(exchange, texts)
+        note_taint(exchange, texts)
+        return to_mask
     finally:
         exchange.found = []
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
         exchange.verdict = stronger(verdict, exchange.verdict)
+
+
+def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:
+    """Look for what another server gave this caller; what of it must be masked. Raises `Refusal` on a block."""
+    if exchange.proxy.controlled is None:
+        return []
+    found = exchange.proxy.controlled.taints.findings(exchange, texts)
+    if not found:
+        return []
+    if exchange.capture:
+        exchange.capture.note("request", texts, found)
+    return pipeline.judge_findings(exchange, found)
+
+
+def note_taint(exchange: Exchange, texts: list[Text]) -> None:
+    """Remember what the message that has just been inspected gives the caller and must not go to another server."""
+    if exchange.found and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.taints.note(exchange, texts, exchange.found)
 
 
 def inspect_and_record(
@@ -94,7 +135,9 @@ def inspect_and_record(
     part.masking = masking
     try:
         check_urls(part, document)
-        pipeline.finish_answer(part, document, texts, pipeline.inspect_response(part, texts))
+        found = pipeline.inspect_response(part, texts)
+        note_taint(part, texts)
+        pipeline.finish_answer(part, document, texts, found)
     except Refusal as refusal:
         part.outcome = refusal.outcome
         part.error_code = refusal.code

@@ -54,8 +54,9 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
+    listen(session)
     list_kind = controlled_list(exchange, message)
-    await admit_request(exchange, session, message)
+    declaration = await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
     if list_kind is not None:
         listed = await list_under_control(exchange, session, list_kind, message)
@@ -66,7 +67,7 @@ async def _request(exchange: Exchange, session: Session, message: Message) -> No
         return
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
-    await forward(exchange, session, dump(message.body()), awaited)
+    await forward(exchange, session, dump(message.body()), awaited, declaration=declaration)
 
 
 async def _notification(exchange: Exchange, session: Session, message: Message) -> None:
@@ -78,6 +79,8 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         exchange.answer(202, [])
         return
     mask_apart(exchange, message, request_texts(message), session=session)
+    if message.method == "notifications/cancelled" and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.holds.cancel(session.id, (message.params or {}).get("requestId"))
     await _post_and_accept(exchange, session, message)
     if message.method == "notifications/initialized":
         listen(session)

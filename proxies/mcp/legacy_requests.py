@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
-from proxies.mcp.control.calls import check_call
-from proxies.mcp.control.declarations import ListKind
+from proxies.mcp.control.calls import check_call, hold_call
+from proxies.mcp.control.declarations import Declaration, ListKind
 from proxies.mcp.control.lists import list_response
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.gates import LegacyGate
-from proxies.mcp.inspection import inspect_apart, inspect_message
+from proxies.mcp.inspection import inspect_answer, inspect_message
 from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
 from proxies.mcp.legacy_tasks import check_task_request
 from proxies.mcp.messages import Message
@@ -27,17 +27,19 @@ from proxies.strict_json import dump
 from rules.model import Text
 
 
-async def admit_request(exchange: Exchange, session: Session, message: Message) -> None:
-    """Everything that must hold before a request goes on; raises `Refusal`."""
+async def admit_request(exchange: Exchange, session: Session, message: Message) -> Declaration | None:
+    """Everything that must hold before a request goes on; raises `Refusal`. The declaration of what it calls."""
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
     check_task_request(session, message)
-    await check_call(exchange, message)
+    declaration = await check_call(exchange, message)
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
+    await hold_call(exchange, message, declaration, session.id)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
+    return declaration
 
 
 class ControlledList(NamedTuple):
@@ -71,9 +73,15 @@ async def list_under_control(
 
 
 async def forward(
-    exchange: Exchange, session: Session, body: bytes, awaited: IdTable, denied: tuple[Message, ...] = ()
+    exchange: Exchange,
+    session: Session,
+    body: bytes,
+    awaited: IdTable,
+    denied: tuple[Message, ...] = (),
+    declaration: Declaration | None = None,
 ) -> None:
-    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch."""
+    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch, and
+    `declaration` is that of the one thing that is called."""
     response = await send_patiently(exchange, session, body)
     finished = False
     try:
@@ -82,7 +90,7 @@ async def forward(
         def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
             # What the user answered while the call ran was masked in the session, not in the call.
             exchange.masking = exchange.masking or session.masking
-            inspect_apart(exchange, texts, document)
+            inspect_answer(exchange, texts, document, declaration)
 
         gate = LegacyGate(session, awaited, inspect)
         if is_stream(response):

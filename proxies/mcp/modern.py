@@ -9,11 +9,13 @@ from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
 from proxies.mcp.capabilities import declared_names, strip_meta
 from proxies.mcp.control.answers import read_answer
-from proxies.mcp.control.calls import check_call, note_use
+from proxies.mcp.control.calls import check_call, hold_call, note_use
+from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.control.lists import answer_list, controlled_list
 from proxies.mcp.control.server import server_of
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
+from proxies.mcp.era_watch import doubt, not_modern, note_modern
 from proxies.mcp.eras import (
     META_CAPABILITIES,
     META_LOG_LEVEL,
@@ -22,15 +24,15 @@ from proxies.mcp.eras import (
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.inspection import inspect_and_record, inspect_apart, inspect_message
-from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of, result_response
+from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
+from proxies.mcp.messages import MODERN_ERRORS, Message, MessageRefused, parse_message, parts_of, result_response
 from proxies.mcp.modern_tasks import admit_task_request, masking_of, note_task, own_tasks_only
 from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import check_input_requests, modern_result
 from proxies.mcp.texts import error_texts, request_texts
-from proxies.mcp.upstream import failed, is_stream, media_type, modern_headers, parse_messages, read_json, send
+from proxies.mcp.upstream import is_stream, media_type, modern_headers, parse_messages, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from rules.model import Text
@@ -52,7 +54,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     exchange.rpc_id = message.id
     _check(exchange, message)
     note_use(exchange, message)
-    await check_call(exchange, message)
+    declaration = await check_call(exchange, message)
     list_kind = controlled_list(exchange, message)
     params = own_tasks_only(exchange, strip_meta(message.params or {}))
     message = Message(kind="request", id=message.id, method=message.method, params=params)
@@ -61,6 +63,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     masked_headers = inspect_message(exchange, message)
     if task is not None:
         task.masking = exchange.masking
+    await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = dump(message.body())
@@ -76,7 +79,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
             await answer_list(exchange, list_kind, message, response, more)
         else:
-            finished = await _return(exchange, message, response)
+            finished = await _return(exchange, message, response, declaration)
     finally:
         # A client that leaves has cancelled: the upstream sees its stream closed at once (M-13).
         if finished:
@@ -107,12 +110,13 @@ def _check(exchange: Exchange, message: Message) -> None:
             raise header_mismatch(reason)
 
 
-async def _return(exchange: Exchange, request: Message, response: Answer) -> bool:
+async def _return(exchange: Exchange, request: Message, response: Answer, declaration: Declaration | None) -> bool:
     """Give the client the answer. True when only the rest of a finished stream is left to read."""
     if response.status != 200:
         await _return_failure(exchange, request, response)
         return False
-    gate = _gate(exchange, request)
+    note_modern(exchange)
+    gate = _gate(exchange, request, declaration)
     if request.method == "server/discover":
         await _return_discovered(exchange, request, response, gate)
         return False
@@ -138,7 +142,7 @@ async def _return_discovered(exchange: Exchange, request: Message, response: Ans
     answer_message(exchange, passed)
 
 
-def _gate(exchange: Exchange, request: Message) -> ModernGate:
+def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
     declared = _declared(request)
     server = server_of(exchange.proxy)
 
@@ -152,7 +156,7 @@ def _gate(exchange: Exchange, request: Message) -> ModernGate:
         inspect_and_record(exchange, texts, method, document, masking=masking_of(exchange, document))
 
     def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
-        inspect_apart(exchange, texts, document)
+        inspect_answer(exchange, texts, document, declaration)
 
     if request.method == "subscriptions/listen":
         return ListenGate(request, inspect=inspect_told, adapt=adapt, noticed=server.note_change)
@@ -173,10 +177,12 @@ async def _return_failure(exchange: Exchange, request: Message, response: Answer
     if response.status in (400, 404) and media_type(response) == "application/json":
         error = await _error_message(exchange, request, response)
         if error is not None:
+            if (error.error or {}).get("code") not in MODERN_ERRORS:
+                await doubt(exchange, response.status)
             inspect_apart(exchange, error_texts(error.error or {}), parts_of(error))
             answer_message(exchange, without_id(error, request.id), response.status)
             return
-    raise failed(response, modern=True)
+    raise await not_modern(exchange, response)
 
 
 async def _error_message(exchange: Exchange, request: Message, response: Answer) -> Message | None:

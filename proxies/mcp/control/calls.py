@@ -5,13 +5,16 @@ A list that hides a tool hides nothing from a client that knows its name, so eve
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from msgspec.structs import replace
 
 from proxies.contract import EntryKind, ToolUse
 from proxies.exchange import Exchange
 from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.control.lister import ListingFailed
 from proxies.mcp.control.passing import rules_of, why_not
+from proxies.mcp.control.schemas import check_arguments, check_result
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.messages import INVALID_PARAMS, Message
 from proxies.mcp.refusals import RPCRefusal, printable
@@ -58,7 +61,28 @@ async def check_call(exchange: Exchange, message: Message) -> Declaration | None
     reason = _reason(server, declaration, exchange.principal.id)
     if reason:
         raise _hidden(exchange, kind, name, reason)
+    if kind == "tool" and declaration is not None:
+        check_arguments(declaration, (message.params or {}).get("arguments", {}))
+        exchange.lap("tool_control")
     return declaration
+
+
+async def hold_call(
+    exchange: Exchange, message: Message, declaration: Declaration | None, session_id: str = ""
+) -> None:
+    """Let a call that a policy holds wait for a person; raises `Refusal` where it may not go on."""
+    verdict, exchange.hold = exchange.hold, None
+    controlled = exchange.proxy.controlled
+    if verdict is None or controlled is None:
+        return
+    seconds = exchange.protection.policies.hold_seconds(verdict.decision.policy)
+    await controlled.holds.wait(
+        exchange, verdict, message, declaration=declaration, seconds=seconds, session_id=session_id
+    )
+    # What was released is a call of the tool as it was shown: it must still be that one, and allowed.
+    now = await check_call(exchange, message)
+    if now is not None and declaration is not None and now.h_raw != declaration.h_raw:
+        raise _hidden(exchange, "tool", declaration.name, "changed")
 
 
 def note_use(exchange: Exchange, message: Message) -> None:
@@ -68,6 +92,15 @@ def note_use(exchange: Exchange, message: Message) -> None:
     if message.method == "tools/call" and type(name) is str and type(arguments) is dict:
         keys = sorted(key[:200] for key in arguments)[:MAX_ARGUMENT_KEYS]
         exchange.tool = ToolUse(name=name[:500], argument_keys=tuple(keys))
+
+
+def check_answer(exchange: Exchange, declaration: Declaration | None, document: dict[str, Any]) -> None:
+    """Note how the answer to a call of a tool came out, and refuse a result that the tool does not give."""
+    result = document.get("result")
+    if exchange.tool is not None and (result is None or result.get("isError") is True):
+        exchange.tool = replace(exchange.tool, is_error=True)
+    if result is not None and declaration is not None and declaration.kind == "tool":
+        check_result(declaration, result)
 
 
 def _reason(server: ControlledServer, declaration: Declaration | None, key_id: str) -> str:

@@ -12,6 +12,7 @@ from proxies.contract import EntryKind
 from proxies.mcp.param_headers import InvalidAnnotation, ParamHeader, header_annotations
 from proxies.mcp.refusals import printable
 from proxies.strict_json import dump, parse
+from rules.json_schema import Schema
 from rules.pinning.canonical import NotCanonical, canonical_json, sha256
 
 MAX_ENTRY_BYTES: Final = 1024 * 1024
@@ -56,7 +57,7 @@ class Declaration:
         if len(self.canonical) > MAX_ENTRY_BYTES:
             raise NotCanonical(f"larger than {MAX_ENTRY_BYTES} bytes")
         self.h_raw = sha256(self.canonical)
-        self.schemas: dict[str, Any] = {}
+        self.schemas: dict[str, Schema] = {}
         """Compiled schemas by member, see `schemas`."""
         self._headers: tuple[ParamHeader, ...] | InvalidAnnotation | None = None
 

@@ -375,3 +375,72 @@ async def test_L_07_a_list_inside_a_batch_is_controlled_too() -> None:
     assert named(by_id[1]["result"]["tools"]) == ["two"]
     assert by_id[2]["result"]["content"][0]["text"] == "done"
     assert by_id[3]["error"]["message"] == "Unknown tool: one"
+
+
+# --- Schemas ----------------------------------------------------------------------------------------------------------
+
+ADDING = tool(
+    "add",
+    inputSchema={
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "where": {"$ref": "https://attacker.test/schema.json"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    },
+    outputSchema={"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]},
+)
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "/a is missing"),
+        ({"a": "secret"}, "/a must be integer"),
+        ({"a": 1, "sidenote": "secret"}, "/sidenote is not allowed"),
+        ({"a": 1, "where": 1}, "/where refers to another document"),
+    ],
+)
+async def test_T_10_arguments_that_the_approved_schema_does_not_describe_never_arrive(era, arguments, words) -> None:
+    server, console = Scripted(ADDING, era=era), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(ADDING))) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        refused = await called(ends, session, "add", **arguments)
+    assert refused["error"]["code"] == -32602
+    assert words in refused["error"]["message"]
+    assert "secret" not in json.dumps(refused)
+    assert server.calls == []
+    call = next(one for one in ends.proxy.records if one.operation == "tools/call add")
+    assert (call.outcome, call.error_code) == ("refused", "invalid_arguments")
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize(("structured", "passes"), [({"sum": 3}, True), ({"sum": "3"}, False), ({}, False)])
+async def test_T_10_a_result_that_is_not_what_the_tool_says_does_not_pass(era, structured, passes) -> None:
+    async def add(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        kind = {"resultType": "complete"} if era == "modern" else {}
+        return json_answer(result(rpc(raw)["id"], content=[], structuredContent=structured, **kind))
+
+    server, console = Scripted(ADDING, era=era, tools_call=add), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(ADDING))) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        body = request("tools/call", 6, name="add", arguments={"a": 1})
+        answer = await (ends.client.post(body, session=session) if session else ends.client.post_modern(body))
+    assert ("result" in answer.json()) is passes
+    call = next(one for one in ends.proxy.records if one.operation == "tools/call add")
+    assert call.tool is not None
+    assert call.tool.is_error is not passes
+    if not passes:
+        assert (answer.json()["error"]["code"], call.error_code) == (-32012, "upstream_invalid")
+
+
+async def test_a_failed_call_is_an_error_in_the_record_of_its_tool() -> None:
+    async def fail(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return json_answer(result(rpc(raw)["id"], content=[], isError=True))
+
+    server, console = Scripted(tool("one"), tools_call=fail), ControlConsole()
+    async with scripted(server, console, mcp=None) as ends:
+        await called(ends, await ends.client.initialize(), "one", z=1, b=2)
+    call = next(one for one in ends.proxy.records if one.operation == "tools/call one")
+    assert call.tool is not None
+    assert (call.tool.name, call.tool.argument_keys, call.tool.is_error) == ("one", ("b", "z"), True)
