@@ -25,6 +25,7 @@ from rules.normalize import may_normalize
 from rules.packs import read_packs
 from rules.patterns import PatternRefused
 from rules.stream import StreamScan
+from rules.stream_modes import StreamedRule
 from rules.verdicts import decide
 
 __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide", "is_large"]
@@ -70,7 +71,12 @@ class Ruleset:
             raise EngineError(f"{databases.pattern_count} of {len(keys)} patterns were compiled")
         self.rules = tuple((rule.pack, rule.id, rule.category, rule.action) for rule in rules)
         """Pack, id, category and action of every rule, for policies that change them."""
-        """The rules that mask what they find, as long as no policy says otherwise."""
+        self.streamed_rules = tuple(
+            StreamedRule(rule.pack, rule.id, rule.category, rule.action, rule.targets, rule.streams)
+            for rule in rules
+            if "response" in rule.directions
+        )
+        """The rules that read answers, which may come in pieces."""
         self._rules = rules
         self._keys = keys
         self._pending: dict[tuple[int, ...], Pending] = {}
