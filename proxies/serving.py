@@ -288,7 +288,7 @@ class Serving:
         return [report for report in reports if report is not None]
 
     def _release(self, lease: UpstreamLease) -> None:
-        self._spawn(lease.upstream.aclose())
+        self._spawn(lease.aclose())
 
     def _drop_stale_sockets(self) -> None:
         for key, (sock, version) in list(self._sockets.items()):

@@ -98,6 +98,7 @@ async def serve(exchange: Exchange) -> None:
         data = await _receive(exchange, route)
         document = await off_loop.sized(len(data), partial(_read_request, exchange, route, data))
         streaming = route.streams or document.get("stream") is True
+        await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
         prepare = partial(_prepare, exchange, route, document, streaming=streaming)
         body, hide_usage = await off_loop.sized(len(data), prepare)
     upstream = await _forward(exchange, route, body, streaming=streaming)
