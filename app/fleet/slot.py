@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from app.fleet.orphans import end_orphans
 from app.fleet.restart import CRASH_LOOP_DEATHS, CRASH_LOOP_DELAY_SECONDS, WINDOW_SECONDS, RestartPolicy
 from app.fleet.state import WorkerReport
 from app.fleet.worker import ScanReport, ToolReport, Worker
@@ -105,6 +106,7 @@ class Slot:
             status = await worker.run()
         finally:
             self.worker = None
+            await asyncio.shield(asyncio.to_thread(end_orphans, worker.pid))
         if stopping.is_set():
             logger.info("worker %d ended (%s)", worker.pid, _ending(status))
         else:

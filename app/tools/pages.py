@@ -156,6 +156,7 @@ async def change_page(
     change = detail.change
     entry = await tools.entry(actor, change.entry_id)
     queue = await tools.changes(actor, ChangeFilter(statuses=("open",)), limit=MAX_QUEUE)
+    before, following = _neighbours(queue.items, change)
     marks = [
         Mark(one.pointer, one.start, one.end, one.rule_id, one.severity)
         for one in change.findings
@@ -174,7 +175,8 @@ async def change_page(
         findings=grouped(change.findings),
         reasons=[reason for reason in change.reasons if reason.code != "new_finding" or not change.findings],
         history=history_rows(entry.versions, entry.changes, shown=change.id),
-        **_neighbours(queue.items, change),
+        next_url=following,
+        previous_url=before,
     )
 
 
@@ -292,16 +294,16 @@ def _refused(request: Request[Any, Any, Any], back: str, error: AppError) -> Res
     return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
 
 
-def _neighbours(queue: list[ChangeView], change: ChangeView) -> dict[str, Any]:
-    """Where j and k lead from a change."""
+def _neighbours(queue: list[ChangeView], change: ChangeView) -> tuple[str, str]:
+    """Where k and j lead from a change."""
     ids = [one.id for one in queue]
     place = ids.index(change.id) if change.id in ids else -1
     following = ids[place + 1] if place + 1 < len(ids) else ""
     before = ids[place - 1] if place > 0 else ""
-    return {
-        "next_url": f"/approvals/changes/{following}" if following and following != change.id else "",
-        "previous_url": f"/approvals/changes/{before}" if before else "/approvals",
-    }
+    return (
+        f"/approvals/changes/{before}" if before else "/approvals",
+        f"/approvals/changes/{following}" if following and following != change.id else "",
+    )
 
 
 def _indented(text: str) -> str:

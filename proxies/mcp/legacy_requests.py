@@ -88,6 +88,8 @@ async def forward(
         check_upstream_status(response, session)
 
         def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
+            # What the user answered while the call ran was masked in the session, not in the call.
+            exchange.masking = exchange.masking or session.masking
             inspect_answer(exchange, texts, document, declaration)
 
         gate = LegacyGate(session, awaited, inspect)

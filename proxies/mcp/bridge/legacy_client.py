@@ -11,7 +11,7 @@ from proxies.mcp.bridge.answers import in_its_form
 from proxies.mcp.bridge.leg import Fields, ServerLeg, refused
 from proxies.mcp.bridge.questions import Questions
 from proxies.mcp.bridge.session_stream import SessionStream
-from proxies.mcp.bridge.translate import initialize_result, to_legacy_response, to_modern_request
+from proxies.mcp.bridge.translate import initialize_result, shared_capabilities, to_legacy_response, to_modern_request
 from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.drain import Answer
 from proxies.mcp.gates import declined
@@ -53,11 +53,10 @@ class BridgedSession:
         self.principal_id = principal_id
         self.fields = fields
         """What goes with every request of it."""
-        declared, client = params.get("capabilities"), params.get("clientInfo")
-        self.capabilities: dict[str, Any] = declared if type(declared) is dict else {}
+        client = params.get("clientInfo")
+        self.capabilities = shared_capabilities(params.get("capabilities"))
         self.client_info: dict[str, Any] | None = client if type(client) is dict else None
-        server = discovered.get("capabilities")
-        self.server_capabilities: dict[str, Any] = server if type(server) is dict else {}
+        self.server_capabilities = shared_capabilities(discovered.get("capabilities"))
         self.log_level: str | None = None
         self.subscribed: set[str] = set()
         self.questions = Questions()

@@ -12,10 +12,11 @@ from proxies.mcp.bridge.leg import Fields, ServerLeg, without_era
 from proxies.mcp.bridge.listeners import Listeners
 from proxies.mcp.bridge.parked import Parked, digest_of
 from proxies.mcp.bridge.server_sessions import ServerSession, ServerSessions
-from proxies.mcp.bridge.translate import META_CLIENT, discover_result, to_legacy_request
+from proxies.mcp.bridge.translate import META_CLIENT, discover_result, shared_capabilities, to_legacy_request
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import META_CAPABILITIES, META_LOG_LEVEL
 from proxies.mcp.messages import INVALID_PARAMS, Message, error_response, result_response
+from proxies.mcp.texts import TRACE_HEADERS
 from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError
@@ -51,14 +52,15 @@ class ModernClients:
         if message.kind != "request":
             return StatusAnswer(202)
         assert message.id is not None  # A request has an id.
-        self._fields = fields = without_era(fields)
+        fields = without_era(fields)
+        # What ends the sessions later belongs to nobody's trace.
+        self._fields = [field for field in fields if field[0] not in TRACE_HEADERS]
         params = message.params or {}
         if "requestState" in params:
             return await self._resume(message, principal_id)
         meta = params.get("_meta")
         meta = meta if type(meta) is dict else {}
-        declared = meta.get(META_CAPABILITIES)
-        capabilities = declared if type(declared) is dict else {}
+        capabilities = shared_capabilities(meta.get(META_CAPABILITIES))
 
         async def open_session() -> ServerSession:
             return await self._sessions.session(fields, principal_id, capabilities, meta.get(META_CLIENT))

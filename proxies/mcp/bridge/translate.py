@@ -41,6 +41,17 @@ _TO_MODERN_CODE: Final = {_RESOURCE_NOT_FOUND: INVALID_PARAMS, _URL_ELICITATION:
 """Codes that do not exist any more."""
 
 
+_OF_ONE_ERA: Final = frozenset({"extensions", "tasks"})
+"""Capabilities that mean nothing, or something else, in the other era: nobody may rely on them across the bridge."""
+
+
+def shared_capabilities(declared: Any) -> dict[str, Any]:
+    """What of declared capabilities both eras understand."""
+    if type(declared) is not dict:
+        return {}
+    return {name: value for name, value in declared.items() if name not in _OF_ONE_ERA}
+
+
 # --- Legacy client, modern server -------------------------------------------------------------------------------------
 
 
@@ -48,11 +59,9 @@ def initialize_result(discovered: dict[str, Any], version: str) -> dict[str, Any
     """What a legacy client is told of a modern server."""
     meta = discovered.get("_meta")
     server = meta.get(META_SERVER) if type(meta) is dict else None
-    capabilities = discovered.get("capabilities")
     result: dict[str, Any] = {
         "protocolVersion": version,
-        # A log level can be set for a session as it can for a request.
-        "capabilities": capabilities if type(capabilities) is dict else {},
+        "capabilities": shared_capabilities(discovered.get("capabilities")),
         "serverInfo": server if type(server) is dict else UNKNOWN_SERVER,
     }
     if "instructions" in discovered:
@@ -118,7 +127,7 @@ def discover_result(initialized: dict[str, Any]) -> dict[str, Any]:
     """What a modern client is told of a legacy server."""
     result: dict[str, Any] = {
         "supportedVersions": list(MODERN_VERSIONS),
-        "capabilities": initialized.get("capabilities", {}),
+        "capabilities": shared_capabilities(initialized.get("capabilities")),
         "_meta": {META_SERVER: initialized.get("serverInfo", UNKNOWN_SERVER)},
     }
     if "instructions" in initialized:

@@ -9,6 +9,8 @@ import httpx
 import msgspec
 import pytest
 
+from rules.compiler import compile_ruleset
+from rules.engine import Ruleset
 from rules.policy import load_policies
 from tests.llm_upstream import LLMUpstream, running_llm_upstream
 from tests.proxy_harness import running_proxy
@@ -76,7 +78,9 @@ async def test_LLMSG_RUN_1_an_inspected_call_says_so(upstream: LLMUpstream, stre
 
 
 async def test_LLMSG_RUN_1_where_nothing_is_inspected_nothing_is_said(upstream: LLMUpstream) -> None:
-    async with running_proxy(type="llm", target_url=upstream.url, packs=[]) as proxy:
+    nothing = compile_ruleset([])
+    rules = Ruleset.load(nothing.packs_bytes, nothing.database_bytes)
+    async with running_proxy(type="llm", target_url=upstream.url, ruleset=rules) as proxy:
         answer = await post(proxy.url, PLACES["user"]("hello"))
     assert answer.status_code == 200
     assert "x-security-check" not in answer.headers

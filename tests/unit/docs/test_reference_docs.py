@@ -242,7 +242,8 @@ def test_the_table_of_checks_is_that_of_the_code() -> None:
 
 def test_what_an_assistant_gets_is_documented() -> None:
     assert missing({tool["name"] for tool in TOOLS}, "scanner.md") == []
-    assert claude_desktop("http://127.0.0.1:8080") in document("scanner.md")
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", document("scanner.md"), re.DOTALL)]
+    assert json.loads(claude_desktop("http://127.0.0.1:8080")) in blocks
 
 
 # --- The documents ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
 from proxies.contract import UpstreamProxy
-from rules import compiler
+from rules import ruleset_cache
 from rules.packs import Pack, PackError, Problem
 from rules.ruleset_cache import RulesetFiles
 from tests.support.features import ADMIN, Bench, features_on
@@ -214,7 +214,7 @@ async def test_rules_whose_files_are_gone_are_compiled_again_before_they_are_nam
 
 
 async def test_the_rules_in_use_stay_when_the_cache_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "KEPT_RULESETS", 1)
+    monkeypatch.setattr(ruleset_cache, "KEPT_RULESETS", 1)
     await bench.proxy()
     await bench.proxy("Two", 4001, type="mcp")
     await bench.proxy("Three", 4002, policy_names=[])
