@@ -92,6 +92,7 @@ class ControlledServer:
             old.upstream is not runtime.upstream or old.config.upstream_auth != runtime.config.upstream_auth
         ):
             self.catalogue.forget()
+            self._own_at, self._tried_at = 0.0, -math.inf
             if self._subscription is not None:
                 self._subscription.cancel()
             self._reported.clear()
@@ -207,6 +208,8 @@ class ControlledServer:
                 found = await list_server(runtime, before=self.catalogue.listing, noticed=self.catalogue.note_change)
         except TimeoutError:
             raise ListingFailed(f"The server did not list what it has within {LISTING_SECONDS:.0f} seconds.") from None
+        if self.runtime is None or self.runtime.upstream is not runtime.upstream:
+            raise ListingFailed("The proxy leads to another server now.")
         self._own_at = time.monotonic()
         for listing in found.listings:
             self.catalogue.keep(listing, moment)
