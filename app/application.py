@@ -41,7 +41,10 @@ from app.http.events import EventBus
 from app.http.headers import OuterLayer
 from app.http.page import Pages
 from app.http.problem import handle_exception
+from app.launch import api as launch_api
+from app.launch import pages as launch_pages
 from app.lifespan import Part, lifespan
+from app.mcp_server import api as mcp_server_api
 from app.overview import api as overview_api
 from app.overview import live
 from app.overview import pages as overview_pages
@@ -52,6 +55,8 @@ from app.policies import assignment_api, builder_pages, trial_api, trial_pages
 from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
+from app.scanner import api as scanner_api
+from app.scanner import pages as scanner_pages
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
 from app.security.origin import perimeter
@@ -83,7 +88,10 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     global_policies_api.routes,
     access_api.routes,
     canaries_api.routes,
+    launch_api.routes,
+    scanner_api.routes,
     tools_api.routes,
+    mcp_server_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
@@ -101,6 +109,8 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     policies_pages.routes,
     access_pages.routes,
     canaries_pages.routes,
+    launch_pages.routes,
+    scanner_pages.routes,
     tools_pages.routes,
     inventory_pages.routes,
     audit_pages.routes,

@@ -29,11 +29,12 @@ from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Fleet
-from app.fleet.worker import ToolOrder, ToolReport, WorkerStatus
+from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, WorkerStatus
 from app.http.events import EventBus
 from app.jobs.live_stats import LiveStatsJob
 from app.jobs.retention import Retention
 from app.jobs.scheduler import Job, Scheduler
+from app.launch.service import LaunchService
 from app.lifespan import Part
 from app.overview.service import OverviewService
 from app.paths import DataDirectory
@@ -44,6 +45,8 @@ from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.service import PolicyService
 from app.policies.workbench import Workbench
+from app.scanner.service import ScannerService
+from app.scanner.targets import Targets
 from app.security.vault import Vault
 from app.settings import Settings
 from app.system.metrics import Metrics
@@ -62,7 +65,7 @@ from app.traffic.ingest import Ingest
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.service import TrafficService
-from proxies.contract import CallRecord, ProxyConfig
+from proxies.contract import CallRecord, ProxyConfig, ServerReport
 
 RETRY_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
@@ -89,6 +92,7 @@ class FleetHooks(msgspec.Struct, frozen=True):
     load_configuration: Callable[[], Awaitable[Configuration]]
     ingest: Callable[[Sequence[CallRecord]], Awaitable[None]]
     on_status: Callable[[ProxyStatus], None]
+    on_scan: Callable[[ScanReport], None]
     on_tools: Callable[[ToolReport], None]
 
 
@@ -104,6 +108,7 @@ def worker_fleet(settings: Settings) -> FleetFactory:
             load_configuration=hooks.load_configuration,
             ingest=hooks.ingest,
             on_status=hooks.on_status,
+            on_scan=hooks.on_scan,
             on_tools=hooks.on_tools,
         )
 
@@ -132,6 +137,10 @@ class NoFleet:
     async def refresh(self) -> None:
         """Nobody to tell."""
 
+    async def scan(self, order: ScanOrder) -> bool:
+        """Nobody to scan."""
+        return False
+
     async def order(self, proxy_id: str, message: ToolOrder) -> bool:
         """Nobody to tell."""
         return False
@@ -153,6 +162,10 @@ class NoFleet:
     def workers(self) -> Sequence[WorkerStatus]:
         """None."""
         return ()
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """No server is started."""
+        return None
 
     def running(self, proxy_id: str) -> ProxyConfig | None:
         """Nobody serves anything."""
@@ -184,6 +197,8 @@ class Features(msgspec.Struct, frozen=True):
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
+    launch: LaunchService
+    scanner: ScannerService
     tools: ToolService
     decisions: ToolDecisions
     discovery: Discovery
@@ -210,6 +225,8 @@ NAMES = (
     "proxies",
     "keys",
     "canaries",
+    "launch",
+    "scanner",
     "tools",
     "decisions",
     "discovery",
@@ -270,6 +287,9 @@ def build_features(
         failures.on_status(status)
         discovery.on_status(status)
 
+    def on_scan(report: ScanReport) -> None:
+        scanner.on_scan(report)
+
     async def order(proxy_id: str, message: ToolOrder) -> bool:
         return await fleet.order(proxy_id, message)
 
@@ -286,6 +306,7 @@ def build_features(
         load_configuration=configuration.load,
         ingest=ingest,
         on_status=on_status,
+        on_scan=on_scan,
         on_tools=on_tools,
     )
     fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
@@ -331,6 +352,19 @@ def build_features(
         workbench=workbench,
         vault=vault,
     )
+    scanner = ScannerService(
+        database=database,
+        audit=audit,
+        bus=bus,
+        library=library,
+        evaluator=evaluator,
+        workbench=workbench,
+        targets=Targets(configuration.load, settings.upstream_proxies),
+        fleet=fleet,
+        rollout=rollout,
+        prepare_packs=rulesets.of_packs,
+        console=Address(settings.host, settings.port),
+    )
     return Features(
         library=library,
         rulesets=rulesets,
@@ -357,6 +391,8 @@ def build_features(
             database=database, audit=audit, rollout=rollout, library=library, prepare_rules=rulesets.prepare
         ),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
+        launch=LaunchService(database=database, audit=audit, rollout=rollout),
+        scanner=scanner,
         tools=ToolService(database=database, discovery=discovery),
         decisions=ToolDecisions(database=database, audit=audit, bus=bus, rollout=rollout, turns=turns),
         discovery=discovery,
@@ -373,6 +409,7 @@ def build_features(
             Part("policies", policies.reload, replays.stop),
             Part("announcer", announcer.start, announcer.stop),
             Part("failures", failures.start, failures.stop),
+            Part("scanner", scanner.start, scanner.stop),
             Part("held_calls", holds.start, discovery.stop),
             Part("tools", tool_intake.start, tool_intake.stop),
             Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),

@@ -1,9 +1,4 @@
-"""Starting programs that are not ours.
-
-The loader of the frozen executable points `LD_LIBRARY_PATH` at its own libraries and leaves `_PYI_*` variables behind.
-Our workers need both; any other program would load the wrong libraries. Nor are our settings, keys among them, anybody
-else's business.
-"""
+"""Starting programs that are not ours: they get the environment without what belongs to us (`proxies.child_environment`)."""
 
 from __future__ import annotations
 
@@ -16,28 +11,16 @@ import threading
 from collections.abc import Collection, Mapping
 
 from app.settings import READERS
+from proxies.child_environment import without_loader
 
 logger = logging.getLogger(__name__)
 
-LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LIBPATH")
-LOADER_PREFIXES = ("_PYI_", "_MEIPASS")
 SETTINGS = frozenset(variable for variables, _ in READERS.values() for variable in variables)
 
 
 def foreign_environment(environ: Mapping[str, str], *, withheld: Collection[str] = SETTINGS) -> dict[str, str]:
     """The environment as it was before our loader changed it, without the `withheld` variables."""
-    cleaned = {
-        name: value
-        for name, value in environ.items()
-        if name not in withheld and not name.startswith(LOADER_PREFIXES) and not name.startswith("OSTIARY_")
-    }
-    for name in LIBRARY_PATHS:
-        original = cleaned.pop(f"{name}_ORIG", None)
-        if original is not None:
-            cleaned[name] = original
-        elif getattr(sys, "frozen", False):
-            cleaned.pop(name, None)
-    return cleaned
+    return {name: value for name, value in without_loader(environ).items() if name not in withheld}
 
 
 def open_browser(url: str, environ: Mapping[str, str] = os.environ) -> bool:

@@ -84,6 +84,7 @@ class Exchange:
         "found",
         "hold",
         "id",
+        "key_digest",
         "masking",
         "may_hold",
         "operation",
@@ -122,6 +123,8 @@ class Exchange:
         self.id = call_id(self.started_at)
         self._received_at = self._lap_at = request.received_at
         self.principal = ANONYMOUS
+        self.key_digest = ""
+        """Digest of the key that the principal is known by; empty for nobody."""
         self.protocol = "http"
         self.operation = ""
         self.protection = proxy.protection
@@ -186,6 +189,7 @@ class Exchange:
         part = Exchange(self.proxy, self.request, self.response, self._recorder)
         part._received_at = part._lap_at = time.perf_counter()
         part.principal = self.principal
+        part.key_digest = self.key_digest
         part.protection = self.protection
         part.conversation = self.conversation
         part.protocol = self.protocol
@@ -239,6 +243,10 @@ class Exchange:
         self.truncated = True
         self.record()
         self.response.abort()
+
+    def leave_unrecorded(self) -> None:
+        """Another call has a record of everything that happens here."""
+        self._recorded = True
 
     # --- The record -----------------------------------------------------------------------------------------------
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, ProxyConfig
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import CanaryWatch
 
 if TYPE_CHECKING:
+    from proxies.mcp.bridge.eras import EraDetector
     from proxies.mcp.control.server import ControlledServer
 
 
@@ -32,7 +35,11 @@ class KeyRing:
 
     def find(self, presented: str) -> APIKey | None:
         """The valid key for a presented credential, or None. The lookup is by digest, so timing tells nothing."""
-        key = self._by_digest.get(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+        return self.find_digest(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+
+    def find_digest(self, digest: str) -> APIKey | None:
+        """The valid key with this digest, or None."""
+        key = self._by_digest.get(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= time.time()):
             return None
         return key
@@ -46,7 +53,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection: Protection
     """What judges the calls of every principal without policies of its own."""
     keys: KeyRing
-    pool: UpstreamPool
+    upstream: UpstreamPool | Upstream
+    """The connections of an LLM proxy; for an MCP proxy its server, however that is reached."""
     authorities: frozenset[str]
     """Exact lower-case Host values that name this proxy."""
     origins: frozenset[str]
@@ -57,3 +65,19 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
     controlled: ControlledServer | None = None
     """What is known of the MCP server behind a proxy of type mcp."""
+    eras: EraDetector | None = None
+    """What is known of the eras that the server of an MCP proxy speaks."""
+    carriers: Carriers | None = None
+    """The connections that carry many calls; None where the proxy offers none."""
+
+    @property
+    def pool(self) -> UpstreamPool:
+        """The upstream of an LLM proxy."""
+        assert isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream
+
+    @property
+    def server(self) -> Upstream:
+        """The upstream of an MCP proxy."""
+        assert not isinstance(self.upstream, UpstreamPool)  # As `served` makes it for this type.
+        return self.upstream

@@ -7,10 +7,15 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-from proxies.contract import CallRecord, ListenerStatus, ProxyConfig
+from proxies.carriers import Carriers
+from proxies.contract import CallRecord, ListenerStatus, ProxyConfig, ServerReport
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
+from proxies.mcp.bridge.eras import EraDetector
 from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.upstreams.channelled import ChannelUpstream
+from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of, server_behind
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.runtime import KeyRing, ProxyRuntime
@@ -18,26 +23,34 @@ from proxies.steps.origin import authorities, origins
 from proxies.transport import tls
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
-from proxies.transport.via import pseudonym
 from rules.canaries import CanaryWatch
 from rules.model import Action
 
 logger = logging.getLogger(__name__)
 
+GOODBYE_SECONDS = 2.0
+"""How long the sessions of clients that were sent away may take to end at their servers."""
 
-class PoolLease:
-    """An upstream pool that successive runtimes of a proxy share. It is released after the last call that uses it."""
 
-    __slots__ = ("_current", "_on_unused", "_users", "pool")
+class UpstreamLease:
+    """An upstream that successive runtimes of a proxy share. It is released after the last call that uses it."""
 
-    def __init__(self, pool: UpstreamPool, on_unused: Callable[[PoolLease], None]) -> None:
-        self.pool = pool
+    __slots__ = ("_current", "_on_unused", "_users", "eras", "upstream")
+
+    def __init__(
+        self,
+        upstream: UpstreamPool | Upstream,
+        on_unused: Callable[[UpstreamLease], None],
+        eras: EraDetector | None = None,
+    ) -> None:
+        self.upstream = upstream
+        self.eras = eras
         self._on_unused = on_unused
         self._users = 0
         self._current = True
 
     def enter(self) -> None:
-        """A call begins to use the pool."""
+        """A call begins to use it."""
         self._users += 1
 
     def leave(self) -> None:
@@ -47,7 +60,7 @@ class PoolLease:
             self._on_unused(self)
 
     def retire(self) -> None:
-        """No new call will use the pool."""
+        """No new call will use it."""
         if self._current:
             self._current = False
             if not self._users:
@@ -61,7 +74,8 @@ class ServedProxy:
         self,
         config: ProxyConfig,
         recorder: Recorder,
-        release_pool: Callable[[PoolLease], None],
+        release: Callable[[UpstreamLease], None],
+        on_change: Callable[[], None] = lambda: None,
         controlled: ControlledServer | None = None,
     ) -> None:
         self.config = config
@@ -70,8 +84,10 @@ class ServedProxy:
         self.socket: socket.socket | None = None
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
         self._recorder = recorder
-        self._release_pool = release_pool
-        self._lease: PoolLease | None = None
+        self._carriers = Carriers(self._handle)
+        self._release = release
+        self._on_change = on_change
+        self._lease: UpstreamLease | None = None
         self._runtime: ProxyRuntime | None = None
         self._listener: HTTPListener | None = None
         self._failure = ""
@@ -98,7 +114,20 @@ class ServedProxy:
         """As the console is told: `stopped` means that the socket has not come yet."""
         if self._failure:
             return ListenerStatus(self.config.id, "failed", self._failure)
-        return ListenerStatus(self.config.id, "running" if self._listener else "stopped")
+        if self._listener is None:
+            return ListenerStatus(self.config.id, "stopped")
+        upstream = self._lease.upstream if self._lease is not None else None
+        problem = "" if upstream is None or isinstance(upstream, UpstreamPool) else upstream.problem
+        return ListenerStatus(self.config.id, "running", problem)
+
+    def server_report(self) -> ServerReport | None:
+        """How the server that this worker starts stands; None where it starts none."""
+        upstream = self._lease.upstream if self._lease is not None else None
+        if upstream is not None and not isinstance(upstream, UpstreamPool):
+            upstream = server_behind(upstream)
+        if not isinstance(upstream, ChannelUpstream) or upstream.log is None:
+            return None
+        return ServerReport(self.config.id, upstream.open_channels, upstream.problem, upstream.log.tail)
 
     # --- Configuration --------------------------------------------------------------------------------------------
 
@@ -135,11 +164,13 @@ class ServedProxy:
             protection_by_key=protection_by_key,
             rates=rates,
             keys=keys,
-            pool=lease.pool,
+            upstream=lease.upstream,
             authorities=authorities(config),
             origins=origins(config),
             canaries=canaries,
             controlled=self.controlled,
+            eras=lease.eras,
+            carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
@@ -149,28 +180,20 @@ class ServedProxy:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
             old.retire()
+        self._carriers.recheck(runtime)
 
     def fail(self, reason: str) -> None:
         """Note why this proxy cannot be served here; the console shows it."""
         logger.error("proxy %s (%s) cannot be served: %s", self.config.id, self.config.name, reason)
         self._failure = reason
 
-    def _lease_for(self, config: ProxyConfig) -> PoolLease:
-        if self._lease and _pool_settings(self.config) == _pool_settings(config):
+    def _lease_for(self, config: ProxyConfig) -> UpstreamLease:
+        if self._lease and _upstream_settings(self.config) == _upstream_settings(config):
             return self._lease
-        context = None
-        if config.target_url.startswith("https:"):
-            context = tls.upstream_context(
-                config.upstream_ca_path, config.upstream_client_cert_path, config.upstream_client_key_path
-            )
-        pool = UpstreamPool(
-            config.target_url,
-            config.limits,
-            context,
-            signature=pseudonym(config.id),
-            proxy=config.upstream_proxy,
-        )
-        return PoolLease(pool, self._release_pool)
+        if config.type == "mcp":
+            upstream = mcp_upstream(config, self._on_change)
+            return UpstreamLease(upstream, self._release, eras_of(upstream, config))
+        return UpstreamLease(pool_of(config), self._release)
 
     # --- Listening ------------------------------------------------------------------------------------------------
 
@@ -218,6 +241,7 @@ class ServedProxy:
             await self._listener.drain(deadline_seconds)
         if self.controlled is not None:
             self.controlled.close()
+            await self._carriers.settle(GOODBYE_SECONDS)
         if self._lease is not None:
             self._lease.retire()
 
@@ -266,9 +290,11 @@ class ServedProxy:
         )
 
 
-def _pool_settings(config: ProxyConfig) -> tuple[object, ...]:
-    """What an upstream pool is made of; while it stays the same, so does the pool."""
+def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:
+    """What an upstream is made of; while it stays the same, so does the upstream."""
+    settings = config.mcp
     return (
+        (settings.transport, settings.stdio, settings.era) if settings else None,
         config.target_url,
         config.limits,
         config.upstream_ca_path,

@@ -22,6 +22,7 @@ from proxies.contract import (
     ProxyConfig,
     ProxyType,
     Release,
+    ServerReport,
     Snapshot,
     digests_in_use,
 )
@@ -29,17 +30,20 @@ from proxies.exchange import Recorder
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import MAX_LISTINGS, ControlledServer
+from proxies.mcp.control.taint import Taints
 from proxies.policies import PolicyCache, PolicyCompiler, PolicyRefused, Protection, protections_of_keys
 from proxies.rates import RateWindows
 from proxies.rulesets import RulesetCache
 from proxies.runtime import KeyRing
-from proxies.served import PoolLease, ServedProxy, plain_reason
+from proxies.served import ServedProxy, UpstreamLease, plain_reason
 from rules.canaries import CanaryWatch
 from rules.engine import Ruleset
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING_SOCKETS = 4096
+UPSTREAM_END_SECONDS = 1.5
+"""What upstreams get to end when the worker does."""
 
 
 class SnapshotUnusable(Exception):
@@ -57,6 +61,7 @@ class Serving:
         self._recorder = recorder
         self._judgements = Judgements(tell)
         self._holds = Holds(tell)
+        self._taints = Taints()
         self._listings = asyncio.Semaphore(MAX_LISTINGS)
         self._on_change = on_change
         self._rulesets = RulesetCache()
@@ -195,6 +200,12 @@ class Serving:
         await asyncio.sleep(0)  # The drains begin.
         self._on_change()
         await asyncio.gather(*(proxy.drain(deadline_seconds) for proxy in self._draining))
+        # Servers of ours get a moment to end by themselves; then they are killed, so that the last calls are delivered in time.
+        late = self._tasks
+        if late:
+            _, late = await asyncio.wait(late, timeout=UPSTREAM_END_SECONDS)
+        for task in late:
+            task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -231,8 +242,12 @@ class Serving:
 
     def _successor(self, old: ServedProxy | None, config: ProxyConfig) -> ServedProxy:
         """A proxy that begins anew, with the listening socket of the old one where the address is the same."""
-        server = ControlledServer(self._judgements, self._holds, self._listings) if config.type == "mcp" else None
-        new = ServedProxy(config, self._recorder, self._release_pool, server)
+        controlled = (
+            ControlledServer(self._judgements, self._holds, self._taints, self._listings)
+            if config.type == "mcp"
+            else None
+        )
+        new = ServedProxy(config, self._recorder, self._release, self._upstream_changed, controlled)
         if old is not None and old.same_address(config):
             new.socket = old.give_socket()
         return new
@@ -263,8 +278,17 @@ class Serving:
             if not self._applying:  # Half a snapshot must not be reported; the whole one will be.
                 self._on_change()
 
-    def _release_pool(self, lease: PoolLease) -> None:
-        self._spawn(lease.pool.aclose())
+    def _upstream_changed(self) -> None:
+        if not self._applying:  # As in `_finish`.
+            self._on_change()
+
+    def server_reports(self) -> list[ServerReport]:
+        """How the servers that this worker starts stand."""
+        reports = [proxy.server_report() for proxy in self._served.values()]
+        return [report for report in reports if report is not None]
+
+    def _release(self, lease: UpstreamLease) -> None:
+        self._spawn(lease.upstream.aclose())
 
     def _drop_stale_sockets(self) -> None:
         for key, (sock, version) in list(self._sockets.items()):

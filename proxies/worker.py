@@ -26,6 +26,7 @@ from proxies.channel import Channel
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
+    CancelScan,
     Discover,
     Drain,
     Heartbeat,
@@ -33,15 +34,18 @@ from proxies.contract import (
     Judged,
     ListenerSocket,
     Release,
+    ServerReport,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
     SnapshotRejected,
+    StartScan,
     ToWorker,
     socket_decoder,
 )
 from proxies.journal import Journal
 from proxies.loop_lag import LoopLag
+from proxies.scan.orders import Scans
 from proxies.serving import Serving, SnapshotUnusable
 from proxies.spool import SpoolFile
 
@@ -82,9 +86,11 @@ class Worker:
         )
         self._journal = Journal(self._channel, SpoolFile(spool_dir))
         self._serving = Serving(self._journal, self._report, self._channel.send)
+        self._scans = Scans(self._channel.send)
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
         self._loop_lag = LoopLag()
         self._frozen = False
+        self._told: dict[str, ServerReport] = {}
         self._console_gone = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -108,7 +114,9 @@ class Worker:
             await self._obey()
         finally:
             heart.cancel()
+            await self._scans.stop()
             self._loop_lag.stop()
+            logger.info("the event loop was kept from other work for at most %.0f ms", self._loop_lag.busiest_ms)
             loop.remove_reader(self._sockets)
             self._sockets.close()
             self._journal.close()
@@ -121,6 +129,8 @@ class Worker:
             self._journal.acknowledge(message.sequence)
         elif isinstance(message, Release):
             self._serving.release(message)
+        elif isinstance(message, StartScan | CancelScan):
+            self._scans.obey(message)
         else:
             self._enqueue(message)
 
@@ -274,7 +284,16 @@ class Worker:
                     unacknowledged_events=self._journal.unacknowledged,
                 )
             )
+            self._report_servers()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _report_servers(self) -> None:
+        """Tell how the servers stand that this worker starts, where that has changed."""
+        reports = {report.proxy_id: report for report in self._serving.server_reports()}
+        for proxy_id, report in reports.items():
+            if self._told.get(proxy_id) != report:
+                self._channel.send(report)
+        self._told = reports
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

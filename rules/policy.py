@@ -276,6 +276,9 @@ class Policy(_Strict, frozen=True):
     """How the member `context` of LLM requests is checked; without it the member is a text like others."""
     restore_tool_arguments: bool = True
     """Whether masked values go back into the arguments of tool calls that the caller carries out itself."""
+    tainted_arguments: Literal["log", "alert", "block"] = "alert"
+    """What happens to a call of an MCP tool whose arguments hold a secret, a masked value or a canary that another
+    server gave in a result; of several policies the strictest decides."""
     hold_seconds: Annotated[int, Meta(ge=1, le=MAX_HOLD_SECONDS)] = 50
     """How long a call that this policy holds waits for a person; most clients give up after a minute."""
     block_status: Literal[400, 403] = 403

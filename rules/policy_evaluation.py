@@ -139,6 +139,12 @@ class PolicySet:
         """Whether the tool calls of an answer must be known."""
         self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)
         self.restores_tool_arguments = all(policy.policy.restore_tool_arguments for policy in self.policies)
+        self.tainted_arguments = max(
+            (policy.policy.tainted_arguments for policy in self.policies),
+            key=("log", "alert", "block").index,
+            default="alert",
+        )
+        """What happens to arguments that hold a value from another server."""
         self.header_names = frozenset(name for policy in self.policies for name in policy.conditional.header_names)
 
     def __repr__(self) -> str:

@@ -16,8 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-Mode = Literal["plain", "json", "stateless", "resumable"]
-"""How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again."""
+Mode = Literal["plain", "json", "stateless", "resumable", "sse", "websocket", "legacy_only", "modern_only"]
+"""How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again; or the
+other transports, HTTP+SSE of 2024-11-05 and WebSocket; or in one era only."""
+PATHS = {"sse": "/sse", "websocket": "/"}
 
 PROGRAM = Path(__file__).with_name("mcp_server_program.py")
 
@@ -39,16 +41,16 @@ class MCPServerProcess:
 
 
 @contextmanager
-def running_mcp_server(mode: Mode = "plain") -> Iterator[MCPServerProcess]:
+def running_mcp_server(mode: Mode = "plain", log_path: Path | None = None) -> Iterator[MCPServerProcess]:
     """Start the server on a free port; it is gone when the block ends."""
     with TemporaryDirectory() as directory:
-        log_path = Path(directory) / "calls.jsonl"
+        log_path = log_path or Path(directory) / "calls.jsonl"
         log_path.touch()
         command = [sys.executable, str(PROGRAM), str(log_path), mode]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             try:
                 assert process.stdout is not None
                 port = int(process.stdout.readline())
-                yield MCPServerProcess(f"http://127.0.0.1:{port}/mcp", log_path)
+                yield MCPServerProcess(f"http://127.0.0.1:{port}{PATHS.get(mode, '/mcp')}", log_path)
             finally:
                 process.kill()

@@ -1,4 +1,4 @@
-"""The MCP server that `mcp_server` starts: LOG_PATH MODE; prints its port once it listens.
+"""The MCP server that `mcp_server` starts: LOG_PATH MODE; prints its port once it listens, or serves its standard streams.
 
 The SDK evaluates the tools' type hints at run time, so this module must not postpone them.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.types import JSONRPCMessage
 from pydantic import BaseModel, Field
@@ -29,6 +29,11 @@ class Wish(BaseModel):
     """What the tool `ask` asks for."""
 
     wish: str
+
+
+async def wish() -> Elicit[Wish]:
+    """Asks the user, in the way of whichever era is spoken."""
+    return Elicit("What do you wish?", Wish)
 
 
 class Memory(EventStore):
@@ -107,6 +112,12 @@ def build_server(log_path: Path) -> Any:
         return str(getattr(answer, "data", None) and answer.data.wish)
 
     @server.tool()
+    def ask_either(wished: Annotated[Wish, Resolve(wish)]) -> str:
+        """Ask the user for a wish, in either era."""
+        log("ask_either", {"wish": wished.wish})
+        return wished.wish
+
+    @server.tool()
     def lookup(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})], id: int) -> str:
         """Look something up in a region."""
         log("lookup", {"region": region, "id": id})
@@ -138,6 +149,33 @@ def build_server(log_path: Path) -> Any:
     return server
 
 
+class OneEra:
+    """Lets through only one of the two eras, and refuses the other like a server that has never heard of it."""
+
+    def __init__(self, app: Any, *, modern: bool) -> None:
+        self._app = app
+        self._modern = modern
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request."""
+        fields = dict(scope.get("headers", []))
+        if scope["type"] == "http" and (b"mcp-protocol-version" in fields or scope["method"] == "POST"):
+            modern = fields.get(b"mcp-protocol-version", b"") >= b"2026-07-28"
+            if modern != self._modern:
+                await self._refuse(send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _refuse(self, send: Any) -> None:
+        error: dict[str, Any] = {"code": -32600, "message": "Bad Request: Unsupported protocol version"}
+        if self._modern:
+            supported = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+            error = {"code": -32022, "message": "Unsupported protocol version", "data": supported}
+        body = json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode()
+        await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})
+
+
 MODES: dict[str, dict[str, Any]] = {
     "plain": {},
     "json": {"json_response": True},
@@ -146,9 +184,45 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+async def serve_websocket(log_path: Path) -> None:
+    """Serve WebSockets with the sub-protocol `mcp`, one message each way in a text frame; the SDK has no such server."""
+    import anyio
+    from mcp.shared.message import SessionMessage
+    from mcp.types import jsonrpc_message_adapter
+    from websockets.asyncio.server import ServerConnection
+    from websockets.asyncio.server import serve as serve_sockets
+
+    async def handle(socket: ServerConnection) -> None:
+        server = build_server(log_path)._lowlevel_server
+        to_server, from_socket = anyio.create_memory_object_stream(0)
+        to_socket, from_server = anyio.create_memory_object_stream(0)
+
+        async def receive() -> None:
+            async with to_server:
+                async for text in socket:
+                    await to_server.send(SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False)))
+
+        async def send() -> None:
+            async for message in from_server:
+                await socket.send(message.message.model_dump_json(by_alias=True, exclude_unset=True))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            tasks.start_soon(send)
+            await server.run(from_socket, to_socket, server.create_initialization_options())
+            tasks.cancel_scope.cancel()
+
+    async with serve_sockets(handle, "127.0.0.1", 0, subprotocols=["mcp"], compression=None) as listening:
+        print(listening.sockets[0].getsockname()[1], flush=True)
+        await listening.serve_forever()
+
+
 async def serve(log_path: Path, mode: str) -> None:
     """Serve until killed; the port goes to standard output once connections are accepted."""
-    app = build_server(log_path).streamable_http_app(**MODES[mode])
+    server = build_server(log_path)
+    app = server.sse_app() if mode == "sse" else server.streamable_http_app(**MODES.get(mode, {}))
+    if mode in ("legacy_only", "modern_only"):
+        app = OneEra(app, modern=mode == "modern_only")
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.listen(64)
@@ -157,4 +231,9 @@ async def serve(log_path: Path, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))
+    if sys.argv[2] == "stdio":
+        asyncio.run(build_server(Path(sys.argv[1])).run_stdio_async())
+    elif sys.argv[2] == "websocket":
+        asyncio.run(serve_websocket(Path(sys.argv[1])))
+    else:
+        asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

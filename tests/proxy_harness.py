@@ -18,22 +18,26 @@ from typing import Any
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
 from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.control.taint import Taints
+from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of
+from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.runtime import KeyRing, ProxyRuntime
 from proxies.steps import origin
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import Canary, CanaryWatch
-from rules.compiler import cached_ruleset
 from rules.engine import Ruleset
 from rules.packs import SHIPPED, load_directory
 from rules.policy import Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.ruleset_cache import cached_ruleset
 
 
 class RunningProxy:
@@ -42,9 +46,11 @@ class RunningProxy:
     def __init__(self, url: str) -> None:
         self.url = url
         self.records: list[CallRecord] = []
+        self.upstream: UpstreamPool | Upstream
         self.listener: HTTPListener
         self.judgements: Judgements
         self.holds: Holds
+        self.carriers: Carriers
         self.runtime: ProxyRuntime
         self.recorded_before_answer = True
         self.bytes_sent_at_record: list[int] = []
@@ -97,7 +103,7 @@ def _policy_set(documents: Sequence[dict[str, Any]]) -> PolicySet:
 async def running_proxy(
     *,
     type: ProxyType,
-    target_url: str,
+    target_url: str = "",
     client_key: str = "",
     upstream_bearer: str = "",
     packs: Iterable[str] | None = None,
@@ -107,6 +113,7 @@ async def running_proxy(
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
     console: ToConsole | None = None,
+    taints: Taints | None = None,
     policies: Sequence[dict[str, Any]] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
@@ -138,10 +145,19 @@ async def running_proxy(
     names = {"key_test": client_key} if client_key else {}
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
-    pool = UpstreamPool(target_url, proxy_config.limits, None)
+    upstream = mcp_upstream(proxy_config, lambda: None) if type == "mcp" else pool_of(proxy_config)
     tell = console or (lambda message: None)
     judgements, holds = Judgements(tell), Holds(tell)
-    server = ControlledServer(judgements, holds)
+    controlled = ControlledServer(judgements, holds, taints or Taints())
+    running = RunningProxy(f"http://127.0.0.1:{port}")
+    running.judgements, running.holds = judgements, holds
+    running.upstream = upstream
+
+    async def handle(request: Request, response: Response) -> None:
+        running.note_answering(response)
+        await dispatch(running.runtime, request, response, running)
+
+    running.carriers = Carriers(handle)
     runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
@@ -151,25 +167,22 @@ async def running_proxy(
             log_only=enforcement == "log_only",
         ),
         keys=KeyRing(keys),
-        pool=pool,
+        upstream=upstream,
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
-        controlled=server,
+        controlled=controlled,
+        eras=None if isinstance(upstream, UpstreamPool) else eras_of(upstream, proxy_config),
+        carriers=running.carriers,
     )
-    running = RunningProxy(f"http://127.0.0.1:{port}")
-    running.judgements, running.holds = judgements, holds
     running.swap(runtime)
-
-    async def handle(request: Request, response: Response) -> None:
-        running.note_answering(response)
-        await dispatch(running.runtime, request, response, running)
-
+    running.carriers.recheck(runtime)
     listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
     await listener.start()
     try:
         yield running
     finally:
         await listener.drain(1)
-        server.close()
-        await pool.aclose()
+        controlled.close()
+        await running.carriers.settle(5)
+        await upstream.aclose()

@@ -7,7 +7,9 @@ from app.audit import models as audit
 from app.canaries import models as canaries
 from app.database.base import Base
 from app.fleet import models as fleet
+from app.launch import models as launch
 from app.policies import models as policies
+from app.scanner import models as scanner
 from app.system import models as system
 from app.tools import models as tools
 from app.traffic import models as traffic
@@ -19,8 +21,10 @@ __all__ = [
     "audit",
     "canaries",
     "fleet",
+    "launch",
     "metadata",
     "policies",
+    "scanner",
     "system",
     "tools",
     "traffic",

@@ -85,7 +85,13 @@ async def list_statuses(
     now = clock.utcnow()
     return Envelope(
         [
-            status_view(row, proxies.status(row.id), now=now, counts=counts.get(row.id, (0, 0)))
+            status_view(
+                row,
+                proxies.status(row.id),
+                now=now,
+                counts=counts.get(row.id, (0, 0)),
+                server=proxies.server_report(row.id),
+            )
             for row in await proxies.rows(actor)
         ]
     )
@@ -167,7 +173,8 @@ async def get_status(
     """How one proxy stands, with its calls of the last 24 hours."""
     row = await proxies.row(actor, proxy_id)
     counts = (await traffic.counts(actor)).get(row.id, (0, 0))
-    return Envelope(status_view(row, proxies.status(row.id), now=clock.utcnow(), counts=counts))
+    server = proxies.server_report(row.id)
+    return Envelope(status_view(row, proxies.status(row.id), now=clock.utcnow(), counts=counts, server=server))
 
 
 @get("/api/v1/proxies/{proxy_id:str}/stats", opt=VIEWER, tags=TAGS)

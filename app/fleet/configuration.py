@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -18,12 +18,15 @@ from app.access.repository import ApiKeyRepository
 from app.canaries.repository import CanaryRepository
 from app.canaries.service import watched
 from app.database.engine import Database
-from app.fleet import credentials
+from app.fleet import credentials, launch_environment
 from app.fleet.assignments import Assignments, Plan
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
+from app.launch.commands import NOT_LISTED, allows
+from app.launch.models import LaunchProgram
+from app.launch.repository import LaunchRepository
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
@@ -40,6 +43,7 @@ from proxies.contract import (
     ProxyConfig,
     ProxyType,
     RulesetSource,
+    StdioServer,
     UpstreamAuth,
 )
 from rules.policy import ContextFirewall
@@ -87,6 +91,7 @@ class ConfigurationBuilder:
             keys = await ApiKeyRepository(session).usable(clock.utcnow())
             canaries = list(await CanaryRepository(session).all())
             global_names = await GlobalPolicyRepository(session).names()
+            programs = await LaunchRepository(session).all()
             mcp_controls = await controls(session) if any(proxy.type == "mcp" for proxy in rows) else {}
         assignments = Assignments(self._library, global_names)
         of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
@@ -95,15 +100,17 @@ class ConfigurationBuilder:
         rulesets: dict[str, RulesetSource] = {}
         broken: dict[str, str] = {}
         for proxy, (plan, level) in zip(rows, of_proxies, strict=True):
-            digest, credential = "", UpstreamAuth()
+            digest, credential, server = "", UpstreamAuth(), None
             try:
+                if proxy.transport == "stdio":
+                    server = await asyncio.to_thread(self._server, proxy, programs)
                 ruleset = await self._ruleset(plan)
                 credential = await asyncio.to_thread(self._credential, proxy)
                 digest, rulesets[ruleset.digest] = ruleset.digest, ruleset
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
-            mcp = _mcp(proxy, mcp_controls.get(proxy.id, NOTHING)) if proxy.type == "mcp" else None
+            mcp = _mcp(proxy, mcp_controls.get(proxy.id, NOTHING), server) if proxy.type == "mcp" else None
             proxies.append(self._proxy(proxy, plan, level, digest, credential, mcp))
         api_keys = [_key(key, await self._assigned(plans, rulesets)) for key, plans in zip(keys, of_keys, strict=True)]
         self._rulesets.keep_only(rulesets)
@@ -173,6 +180,22 @@ class ConfigurationBuilder:
             mcp=mcp,
         )
 
+    def _server(self, proxy: Proxy, programs: Sequence[LaunchProgram]) -> StdioServer:
+        """The server that a proxy starts; the list of programs is asked again, because it may have changed (ADM-16)."""
+        if not allows(programs, proxy.launch_command):
+            raise Unresolvable(NOT_LISTED)
+        try:
+            variables = launch_environment.resolve(
+                launch_environment.opened(proxy, self._vault),
+                environ=self._environ,
+                data_directory=self._data_directory,
+            )
+        except launch_environment.EnvironmentUnavailable as error:
+            raise Unresolvable(str(error)) from error
+        return StdioServer(
+            argv=tuple(proxy.launch_command), environment=variables, working_directory=proxy.launch_directory
+        )
+
     def _credential(self, proxy: Proxy) -> UpstreamAuth:
         if proxy.upstream_auth_type == "none":
             return UpstreamAuth()
@@ -198,8 +221,13 @@ class ConfigurationBuilder:
         )
 
 
-def _mcp(proxy: Proxy, control: MCPControl) -> MCPSettings:
-    return MCPSettings(era="bridge" if proxy.era == "bridge" else "same", control=control)
+def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSettings:
+    return MCPSettings(
+        transport=proxy.transport,  # type: ignore[arg-type]  # Checked when it was saved.
+        stdio=server,
+        era="bridge" if proxy.era == "bridge" else "same",
+        control=control,
+    )
 
 
 def _key(key: ApiKey, assignments: dict[ProxyType, Assignment]) -> APIKey:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
+import shlex
+import shutil
 import socket
 import ssl
 import time
@@ -16,8 +19,10 @@ from collections.abc import Sequence
 
 from app.errors import ValidationFailed
 from app.fleet import validation
+from app.fleet.draft import http_form
 from app.fleet.schemas import CheckConnection, ConnectionReport
 from app.upstream_proxy import UpstreamProxies
+from proxies.child_environment import server_environment
 from proxies.contract import UpstreamProxy
 from proxies.egress_policy import refused_address, refused_name
 
@@ -37,10 +42,14 @@ class AddressRefused(Exception):
     """The upstream's name has an address that must not be dialled; the message says which and why."""
 
 
+def _target(wanted: CheckConnection) -> str:
+    return http_form(wanted.target_url.strip().rstrip("/"), wanted.transport)
+
+
 def refuse_unfit(wanted: CheckConnection) -> None:
     """Raise ValidationFailed for a URL or path that could not be saved either."""
     problems = {
-        "target_url": validation.target_url_problem(wanted.target_url.strip().rstrip("/")),
+        "target_url": validation.target_url_problem(_target(wanted)),
         "upstream_ca_path": validation.path_problem(wanted.upstream_ca_path),
         **validation.pair_problems(
             upstream_client_cert_path=wanted.upstream_client_cert_path,
@@ -54,8 +63,8 @@ def refuse_unfit(wanted: CheckConnection) -> None:
 async def check_connection(wanted: CheckConnection, proxies: UpstreamProxies) -> ConnectionReport:
     """Resolve, connect, verify; raises ValidationFailed for a URL or path that could not be saved either."""
     refuse_unfit(wanted)
-    scheme, host, port = validation.origin(wanted.target_url.strip())
-    proxy = proxies.for_target(wanted.target_url.strip().rstrip("/"))
+    scheme, host, port = validation.origin(_target(wanted))
+    proxy = proxies.for_target(_target(wanted))
     started = time.perf_counter()
 
     def report(*, stage: str, message: str, address: str = "") -> ConnectionReport:
@@ -89,6 +98,26 @@ async def check_connection(wanted: CheckConnection, proxies: UpstreamProxies) ->
         return report(stage="done", message=f"The proxy {proxy.address} accepts connections.", address=address)
     way = f" through the proxy {proxy.address}" if proxy is not None else ""
     return report(stage="done", message=f"The upstream accepts connections{way}.", address=address)
+
+
+def check_command(wanted: CheckConnection) -> ConnectionReport:
+    """Whether the program of a launch command and its directory are there; nothing is started."""
+    started = time.perf_counter()
+    program = wanted.launch_command[0]
+    found = shutil.which(program, path=server_environment(os.environ, {})["PATH"])
+    problem = ""
+    if found is None:
+        problem = f"{program} is missing or not executable on this machine."
+    elif wanted.launch_directory and not os.path.isdir(wanted.launch_directory):
+        problem = f"The directory {wanted.launch_directory} is missing."
+    return ConnectionReport(
+        reachable=not problem,
+        stage="connect" if problem else "done",
+        message=problem
+        or f"The program is there. It would run: {shlex.join([found or program, *wanted.launch_command[1:]])}",
+        address="",
+        elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+    )
 
 
 async def _open(proxy: UpstreamProxy | None, host: str, port: int, tls: ssl.SSLContext | None) -> asyncio.StreamWriter:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.fleet.state import ProxyStatus
-from app.fleet.worker import ToolOrder, WorkerStatus
-from proxies.contract import ProxyConfig
+from app.fleet.worker import ScanOrder, ToolOrder, WorkerStatus
+from proxies.contract import ProxyConfig, ServerReport
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +24,14 @@ class FleetControl(Protocol):
 
     async def refresh(self) -> None: ...
 
+    async def scan(self, order: ScanOrder) -> bool: ...
     async def order(self, proxy_id: str, message: ToolOrder) -> bool: ...
 
     def status(self, proxy_id: str) -> ProxyStatus: ...
 
     def running(self, proxy_id: str) -> ProxyConfig | None: ...
+
+    def server_report(self, proxy_id: str) -> ServerReport | None: ...
 
     def statuses(self) -> dict[str, ProxyStatus]: ...
 

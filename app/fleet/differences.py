@@ -29,11 +29,19 @@ _SAME_NAMES = (
 
 def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
     """The fields in which they differ. Policies that apply to all proxies are no field of the proxy."""
+    server = running.mcp.stdio if running.mcp else None
     own_policies = running.policy_names if running.policy_level == "proxy" else ()
     pairs: list[tuple[str, object, object]] = [
         (name, getattr(saved, name), getattr(running, name)) for name in _SAME_NAMES
     ]
     pairs += [
+        ("launch_command", saved.launch_command, server.argv if server else ()),
+        ("launch_directory", saved.launch_directory, server.working_directory if server else ""),
+        (
+            "launch_environment",
+            [variable.name for variable in saved.launch_environment],
+            sorted(server.environment) if server else (),
+        ),
         ("policy_names", saved.policy_names, own_policies),
         ("upstream_auth.type", saved.upstream_auth.type, running.upstream_auth.type),
         ("upstream_auth.name", saved.upstream_auth.name, running.upstream_auth.name),

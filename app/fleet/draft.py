@@ -10,7 +10,9 @@ from msgspec import UNSET
 from app.fleet import validation
 from app.fleet.models import Proxy
 from app.fleet.schemas import CreateProxy, UpdateProxy
+from app.launch.commands import command_problem
 
+_WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
 WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})
 
 
@@ -38,6 +40,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     upstream_client_key_path: str
     allowed_hosts: list[str]
     allowed_origins: list[str]
+    launch_command: list[str]
+    launch_directory: str
     era: str
     auto_approve: str
     discovery_interval_hours: int
@@ -51,7 +55,7 @@ def from_request(request: CreateProxy, *, default_policies: list[str]) -> Draft:
     values: dict[str, Any] = {name: getattr(request, name) for name in FIELDS}
     if request.policy_names is None:
         values["policy_names"] = default_policies
-    return Draft(**_tidied(values))
+    return _with_http_scheme(Draft(**_tidied(values)))
 
 
 def from_row(proxy: Proxy) -> Draft:
@@ -62,7 +66,20 @@ def from_row(proxy: Proxy) -> Draft:
 def changed(draft: Draft, change: UpdateProxy) -> Draft:
     """The draft with the fields that the change gives."""
     given = {name: value for name in FIELDS if (value := getattr(change, name, UNSET)) is not UNSET}
-    return msgspec.structs.replace(draft, **_tidied(given))
+    return _with_http_scheme(msgspec.structs.replace(draft, **_tidied(given)))
+
+
+def _with_http_scheme(draft: Draft) -> Draft:
+    """A WebSocket begins as an HTTP request, so that ws:// and wss:// are other words for the same target."""
+    return msgspec.structs.replace(draft, target_url=http_form(draft.target_url, draft.transport))
+
+
+def http_form(target_url: str, transport: str) -> str:
+    """The target as its first request addresses it."""
+    scheme, mark, rest = target_url.partition("://")
+    if transport != "websocket" or scheme not in _WEBSOCKET_SCHEMES:
+        return target_url
+    return f"{_WEBSOCKET_SCHEMES[scheme]}{mark}{rest}"
 
 
 def _tidied(values: dict[str, Any]) -> dict[str, Any]:
@@ -90,8 +107,8 @@ def problems(draft: Draft) -> dict[str, str]:
     found = {
         "name": validation.name_problem(draft.name),
         "type": validation.type_problem(draft.type),
-        "transport": validation.transport_problem(draft.transport),
-        "target_url": validation.target_url_problem(draft.target_url),
+        "transport": validation.transport_problem(draft.transport, draft.type),
+        **_server_problems(draft),
         "host": validation.host_problem(draft.host)
         or validation.exposure_problem(draft.host, require_auth=draft.require_auth),
         "port": validation.port_problem(draft.port),
@@ -108,6 +125,21 @@ def problems(draft: Draft) -> dict[str, str]:
         "discovery_interval_hours": validation.discovery_interval_problem(draft.discovery_interval_hours),
     }
     return {name: problem for name, problem in found.items() if problem}
+
+
+def _server_problems(draft: Draft) -> dict[str, str | None]:
+    """A server has a URL where it is reached over the network, and a command where the proxy starts it."""
+    if draft.transport != "stdio":
+        return {
+            "target_url": validation.target_url_problem(draft.target_url),
+            "launch_command": "Only the transport stdio has a launch command." if draft.launch_command else None,
+            "launch_directory": "Only the transport stdio has a directory." if draft.launch_directory else None,
+        }
+    return {
+        "target_url": "A server that is started has no URL. Leave it empty." if draft.target_url else None,
+        "launch_command": command_problem(draft.launch_command),
+        "launch_directory": validation.path_problem(draft.launch_directory),
+    }
 
 
 def listeners_collide(host: str, other: str) -> bool:

@@ -7,7 +7,9 @@ from typing import Any
 
 from litestar.datastructures import FormMultiDict
 
-from app.fleet.schemas import CreateProxy, ProxyView, UpdateProxy
+from app.errors import ValidationFailed
+from app.fleet.schemas import CheckConnection, CreateProxy, ProxyView, UpdateProxy
+from app.fleet.validation import is_reference
 from app.http.forms import convert, lines
 
 FIRST_PORT = 4000
@@ -18,6 +20,7 @@ FIELD_NAMES = {
     "upstream_auth.name": "auth_name",
     "upstream_auth.value": "auth_value",
 }
+
 """Where an error of the API belongs in the form."""
 
 
@@ -27,6 +30,7 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
     port = next(port for port in range(FIRST_PORT, FIRST_PORT + len(used) + 1) if port not in used)
     return {
         "type": "llm",
+        "transport": "http",
         "host": "127.0.0.1",
         "port": port,
         "auth_type": "bearer",
@@ -45,6 +49,14 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
     """The fields of an existing proxy; its credential is not among them."""
     return {
         "type": proxy.type,
+        "transport": proxy.transport,
+        "launch_command": "\n".join(proxy.launch_command),
+        "launch_environment": "\n".join(
+            variable.name if variable.reference is None else f"{variable.name}={variable.reference}"
+            for variable in proxy.launch_environment
+        ),
+        "launch_directory": proxy.launch_directory,
+        "launch_confirmed": "\n".join(proxy.launch_command),
         "name": proxy.name,
         "description": proxy.description,
         "target_url": proxy.target_url,
@@ -75,6 +87,10 @@ def typed(given: FormMultiDict) -> dict[str, Any]:
     """What was typed, to show it again; never the credential."""
     values: dict[str, Any] = {name: str(value) for name, value in given.items() if not name.startswith("_")}
     values.pop("auth_value", None)
+    values["launch_environment"] = "\n".join(
+        f"{name}={value}" if value is not None and is_reference(value) else name
+        for name, value in variables(values.get("launch_environment", "")).items()
+    )
     values["policy_names"] = [str(name) for name in given.getall("policy_names", [])]
     values["require_auth"] = "require_auth" in given
     values["auto_start"] = "auto_start" in given
@@ -83,12 +99,58 @@ def typed(given: FormMultiDict) -> dict[str, Any]:
 
 def creation(given: FormMultiDict) -> CreateProxy:
     """The request for a new proxy; raises ValidationFailed."""
-    return convert({"type": _text(given, "type"), "upstream_auth": _auth(given), **_shared(given)}, CreateProxy)
+    transport = _text(given, "transport") if _text(given, "type") == "mcp" else ""
+    kind = {"type": _text(given, "type"), "transport": transport or "http"}
+    return convert({**kind, "upstream_auth": _auth(given), **_shared(given)}, CreateProxy)
 
 
 def change(given: FormMultiDict) -> UpdateProxy:
     """The request for a change; an empty credential keeps the stored one. Raises ValidationFailed."""
     return convert({"upstream_auth": _auth(given), **_shared(given)}, UpdateProxy)
+
+
+def connection(given: FormMultiDict) -> CheckConnection:
+    """What a check of the connection is about; raises ValidationFailed."""
+    names = [name for name in CheckConnection.__struct_fields__ if name != "launch_command"]
+    values: dict[str, Any] = {name: _text(given, name) for name in names}
+    return convert(
+        {**values, "transport": values["transport"] or "http", "launch_command": _command(given)}, CheckConnection
+    )
+
+
+def check_confirmed(given: FormMultiDict) -> None:
+    """A program is started only after somebody has seen exactly what it is (P-05). Raises ValidationFailed."""
+    command = _command(given)
+    if command and _text(given, "launch_confirmed") != "\n".join(command):
+        raise ValidationFailed(fields={"launch_confirmed": "Look at the exact command and confirm it."})
+
+
+def variables(text: str) -> dict[str, str | None]:
+    """The variables of a text field, `NAME=value` a line; a name alone keeps the value that is stored."""
+    found: dict[str, str | None] = {}
+    for line in text.splitlines():
+        name, mark, value = line.strip().partition("=")
+        if name:
+            found[name.strip()] = value.strip() if mark and value.strip() else None
+    return found
+
+
+def _command(given: FormMultiDict) -> list[str]:
+    """One argument a line; they are taken as they are, blanks included."""
+    if _text(given, "transport") != "stdio":
+        return []
+    return [line for line in _text(given, "launch_command").splitlines() if line]
+
+
+def _launch(given: FormMultiDict) -> dict[str, Any]:
+    if _text(given, "transport") != "stdio":
+        return {}
+    return {
+        "target_url": "",
+        "launch_command": _command(given),
+        "launch_environment": variables(_text(given, "launch_environment")),
+        "launch_directory": _text(given, "launch_directory"),
+    }
 
 
 def _shared(given: FormMultiDict) -> dict[str, Any]:
@@ -110,12 +172,13 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
         "allowed_hosts": lines(_text(given, "allowed_hosts")),
         "allowed_origins": lines(_text(given, "allowed_origins")),
         "tags": lines(_text(given, "tags")),
+        **_launch(given),
     }
 
 
 def _auth(given: FormMultiDict) -> dict[str, Any]:
     """An empty credential is left out: it keeps the stored one of a proxy that has one, and is missed for a new one."""
-    kind = _text(given, "auth_type") or "none"
+    kind = "none" if _text(given, "transport") == "stdio" else _text(given, "auth_type") or "none"
     return {
         "type": kind,
         "name": _text(given, "auth_name") if kind == "header" else "",

@@ -51,6 +51,8 @@ def loop_problem(hop: Hop, others: Sequence[Hop]) -> str | None:
 
 def reaches(target_url: str, listener: Address) -> bool:
     """Whether a connection to this target arrives at this listener of the same machine."""
+    if not target_url:  # A server that the proxy starts itself.
+        return False
     _, host, port = validation.origin(target_url)
     if port != listener.port:
         return False

@@ -14,11 +14,10 @@ from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
 from app.fleet.repository import SORTS
-from app.fleet.schemas import CheckConnection, ConnectionReport, ProxyView, RunningConfiguration
+from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
-from app.http.forms import convert
 from app.http.htmx import is_htmx, target_id
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.overview.pages import last_hour
@@ -46,6 +45,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
 
     proxy: ProxyView
     spark: list[int]
+    errors: int
+    """Calls of the last 24 hours that failed at the upstream or in the gateway."""
     added_p99_ms: float | None
 
 
@@ -112,6 +113,7 @@ async def create_proxy(
     given = await request.form()
     try:
         wanted = forms.creation(given)
+        forms.check_confirmed(given)
         fitting = [name for name in wanted.policy_names or [] if not library.unknown([name])]
         fitting = [name for name in fitting if library.applies_to(name, wanted.type)]
         created = await proxies.create(actor, msgspec.structs.replace(wanted, policy_names=fitting))
@@ -134,9 +136,8 @@ async def test_connection(
 ) -> Response[str]:
     """Whether the typed target can be reached, as a line under the field."""
     given = await request.form()
-    values = {name: str(given.get(name, "")).strip() for name in CheckConnection.__struct_fields__}
     try:
-        report = await proxies.check_connection(convert(values, CheckConnection))
+        report = await proxies.check_connection(forms.connection(given))
     except AppError as error:
         words = " ".join(error.fields.values()) or error.message
         report = ConnectionReport(reachable=False, stage="resolve", message=words, address="", elapsed_ms=0)
@@ -175,6 +176,7 @@ async def proxy_page(
         context |= {"clients": clients_of(proxy), "key_placeholder": KEY_PLACEHOLDER}
     if tab == "logs":
         context["entries"] = await _entries(reader, actor, proxy_id)
+        context["server"] = proxies.server_report(proxy_id)
     if tab == "config":
         running = await proxies.running(actor, proxy_id)
         context |= _config(library, proxy, running, Form(forms.of_proxy(proxy)))
@@ -193,7 +195,9 @@ async def save_proxy(
     """Change the proxy; a running one serves the change at once."""
     given = await request.form()
     try:
-        proxy = await proxies.update(actor, proxy_id, forms.change(given))
+        change = forms.change(given)
+        forms.check_confirmed(given)
+        proxy = await proxies.update(actor, proxy_id, change)
     except AppError as error:
         proxy = await proxies.get(actor, proxy_id)
         form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
@@ -316,7 +320,7 @@ async def _tools(tools: ToolService, usage: UsageService, actor: Actor, proxy_id
 async def _row(traffic: TrafficService, actor: Actor, proxy: ProxyView) -> ProxyRow:
     totals = await traffic.totals(actor, hours=24, proxy_id=proxy.id)
     spark = await last_hour(traffic, actor, proxy.id) if totals.calls else []
-    return ProxyRow(proxy, spark, totals.added_p99_ms)
+    return ProxyRow(proxy, spark, totals.error, totals.added_p99_ms)
 
 
 async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[Any]:

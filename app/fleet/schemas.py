@@ -15,6 +15,8 @@ CaptureWord = Literal["all", "flagged", "none"]
 EraWord = Literal["same", "bridge"]
 AutoApproveWord = Literal["none", "clean", "all"]
 ShortText = Annotated[str, Meta(max_length=2000)]
+Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=100)]
+Variables = dict[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=10_000)] | None]
 TextList = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
 """Outer bounds only; `validation.py` says what is acceptable, all fields at once."""
 
@@ -37,6 +39,14 @@ class UpstreamAuthView(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None
     """`env:NAME` or `file:PATH`; null when the credential is stored (or there is none)."""
     set: bool
+
+
+class LaunchVariable(msgspec.Struct, frozen=True, kw_only=True):
+    """A variable of a server that the proxy starts. Its value is never returned."""
+
+    name: str
+    reference: str | None
+    """`env:NAME` or `file:PATH`; null when the value is stored."""
 
 
 class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,11 +79,17 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     upstream_client_key_path: str
     allowed_hosts: list[str]
     allowed_origins: list[str]
+    launch_command: list[str]
+    launch_environment: list[LaunchVariable]
+    """Names and references; the values are never returned."""
+    launch_directory: str
     era: str
     auto_approve: str
     discovery_interval_hours: int
     state: str
     state_reason: str
+    state_remedy: str
+    """What to do about the reason, where that is known."""
     state_since_at: datetime | None
     workers_live: int
     workers_total: int
@@ -96,10 +112,14 @@ class UpstreamAuthInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new proxy. Without `policy_names` it gets the standard policy of its type."""
 
+    def __repr__(self) -> str:
+        return f"<CreateProxy {self.name!r}>"
+
     name: ProxyName
     type: ShortText
-    target_url: Annotated[str, Meta(max_length=4000)]
     port: int
+    target_url: Annotated[str, Meta(max_length=4000)] = ""
+    """Empty for the transport stdio, and for no other."""
     transport: ShortText = "http"
     description: ShortText = ""
     host: ShortText = "127.0.0.1"
@@ -118,6 +138,9 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     upstream_client_key_path: ShortText = ""
     allowed_hosts: TextList = []
     allowed_origins: TextList = []
+    launch_command: Arguments = []
+    launch_environment: Variables = {}
+    launch_directory: ShortText = ""
     era: EraWord = "same"
     auto_approve: AutoApproveWord = "none"
     discovery_interval_hours: int = 6
@@ -125,6 +148,9 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A change of a proxy: only the fields that are given. Type and transport stay what they are."""
+
+    def __repr__(self) -> str:
+        return "<UpdateProxy>"
 
     name: ProxyName | UnsetType = UNSET
     description: ShortText | UnsetType = UNSET
@@ -146,6 +172,10 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     upstream_client_key_path: ShortText | UnsetType = UNSET
     allowed_hosts: TextList | UnsetType = UNSET
     allowed_origins: TextList | UnsetType = UNSET
+    launch_command: Arguments | UnsetType = UNSET
+    launch_environment: Variables | UnsetType = UNSET
+    """The whole environment; null keeps the value that is stored under this name."""
+    launch_directory: ShortText | UnsetType = UNSET
     era: EraWord | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET
     discovery_interval_hours: int | UnsetType = UNSET
@@ -170,6 +200,10 @@ class ProxyStatusView(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_version: int
     requests_processed: int
     errors: int
+    server_processes: int
+    """Processes of a server that the proxy starts itself (transport stdio)."""
+    server_log: list[str]
+    """The last lines of their standard error, redacted, oldest first."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +228,10 @@ class RunningConfiguration(msgspec.Struct, frozen=True, kw_only=True):
 class CheckConnection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether an upstream can be reached, asked before it is saved."""
 
-    target_url: Annotated[str, Meta(max_length=4000)]
+    target_url: Annotated[str, Meta(max_length=4000)] = ""
+    transport: ShortText = "http"
+    launch_command: Arguments = []
+    launch_directory: ShortText = ""
     upstream_ca_path: ShortText = ""
     upstream_client_cert_path: ShortText = ""
     upstream_client_key_path: ShortText = ""

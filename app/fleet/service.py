@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, ValidationFailed
-from app.fleet import connection_check, credentials, loops, validation
+from app.fleet import connection_check, credentials, launch_environment, loops, validation
 from app.fleet import draft as drafts
 from app.fleet.configuration import SEALED_COLUMN, SEALED_TABLE
 from app.fleet.control import FleetControl, Rollout
@@ -39,11 +43,16 @@ from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.views import proxy_view
 from app.http.envelope import Listing
 from app.http.sorting import Sort
+from app.launch.commands import NOT_LISTED, allows, command_problem
+from app.launch.repository import LaunchRepository
 from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.security.vault import Vault
 from app.upstream_proxy import UpstreamProxies
+from proxies.contract import ServerReport
+
+logger = logging.getLogger(__name__)
 
 RESOURCE = "proxy"
 
@@ -129,10 +138,25 @@ class ProxyService:
 
     async def check_connection(self, wanted: CheckConnection) -> ConnectionReport:
         """Whether an upstream can be reached; raises ValidationFailed for one that could not be saved (ADM-16)."""
+        if wanted.transport == "stdio":
+            return await self._check_command(wanted)
         connection_check.refuse_unfit(wanted)
         if problem := loops.console_problem(wanted.target_url.strip(), self._console):
             raise ValidationFailed(fields={"target_url": problem})
         return await connection_check.check_connection(wanted, self._upstream_proxies)
+
+    async def _check_command(self, wanted: CheckConnection) -> ConnectionReport:
+        """Whether a server could be started; it is not started, since looking must change nothing."""
+        if problem := command_problem(wanted.launch_command):
+            raise ValidationFailed(fields={"launch_command": problem})
+        async with self._database.reader() as session:
+            if not allows(await LaunchRepository(session).all(), wanted.launch_command):
+                raise ValidationFailed(fields={"launch_command": NOT_LISTED})
+        return await asyncio.to_thread(connection_check.check_command, wanted)
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """How the server that a proxy starts stands; None where it starts none."""
+        return self._fleet.server_report(proxy_id)
 
     # --- Changing -------------------------------------------------------------------------------------------------
 
@@ -143,7 +167,9 @@ class ProxyService:
         """
         wanted = drafts.from_request(request, default_policies=self._library.defaults(request.type))
         plan, credential_problems = credentials.plan(request.upstream_auth, is_set=False)
-        if problems := drafts.problems(wanted) | credential_problems:
+        variables, launch_problems = _variables(wanted, request.launch_environment, {}, command_changed=False)
+        launch_problems |= _login_problem(wanted, request.upstream_auth)
+        if problems := drafts.problems(wanted) | credential_problems | launch_problems:
             raise ValidationFailed(fields=problems)
         self._check_policies(wanted)
         await self._prepare_rules(wanted.policy_names)
@@ -152,16 +178,18 @@ class ProxyService:
             repository = ProxyRepository(session, actor.tenant_id)
             await self._check_collisions(repository, wanted, own_id="")
             await self._check_loops(repository, wanted, own_id="")
+            await _check_listed(session, actor, wanted)
             proxy = Proxy(id=ids.new_id("prx"), created_at=now, updated_at=now)
             drafts.write(wanted, proxy)
             self._write_credential(proxy, plan)
+            proxy.launch_environment = launch_environment.sealed(variables, self._vault, proxy.id)
             repository.add(proxy)
             await self._audit.record(
                 session,
                 "proxy.created",
                 actor=actor,
                 resource=(RESOURCE, proxy.id, proxy.name),
-                details={"type": proxy.type, "port": proxy.port, "policies": proxy.policy_names},
+                details={"type": proxy.type, "port": proxy.port, "policies": proxy.policy_names, **_launched(proxy)},
             )
         await self._roll_out(proxy)
         return self._view(proxy)
@@ -179,6 +207,16 @@ class ProxyService:
             plan = None
             if isinstance(request.upstream_auth, UpstreamAuthInput):
                 plan, problems = credentials.plan(request.upstream_auth, is_set=_has_credential(proxy))
+                problems |= _login_problem(wanted, request.upstream_auth)
+            stored = self._stored_variables(proxy)
+            given = request.launch_environment
+            variables, launch_problems = _variables(
+                wanted,
+                given if isinstance(given, dict) else dict.fromkeys(stored),
+                stored,
+                command_changed=wanted.launch_command != before.launch_command,
+            )
+            problems |= launch_problems
             keeps_secret = proxy.upstream_auth_secret is not None and (plan is None or plan.keep)
             problems |= drafts.problems(wanted) | _moved_secret_problem(before, wanted, keeps_secret=keeps_secret)
             if problems:
@@ -189,10 +227,14 @@ class ProxyService:
             await self._check_collisions(repository, wanted, own_id=proxy.id)
             if (wanted.target_url, wanted.host, wanted.port) != (before.target_url, before.host, before.port):
                 await self._check_loops(repository, wanted, own_id=proxy.id)
+            await _check_listed(session, actor, wanted)
             changed = drafts.write(wanted, proxy)
             if plan is not None:
                 self._write_credential(proxy, plan)
                 changed.append("upstream_auth")
+            if variables != stored:
+                proxy.launch_environment = launch_environment.sealed(variables, self._vault, proxy.id)
+                changed.append("launch_environment")
             if changed:
                 proxy.updated_at = clock.utcnow()
                 await self._audit.record(
@@ -200,7 +242,7 @@ class ProxyService:
                     "proxy.updated",
                     actor=actor,
                     resource=(RESOURCE, proxy.id, proxy.name),
-                    details={"fields": sorted(changed)},
+                    details={"fields": sorted(changed), **_launched(proxy)},
                 )
         await self._roll_out(proxy)
         return self._view(proxy)
@@ -324,7 +366,46 @@ class ProxyService:
         )
 
     def _view(self, proxy: Proxy) -> ProxyView:
-        return proxy_view(proxy, self._fleet.status(proxy.id), self._library)
+        variables = launch_environment.shown(self._stored_variables(proxy))
+        return proxy_view(proxy, self._fleet.status(proxy.id), self._library, variables)
+
+    def _stored_variables(self, proxy: Proxy) -> dict[str, str]:
+        """The environment of the server that a proxy starts; empty where it cannot be read, so that it is entered anew."""
+        try:
+            return launch_environment.opened(proxy, self._vault)
+        except launch_environment.EnvironmentUnavailable as error:
+            logger.error("Proxy %s: %s", proxy.id, error)
+            return {}
+
+
+def _variables(
+    wanted: Draft, given: Mapping[str, str | None], stored: Mapping[str, str], *, command_changed: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The environment to store, and the problems by field."""
+    if wanted.transport != "stdio":
+        problem = "Only the transport stdio has an environment." if given else None
+        return {}, {"launch_environment": problem} if problem else {}
+    variables, problem = launch_environment.merged(given, stored, command_changed=command_changed)
+    return variables, {"launch_environment": problem} if problem else {}
+
+
+def _login_problem(wanted: Draft, auth: UpstreamAuthInput) -> dict[str, str]:
+    """A server on standard streams has no header for a credential (P-05)."""
+    if wanted.transport != "stdio" or auth.type == "none":
+        return {}
+    return {"upstream_auth": "A server that is started gets its credentials from launch_environment."}
+
+
+async def _check_listed(session: AsyncSession, actor: Actor, wanted: Draft) -> None:
+    if wanted.transport != "stdio":
+        return
+    if not allows(await LaunchRepository(session, actor.tenant_id).all(), wanted.launch_command):
+        raise ValidationFailed(fields={"launch_command": NOT_LISTED})
+
+
+def _launched(proxy: Proxy) -> dict[str, object]:
+    """What the audit says about the program that a proxy starts: exactly what it is."""
+    return {"launch_command": list(proxy.launch_command)} if proxy.transport == "stdio" else {}
 
 
 async def _existing(repository: ProxyRepository, proxy_id: str) -> Proxy:

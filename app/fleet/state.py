@@ -22,7 +22,8 @@ class ProxyState(StrEnum):
     RUNNING = "running"
     """Every worker serves it under the newest snapshot."""
     DEGRADED = "degraded"
-    """It serves, but not as configured: a worker is being replaced, or one refused the newest snapshot."""
+    """It serves, but not as configured: a worker is being replaced, one refused the newest snapshot, or the server that it
+    starts does not come up."""
     DRAINING = "draining"
     """Stopped for new connections; calls in flight are finishing."""
     FAILED = "failed"
@@ -140,13 +141,17 @@ def judge(
         if report.live and (status := report.listeners.get(proxy_id)):
             found[status.state].append(status)
     serving = len(found["running"])
+    trouble = next((status.reason for status in found["running"] if status.reason), "")
     if failure:
         return ProxyState.FAILED, failure, serving
     if not wanted:
         return (ProxyState.DRAINING if found["draining"] or serving else ProxyState.STOPPED), "", serving
     if not serving:
         return *_without_service(found["failed"], reports), 0
-    return *_with_service(found["failed"], serving, refused, len(reports)), serving
+    state, reason = _with_service(found["failed"], serving, refused, len(reports))
+    if state is ProxyState.RUNNING and trouble:
+        return ProxyState.DEGRADED, trouble, serving
+    return state, reason, serving
 
 
 def _without_service(failed: list[ListenerStatus], reports: Sequence[WorkerReport]) -> tuple[ProxyState, str]:

@@ -31,9 +31,9 @@ from app.fleet.slot import Slot
 from app.fleet.snapshot import Configuration
 from app.fleet.spool import Ingest
 from app.fleet.state import ProxyState, ProxyStatus, judge, moves
-from app.fleet.worker import ToolOrder, ToolReport, Worker, WorkerStatus, command_line
+from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, Worker, WorkerStatus, command_line
 from app.settings import Settings
-from proxies.contract import Events, ProxyConfig
+from proxies.contract import Events, ProxyConfig, ServerReport
 
 __all__ = ["Configuration", "Fleet", "ProxyState", "ProxyStatus", "WorkerStatus"]
 
@@ -59,8 +59,8 @@ class Fleet:
     """All proxies and all workers of this console.
 
     `load_configuration` reads what is committed, `ingest` commits calls (idempotently, by their id), `on_status` hears of
-    every change of a `ProxyStatus`, `on_tools` of what workers say about the tools of MCP servers; neither may block.
-    `command` starts a worker; by default it is this program itself.
+    every change of a `ProxyStatus`, `on_scan` and `on_tools` of what workers say about scans and about
+    the tools of MCP servers; none may block. `command` starts a worker; by default it is this program itself.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Fleet:
         load_configuration: Callable[[], Awaitable[Configuration]],
         ingest: Ingest,
         on_status: Callable[[ProxyStatus], None],
+        on_scan: Callable[[ScanReport], None] = lambda _report: None,
         on_tools: Callable[[ToolReport], None] = lambda _report: None,
         command: Sequence[str] | None = None,
     ) -> None:
@@ -86,6 +87,7 @@ class Fleet:
                 self._spool_dir,
                 on_change=self._note_change,
                 on_events=self._take_events,
+                on_scan=on_scan,
                 on_tools=on_tools,
                 on_buried=self._recover_soon,
             )
@@ -201,6 +203,11 @@ class Fleet:
         self._wanted &= {proxy.id for proxy in self._newest.proxies}
         await self._change_within()
 
+    async def scan(self, order: ScanOrder) -> bool:
+        """Order or cancel a scan at the first worker; False when there is none."""
+        worker = self._slots[0].ready
+        return worker is not None and await worker.order(order)
+
     async def order(self, proxy_id: str, message: ToolOrder) -> bool:
         """Tell the workers of an MCP proxy something about its tools; False when none serves it."""
         proxy = next((proxy for proxy in self._accepted.proxies if proxy.id == proxy_id), None)
@@ -217,6 +224,11 @@ class Fleet:
         if not self.status(proxy_id).state.serves:
             return None
         return next((proxy for proxy in self._accepted.proxies if proxy.id == proxy_id), None)
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """How the server that a worker starts for this proxy stands; None where none is started."""
+        reports = [slot.ready.server_report(proxy_id) for slot in self._slots if slot.ready is not None]
+        return next((report for report in reports if report is not None), None)
 
     def statuses(self) -> dict[str, ProxyStatus]:
         """How every enabled proxy stands, by id."""

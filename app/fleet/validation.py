@@ -19,8 +19,8 @@ MAX_POLICIES = 20
 MAX_TAGS = 20
 MAX_ALLOWED_ENTRIES = 50
 MAX_SECRET_LENGTH = 8192
+TRANSPORTS = ("http", "sse", "websocket", "stdio")
 MAX_DISCOVERY_HOURS = 168
-TRANSPORTS = ("http",)
 TYPES = ("llm", "mcp")
 
 _LISTENABLE = "Use an IP address of this machine, such as 127.0.0.1, 0.0.0.0 or :: for all, or localhost."
@@ -170,9 +170,13 @@ def exposure_problem(host: str, *, require_auth: bool) -> str | None:
     return "A proxy without API keys may listen on 127.0.0.1 only. Turn on require_auth or set host to 127.0.0.1."
 
 
-def transport_problem(transport: str) -> str | None:
-    """Only plain HTTP (with JSON and server-sent events) is served for now."""
-    return None if transport in TRANSPORTS else "Only the transport http is supported in this version."
+def transport_problem(transport: str, type_: str = "mcp") -> str | None:
+    """How an MCP server is reached is a choice; an LLM API speaks HTTP."""
+    if transport not in TRANSPORTS:
+        return "The transport must be http, sse, websocket or stdio."
+    if transport != "http" and type_ != "mcp":
+        return f"Only proxies of type mcp have the transport {transport}."
+    return None
 
 
 def type_problem(type_: str) -> str | None:

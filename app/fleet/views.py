@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from datetime import datetime
 
 from app.fleet.models import Proxy
-from app.fleet.schemas import ProxyStatusView, ProxyView, UpstreamAuthView
+from app.fleet.remedies import remedy
+from app.fleet.schemas import LaunchVariable, ProxyStatusView, ProxyView, UpstreamAuthView
 from app.fleet.state import ProxyStatus
 from app.policies.library import PolicyLibrary
+from proxies.contract import ServerReport
 
 
 def listen_url(proxy: Proxy) -> str:
@@ -17,7 +21,9 @@ def listen_url(proxy: Proxy) -> str:
     return f"{scheme}://[{host}]:{proxy.port}" if ":" in host else f"{scheme}://{host}:{proxy.port}"
 
 
-def proxy_view(proxy: Proxy, status: ProxyStatus, library: PolicyLibrary) -> ProxyView:
+def proxy_view(
+    proxy: Proxy, status: ProxyStatus, library: PolicyLibrary, variables: Sequence[LaunchVariable] = ()
+) -> ProxyView:
     """Everything about a proxy but its credential."""
     policies = library.refs(proxy.policy_names)
     return ProxyView(
@@ -53,11 +59,15 @@ def proxy_view(proxy: Proxy, status: ProxyStatus, library: PolicyLibrary) -> Pro
         upstream_client_key_path=proxy.upstream_client_key_path,
         allowed_hosts=list(proxy.allowed_hosts),
         allowed_origins=list(proxy.allowed_origins),
+        launch_command=list(proxy.launch_command),
+        launch_environment=list(variables),
+        launch_directory=proxy.launch_directory,
         era=proxy.era,
         auto_approve=proxy.auto_approve,
         discovery_interval_hours=proxy.discovery_interval_hours,
         state=status.state.value,
         state_reason=status.reason,
+        state_remedy=remedy(status.reason),
         state_since_at=status.since_at,
         workers_live=status.workers_live,
         workers_total=status.workers_total,
@@ -67,7 +77,9 @@ def proxy_view(proxy: Proxy, status: ProxyStatus, library: PolicyLibrary) -> Pro
     )
 
 
-def status_view(proxy: Proxy, status: ProxyStatus, *, now: datetime, counts: tuple[int, int]) -> ProxyStatusView:
+def status_view(
+    proxy: Proxy, status: ProxyStatus, *, now: datetime, counts: tuple[int, int], server: ServerReport | None = None
+) -> ProxyStatusView:
     """How a proxy stands, in the documented shape (inventory b.1). `counts` are calls and failed calls of 24 hours."""
     running = status.state.serves
     seconds = max(0, int((now - status.since_at).total_seconds())) if running else 0
@@ -79,7 +91,7 @@ def status_view(proxy: Proxy, status: ProxyStatus, *, now: datetime, counts: tup
         state=status.state.value,
         reason=status.reason,
         port=proxy.port,
-        target=proxy.target_url,
+        target=proxy.target_url or shlex.join(proxy.launch_command),
         start_time=status.since_at if running else None,
         uptime=duration_words(seconds) if running else "",
         uptime_seconds=seconds,
@@ -88,6 +100,8 @@ def status_view(proxy: Proxy, status: ProxyStatus, *, now: datetime, counts: tup
         snapshot_version=status.snapshot_version,
         requests_processed=counts[0],
         errors=counts[1],
+        server_processes=server.processes if server else 0,
+        server_log=list(server.log) if server else [],
     )
 
 

@@ -19,6 +19,7 @@ from app.fleet.state import WorkerReport
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
+    CancelScan,
     Discover,
     Drain,
     Events,
@@ -31,10 +32,14 @@ from proxies.contract import (
     ListenerStatus,
     Observed,
     Release,
+    ScanFinished,
+    ScanProgress,
+    ServerReport,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
     SnapshotRejected,
+    StartScan,
     ToConsole,
 )
 
@@ -51,6 +56,9 @@ MAX_LOG_LINE_BYTES = 16 * 1024
 MAX_RELEASE_CHARACTERS = 100
 
 WorkerState = Literal["starting", "running", "draining", "ended"]
+ScanReport = ScanProgress | ScanFinished
+"""What a worker says about scans."""
+ScanOrder = StartScan | CancelScan
 ToolReport = Observed | HeldCall | HoldEnded
 """What a worker says about the tools of MCP servers."""
 ToolOrder = Judged | Discover | Release
@@ -88,7 +96,7 @@ class Worker:
     """A worker process and its channel.
 
     `on_change` is called when its listeners, its snapshot or its life change; `on_events` for every batch of calls,
-    `on_tools` for what it says about the tools of MCP servers.
+    `on_scan` and `on_tools` for what it says about scans and about the tools of MCP servers.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class Worker:
         *,
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
+        on_scan: Callable[[ScanReport], None],
         on_tools: Callable[[ToolReport], None],
     ) -> None:
         self.slot = slot
@@ -108,6 +117,7 @@ class Worker:
         self._channel = channel
         self._on_change = on_change
         self._on_events = on_events
+        self._on_scan = on_scan
         self._on_tools = on_tools
         self._started_at = time.time()
         self._quiet_ticks = 0
@@ -115,6 +125,7 @@ class Worker:
         self._release = ""
         self._version = 0
         self._listeners: dict[str, ListenerStatus] = {}
+        self._servers: dict[str, ServerReport] = {}
         self._rejected = ""
         self._view = WorkerView()
         self._answer: asyncio.Future[None] | None = None
@@ -132,6 +143,7 @@ class Worker:
         *,
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
+        on_scan: Callable[[ScanReport], None],
         on_tools: Callable[[ToolReport], None],
     ) -> Self:
         """Start a process that inherits its two sockets and nothing else; raises OSError.
@@ -161,7 +173,7 @@ class Worker:
         finally:
             messages.close()
             sockets.close()
-        return cls(slot, process, channel, on_change=on_change, on_events=on_events, on_tools=on_tools)
+        return cls(slot, process, channel, on_change=on_change, on_events=on_events, on_scan=on_scan, on_tools=on_tools)
 
     # --- What is known --------------------------------------------------------------------------------------------
 
@@ -187,6 +199,10 @@ class Worker:
             listeners=dict(self._listeners),
             version=self._version,
         )
+
+    def server_report(self, proxy_id: str) -> ServerReport | None:
+        """How the server that this worker starts for a proxy stands."""
+        return self._servers.get(proxy_id)
 
     def status(self) -> WorkerStatus:
         """What an operator wants to know."""
@@ -239,12 +255,12 @@ class Worker:
         except ChannelClosed:
             logger.debug("worker %d was gone before batch %d was acknowledged", self.pid, sequence)
 
-    async def order(self, message: ToolOrder) -> bool:
-        """Tell it something about tools; False when it is gone."""
+    async def order(self, message: ScanOrder | ToolOrder) -> bool:
+        """Tell it something that it need not confirm; False when it is gone."""
         try:
             await self._channel.send(message)
         except ChannelClosed:
-            logger.debug("worker %d was gone before it could be told about tools", self.pid)
+            logger.debug("worker %d was gone before it could be told of %s", self.pid, type(message).__name__)
             return False
         return True
 
@@ -306,6 +322,8 @@ class Worker:
         match message:
             case Events():
                 self._on_events(self, message)
+            case ScanProgress() | ScanFinished():
+                self._on_scan(message)
             case Heartbeat():
                 self._heartbeat = message
             case Observed() | HeldCall() | HoldEnded():
@@ -322,9 +340,12 @@ class Worker:
                 self._release = message.version[:MAX_RELEASE_CHARACTERS]
                 self.state = "running"
                 self._on_change()
+            case ServerReport():
+                self._servers[message.proxy_id] = message
             case SnapshotApplied():
                 self._version = message.version
                 self._listeners = {status.proxy_id: status for status in message.listeners}
+                self._servers = {id: report for id, report in self._servers.items() if id in self._listeners}
                 self._answered(message.version, "")
                 self._on_change()
             case SnapshotRejected():

@@ -21,7 +21,7 @@ from app.http.assets import Assets
 from app.http.evidence import evidence
 from app.http.hostile import hostile
 from app.http.htmx import is_htmx
-from app.http.rule_url import rule_url
+from app.http.rule_url import comes_by_policy, rule_url
 from app.paths import TEMPLATES
 from app.security.permissions import Actor
 from app.version import __version__
@@ -32,6 +32,7 @@ NAVIGATION = (
     ("traffic", "/traffic", "activity", "Traffic", ""),
     ("alerts", "/alerts", "bell", "Alerts", "alerts"),
     ("policies", "/policies", "shield-check", "Policies", ""),
+    ("scanner", "/scanner", "search", "Scanner", ""),
     ("approvals", "/approvals", "circle-check", "Approvals", "approvals"),
     ("inventory", "/inventory", "package", "Inventory", ""),
     ("access", "/access", "key", "Access", ""),
@@ -130,6 +131,7 @@ def environment(assets: Assets) -> jinja2.Environment:
     )
     env.globals["static"] = assets.url
     env.globals["rule_url"] = rule_url
+    env.globals["comes_by_policy"] = comes_by_policy
     env.filters |= {
         "when": formats.when,
         "moment": formats.moment,

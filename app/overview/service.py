@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -156,7 +157,7 @@ def _summary(proxy: Proxy, status: ProxyStatus, row: Mapping[str, Any] | None) -
         state=status.state.value,
         state_reason=status.reason,
         listen_url=listen_url(proxy),
-        target_url=proxy.target_url,
+        target_url=proxy.target_url or shlex.join(proxy.launch_command),
         enforcement=proxy.enforcement,
         calls=sum(row[verdict] for verdict in VERDICTS) if row else 0,
         blocked=row["blocked"] if row else 0,

@@ -35,6 +35,9 @@ class StdioServer(msgspec.Struct, frozen=True):
     """What the process sees besides a short list of plain variables (`PATH`, `HOME`, locale)."""
     working_directory: str = ""
     """Absolute; empty for an empty directory of its own."""
+    max_processes: int = 64
+    max_processes_per_principal: int = 32
+    """Every legacy session has a process, and the modern requests of a principal share one."""
 
     def __repr__(self) -> str:
         return f"<StdioServer {self.argv[:1]}>"
@@ -71,6 +74,16 @@ class MCPSettings(msgspec.Struct, frozen=True):
     era: EraPolicy = "same"
     control: MCPControl | None = None
     """None where tools are not controlled: everything that the rules let through passes."""
+
+
+class ServerReport(msgspec.Struct, tag="server_report", frozen=True):
+    """Worker to console: how the server that the worker starts for a proxy stands. Sent when something has changed."""
+
+    proxy_id: str
+    processes: int
+    problem: str = ""
+    log: tuple[str, ...] = ()
+    """The last lines of its standard error, redacted, oldest first."""
 
 
 class ToolUse(msgspec.Struct, frozen=True):

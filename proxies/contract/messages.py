@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from proxies.contract.configuration import Snapshot
-from proxies.contract.mcp import Discover, HeldCall, HoldEnded, Judged, Observed, Release
+from proxies.contract.mcp import Discover, HeldCall, HoldEnded, Judged, Observed, Release, ServerReport
 from proxies.contract.records import CallRecord
+from proxies.contract.scan import CancelScan, ScanFinished, ScanProgress, StartScan
 
 CONTRACT_VERSION = 2
 FRAME_HEADER_BYTES = 4
@@ -43,7 +44,7 @@ class Drain(msgspec.Struct, tag="drain", frozen=True):
     deadline_seconds: float
 
 
-ToWorker = SetSnapshot | AckEvents | Drain | Discover | Judged | Release
+ToWorker = SetSnapshot | AckEvents | Drain | Discover | Judged | Release | StartScan | CancelScan
 
 
 class Hello(msgspec.Struct, tag="hello", frozen=True):
@@ -60,6 +61,7 @@ class ListenerStatus(msgspec.Struct, frozen=True):
     proxy_id: str
     state: Literal["running", "draining", "stopped", "failed"]
     reason: str = ""
+    """Why it failed; of a running one why its server cannot be used now, which makes it `degraded`."""
 
 
 class SnapshotApplied(msgspec.Struct, tag="snapshot_applied", frozen=True):
@@ -99,7 +101,19 @@ class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):
     unacknowledged_events: int
 
 
-ToConsole = Hello | SnapshotApplied | SnapshotRejected | Events | Heartbeat | Observed | HeldCall | HoldEnded
+ToConsole = (
+    Hello
+    | SnapshotApplied
+    | SnapshotRejected
+    | Events
+    | Heartbeat
+    | Observed
+    | HeldCall
+    | HoldEnded
+    | ServerReport
+    | ScanProgress
+    | ScanFinished
+)
 
 
 class Spool(msgspec.Struct, frozen=True):

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Final, Protocol, TypeVar
 
 from proxies.transport.errors import UpstreamError
 from proxies.transport.headers import Headers
-from proxies.transport.pool import UpstreamResponse
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +50,11 @@ class Answer(Protocol):
 class PatientResponse:
     """A response whose reader may be cancelled without the upstream noticing: what is left can still be drained."""
 
-    def __init__(self, response: UpstreamResponse) -> None:
+    def __init__(self, response: Answer) -> None:
         self.status = response.status
         self.headers = response.headers
         self._response = response
+        self._pieces: AsyncIterator[bytes] | None = None
         self._step: asyncio.Future[Any] | None = None
 
     async def read(self, limit_bytes: int) -> bytes:
@@ -63,13 +63,15 @@ class PatientResponse:
 
     def __aiter__(self) -> PatientResponse:
         """See `Answer`."""
-        self._response.__aiter__()
+        self._pieces = aiter(self._response)
         return self
 
     async def __anext__(self) -> bytes:
         if self._step is not None and not self._step.done():
             return bytes(await self._step)
-        return await self._outlive(self._response.__anext__())
+        if self._pieces is None:
+            self._pieces = aiter(self._response)
+        return await self._outlive(anext(self._pieces))
 
     async def aclose(self) -> None:
         """See `Answer`."""
@@ -77,7 +79,7 @@ class PatientResponse:
             self._step.cancel()
         await self._response.aclose()
 
-    async def _outlive(self, step: Coroutine[Any, Any, T]) -> T:
+    async def _outlive(self, step: Awaitable[T]) -> T:
         task = asyncio.ensure_future(step)
         self._step = task
         return await asyncio.shield(task)

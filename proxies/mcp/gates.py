@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from proxies.mcp.capabilities import may_ask
 from proxies.mcp.control.passing import filtered_result
+from proxies.mcp.legacy_tasks import is_foreign, own_result
 from proxies.mcp.messages import (
     METHOD_NOT_FOUND,
     REJECTED_BY_USER,
@@ -20,7 +22,7 @@ from proxies.mcp.messages import (
     parts_of,
     result_response,
 )
-from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS
+from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS
 from proxies.mcp.refusals import printable, refusal_response, upstream_invalid
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import error_texts, result_texts, server_message_texts
@@ -109,6 +111,9 @@ class LegacyGate(_Gate):
         if message.method not in SERVER_NOTIFICATIONS:
             self._drop(f"the unknown notification {printable(message.method)}")
             return None
+        if is_foreign(self._session, message):
+            self._drop("a notification about a task of somebody else")
+            return None
         if self._session.controlled is not None:
             self._session.controlled.note_change(message.method)
         self._inspect(server_message_texts(message), message.method, parts_of(message))
@@ -130,10 +135,13 @@ class LegacyGate(_Gate):
         if message.error is not None:
             self._inspect(error_texts(message.error), method, parts_of(message))
         else:
+            if is_foreign(self._session, message):
+                raise upstream_invalid("The upstream answered with the result of another task.")
             assert message.id is not None  # A result without id does not parse.
             session = self._session
             control = session.controlled.control if session.controlled is not None else None
-            result = filtered_result(control, method, message.result or {}, session.principal_id)
+            result = own_result(session, method, message.result or {})
+            result = filtered_result(control, method, result, session.principal_id)
             message = result_response(message.id, result)
             self._inspect(result_texts(method, result), method, parts_of(message))
         # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
@@ -143,8 +151,9 @@ class LegacyGate(_Gate):
 
     def _server_request(self, message: Message) -> Message | None:
         assert message.id is not None  # parse_message gives every request an id.
-        capability = SERVER_REQUESTS.get(message.method)
-        if capability is None or (capability and capability not in self._session.capabilities):
+        if not may_ask(message.method, message.params, self._session.capabilities) or is_foreign(
+            self._session, message
+        ):
             self._drop(f"the request {printable(message.method)}, which the client did not declare")
             self.replies.append(error_response(message.id, METHOD_NOT_FOUND, "Method not found"))
             return None
@@ -298,6 +307,8 @@ class ListenGate(ModernGate):
         if not self._acknowledged:
             raise upstream_invalid("The upstream did not acknowledge the subscription first.")
         wanted = self._filter.get(LISTEN_FILTERS.get(message.method, ""))
+        if message.method == "notifications/tasks":
+            return type(wanted) is list and (message.params or {}).get("taskId") in wanted
         if message.method == "notifications/resources/updated":
             return type(wanted) is list and _is_below((message.params or {}).get("uri"), wanted)
         return wanted is True

@@ -18,6 +18,7 @@ from proxies.mcp.legacy_session import check_upstream_status, send_reply, sessio
 from proxies.mcp.messages import Message, MessageRefused, parse_batch, parse_message
 from proxies.mcp.methods import CLIENT_NOTIFICATIONS
 from proxies.mcp.refusals import invalid_request, printable, refusal_response
+from proxies.mcp.relay import answer_on_stream
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import answer_texts, request_texts
 from proxies.mcp.upstream import send
@@ -53,11 +54,16 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
+    listen(session)
     list_kind = controlled_list(exchange, message)
     declaration = await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
     if list_kind is not None:
-        answer_message(exchange, await list_under_control(exchange, session, list_kind, message))
+        listed = await list_under_control(exchange, session, list_kind, message)
+        if listed.was_streamed:
+            await answer_on_stream(exchange, listed.response)
+        else:
+            answer_message(exchange, listed.response)
         return
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
@@ -124,7 +130,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
                 continue
             if list_kind is not None:
                 # Its answer is ours, like that of what is denied.
-                denied.append(await list_under_control(exchange, session, list_kind, message))
+                denied.append((await list_under_control(exchange, session, list_kind, message)).response)
             else:
                 allowed.append(message)
         except Refusal as refusal:

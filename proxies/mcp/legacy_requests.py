@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxies import pipeline
 from proxies.exchange import Exchange
@@ -15,6 +15,7 @@ from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answ
 from proxies.mcp.gates import LegacyGate
 from proxies.mcp.inspection import inspect_answer, inspect_message
 from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
+from proxies.mcp.legacy_tasks import check_task_request
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found
@@ -31,6 +32,7 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
+    check_task_request(session, message)
     declaration = await check_call(exchange, message)
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
@@ -40,7 +42,16 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     return declaration
 
 
-async def list_under_control(exchange: Exchange, session: Session, list_kind: ListKind, message: Message) -> Message:
+class ControlledList(NamedTuple):
+    """What may pass of a list, and how the server had answered."""
+
+    response: Message
+    was_streamed: bool
+
+
+async def list_under_control(
+    exchange: Exchange, session: Session, list_kind: ListKind, message: Message
+) -> ControlledList:
     """The response to the request for a list of which not everything may pass."""
     take(session.client_requests, message.id)
 
@@ -56,7 +67,7 @@ async def list_under_control(exchange: Exchange, session: Session, list_kind: Li
     first = await ask(message)
     exchange.lap("upstream", waiting=True)
     try:
-        return await list_response(exchange, list_kind, message, first, ask)
+        return ControlledList(await list_response(exchange, list_kind, message, first, ask), is_stream(first))
     finally:
         await first.aclose()
 
@@ -77,6 +88,8 @@ async def forward(
         check_upstream_status(response, session)
 
         def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
+            # What the user answered while the call ran was masked in the session, not in the call.
+            exchange.masking = exchange.masking or session.masking
             inspect_answer(exchange, texts, document, declaration)
 
         gate = LegacyGate(session, awaited, inspect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from proxies.exchange import Exchange
 from proxies.mcp.drain import Answer
@@ -23,6 +23,7 @@ from proxies.mcp.sessions import Session
 from proxies.mcp.upstream import LAST_EVENT_HEADER, is_stream, send
 from proxies.refusal import Refusal
 from proxies.transport.errors import UpstreamError
+from rules.model import Text
 
 
 async def serve_get(exchange: Exchange) -> None:
@@ -49,7 +50,11 @@ async def serve_get(exchange: Exchange) -> None:
             raise upstream_invalid("The upstream's answer is not an event stream.")
         # Only on resumption may a response come here: the one that its own stream did not deliver.
         awaited = session.client_requests if resumed_from is not None else {}
-        gate = SessionGate(session, awaited, partial(inspect_and_record, exchange, session=session), ref=exchange.id)
+
+        def inspect(texts: list[Text], method: str, document: dict[str, Any]) -> None:
+            inspect_and_record(exchange, texts, method, document, masking=session.masking)
+
+        gate = SessionGate(session, awaited, inspect, ref=exchange.id)
 
         async def reply(message: Message) -> None:
             await send_reply(exchange, session, message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from proxies import pipeline
@@ -16,6 +15,7 @@ from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.control.lists import answer_list, controlled_list
 from proxies.mcp.control.server import server_of
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
+from proxies.mcp.era_watch import doubt, not_modern, note_modern
 from proxies.mcp.eras import (
     META_CAPABILITIES,
     META_LOG_LEVEL,
@@ -25,13 +25,14 @@ from proxies.mcp.eras import (
 )
 from proxies.mcp.gates import ListenGate, ModernGate
 from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
-from proxies.mcp.messages import Message, MessageRefused, parse_message, parts_of, result_response
+from proxies.mcp.messages import MODERN_ERRORS, Message, MessageRefused, parse_message, parts_of, result_response
+from proxies.mcp.modern_tasks import admit_task_request, masking_of, note_task, own_tasks_only
 from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
-from proxies.mcp.results import modern_result
+from proxies.mcp.results import check_input_requests, modern_result
 from proxies.mcp.texts import error_texts, request_texts
-from proxies.mcp.upstream import failed, is_stream, media_type, modern_headers, parse_messages, read_json, send
+from proxies.mcp.upstream import is_stream, media_type, modern_headers, parse_messages, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from rules.model import Text
@@ -55,9 +56,13 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     note_use(exchange, message)
     declaration = await check_call(exchange, message)
     list_kind = controlled_list(exchange, message)
-    message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
+    params = own_tasks_only(exchange, strip_meta(message.params or {}))
+    message = Message(kind="request", id=message.id, method=message.method, params=params)
+    task = admit_task_request(exchange, message, _declared(message))
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     masked_headers = inspect_message(exchange, message)
+    if task is not None:
+        task.masking = exchange.masking
     await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
@@ -110,6 +115,7 @@ async def _return(exchange: Exchange, request: Message, response: Answer, declar
     if response.status != 200:
         await _return_failure(exchange, request, response)
         return False
+    note_modern(exchange)
     gate = _gate(exchange, request, declaration)
     if request.method == "server/discover":
         await _return_discovered(exchange, request, response, gate)
@@ -137,22 +143,33 @@ async def _return_discovered(exchange: Exchange, request: Message, response: Ans
 
 
 def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
-    params = request.params or {}
-    meta = params["_meta"]
-    adapt = partial(
-        modern_result,
-        declared=declared_names(meta[META_CAPABILITIES]),
-        catalogue=server_of(exchange.proxy).catalogue,
-    )
-    if request.method == "subscriptions/listen":
-        server = server_of(exchange.proxy)
-        inspect_part = partial(inspect_and_record, exchange)
-        return ListenGate(request, inspect=inspect_part, adapt=adapt, noticed=server.note_change)
+    declared = _declared(request)
+    server = server_of(exchange.proxy)
+
+    def adapt(method: str, result: dict[str, Any]) -> dict[str, Any]:
+        adapted = modern_result(method, result, declared=declared, catalogue=server.catalogue)
+        note_task(exchange, request, adapted)
+        return adapted
+
+    def inspect_told(texts: list[Text], method: str, document: dict[str, Any]) -> None:
+        check_input_requests((document.get("params") or {}).get("inputRequests", {}), declared)
+        inspect_and_record(exchange, texts, method, document, masking=masking_of(exchange, document))
 
     def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
         inspect_answer(exchange, texts, document, declaration)
 
-    return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
+    if request.method == "subscriptions/listen":
+        return ListenGate(request, inspect=inspect_told, adapt=adapt, noticed=server.note_change)
+    return ModernGate(request, wants_log=META_LOG_LEVEL in _meta(request), inspect=inspect, adapt=adapt)
+
+
+def _declared(request: Message) -> frozenset[str]:
+    return declared_names(_meta(request)[META_CAPABILITIES])
+
+
+def _meta(request: Message) -> dict[str, Any]:
+    meta: dict[str, Any] = (request.params or {})["_meta"]
+    return meta
 
 
 async def _return_failure(exchange: Exchange, request: Message, response: Answer) -> None:
@@ -160,10 +177,12 @@ async def _return_failure(exchange: Exchange, request: Message, response: Answer
     if response.status in (400, 404) and media_type(response) == "application/json":
         error = await _error_message(exchange, request, response)
         if error is not None:
+            if (error.error or {}).get("code") not in MODERN_ERRORS:
+                await doubt(exchange, response.status)
             inspect_apart(exchange, error_texts(error.error or {}), parts_of(error))
             answer_message(exchange, without_id(error, request.id), response.status)
             return
-    raise failed(response, modern=True)
+    raise await not_modern(exchange, response)
 
 
 async def _error_message(exchange: Exchange, request: Message, response: Answer) -> Message | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxies.mcp.header_values import decode_value
+from proxies.mcp.header_values import decode_value, encode_value
 from proxies.transport.headers import Headers
 
 PREFIX: Final = "mcp-param-"
@@ -54,7 +54,7 @@ def mismatch(wanted: tuple[ParamHeader, ...], arguments: Any, headers: Headers) 
     """Why the headers of a call do not match its arguments, or an empty string."""
     for one in wanted:
         raw = headers.get(one.header)
-        value = _value_at(arguments, one.path)
+        value = value_at(arguments, one.path)
         if value is None:
             if raw is not None:
                 return f"The {one.header} header is present, but its argument is not."
@@ -63,6 +63,18 @@ def mismatch(wanted: tuple[ParamHeader, ...], arguments: Any, headers: Headers) 
         elif not _matches(one.type, value, decode_value(raw)):
             return f"The {one.header} header does not match its argument."
     return ""
+
+
+def mirrored(wanted: tuple[ParamHeader, ...], arguments: Any) -> list[tuple[str, str]]:
+    """The fields that the arguments of a call imply (M-03)."""
+    fields = []
+    for one in wanted:
+        value = value_at(arguments, one.path)
+        if type(value) is bool:
+            fields.append((one.header, "true" if value else "false"))
+        elif value is not None:
+            fields.append((one.header, encode_value(value if type(value) is str else str(value))))
+    return fields
 
 
 def _collect(schema: Any, path: tuple[str, ...], *, static: bool, found: list[ParamHeader]) -> None:
@@ -94,7 +106,8 @@ def _annotation(schema: dict[str, Any], path: tuple[str, ...], *, static: bool) 
     return ParamHeader(header=PREFIX + name.lower(), path=path, type=schema["type"])
 
 
-def _value_at(arguments: Any, path: tuple[str, ...]) -> Any:
+def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
+    """The value of an annotated property in the arguments of a call; None where there is none."""
     for name in path:
         if type(arguments) is not dict:
             return None

@@ -86,6 +86,16 @@ async def relay(
     return False
 
 
+async def answer_on_stream(exchange: Exchange, message: Message) -> None:
+    """Send one message as a whole stream. The record goes first: what the client saw complete is never lost."""
+    exchange.start_answer(200, STREAM_HEADERS)
+    data = encode_event(_event(message))
+    exchange.response_bytes += len(data)
+    exchange.record()
+    await exchange.response.write(data)
+    exchange.finish_answer()
+
+
 class _Interruption:
     """Interrupts the task that relays an endless stream when the listener drains or the session ends."""
 

@@ -51,6 +51,7 @@ class Session:
         "id",
         "masking",
         "offered_notices",
+        "on_close",
         "own_stream",
         "principal_id",
         "proxy_id",
@@ -97,6 +98,8 @@ class Session:
         """What was found in its last messages: signals of one conversation."""
         self.enders: set[Callable[[], None]] = set()
         """What ends the streams that are open now; they hold the session while it is idle otherwise."""
+        self.on_close: Callable[[], None] | None = None
+        """Tells the upstream that its session has lost its client."""
         self.used_at = used_at
 
     def __repr__(self) -> str:
@@ -178,6 +181,8 @@ class SessionStore:
             session.own_stream.stop()
         for end in tuple(session.enders):
             end()
+        if session.on_close is not None:
+            session.on_close()
         owner = (session.proxy_id, session.principal_id)
         self._per_principal[owner] -= 1
         if not self._per_principal[owner]:

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
+from proxies.contract import UpstreamAuth
 from proxies.exchange import Exchange
+from proxies.mcp.downgrade import note_downgrade
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import METHOD_HEADER, NAME_HEADER, VERSION_HEADER
 from proxies.mcp.header_values import encode_value
@@ -19,7 +21,6 @@ from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.strict_json import JSONRefused, parse
 from proxies.transport.headers import forwardable_request_headers
-from proxies.transport.pool import UpstreamResponse
 from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge
 
 SESSION_HEADER: Final = "mcp-session-id"
@@ -68,28 +69,43 @@ def modern_headers(
 
 async def send(
     exchange: Exchange, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
-) -> UpstreamResponse:
+) -> Answer:
     """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
-    return await send_to(exchange.proxy, method, headers, body, endless=endless)
+    principal_id = exchange.principal.id
+    answer = await send_to(exchange.proxy, method, headers, body, principal_id=principal_id, endless=endless)
+    note_downgrade(exchange)
+    return answer
 
 
 async def send_to(
-    proxy: ProxyRuntime, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
-) -> UpstreamResponse:
+    proxy: ProxyRuntime,
+    method: str,
+    headers: list[tuple[str, str]],
+    body: bytes = b"",
+    *,
+    principal_id: str = "",
+    endless: bool = False,
+) -> Answer:
     """`send` without a client's call, for what the gateway asks by itself; raises `UpstreamError`."""
     if body:
         headers = [*headers, ("content-type", "application/json")]
-    pool = proxy.pool
-    # The pool puts the target's own path in front: the target is the endpoint.
-    return await pool.request(method, "" if pool.origin.base_path else "/", headers, body, endless=endless)
+    # The target's own path is put in front: the target is the endpoint.
+    target = "" if proxy.server.base_path else "/"
+    return await proxy.server.request(method, target, headers, body, principal_id=principal_id, endless=endless)
 
 
 def own_headers(proxy: ProxyRuntime) -> list[tuple[str, str]]:
     """The fields of every message to the upstream: what is understood, and the proxy's credential."""
-    auth = proxy.config.upstream_auth
+    return [_ACCEPT, *credential_fields(proxy.config.upstream_auth)]
+
+
+def credential_fields(auth: UpstreamAuth) -> list[tuple[str, str]]:
+    """How the gateway logs in at the upstream."""
     if auth.type == "bearer":
-        return [_ACCEPT, ("authorization", f"Bearer {auth.value}")]
-    return [_ACCEPT, (auth.name.lower(), auth.value)] if auth.type == "header" else [_ACCEPT]
+        return [("authorization", f"Bearer {auth.value}")]
+    if auth.type == "header":
+        return [(auth.name.lower(), auth.value)]
+    return []
 
 
 def _common_headers(

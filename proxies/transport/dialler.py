@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import TypeVar
 
 from proxies.contract import UpstreamProxy
 from proxies.egress_policy import Origin, parse_target
-from proxies.transport.client_connection import UpstreamConnection
 from proxies.transport.egress import EgressPolicy, check_proxied, resolve
 from proxies.transport.errors import (
     UpstreamConnectTimeout,
@@ -20,9 +20,11 @@ from proxies.transport.limits import Bounds
 from proxies.transport.tls import public_key_sha256
 from proxies.transport.tunnel import open_tunnel
 
+P = TypeVar("P", bound=asyncio.Protocol)
+
 
 class Dialler:
-    """Makes the connections of one pool. With a proxy an http target is asked for in absolute form on a connection to
+    """Makes the connections to one origin. With a proxy an http target is asked for in absolute form on a connection to
     the proxy, an https target through a tunnel; TLS and its verification are with the target in every case."""
 
     def __init__(
@@ -33,11 +35,14 @@ class Dialler:
         proxy: UpstreamProxy | None,
         egress: EgressPolicy,
         bounds: Bounds,
+        tunnels: bool = False,
     ) -> None:
         self._origin = origin
         self._tls = tls if origin.is_tls else None
         self._proxy = proxy
         self._proxy_origin = parse_target(f"http://{proxy.address}") if proxy is not None else None
+        self._tunnels = tunnels
+        """Whether a plain target is reached through a tunnel too: what follows is not HTTP."""
         self._egress = egress
         self._bounds = bounds
         self._certificate = b""
@@ -56,7 +61,7 @@ class Dialler:
     @property
     def speaks_to_proxy(self) -> bool:
         """Whether requests are addressed to a proxy, which answers or passes them on."""
-        return self._proxy is not None and self._tls is None
+        return self._proxy is not None and self._tls is None and not self._tunnels
 
     @property
     def proxy_fields(self) -> list[tuple[str, str]]:
@@ -65,7 +70,7 @@ class Dialler:
             return []
         return [("proxy-authorization", self._proxy.authorization)]
 
-    async def dial(self, make: Callable[[], UpstreamConnection], connect_seconds: float) -> UpstreamConnection:
+    async def dial(self, make: Callable[[], P], connect_seconds: float) -> P:
         """Connect to the first of the addresses that accepts; all but the last get an equal share of the time. Raises
         UpstreamError; the whole deadline is the caller's."""
         addresses = await self._addresses()
@@ -92,7 +97,7 @@ class Dialler:
             )
             raise self._proxy_unreachable(reason) from error
 
-    async def _connect(self, address: str, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+    async def _connect(self, address: str, make: Callable[[], P]) -> P:
         loop = asyncio.get_running_loop()
         server_name = self._origin.host if self._tls is not None else None
         if self._proxy is None:
@@ -101,17 +106,21 @@ class Dialler:
             )
             self._note_certificate(transport)
             return connection
-        if self._tls is None:
+        if self.speaks_to_proxy:
             _, connection = await loop.create_connection(make, address, self._proxy.port)
             return connection
         tunnel = await open_tunnel(
             address, self._proxy.port, self._origin.host_and_port, self.proxy_fields, self._bounds
         )
-        return await self._start_tls(tunnel, make(), self._tls)
+        if self._tls is not None:
+            return await self._start_tls(tunnel, make(), self._tls)
+        connection = make()
+        tunnel.set_protocol(connection)
+        connection.connection_made(tunnel)
+        tunnel.resume_reading()
+        return connection
 
-    async def _start_tls(
-        self, tunnel: asyncio.Transport, connection: UpstreamConnection, tls: ssl.SSLContext
-    ) -> UpstreamConnection:
+    async def _start_tls(self, tunnel: asyncio.Transport, connection: P, tls: ssl.SSLContext) -> P:
         loop = asyncio.get_running_loop()
         # An upstream that speaks first is cut by the connection, which needs a transport for that.
         connection.connection_made(tunnel)

@@ -275,6 +275,7 @@ function review(wizard) {
   for (const field of $$("[data-review-as]", wizard)) {
     let value = field.value;
     if (field.type === "radio" && !field.checked) continue;
+    if (field.closest("[data-when][hidden]")) continue;
     if (field.type === "checkbox") value = field.checked ? "yes" : "no";
     if (field.type === "password") value = value ? "stored encrypted" : "none";
     if (field.dataset.reviewSet) {
@@ -301,7 +302,10 @@ function showDependent(root = document) {
 }
 function showForType(form) {
   const type = form.elements.type?.value;
-  for (const box of $$("[data-for-type]", form)) box.hidden = type !== undefined && !box.dataset.forType.split(" ").includes(type);
+  for (const box of $$("[data-for-type]", form)) {
+    box.hidden = type !== undefined && !box.dataset.forType.split(" ").includes(type);
+    if (box.hidden) for (const choice of $$("select", box)) choice.selectedIndex = 0;
+  }
   for (const field of $$("[data-placeholder-llm]", form)) {
     field.placeholder = type === "mcp" ? field.dataset.placeholderMcp : field.dataset.placeholderLlm;
   }
@@ -381,7 +385,7 @@ document.addEventListener("change", (event) => {
   }
   if (form?.matches(".filters") && field.matches("select")) form.requestSubmit();
   if (form?.matches("[data-guard]")) form.dataset.dirty = "1";
-  if (form) { showDependent(form); showForType(form); }
+  if (form) { showForType(form); showDependent(form); }
   showSelection();
 });
 
@@ -483,14 +487,14 @@ document.addEventListener("htmx:after:swap", (event) => {
   refreshTimes();
   showSelection();
   for (const note of $$("[data-toast]")) retire(note);
-  for (const form of $$("form")) { showDependent(form); showForType(form); }
+  for (const form of $$("form")) { showForType(form); showDependent(form); }
   const target = event.detail.ctx?.target;
   if (target instanceof Element && target.isConnected && event.detail.ctx?.sourceElement?.id !== "stream") focusFirstError(target);
 });
 
 document.addEventListener("DOMContentLoaded", () => {
   for (const wizard of $$(".wizard")) showStep(wizard, 0, false);
-  for (const form of $$("form")) { showDependent(form); showForType(form); }
+  for (const form of $$("form")) { showForType(form); showDependent(form); }
   for (const note of $$("[data-toast]")) retire(note);
   const address = $("[data-address]")?.dataset.address;
   if (address) history.replaceState(null, "", address);

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
 
+from proxies.mcp.control.known_lists import KnownPage
 from proxies.mcp.drain import Answer
 from proxies.mcp.messages import Message, MessageId
 from proxies.mcp.refusals import upstream_invalid
@@ -17,12 +18,17 @@ Noticed = Callable[[str], object]
 """Called with the method of every notification of the server."""
 
 
-async def read_answer(response: Answer, id: MessageId, *, limit_bytes: int, noticed: Noticed) -> Message:
-    """The response with this id; raises `Refusal` or `UpstreamError`. Whatever else the server says on the way ends here."""
+async def read_answer(
+    response: Answer, id: MessageId, *, limit_bytes: int, noticed: Noticed, known: KnownPage | None = None
+) -> Message:
+    """The response with this id; raises `Refusal` or `UpstreamError`. Whatever else the server says on the way ends here.
+
+    `known` is the page that the response most probably holds; its result must not be changed.
+    """
     if not is_stream(response):
         if media_type(response) != "application/json":
             raise upstream_invalid("The upstream's answer is neither JSON nor an event stream.")
-        (message,) = parse_messages(parse_answer(await response.read(limit_bytes)), allow_batch=False)
+        message = _read(await response.read(limit_bytes), id, known)
         if not _answers(message, id):
             raise upstream_invalid("The upstream did not answer the request.")
         return message
@@ -35,12 +41,23 @@ async def read_answer(response: Answer, id: MessageId, *, limit_bytes: int, noti
             size_bytes += len(event.data)
             if seen > MAX_MESSAGES_BEFORE_ANSWER or size_bytes > limit_bytes:
                 break
-            (message,) = parse_messages(parse_answer(event.data.encode("utf-8", "surrogatepass")), allow_batch=False)
+            message = _read(event.data.encode("utf-8", "surrogatepass"), id, known)
             if _answers(message, id):
                 return message
             if message.kind == "notification":
                 noticed(message.method)
     raise upstream_invalid("The upstream ended its answer before the response.")
+
+
+def _read(data: bytes, id: MessageId, known: KnownPage | None) -> Message:
+    if known is None:
+        (message,) = parse_messages(parse_answer(data), allow_batch=False)
+    elif (recalled := known.recall(data, id)) is not None:
+        return recalled
+    else:
+        (message,) = parse_messages(parse_answer(data), allow_batch=False)
+        known.keep(data, message)
+    return message
 
 
 def _answers(message: Message, id: MessageId) -> bool:

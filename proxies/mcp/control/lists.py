@@ -5,22 +5,28 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
+
+import msgspec
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message
 from proxies.mcp.control.answers import read_answer
 from proxies.mcp.control.declarations import CONTROLLED_LISTS, Declaration, Listing, ListKind
 from proxies.mcp.control.gathering import gather
+from proxies.mcp.control.known_lists import FinishedList
 from proxies.mcp.control.passing import passing
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.drain import Answer
 from proxies.mcp.inspection import inspect_apart
-from proxies.mcp.messages import Message, parts_of, result_response
+from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.param_headers import InvalidAnnotation
-from proxies.mcp.refusals import invalid_params, printable
+from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
+from proxies.mcp.relay import answer_on_stream
 from proxies.mcp.results import MAX_TTL_MS
 from proxies.mcp.texts import error_texts, result_texts
+from proxies.mcp.upstream import is_stream
+from proxies.strict_json import dump, parse
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +47,12 @@ def controlled_list(exchange: Exchange, message: Message) -> ListKind | None:
 
 
 async def answer_list(exchange: Exchange, list_kind: ListKind, request: Message, first: Answer, more: More) -> None:
-    """Answer the client with everything of the list that may pass, on one page."""
-    answer_message(exchange, await list_response(exchange, list_kind, request, first, more))
+    """Answer the client with everything of the list that may pass, on one page: as a stream where the server sent one."""
+    response = await list_response(exchange, list_kind, request, first, more)
+    if is_stream(first):
+        await answer_on_stream(exchange, response)
+    else:
+        answer_message(exchange, response)
 
 
 async def list_response(
@@ -69,7 +79,13 @@ async def list_response(
             answer = await more(asked)
         try:
             assert asked.id is not None  # A request has an id.
-            return await read_answer(answer, asked.id, limit_bytes=limit_bytes, noticed=server.note_change)
+            return await read_answer(
+                answer,
+                asked.id,
+                limit_bytes=limit_bytes,
+                noticed=server.note_change,
+                known=server.known_pages[list_kind.kind] if cursor is None else None,
+            )
         finally:
             exchange.lap("upstream", waiting=True)
             if cursor is not None:
@@ -90,14 +106,40 @@ async def list_response(
     exchange.lap("parse")
     await server.settle([listing], trigger="list")
     exchange.lap("judgement", waiting=True)
-    result = _result(exchange, server, list_kind, listing, gathered.first.result or {})
-    inspect_apart(exchange, result_texts(request.method, result), {"result": result})
-    return result_response(request.id, result)
+    result = _finished(exchange, server, list_kind, listing, gathered.first.result or {})
+    return Message(kind="response", id=request.id, result=cast(dict[str, Any], result))
+
+
+def _finished(
+    exchange: Exchange, server: ControlledServer, list_kind: ListKind, listing: Listing, first: dict[str, Any]
+) -> msgspec.Raw:
+    """The inspected result; the one that was made before where nothing is different."""
+    others = dump({key: value for key, value in first.items() if key not in (list_kind.member, "nextCursor")})
+    judges = (server.control, exchange.protection, exchange.proxy.canaries)
+    sees_all = not (exchange.proxy.canaries or (server.control and server.control.tool_overrides))
+    caller = "" if sees_all else exchange.principal.id
+    key = (exchange.protocol, list_kind.kind, listing.digest, others, caller, *map(id, judges))
+    known = server.finished_lists.find(key) if not exchange.masking else None
+    if known is not None:
+        if exchange.capture:
+            exchange.capture.note("response", known.texts, [])
+        exchange.reason = exchange.reason or known.note
+        return known.result
+    result, note = _result(exchange, server, list_kind, listing, parse(others))
+    texts = result_texts(list_kind.method, result)
+    found = len(exchange.added_findings)
+    inspect_apart(exchange, texts, {"result": result})
+    raw = msgspec.Raw(dump(result))
+    if len(exchange.added_findings) == found and not exchange.masking:
+        server.finished_lists.keep(key, FinishedList(raw, texts, note, judges))
+    exchange.reason = exchange.reason or note
+    return raw
 
 
 def _result(
-    exchange: Exchange, server: ControlledServer, list_kind: ListKind, listing: Listing, first: dict[str, Any]
-) -> dict[str, Any]:
+    exchange: Exchange, server: ControlledServer, list_kind: ListKind, listing: Listing, others: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """What of the list may pass, and what the record says about the rest."""
     control = server.control
     is_modern = exchange.protocol == "mcp.modern"
     declared = list(listing.entries.values())
@@ -105,16 +147,16 @@ def _result(
     hidden = len(declared) - len(passed)
     if is_modern and list_kind.kind == "tool":
         passed = [one for one in passed if _has_valid_headers(one)]
-    result = {**first, list_kind.member: [one.fresh_document() for one in passed]}
-    result.pop("nextCursor", None)
+    result = {**others, list_kind.member: [one.fresh_document() for one in passed]}
     if is_modern:
+        if result.get("resultType", "complete") != "complete":
+            raise upstream_invalid("The upstream sent a result of an unknown type.")
         ttl = result.get("ttlMs")
         # What waits for a person must be seen soon after it was approved (M-17).
         result["ttlMs"] = 0 if hidden or type(ttl) is not int else max(0, min(ttl, MAX_TTL_MS))
         result["cacheScope"] = "private"
-    if hidden and not exchange.reason:
-        exchange.reason = f"{hidden} of {len(declared)} entries are not approved and were left out."
-    return result
+    note = f"{hidden} of {len(declared)} entries are not approved and were left out." if hidden else ""
+    return result, note
 
 
 def _has_valid_headers(declaration: Declaration) -> bool:

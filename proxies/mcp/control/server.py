@@ -11,6 +11,7 @@ import logging
 import math
 import time
 import uuid
+from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
@@ -19,13 +20,15 @@ import msgspec
 from proxies.contract import MAX_OBSERVED_ENTRIES, EntryKind, MCPControl, Observation, ObservedEntry, Trigger
 from proxies.mcp.capabilities import change_notices
 from proxies.mcp.control.catalogue import Catalogue
-from proxies.mcp.control.declarations import Listing
+from proxies.mcp.control.declarations import LIST_KINDS, Listing
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements
+from proxies.mcp.control.known_lists import FinishedLists, KnownPage
 from proxies.mcp.control.lister import Found, ListingFailed, list_server
 from proxies.mcp.control.notices import Listener, tell
 from proxies.mcp.control.passing import accepts_instructions, is_accepted
 from proxies.mcp.control.subscription import subscribe
+from proxies.mcp.control.taint import Taints
 from proxies.runtime import ProxyRuntime
 from proxies.strict_json import dump
 
@@ -35,6 +38,7 @@ LISTING_SECONDS: Final = 30.0
 """How long an own listing may take."""
 MAX_LISTINGS: Final = 5
 """Own listings of this worker at the same time."""
+MAX_REPORTS_A_MINUTE: Final = 30
 REFRESH_PAUSE_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 5.0
 """A server is not asked again so soon where nothing but a client's call suggests that it has changed."""
@@ -43,12 +47,15 @@ REPEAT_SECONDS: Final = 5.0
 class ControlledServer:
     """The server behind one proxy."""
 
-    def __init__(self, judgements: Judgements, holds: Holds, listings: asyncio.Semaphore | None = None) -> None:
+    def __init__(
+        self, judgements: Judgements, holds: Holds, taints: Taints, listings: asyncio.Semaphore | None = None
+    ) -> None:
         self.catalogue = Catalogue()
         self.control: MCPControl | None = None
         """Of the newest snapshot, also for a call that began under an older one: a withdrawal counts at once."""
         self.runtime: ProxyRuntime | None = None
         self.holds = holds
+        self.taints = taints
         self._judgements = judgements
         self._listings = listings or asyncio.Semaphore(MAX_LISTINGS)
         self._own: asyncio.Task[Found] | None = None
@@ -63,6 +70,9 @@ class ControlledServer:
         self._reported: dict[str, str] = {}
         """Digest of what was last reported, by kind; the id of the observation that did it in `_report_ids`."""
         self._report_ids: dict[str, str] = {}
+        self._report_times: deque[float] = deque()
+        self.known_pages: dict[EntryKind, KnownPage] = {kind: KnownPage() for kind in LIST_KINDS}
+        self.finished_lists = FinishedLists()
         self.listeners: set[Listener] = set()
         """Open streams to clients, to be told what was approved or withdrawn."""
         self._closed = False
@@ -75,10 +85,11 @@ class ControlledServer:
     def attach(self, runtime: ProxyRuntime) -> None:
         """The proxy is served under this snapshot from now on."""
         old, self.runtime = self.runtime, runtime
+        self.finished_lists.clear()
         before = self.control
         self.control = runtime.config.mcp.control if runtime.config.mcp is not None else None
         if old is not None and (
-            old.pool is not runtime.pool or old.config.upstream_auth != runtime.config.upstream_auth
+            old.upstream is not runtime.upstream or old.config.upstream_auth != runtime.config.upstream_auth
         ):
             self.catalogue.forget()
             if self._subscription is not None:
@@ -218,7 +229,7 @@ class ControlledServer:
         listings = list(listings)
         news = [one for one in listings if self._reported.get(one.kind) != one.digest]
         fingerprint = "" if server is None else _fingerprint(server)
-        if news or (fingerprint and self._reported.get("server") != fingerprint):
+        if (news or (fingerprint and self._reported.get("server") != fingerprint)) and self._may_report():
             id = f"obs_{uuid.uuid4().hex}"
             self._note_reported(listings, id, server)
             self._judgements.report(self._observation(id, trigger, listings, server))
@@ -227,6 +238,17 @@ class ControlledServer:
             awaited.add(self._report_ids.get("server", ""))
         for id in awaited:
             await self._judgements.wait(id)
+
+    def _may_report(self) -> bool:
+        """Whether the console can be bothered now. A server that never says the same twice is not listened to for a while:
+        what it declares stays unknown and does not pass."""
+        now = time.monotonic()
+        while self._report_times and self._report_times[0] < now - 60.0:
+            self._report_times.popleft()
+        if len(self._report_times) >= MAX_REPORTS_A_MINUTE:
+            return False
+        self._report_times.append(now)
+        return True
 
     def _note_reported(self, listings: Iterable[Listing], id: str, server: dict[str, Any] | None) -> None:
         for listing in listings:
@@ -264,7 +286,7 @@ class ControlledServer:
             entries=tuple(entries),
             server=b"" if server is None else dump(server),
             origin=_origin(runtime),
-            tls_key_sha256=runtime.pool.tls_key_sha256,
+            tls_key_sha256=runtime.server.tls_key_sha256,
             authenticated=config.upstream_auth.type != "none",
             problems=tuple(problems),
         )

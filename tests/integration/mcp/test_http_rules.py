@@ -222,6 +222,7 @@ async def test_G_07_only_listed_headers_cross() -> None:
         "mcp-protocol-version",
         "mcp-session-id",
         "traceparent",
+        "via",
     }
     assert CLIENT_KEY not in str(seen)
     assert "set-cookie" not in answer.headers

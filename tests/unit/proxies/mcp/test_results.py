@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxies.mcp.capabilities import declared_names, strip, strip_meta
+from proxies.mcp.capabilities import TASKS_EXTENSION, declared_names, strip, strip_meta
 from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.eras import META_CAPABILITIES
 from proxies.mcp.refusals import RPCRefusal
@@ -27,10 +27,14 @@ def test_L_05_an_unknown_version_fails_the_handshake() -> None:
 def test_L_06_and_M_21_what_cannot_be_inspected_is_not_negotiated() -> None:
     capabilities = {"tools": {}, "tasks": {"list": {}}, "extensions": {"x/y": {}}, "experimental": {}}
     result = initialize_result({"protocolVersion": "2025-11-25", "capabilities": capabilities})
-    assert result["capabilities"] == {"tools": {}, "experimental": {}}
-    assert "tasks" in capabilities
-    assert strip({"capabilities": "odd"}) == {"capabilities": "odd"}
-    assert strip({}) == {}
+    assert result["capabilities"] == {"tools": {}, "tasks": {"list": {}}, "experimental": {}}
+    assert strip(result, era="modern")["capabilities"] == {"tools": {}, "experimental": {}}
+    assert "extensions" in capabilities
+    assert strip({"capabilities": "odd"}, era="modern") == {"capabilities": "odd"}
+    assert strip({}, era="legacy") == {}
+    known = {"capabilities": {"extensions": {"x/y": {}, TASKS_EXTENSION: {"a": 1}}}}
+    assert strip(known, era="modern") == {"capabilities": {"extensions": {TASKS_EXTENSION: {"a": 1}}}}
+    assert strip(known, era="legacy") == {"capabilities": {}}
     meta = {META_CAPABILITIES: {"sampling": {}, "extensions": {"x/y": {}}}, "other": 1}
     assert strip_meta({"name": "n", "_meta": meta}) == {
         "name": "n",
@@ -38,6 +42,8 @@ def test_L_06_and_M_21_what_cannot_be_inspected_is_not_negotiated() -> None:
     }
     assert strip_meta({"_meta": "odd"}) == {"_meta": "odd"}
     assert declared_names({"roots": {}}) == {"roots"}
+    assert declared_names({"elicitation": {"url": {}}}) == {"elicitation", "elicitation.url"}
+    assert declared_names({"extensions": {"x/y": {}, TASKS_EXTENSION: {}}}) == {"extensions", TASKS_EXTENSION}
     assert declared_names(None) == frozenset()
 
 

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010_mcp_tools"
-down_revision = "0009_mcp_proxies"
+revision = "0012_mcp_tools"
+down_revision = "0011_scans"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Which programs proxies may start as MCP servers: a list that only administrators edit."""

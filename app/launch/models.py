@@ -1,0 +1,26 @@
+"""The table of programs that may be started."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import JSON, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, Tenanted, UTCDateTime
+
+
+class LaunchProgram(Tenanted, Base):
+    """One program, with the arguments that a command must begin with."""
+
+    __tablename__ = "launch_programs"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    program: Mapped[str] = mapped_column(Text)
+    first_arguments: Mapped[list[str]] = mapped_column(JSON)
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    created_by: Mapped[str] = mapped_column(String(100))
+
+    def __repr__(self) -> str:
+        return f"<LaunchProgram {self.id} {self.program!r}>"

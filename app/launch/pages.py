@@ -1,0 +1,93 @@
+"""The tab of the settings with the programs that may be started."""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from app.errors import AppError
+from app.http.forms import convert
+from app.http.page import Form, Pages, Toast, redirect
+from app.launch.schemas import AllowProgram, LaunchProgramView
+from app.launch.service import LaunchService
+from app.security.permissions import Actor
+
+ADMIN = {"role": "admin"}
+TAB = "/settings?tab=launch"
+
+
+@post("/settings/launch-programs", opt=ADMIN, include_in_schema=False)
+async def allow_program(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    launch: NamedDependency[LaunchService],
+) -> Response[str]:
+    """Put a program on the list."""
+    given = await request.form()
+    values = {name: str(given.get(name, "")) for name in ("program", "first_arguments", "note")}
+    wanted = {**values, "first_arguments": [line for line in values["first_arguments"].splitlines() if line]}
+    try:
+        allowed = await launch.allow(actor, convert(wanted, AllowProgram))
+    except AppError as error:
+        return await launch_tab(request, actor, pages, launch, Form(values).refused(error), error.status)
+    return redirect(request, TAB, Toast(f"Proxies may start {allowed.program}."))
+
+
+@post("/settings/launch-programs/{program_id:str}/remove", opt=ADMIN, include_in_schema=False)
+async def remove_program(
+    request: Request[Any, Any, Any],
+    program_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    launch: NamedDependency[LaunchService],
+) -> Response[str]:
+    """Take a program off the list, after a confirmation that names it and the proxies that need it."""
+    if (await request.form()).get("confirmed") != "yes":
+        entry = await launch.get(actor, program_id)
+        return await pages.page(
+            request,
+            "confirm.html",
+            title="Remove program",
+            active="settings",
+            crumbs=((TAB, "Settings"),),
+            question=f"Remove {entry.program} from the list?",
+            detail=what_removal_does(entry),
+            label="Remove",
+            url=f"/settings/launch-programs/{program_id}/remove",
+            back=TAB,
+        )
+    program = await launch.remove(actor, program_id)
+    return redirect(request, TAB, Toast(f"Proxies may not start {program} any more."))
+
+
+def what_removal_does(entry: LaunchProgramView) -> str:
+    """The consequence in one sentence."""
+    if not entry.proxies:
+        return "No proxy needs it."
+    return f"These proxies fail at once and their server processes end: {', '.join(entry.proxies)}."
+
+
+async def launch_tab(
+    request: Request[Any, Any, Any],
+    actor: Actor,
+    pages: Pages,
+    launch: LaunchService,
+    form: Form | None = None,
+    status: int = 200,
+) -> Response[str]:
+    """The list and the form for a new entry."""
+    return await pages.page(
+        request,
+        "system/settings.html",
+        title="Settings",
+        active="settings",
+        tab="launch",
+        programs=[(entry, what_removal_does(entry)) for entry in await launch.all(actor)],
+        form=form or Form({}),
+        status=status,
+    )
+
+
+routes = [allow_program, remove_program]

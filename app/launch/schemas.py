@@ -1,0 +1,35 @@
+"""What the API and the pages say about programs that may be started."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from app.launch.commands import MAX_ARGUMENTS
+
+Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=MAX_ARGUMENTS)]
+
+
+class LaunchProgramView(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the list."""
+
+    id: str
+    program: str
+    first_arguments: list[str]
+    note: str
+    proxies: list[str]
+    """Names of the proxies whose command needs this entry: no other one allows it."""
+    created_at: datetime
+    created_by: str
+
+
+class AllowProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A program that proxies may start, by its name in PATH or by its absolute path. With `first_arguments` only commands that
+    begin with these."""
+
+    program: Annotated[str, Meta(max_length=1000)]
+    first_arguments: Arguments = []
+    note: Annotated[str, Meta(max_length=2000)] = ""
