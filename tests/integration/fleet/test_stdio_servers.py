@@ -103,6 +103,8 @@ async def test_P_05_a_listed_command_serves_clients_with_its_own_environment_and
         async with client_of(proxy, await operator.key()) as client:
             session = await client.initialize()
             seen = await who(client, session)
+            answer = await client.post(request("tools/call", 3, name="descriptors", arguments={}), session=session)
+            assert json.loads(answer.json()["result"]["content"][0]["text"]) == ["0", "1", "2"]
             lines = ["starting up", "a-stored-value"]
             await client.post(request("tools/call", 2, name="noise", arguments={"lines": lines}), session=session)
             status = await operator.status_with(proxy["id"], lambda status: len(status["server_log"]) == 2)
