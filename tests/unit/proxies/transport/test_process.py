@@ -109,17 +109,15 @@ async def test_P_05_no_shell_reads_the_arguments(tmp_path: Path) -> None:
 
 
 async def test_P_03_what_cannot_be_started_is_told_in_words(tmp_path: Path) -> None:
-    plain, script, broken = (tmp_path / name for name in ("plain", "script", "broken"))
+    plain, script = tmp_path / "plain", tmp_path / "script"
     plain.write_text("x")
     script.write_text("#!/no/such/interpreter\n")
-    broken.write_bytes(b"\x7fELF nonsense")
-    for path in (script, broken):
-        path.chmod(0o755)
+    script.chmod(0o755)
     for argv, directory, words in (
         (["no-such-program"], "", "missing or not executable"),
         ([str(plain)], "", "missing or not executable"),
         ([str(script)], "", "program or interpreter is missing"),
-        ([str(broken)], "", "the system refuses"),
+        ([sys.executable, "x" * 10_000_000], "", "the system refuses"),
         ([sys.executable], str(tmp_path / "no"), "working directory is missing"),
         ([sys.executable], str(plain), "working directory is missing"),
         ([sys.executable, "a\0b"], "", "holds a NUL"),
