@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 class Endpoint(Protocol):
     """What a protocol offers: serve an admitted call, and say no in its own words."""
 
+    def is_carrier(self, request: Request) -> bool:
+        """Whether a request only carries messages that become calls of their own, so that it does not count as one."""
+
     async def serve(self, exchange: Exchange) -> None:
         """Everything between admission and the record; raises `Refusal`, `UpstreamError` or `BodyError`."""
 
@@ -45,7 +48,7 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
         if request.path.startswith("/.well-known/"):
             # Clients ask for these without a credential and need a plain no, not a 401 (G-12).
             raise Refusal(404, "not_found", "There is no such document.", remediation="Use an API key.")
-        pipeline.admit(exchange)
+        pipeline.admit(exchange, counted=not endpoint.is_carrier(request))
         await endpoint.serve(exchange)
     except Refusal as refusal:
         _refuse(exchange, endpoint, refusal)
@@ -86,6 +89,7 @@ _BODY_REMEDIES: Final = {
 
 
 def _from_upstream(error: UpstreamError) -> Refusal:
+    wait = error.retry_after_seconds
     return Refusal(
         error.status,
         error.code,
@@ -93,6 +97,7 @@ def _from_upstream(error: UpstreamError) -> Refusal:
         remediation=error.remediation,
         outcome="upstream_error",
         detail=error.detail,
+        headers=() if wait is None else (("retry-after", str(wait)),),
     )
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxies.carriers import Carriers
 from proxies.contract import APIKey, ProxyConfig
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import CanaryWatch
+
+if TYPE_CHECKING:
+    from proxies.mcp.bridge.eras import EraDetector
+    from proxies.mcp.control.server import ControlledServer
 
 
 class KeyRing:
@@ -29,7 +35,11 @@ class KeyRing:
 
     def find(self, presented: str) -> APIKey | None:
         """The valid key for a presented credential, or None. The lookup is by digest, so timing tells nothing."""
-        key = self._by_digest.get(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+        return self.find_digest(hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest())
+
+    def find_digest(self, digest: str) -> APIKey | None:
+        """The valid key with this digest, or None."""
+        key = self._by_digest.get(digest)
         if key is None or (key.expires_at is not None and key.expires_at <= time.time()):
             return None
         return key
@@ -53,6 +63,12 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
+    controlled: ControlledServer | None = None
+    """What is known of the MCP server behind a proxy of type mcp."""
+    eras: EraDetector | None = None
+    """What is known of the eras that the server of an MCP proxy speaks."""
+    carriers: Carriers | None = None
+    """The connections that carry many calls; None where the proxy offers none."""
 
     @property
     def pool(self) -> UpstreamPool:

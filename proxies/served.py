@@ -7,11 +7,14 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from proxies.carriers import Carriers
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig, ServerReport
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
+from proxies.mcp.bridge.eras import EraDetector
+from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.upstreams.channelled import ChannelUpstream
-from proxies.mcp.upstreams.factory import mcp_upstream, pool_of
+from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of, server_behind
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
@@ -25,14 +28,23 @@ from rules.model import Action
 
 logger = logging.getLogger(__name__)
 
+GOODBYE_SECONDS = 2.0
+"""How long the sessions of clients that were sent away may take to end at their servers."""
+
 
 class UpstreamLease:
     """An upstream that successive runtimes of a proxy share. It is released after the last call that uses it."""
 
-    __slots__ = ("_current", "_on_unused", "_users", "upstream")
+    __slots__ = ("_current", "_on_unused", "_users", "eras", "upstream")
 
-    def __init__(self, upstream: UpstreamPool | Upstream, on_unused: Callable[[UpstreamLease], None]) -> None:
+    def __init__(
+        self,
+        upstream: UpstreamPool | Upstream,
+        on_unused: Callable[[UpstreamLease], None],
+        eras: EraDetector | None = None,
+    ) -> None:
         self.upstream = upstream
+        self.eras = eras
         self._on_unused = on_unused
         self._users = 0
         self._current = True
@@ -64,11 +76,15 @@ class ServedProxy:
         recorder: Recorder,
         release: Callable[[UpstreamLease], None],
         on_change: Callable[[], None] = lambda: None,
+        controlled: ControlledServer | None = None,
     ) -> None:
         self.config = config
+        self.controlled = controlled
+        """What is known of the MCP server behind a proxy of type mcp."""
         self.socket: socket.socket | None = None
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
         self._recorder = recorder
+        self._carriers = Carriers(self._handle)
         self._release = release
         self._on_change = on_change
         self._lease: UpstreamLease | None = None
@@ -107,6 +123,8 @@ class ServedProxy:
     def server_report(self) -> ServerReport | None:
         """How the server that this worker starts stands; None where it starts none."""
         upstream = self._lease.upstream if self._lease is not None else None
+        if upstream is not None and not isinstance(upstream, UpstreamPool):
+            upstream = server_behind(upstream)
         if not isinstance(upstream, ChannelUpstream) or upstream.log is None:
             return None
         return ServerReport(self.config.id, upstream.open_channels, upstream.problem, upstream.log.tail)
@@ -150,13 +168,19 @@ class ServedProxy:
             authorities=authorities(config),
             origins=origins(config),
             canaries=canaries,
+            controlled=self.controlled,
+            eras=lease.eras,
+            carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
+        if self.controlled is not None:
+            self.controlled.attach(runtime)
         if self._listener is not None:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
             old.retire()
+        self._carriers.recheck(runtime)
 
     def fail(self, reason: str) -> None:
         """Note why this proxy cannot be served here; the console shows it."""
@@ -167,7 +191,8 @@ class ServedProxy:
         if self._lease and _upstream_settings(self.config) == _upstream_settings(config):
             return self._lease
         if config.type == "mcp":
-            return UpstreamLease(mcp_upstream(config, self._on_change), self._release)
+            upstream = mcp_upstream(config, self._on_change)
+            return UpstreamLease(upstream, self._release, eras_of(upstream, config))
         return UpstreamLease(pool_of(config), self._release)
 
     # --- Listening ------------------------------------------------------------------------------------------------
@@ -214,6 +239,9 @@ class ServedProxy:
         """Stop accepting (before the first wait), finish what is in flight, then let go of the upstream."""
         if self._listener is not None:
             await self._listener.drain(deadline_seconds)
+        if self.controlled is not None:
+            self.controlled.close()
+            await self._carriers.settle(GOODBYE_SECONDS)
         if self._lease is not None:
             self._lease.retire()
 
@@ -266,7 +294,7 @@ def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:
     """What an upstream is made of; while it stays the same, so does the upstream."""
     settings = config.mcp
     return (
-        (settings.transport, settings.stdio) if settings else None,
+        (settings.transport, settings.stdio, settings.era) if settings else None,
         config.target_url,
         config.limits,
         config.upstream_ca_path,

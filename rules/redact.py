@@ -15,7 +15,8 @@ OPAQUE_MARGIN_CHARS = 64
 
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}|\d(?:[ -]?\d){8,}")
 """Runs that could be a credential or a number of a person, whichever rules are in force."""
-_LETTERS_AND_DIGITS = re.compile(r"[A-Za-z].*\d|\d.*[A-Za-z]")
+_LETTER = re.compile(r"[A-Za-z]")
+_DIGIT = re.compile(r"\d")
 _OPAQUE_BYTES = frozenset(map(ord, string.ascii_letters + string.digits + "+/=_.~-"))
 _OPAQUE_CLASSES = bytes(97 if byte in _OPAQUE_BYTES else 32 for byte in range(256))
 _DIGIT_CLASSES = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
@@ -37,7 +38,7 @@ def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]])
     high = min(len(text), min(end, start + MAX_HIT_CHARS) + CONTEXT_CHARS)
     pieces: list[str] = []
     position = low
-    for left, right in _merged([*secrets, *_opaque_spans(text, low, high)]):
+    for left, right in merged_spans([*secrets, *_opaque_spans(text, low, high)]):
         if right <= low or left >= high:
             continue
         pieces.append(_plain(text[position : max(left, position)]))
@@ -86,7 +87,7 @@ def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: i
     pieces: list[str] = []
     masks: list[tuple[int, int, int, int]] = []
     position, length = start, 0
-    for left, right in _merged(spans):
+    for left, right in merged_spans(spans):
         if right <= start or left >= end:
             continue
         clear = text[position : max(left, position)]
@@ -108,7 +109,8 @@ def _may_hold_opaque(text: str) -> bool:
     return b"a" * 20 in data.translate(_OPAQUE_CLASSES) or b"0" * 9 in data.translate(_DIGIT_CLASSES, b" -")
 
 
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans in order, overlapping ones as one."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if end <= start:
@@ -126,7 +128,8 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
     return [
         (origin + match.start(), origin + match.end())
         for match in _OPAQUE.finditer(text[origin : high + OPAQUE_MARGIN_CHARS])
-        if match[0][0].isdigit() or _LETTERS_AND_DIGITS.search(match[0])
+        # Two searches: one pattern for both orders would look for the other from every place, in quadratic time.
+        if match[0][0].isdigit() or (_LETTER.search(match[0]) and _DIGIT.search(match[0]))
     ]
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-Mode = Literal["plain", "json", "stateless", "resumable", "sse", "websocket"]
+Mode = Literal["plain", "json", "stateless", "resumable", "sse", "websocket", "legacy_only", "modern_only"]
 """How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again; or the
-other transports, HTTP+SSE of 2024-11-05 and WebSocket."""
+other transports, HTTP+SSE of 2024-11-05 and WebSocket; or in one era only."""
 PATHS = {"sse": "/sse", "websocket": "/"}
 
 PROGRAM = Path(__file__).with_name("mcp_server_program.py")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.types import JSONRPCMessage
 from pydantic import BaseModel, Field
@@ -29,6 +29,11 @@ class Wish(BaseModel):
     """What the tool `ask` asks for."""
 
     wish: str
+
+
+async def wish() -> Elicit[Wish]:
+    """Asks the user, in the way of whichever era is spoken."""
+    return Elicit("What do you wish?", Wish)
 
 
 class Memory(EventStore):
@@ -107,6 +112,12 @@ def build_server(log_path: Path) -> Any:
         return str(getattr(answer, "data", None) and answer.data.wish)
 
     @server.tool()
+    def ask_either(wished: Annotated[Wish, Resolve(wish)]) -> str:
+        """Ask the user for a wish, in either era."""
+        log("ask_either", {"wish": wished.wish})
+        return wished.wish
+
+    @server.tool()
     def lookup(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})], id: int) -> str:
         """Look something up in a region."""
         log("lookup", {"region": region, "id": id})
@@ -136,6 +147,33 @@ def build_server(log_path: Path) -> Any:
         return f"Summarize what you know about {topic}."
 
     return server
+
+
+class OneEra:
+    """Lets through only one of the two eras, and refuses the other like a server that has never heard of it."""
+
+    def __init__(self, app: Any, *, modern: bool) -> None:
+        self._app = app
+        self._modern = modern
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request."""
+        fields = dict(scope.get("headers", []))
+        if scope["type"] == "http" and (b"mcp-protocol-version" in fields or scope["method"] == "POST"):
+            modern = fields.get(b"mcp-protocol-version", b"") >= b"2026-07-28"
+            if modern != self._modern:
+                await self._refuse(send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _refuse(self, send: Any) -> None:
+        error: dict[str, Any] = {"code": -32600, "message": "Bad Request: Unsupported protocol version"}
+        if self._modern:
+            supported = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+            error = {"code": -32022, "message": "Unsupported protocol version", "data": supported}
+        body = json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode()
+        await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})
 
 
 MODES: dict[str, dict[str, Any]] = {
@@ -182,7 +220,9 @@ async def serve_websocket(log_path: Path) -> None:
 async def serve(log_path: Path, mode: str) -> None:
     """Serve until killed; the port goes to standard output once connections are accepted."""
     server = build_server(log_path)
-    app = server.sse_app() if mode == "sse" else server.streamable_http_app(**MODES[mode])
+    app = server.sse_app() if mode == "sse" else server.streamable_http_app(**MODES.get(mode, {}))
+    if mode in ("legacy_only", "modern_only"):
+        app = OneEra(app, modern=mode == "modern_only")
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.listen(64)

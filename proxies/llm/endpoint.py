@@ -22,6 +22,7 @@ from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.headers import Headers, forwardable_request_headers, forwardable_response_headers
+from proxies.transport.http1_server import Request
 from proxies.transport.pool import UpstreamResponse
 from rules.model import Target, Text
 
@@ -62,10 +63,17 @@ FORWARDED_RESPONSE_HEADERS: Final = frozenset(
 CITATIONS_HEADER: Final = "x-ostiary-citations"
 """Of a streamed answer; a whole one has the member `citations`."""
 MAX_CITED: Final = 50
+SECURITY_CHECK_HEADER: Final = ("x-security-check", "passed")
+"""Of an answer whose request was inspected and let through (LLMSG-RUN-1); without rules nothing was checked."""
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
     max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents""".split()
 )
+
+
+def is_carrier(_request: Request) -> bool:
+    """No: every request is a call."""
+    return False
 
 
 async def serve(exchange: Exchange) -> None:
@@ -206,6 +214,8 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
 async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, *, hide_usage: bool) -> None:
     """Give the client what the upstream answered, inspected."""
     headers = forwardable_response_headers(upstream.headers, FORWARDED_RESPONSE_HEADERS)
+    if pipeline.has_rules(exchange) and route.surface is not Surface.MODELS:
+        headers.append(SECURITY_CHECK_HEADER)
     media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from proxies.carried import CarriedRequest
 from proxies.exchange import Exchange
 from proxies.mcp import legacy, legacy_streams, modern
 from proxies.mcp.calls import JSON_HEADERS
+from proxies.mcp.downstreams import sse, websocket
 from proxies.mcp.eras import VERSION_HEADER, era_of, names_modern_version
+from proxies.mcp.media_types import accepted, check_post, not_acceptable
 from proxies.mcp.messages import PARSE_ERROR
-from proxies.mcp.refusals import RPCRefusal, invalid_request, refusal_response
+from proxies.mcp.refusals import RPCRefusal, refusal_response
 from proxies.mcp.upstream import SESSION_HEADER
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse
-from proxies.transport.headers import Headers
+from proxies.transport.http1_server import Request
 
+CARRIERS: Final[dict[str, Callable[[Exchange], Awaitable[None]]]] = {
+    sse.SSE_PATH: sse.serve_stream,
+    sse.MESSAGES_PATH: sse.serve_message,
+    websocket.PATH: websocket.serve,
+    websocket.TICKET_PATH: websocket.serve_ticket,
+}
+"""What carries the messages of clients that do not speak Streamable HTTP, by path."""
 _PATHS: Final = frozenset({"", "/mcp"})
 """Where the endpoint answers besides the target's own path; a final slash makes no difference."""
+
+
+def is_carrier(request: Request) -> bool:
+    """Whether a request only carries messages that become calls of their own."""
+    return request.path in CARRIERS and not isinstance(request, CarriedRequest)
 
 
 async def serve(exchange: Exchange) -> None:
     """One MCP request; raises `Refusal`, `UpstreamError` or `BodyError`."""
     request = exchange.request
+    carried = isinstance(request, CarriedRequest)
+    if not carried and exchange.proxy.carriers is not None and (serve_carrier := CARRIERS.get(request.path)):
+        await serve_carrier(exchange)
+        return
     path = request.path.rstrip("/")
-    if path not in _PATHS and path != exchange.proxy.server.base_path:
+    if not carried and path not in _PATHS and path != exchange.proxy.server.base_path:
         raise Refusal(404, "not_found", "There is no MCP endpoint at this path.", remediation="Use /mcp.")
     if request.method == "POST":
         await _post(exchange)
@@ -36,8 +56,8 @@ async def serve(exchange: Exchange) -> None:
     if request.method == "DELETE":
         await legacy_streams.serve_delete(exchange)
         return
-    if "text/event-stream" not in _accepted(request.headers):
-        raise _not_acceptable("text/event-stream")
+    if "text/event-stream" not in accepted(request.headers):
+        raise not_acceptable("text/event-stream")
     await legacy_streams.serve_get(exchange)
 
 
@@ -59,7 +79,7 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
 
 async def _post(exchange: Exchange) -> None:
     headers = exchange.request.headers
-    _check_media_types(headers)
+    check_post(headers)
     data = await exchange.request.body()
     exchange.request_bytes = len(data)
     exchange.lap("read_body", waiting=True)
@@ -78,48 +98,6 @@ def _parse(data: bytes) -> Any:
         raise RPCRefusal(
             400, PARSE_ERROR, "invalid_json", str(error), remediation="Send one JSON-RPC message in UTF-8."
         ) from None
-
-
-def _check_media_types(headers: Headers) -> None:
-    """JSON in, JSON and event streams out, nothing compressed (G-03, G-05)."""
-    media_type = (headers.get("content-type") or "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise invalid_request(
-            "The body must be application/json.", status=415, remediation="Send 'Content-Type: application/json'."
-        )
-    if (headers.get("content-encoding") or "identity").strip().lower() != "identity":
-        raise invalid_request(
-            "Compressed request bodies cannot be inspected.",
-            status=415,
-            remediation="Send the body without Content-Encoding.",
-        )
-    accepted = _accepted(headers)
-    for needed in ("application/json", "text/event-stream"):
-        if needed not in accepted:
-            raise _not_acceptable(needed)
-
-
-def _accepted(headers: Headers) -> frozenset[str]:
-    """The media types that the client names in Accept and does not weigh with zero."""
-    accepted = set()
-    for part in ",".join(headers.getall("accept")).lower().split(","):
-        media_type, _, parameters = part.partition(";")
-        if not any(_is_zero_weight(parameter) for parameter in parameters.split(";")):
-            accepted.add(media_type.strip())
-    return frozenset(accepted)
-
-
-def _is_zero_weight(parameter: str) -> bool:
-    name, _, value = parameter.partition("=")
-    return name.strip() == "q" and set(value.strip()) <= {"0", "."}
-
-
-def _not_acceptable(needed: str) -> RPCRefusal:
-    return invalid_request(
-        f"The Accept header must name {needed}.",
-        status=406,
-        remediation="Send 'Accept: application/json, text/event-stream'.",
-    )
 
 
 def _method_not_allowed() -> Refusal:

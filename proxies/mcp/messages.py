@@ -20,6 +20,10 @@ UPSTREAM_FAILED: Final = -32012
 HEADER_MISMATCH: Final = -32020
 MISSING_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
+MODERN_ERRORS: Final = frozenset(
+    {METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION}
+)
+"""What a server of the modern era says with a status other than 200 to a request that it understood."""
 REJECTED_BY_USER: Final = -1
 """What clients answer to a sampling request that their user declined (D-03)."""
 

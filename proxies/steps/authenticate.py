@@ -1,15 +1,20 @@
 """Who calls. The credential is looked for in `X-API-Key` (Gemini clients: `X-Goog-Api-Key`), then `Authorization: Bearer`,
-then `Authorization: ApiKey`.
+then `Authorization: ApiKey`. A client that opens a WebSocket may give a one-time ticket instead, and a call that another
+connection carries is known by the key of that connection.
 
 It is never read from the query, where it would end up in logs (ADM-17), and never forwarded (G-07).
 """
 
 from __future__ import annotations
 
+from proxies.carried import CarriedRequest
+from proxies.contract import APIKey
 from proxies.exchange import Exchange, Principal
 from proxies.policies import PolicyRefused
 from proxies.refusal import Refusal
+from proxies.runtime import ProxyRuntime
 from proxies.steps.decide import inspection_failed
+from proxies.tickets import TICKET_PREFIX
 from proxies.transport.headers import Headers
 
 MAX_CREDENTIAL_CHARACTERS = 512
@@ -29,9 +34,9 @@ def check(exchange: Exchange) -> None:
     """Set the principal, or refuse with 401."""
     proxy = exchange.proxy
     credential = presented_credential(exchange.request.headers)
-    key = proxy.keys.find(credential) if 0 < len(credential) <= MAX_CREDENTIAL_CHARACTERS else None
+    key = _key_of(exchange, credential)
     if key is not None:
-        if key.proxy_ids is not None and proxy.config.id not in key.proxy_ids and proxy.config.require_auth:
+        if not _opens(key, proxy):
             raise Refusal(
                 403,
                 "proxy_not_allowed",
@@ -39,6 +44,7 @@ def check(exchange: Exchange) -> None:
                 remediation="Ask an administrator to add the proxy to the key.",
             )
         exchange.principal = Principal(id=key.id, name=key.name)
+        exchange.key_digest = key.digest
         _protect(exchange)
         return
     if not proxy.config.require_auth:
@@ -50,6 +56,37 @@ def check(exchange: Exchange) -> None:
         remediation="Send a key made under Access in the console as 'Authorization: Bearer ...' or 'X-API-Key'.",
         headers=(("www-authenticate", 'Bearer realm="ostiary"'),),
     )
+
+
+def still_holds(proxy: ProxyRuntime, key_digest: str, principal_id: str) -> bool:
+    """Whether a connection that was opened with this key, or without one, may stay open under this configuration."""
+    key = proxy.keys.find_digest(key_digest) if key_digest else None
+    if key is None:
+        return not proxy.config.require_auth and not principal_id
+    return key.id == principal_id and _opens(key, proxy)
+
+
+def _key_of(exchange: Exchange, credential: str) -> APIKey | None:
+    keys = exchange.proxy.keys
+    request = exchange.request
+    if isinstance(request, CarriedRequest):
+        return keys.find_digest(request.key_digest)
+    if not credential and (ticket := _presented_ticket(request.headers)) and exchange.proxy.carriers is not None:
+        digest = exchange.proxy.carriers.tickets.redeem(ticket)
+        return keys.find_digest(digest) if digest else None
+    return keys.find(credential) if 0 < len(credential) <= MAX_CREDENTIAL_CHARACTERS else None
+
+
+def _presented_ticket(headers: Headers) -> str:
+    """The ticket among the sub-protocols of a WebSocket's opening handshake, or an empty string."""
+    if "upgrade" not in headers:
+        return ""
+    offered = ",".join(headers.getall("sec-websocket-protocol")).split(",")
+    return next((one.strip() for one in offered if one.strip().startswith(TICKET_PREFIX)), "")
+
+
+def _opens(key: APIKey, proxy: ProxyRuntime) -> bool:
+    return key.proxy_ids is None or proxy.config.id in key.proxy_ids or not proxy.config.require_auth
 
 
 def _protect(exchange: Exchange) -> None:

@@ -2,6 +2,7 @@
 
 States: HEAD (between requests, or a head is arriving) → BODY (the handler runs, the body is arriving) → ANSWER (the
 handler runs, the body is complete) → HEAD … → CLOSING (a last answer is being flushed, what still arrives is dropped).
+UPGRADED instead of ANSWER: another protocol's reader has taken over, until its handler returns (`take_over`).
 
 No timer is set per request: the listener sweeps its connections and calls `tick`, which compares deadlines.
 """
@@ -19,7 +20,7 @@ from proxies.transport.chunked import ChunkedDecoder, ChunkedError, ChunkedOverh
 from proxies.transport.errors import BadBody, BodyError, BodyTimeout, BodyTooLarge, RequestRefused
 from proxies.transport.guard import CHUNKED, HEAD_END, RequestHead, check_partial_head, parse_request_head
 from proxies.transport.half_close import HalfClose
-from proxies.transport.server_messages import CONTINUE, Request, Response, error_body, refusal
+from proxies.transport.server_messages import CONTINUE, Receiver, Request, Response, address_of, error_body, refusal
 
 if TYPE_CHECKING:
     from proxies.transport.http1_server import HTTPListener
@@ -37,8 +38,9 @@ class State(IntEnum):
     HEAD = 0
     BODY = 1
     ANSWER = 2
-    CLOSING = 3
-    CLOSED = 4
+    UPGRADED = 3
+    CLOSING = 4
+    CLOSED = 5
 
 
 class ServerConnection(asyncio.Protocol):
@@ -60,6 +62,7 @@ class ServerConnection(asyncio.Protocol):
         "_opened_at",
         "_paused_reading",
         "_peer_ip",
+        "_receiver",
         "_replaces",
         "_request",
         "_requests",
@@ -99,6 +102,7 @@ class ServerConnection(asyncio.Protocol):
         self._drain_waiter: asyncio.Future[None] | None = None
         self._paused_reading = False
         self._half_close: HalfClose | None = None
+        self._receiver: Receiver | None = None
         self._running = False
         self.state = State.HEAD
         self.task: asyncio.Task[None] | None = None
@@ -109,7 +113,7 @@ class ServerConnection(asyncio.Protocol):
         """Register with the listener, or refuse when it has as many connections as it may have."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(self._bounds.high_water_bytes, self._bounds.low_water_bytes)
-        self._peer_ip = _peer_ip(transport.get_extra_info("peername"))
+        self._peer_ip = address_of(transport.get_extra_info("peername"))
         self._opened_at = now = self._loop.time()
         self._deadline = now + self._limits.header_timeout_seconds
         admitted = self._listener.admit(self, self._replaces)
@@ -136,6 +140,8 @@ class ServerConnection(asyncio.Protocol):
             self._body_received(data)
         elif state is State.ANSWER:
             self._pipelined(data)
+        elif state is State.UPGRADED and self._receiver is not None:
+            self._receiver.data_received(data)
         else:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > self._bounds.max_linger_bytes:
@@ -158,7 +164,9 @@ class ServerConnection(asyncio.Protocol):
             self._drain_waiter.cancel()
         if self._request is not None:
             self._request.fail(BadBody("The client closed the connection."))
-        if self.task is not None and self._response is not None and not self._response.finished:
+        if self._receiver is not None:
+            self._receiver.connection_lost()
+        elif self.task is not None and self._response is not None and not self._response.finished:
             self.task.cancel()
             if not self._running:
                 # Cancelled before its first step: the task will never run, so it cannot account for itself.
@@ -334,7 +342,7 @@ class ServerConnection(asyncio.Protocol):
         if self.state >= State.CLOSING:
             return
         if response.closes or not self.reusable():
-            self._close(linger=not request.body_complete)
+            self._close(linger=not request.body_complete or self._receiver is not None)
             return
         self.state = State.HEAD
         self._deadline = self._loop.time() + self._limits.keepalive_timeout_seconds
@@ -363,12 +371,29 @@ class ServerConnection(asyncio.Protocol):
             self._written += len(data)
             self._transport.write(data)
 
+    def take_over(self, receiver: Receiver) -> None:
+        """Hand everything that arrives from now on to the reader of another protocol."""
+        self._receiver = receiver
+        self.state = State.UPGRADED
+        early = bytes(self._buffer)
+        self._buffer.clear()
+        receiver.data_received(early)
+
+    def hold_reading(self, *, hold: bool) -> None:
+        """Stop to read from the client, or go on: how a receiver makes it feel that it is too fast."""
+        if not hold:
+            self._resume_reading()
+        elif not self._paused_reading and self.state < State.CLOSING:
+            self._paused_reading = True
+            self._transport.pause_reading()
+
     async def drained(self) -> None:
         """Wait while more than the high-water mark is unsent. Raises ConnectionResetError when the client is gone."""
         if self.state >= State.CLOSING:
             raise ConnectionResetError("the client closed the connection")
         if self._drain_waiter is not None:
-            await self._drain_waiter
+            # Shielded, because the many calls of an upgraded connection wait for the same moment.
+            await asyncio.shield(self._drain_waiter)
 
     def cut(self, *, reset: bool) -> None:
         """Close without completing the message; with a reset where a plain close would look complete."""
@@ -469,10 +494,3 @@ class ServerConnection(asyncio.Protocol):
             self._transport.write_eof()
         else:
             self._transport.close()
-
-
-def _peer_ip(peername: object) -> str:
-    """The address of the peer as text, an IPv4-mapped one in its IPv4 form; empty for a Unix socket."""
-    if not isinstance(peername, tuple):
-        return ""
-    return str(peername[0]).removeprefix("::ffff:")

@@ -24,6 +24,16 @@ _MAX_PROBES = 8
 """Leading zeros of one chunk size: readers allow sixteen digits or more, and a size of ours takes less than eight."""
 
 
+class Receiver(Protocol):
+    """Reads what follows an upgrade. It is told once that the connection is gone, and its handler ends by itself then."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+
+    def connection_lost(self) -> None:
+        """The connection is gone."""
+
+
 class Connection(Protocol):
     """What Request and Response need from the connection that carries them."""
 
@@ -50,6 +60,12 @@ class Connection(Protocol):
 
     def date_line(self) -> bytes:
         """The current Date field line."""
+
+    def take_over(self, receiver: Receiver) -> None:
+        """Hand everything that arrives from now on to the reader of another protocol."""
+
+    def hold_reading(self, *, hold: bool) -> None:
+        """Stop to read from the client, or go on."""
 
 
 class Request:
@@ -246,6 +262,16 @@ class Response:
         if self._chunked:
             self._connection.send_bytes(LAST_CHUNK)
 
+    def switch_protocols(self, head: bytes, receiver: Receiver) -> Connection:
+        """Answer 101 with this complete head. The connection speaks the receiver's protocol until `finish`, then closes."""
+        if self.started:
+            raise RuntimeError("a request has one response")
+        self.started = self.closes = True
+        self.status = 101
+        self._connection.send_bytes(head)
+        self._connection.take_over(receiver)
+        return self._connection
+
     def probe(self) -> bool:
         """Send bytes that a waiting client skips and a client that left answers with a reset; False when there are none.
 
@@ -309,6 +335,13 @@ def refusal(status: int, code: str, message: str, date_line: bytes) -> bytes:
     return b"".join((line, date_line, framing, body))
 
 
+def address_of(peername: object) -> str:
+    """The address of a peer as text, an IPv4-mapped one in its IPv4 form; empty for a Unix socket."""
+    if not isinstance(peername, tuple):
+        return ""
+    return str(peername[0]).removeprefix("::ffff:")
+
+
 def error_body(code: str, message: str) -> bytes:
     """The JSON error of the transport layer, in the shape that OpenAI clients read."""
     kind = "server_error" if code in _SERVER_CODES else "invalid_request_error"
@@ -326,4 +359,4 @@ def _too_large(max_body_bytes: int) -> str:
     return f"The request body is larger than {max_body_bytes} bytes."
 
 
-__all__ = ["LAST_CHUNK", "Connection", "Request", "Response", "error_body", "refusal"]
+__all__ = ["LAST_CHUNK", "Connection", "Receiver", "Request", "Response", "address_of", "error_body", "refusal"]

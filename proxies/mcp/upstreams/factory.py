@@ -9,6 +9,9 @@ import msgspec
 
 from proxies.contract import Limits, MCPSettings, ProxyConfig
 from proxies.egress_policy import parse_target, refused_address
+from proxies.mcp.bridge.eras import EraDetector
+from proxies.mcp.bridge.leg import ServerLeg
+from proxies.mcp.bridge.upstream import BridgeUpstream
 from proxies.mcp.upstream import credential_fields
 from proxies.mcp.upstreams.channelled import ChannelUpstream
 from proxies.mcp.upstreams.http import HTTPUpstream
@@ -35,14 +38,35 @@ def pool_of(config: ProxyConfig) -> UpstreamPool:
 def mcp_upstream(config: ProxyConfig, on_problem: Callable[[], None]) -> Upstream:
     """The MCP server of a proxy; raises OSError or ValueError for a configuration that cannot be used."""
     settings = config.mcp or MCPSettings()
+    server = _server(config, settings, on_problem)
+    if settings.era == "same":
+        return server
+    leg = ServerLeg(server, max_answer_bytes=config.limits.max_response_bytes)
+    return BridgeUpstream(server, EraDetector(leg, bridged=True), leg)
+
+
+def eras_of(upstream: Upstream, config: ProxyConfig) -> EraDetector:
+    """What finds out which eras the server behind an upstream speaks."""
+    if isinstance(upstream, BridgeUpstream):
+        return upstream.eras
+    return EraDetector(ServerLeg(upstream, max_answer_bytes=config.limits.max_response_bytes))
+
+
+def server_behind(upstream: Upstream) -> Upstream:
+    """The upstream that reaches the server, where another one translates for it."""
+    return upstream.server if isinstance(upstream, BridgeUpstream) else upstream
+
+
+def _server(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[], None]) -> Upstream:
     match settings.transport:
         case "stdio":
             return _stdio(config, settings, on_problem)
         case "sse":
-            server = _sse(config)
-            return _over_network(config, server.connect, server.aclose)
+            sse = _sse(config)
+            return _over_network(config, sse.connect, sse.tls_key, sse.aclose)
         case "websocket":
-            return _over_network(config, _websocket(config).connect)
+            websocket = _websocket(config)
+            return _over_network(config, websocket.connect, websocket.tls_key)
         case "http":
             return HTTPUpstream(pool_of(config))
 
@@ -63,7 +87,10 @@ def _stdio(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[], 
 
 
 def _over_network(
-    config: ProxyConfig, connect: Connect, release: Callable[[], Awaitable[None]] | None = None
+    config: ProxyConfig,
+    connect: Connect,
+    tls_key: Callable[[], str],
+    release: Callable[[], Awaitable[None]] | None = None,
 ) -> Upstream:
     return ChannelUpstream(
         connect,
@@ -72,6 +99,7 @@ def _over_network(
         bounds=NETWORK_BOUNDS,
         base_path=parse_target(config.target_url).base_path,
         release=release,
+        tls_key=tls_key,
     )
 
 

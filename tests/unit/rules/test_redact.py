@@ -83,3 +83,10 @@ def test_every_clear_character_of_a_masked_text_is_where_place_says(text: str, s
     for index in range(len(text)):
         if index not in hidden:
             assert clean.text[clean.place(index)] == text[index]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("letters", ["y", "a-"])
+def test_a_long_run_without_digits_is_read_in_linear_time(letters: str) -> None:
+    text = letters * 200_000
+    assert masked(text, []).text == text

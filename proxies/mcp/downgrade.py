@@ -1,0 +1,38 @@
+"""The alert for a server that falls back from the modern to the legacy era (E-04)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxies.exchange import Exchange
+from rules.model import Action, Confidence, Finding, Severity, Target, Verdict
+from rules.verdicts import stronger
+
+DOWNGRADE_RULE: Final = "MCP-ERA-001"
+_DOWNGRADE: Final = Finding(
+    rule_id=DOWNGRADE_RULE,
+    pack="mcp",
+    title="The server fell back from the modern to a legacy protocol version",
+    category="mcp/downgrade",
+    severity=Severity.HIGH,
+    confidence=Confidence.HIGH,
+    score=60,
+    action=Action.ALERT,
+    target=Target.ERROR,
+    path="",
+    start=0,
+    end=0,
+    view="raw",
+    evidence="server/discover is not answered any more as the modern era prescribes",
+)
+
+
+def note_downgrade(exchange: Exchange) -> None:
+    """Raise the alert with this call, if the server has fallen back since anybody asked. Legacy versions do not bind the
+    header fields to the message (E-04)."""
+    eras = exchange.proxy.eras
+    if eras is None or not eras.take_downgrade():
+        return
+    exchange.added_findings.append(_DOWNGRADE)
+    alert = Verdict(Action.ALERT, _DOWNGRADE.score, (_DOWNGRADE,), f"{_DOWNGRADE.title}.")
+    exchange.verdict = stronger(exchange.verdict, alert)

@@ -1,0 +1,78 @@
+"""Sessions with a legacy server: shared by equal clients, bounded, ended when nobody uses them (E-05)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxies.mcp.bridge import server_sessions as server_sessions_module
+from proxies.mcp.bridge.leg import ServerLeg
+from proxies.mcp.bridge.server_sessions import IDLE_SECONDS, ServerSessions
+from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
+from proxies.transport.errors import UpstreamError, UpstreamUnreachable
+
+
+class Server:
+    """Answers initialize and keeps what it was asked."""
+
+    base_path = ""
+    problem = ""
+
+    def __init__(self, version: str = "2025-11-25", goodbye: Exception | None = None) -> None:
+        self.version = version
+        self.goodbye = goodbye
+        self.seen: list[str] = []
+
+    async def request(self, method: str, _target: str, headers: Any, body: bytes, **_kwargs: Any) -> Any:
+        message = json.loads(body) if body else {}
+        self.seen.append(message.get("method", method))
+        if method == "DELETE" and self.goodbye is not None:
+            raise self.goodbye
+        if message.get("method") != "initialize":
+            return StatusAnswer(202)
+        result = {"protocolVersion": self.version, "capabilities": {}, "serverInfo": {}}
+        body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode()
+        return JSONAnswer(200, body, [("mcp-session-id", f"s{len(self.seen)}")])
+
+    def forget(self, session_id: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+def sessions(server: Server, now: list[float]) -> ServerSessions:
+    return ServerSessions(ServerLeg(server, max_answer_bytes=10_000), clock=lambda: now[0])
+
+
+async def test_E_05_equal_clients_share_a_session_and_idle_ones_end() -> None:
+    now, server = [0.0], Server(goodbye=UpstreamUnreachable("gone"))
+    known = sessions(server, now)
+    one = await known.session([], "a", {}, None)
+    same = await known.session([], "a", {}, None)
+    busy = await known.session([], "a", {"roots": {}}, {"name": "c"})
+    busy.busy = 1
+    assert one is same is not busy
+    assert [one.next_id(), one.next_id()] == [1, 2]
+    now[0] = IDLE_SECONDS + 1
+    await known.session([], "b", {}, None)
+    await known.settle(5)
+    assert len(known) == 2
+    assert server.seen.count("DELETE") == 1
+
+
+async def test_E_05_at_the_bound_the_oldest_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_sessions_module, "MAX_SESSIONS", 1)
+    server = Server()
+    known = sessions(server, [0.0])
+    await known.session([], "a", {}, None)
+    await known.session([], "b", {}, None)
+    known.close([])
+    await known.settle(5)
+    assert len(known) == 0
+    assert server.seen.count("DELETE") == 2
+
+
+async def test_L_05_a_server_that_chooses_an_unknown_version_is_refused() -> None:
+    with pytest.raises(UpstreamError, match="version"):
+        await sessions(Server("1999-01-01"), [0.0]).session([], "a", {}, None)
