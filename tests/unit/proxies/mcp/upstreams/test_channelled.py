@@ -230,6 +230,21 @@ async def test_P_04_the_modern_requests_of_a_key_share_a_channel_that_is_opened_
     assert len(bench.channels) == 3
 
 
+async def test_P_04_after_a_failed_start_those_who_waited_open_one_channel_together(make) -> None:
+    bench = make(answer_everything, ours=False)
+    bench.connect_error = UpstreamUnreachable("not yet")
+    first = asyncio.create_task(bench.post(modern("tools/list", 1)))
+    waiting = [asyncio.create_task(bench.post(modern("tools/list", number))) for number in (2, 3)]
+    with pytest.raises(UpstreamUnreachable):
+        await first
+    bench.connect_error = None
+    late = asyncio.create_task(bench.post(modern("tools/list", 4)))
+    answers = await asyncio.gather(*waiting, late, return_exceptions=True)
+    assert len(bench.channels) <= 1
+    assert bench.upstream.open_channels == len(bench.channels)
+    assert all(isinstance(answer, UpstreamUnreachable) or answer.status == 200 for answer in answers)
+
+
 # --- Starts -----------------------------------------------------------------------------------------------------------
 
 
