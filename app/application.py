@@ -44,6 +44,7 @@ from app.http.problem import handle_exception
 from app.launch import api as launch_api
 from app.launch import pages as launch_pages
 from app.lifespan import Part, lifespan
+from app.mcp_server import api as mcp_server_api
 from app.overview import api as overview_api
 from app.overview import live
 from app.overview import pages as overview_pages
@@ -54,6 +55,8 @@ from app.policies import assignment_api, builder_pages, trial_api, trial_pages
 from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
+from app.scanner import api as scanner_api
+from app.scanner import pages as scanner_pages
 from app.security.guards import check_routes, guard
 from app.security.keys import Keys
 from app.security.origin import perimeter
@@ -66,6 +69,9 @@ from app.system import api as system_api
 from app.system import pages as system_pages
 from app.system.metrics import Metrics
 from app.system.service import System
+from app.tools import api as tools_api
+from app.tools import inventory_pages
+from app.tools import pages as tools_pages
 from app.traffic import api as traffic_api
 from app.traffic import pages as traffic_pages
 from app.traffic import redactions_api
@@ -83,6 +89,9 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     access_api.routes,
     canaries_api.routes,
     launch_api.routes,
+    scanner_api.routes,
+    tools_api.routes,
+    mcp_server_api.routes,
     traffic_api.routes,
     redactions_api.routes,
     alerts_api.routes,
@@ -101,6 +110,9 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     access_pages.routes,
     canaries_pages.routes,
     launch_pages.routes,
+    scanner_pages.routes,
+    tools_pages.routes,
+    inventory_pages.routes,
     audit_pages.routes,
     system_pages.routes,
     live.routes,
@@ -161,7 +173,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
         Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
         *features.parts,
     ]
-    badges = RailBadges(alerts=features.alerts, proxies=features.proxies)
+    badges = RailBadges(alerts=features.alerts, proxies=features.proxies, tools=features.tools, holds=features.holds)
     pages = Pages(address=settings.base_url.partition("://")[2], assets=Assets(), badges=badges)
     return State(
         {
@@ -181,6 +193,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
             "bus": bus,
             "fleet": features.fleet,
             "ingest": features.ingest,
+            "tool_intake": features.tool_intake,
             **{name: getattr(features, name) for name in FEATURE_NAMES},
             "metrics": metrics,
             "system": System(settings, database),

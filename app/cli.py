@@ -1,4 +1,4 @@
-"""The command line: `ostiary serve` (default), `worker`, `check`, `reset-password`, `audit verify`, `version`.
+"""The command line: `ostiary serve` (default), `worker`, `check`, `scan`, `mcp`, `reset-password`, `audit verify`, `version`.
 
 Each command imports what it needs, when it runs.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 EXIT_REFUSED = 1
-COMMANDS = ("serve", "worker", "check", "reset-password", "audit", "version")
+COMMANDS = ("serve", "worker", "check", "scan", "mcp", "reset-password", "audit", "version")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,12 +26,20 @@ def run(arguments: Sequence[str]) -> int:
     words = list(arguments)
     if words[:1] not in [[command] for command in COMMANDS] and not set(words[:1]) & {"-h", "--help", "--version"}:
         words = ["serve", *words]
+    separated = None
+    if words[:1] == ["scan"] and "--" in words:
+        # What follows belongs to the server that is to be started, whatever it looks like.
+        words, separated = words[: words.index("--")], words[words.index("--") + 1 :]
     given = _parser().parse_args(words)
     match given.command:
         case "worker":
             return _worker(given)
         case "check":
             return _check(given.files)
+        case "scan":
+            return _scan(given, separated)
+        case "mcp":
+            return _mcp(given)
         case "version":
             print(__version__)
             return 0
@@ -68,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--spool-dir", type=Path, required=True)
     check = commands.add_parser("check", help="check rule packs, policies, and policies of other products")
     check.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    _add_scan(commands.add_parser("scan", help="scan an MCP server: a URL, or after -- a command"))
+    mcp = commands.add_parser("mcp", help="be an MCP server on the standard streams, for assistants")
+    mcp.add_argument("--console", default="", metavar="URL", help="ask this console (with the token in OSTIARY_TOKEN)")
     reset = commands.add_parser(
         "reset-password", parents=[installation], help="print a new one-time password (the console must be stopped)"
     )
@@ -76,6 +87,40 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_subparsers(dest="audit_command", required=True).add_parser("verify", parents=[installation])
     commands.add_parser("version", help="print the version")
     return parser
+
+
+def _add_scan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", metavar="TARGET", help="URL of the MCP endpoint; or -- COMMAND ARGS...")
+    parser.add_argument("--format", choices=("table", "json", "sarif", "html"), default="table", help="(table)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of the standard output")
+    parser.add_argument(
+        "--fail-on",
+        choices=("never", "low", "medium", "high", "critical"),
+        default="high",
+        help="exit status 3 for a finding of this severity or worse (high)",
+    )
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="NAME:VALUE", help="send it; env:NAME as value"
+    )
+    parser.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="variable of the command")
+    parser.add_argument("--policy", metavar="NAME", help="whose rules read the declarations (mcp-advanced-security)")
+    parser.add_argument("--ca", default="", metavar="FILE", help="CA bundle that replaces the system's")
+    parser.add_argument("--timeout", type=float, default=180.0, metavar="SECONDS", help="of the whole scan (180)")
+    parser.add_argument("--active", action="store_true", help="also call tools that look harmless; asks first")
+    parser.add_argument("--yes", action="store_true", help="answers that question")
+    parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+
+
+def _scan(given: argparse.Namespace, separated: Sequence[str] | None) -> int:
+    from app.scanner import command
+
+    return command.run(given, separated)
+
+
+def _mcp(given: argparse.Namespace) -> int:
+    from app.mcp_server import command
+
+    return command.run(given)
 
 
 def _with_settings(given: argparse.Namespace, action: Callable[[Settings], int]) -> int:

@@ -29,7 +29,7 @@ from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Fleet
-from app.fleet.worker import WorkerStatus
+from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, WorkerStatus
 from app.http.events import EventBus
 from app.jobs.live_stats import LiveStatsJob
 from app.jobs.retention import Retention
@@ -45,9 +45,22 @@ from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.service import PolicyService
 from app.policies.workbench import Workbench
+from app.scanner.service import ScannerService
+from app.scanner.targets import Targets
 from app.security.vault import Vault
 from app.settings import Settings
 from app.system.metrics import Metrics
+from app.tools import discovery as tool_discovery
+from app.tools import usage as tool_usage
+from app.tools.decisions import ToolDecisions
+from app.tools.discovery import Discovery
+from app.tools.findings import DeclarationRules
+from app.tools.holds import Holds
+from app.tools.intake import ToolIntake
+from app.tools.judge import Judge
+from app.tools.service import ToolService
+from app.tools.turns import Turns
+from app.tools.usage import UsageService
 from app.traffic.ingest import Ingest
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
@@ -79,6 +92,8 @@ class FleetHooks(msgspec.Struct, frozen=True):
     load_configuration: Callable[[], Awaitable[Configuration]]
     ingest: Callable[[Sequence[CallRecord]], Awaitable[None]]
     on_status: Callable[[ProxyStatus], None]
+    on_scan: Callable[[ScanReport], None]
+    on_tools: Callable[[ToolReport], None]
 
 
 FleetFactory = Callable[[FleetHooks], FleetPart]
@@ -93,6 +108,8 @@ def worker_fleet(settings: Settings) -> FleetFactory:
             load_configuration=hooks.load_configuration,
             ingest=hooks.ingest,
             on_status=hooks.on_status,
+            on_scan=hooks.on_scan,
+            on_tools=hooks.on_tools,
         )
 
     return make
@@ -119,6 +136,14 @@ class NoFleet:
 
     async def refresh(self) -> None:
         """Nobody to tell."""
+
+    async def scan(self, order: ScanOrder) -> bool:
+        """Nobody to scan."""
+        return False
+
+    async def order(self, proxy_id: str, message: ToolOrder) -> bool:
+        """Nobody to tell."""
+        return False
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
         """Raises Unavailable."""
@@ -173,6 +198,13 @@ class Features(msgspec.Struct, frozen=True):
     keys: KeyService
     canaries: CanaryService
     launch: LaunchService
+    scanner: ScannerService
+    tools: ToolService
+    decisions: ToolDecisions
+    discovery: Discovery
+    holds: Holds
+    usage: UsageService
+    tool_intake: ToolIntake
     traffic: TrafficService
     alerts: AlertService
     overview: OverviewService
@@ -194,6 +226,12 @@ NAMES = (
     "keys",
     "canaries",
     "launch",
+    "scanner",
+    "tools",
+    "decisions",
+    "discovery",
+    "holds",
+    "usage",
     "traffic",
     "alerts",
     "overview",
@@ -247,11 +285,41 @@ def build_features(
     def on_status(status: ProxyStatus) -> None:
         announcer.on_status(status)
         failures.on_status(status)
+        discovery.on_status(status)
 
-    hooks = FleetHooks(load_configuration=configuration.load, ingest=ingest, on_status=on_status)
+    def on_scan(report: ScanReport) -> None:
+        scanner.on_scan(report)
+
+    async def order(proxy_id: str, message: ToolOrder) -> bool:
+        return await fleet.order(proxy_id, message)
+
+    def on_tools(report: ToolReport) -> None:
+        tool_intake.on_report(report)
+
+    turns = Turns()
+    declaration_rules = DeclarationRules(library=library, rulesets=rulesets)
+    discovery = Discovery(
+        database=database, bus=bus, order=order, serves=lambda proxy_id: status_of(proxy_id).state.serves
+    )
+    holds = Holds(database=database, audit=audit, vault=vault, bus=bus, order=order)
+    hooks = FleetHooks(
+        load_configuration=configuration.load,
+        ingest=ingest,
+        on_status=on_status,
+        on_scan=on_scan,
+        on_tools=on_tools,
+    )
     fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
     FleetMetrics(fleet, metrics.registry)
     rollout = Rollout(fleet)
+    tool_intake = ToolIntake(
+        judge=Judge(database=database, audit=audit, bus=bus, rules=declaration_rules, turns=turns),
+        rollout=rollout,
+        order=order,
+        on_judged=discovery.settled,
+        on_hold=holds.note,
+    )
+    usage = UsageService(database=database, bus=bus)
     overview = OverviewService(
         database=database,
         fleet=fleet,
@@ -259,7 +327,12 @@ def build_features(
         rate=rate,
         is_scheduler_late=lambda: scheduler.is_late,
     )
-    scheduler = Scheduler(_jobs(settings, database, bus, rollout, overview, rulesets))
+    scheduler = Scheduler(
+        [
+            *_jobs(settings, database, bus, rollout, overview, rulesets),
+            *_tool_jobs(discovery, usage, declaration_rules),
+        ]
+    )
     workbench = Workbench()
     policies = PolicyService(
         database=database,
@@ -278,6 +351,19 @@ def build_features(
         evaluator=evaluator,
         workbench=workbench,
         vault=vault,
+    )
+    scanner = ScannerService(
+        database=database,
+        audit=audit,
+        bus=bus,
+        library=library,
+        evaluator=evaluator,
+        workbench=workbench,
+        targets=Targets(configuration.load, settings.upstream_proxies),
+        fleet=fleet,
+        rollout=rollout,
+        prepare_packs=rulesets.of_packs,
+        console=Address(settings.host, settings.port),
     )
     return Features(
         library=library,
@@ -306,6 +392,13 @@ def build_features(
         ),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
         launch=LaunchService(database=database, audit=audit, rollout=rollout),
+        scanner=scanner,
+        tools=ToolService(database=database, discovery=discovery),
+        decisions=ToolDecisions(database=database, audit=audit, bus=bus, rollout=rollout, turns=turns),
+        discovery=discovery,
+        holds=holds,
+        usage=usage,
+        tool_intake=tool_intake,
         traffic=TrafficService(database=database, vault=vault),
         alerts=AlertService(database=database, audit=audit, bus=bus),
         overview=overview,
@@ -316,10 +409,32 @@ def build_features(
             Part("policies", policies.reload, replays.stop),
             Part("announcer", announcer.start, announcer.stop),
             Part("failures", failures.start, failures.stop),
+            Part("scanner", scanner.start, scanner.stop),
+            Part("held_calls", holds.start, discovery.stop),
+            Part("tools", tool_intake.start, tool_intake.stop),
             Part("fleet", fleet.start, fleet.stop, settings.drain_timeout_seconds + 5),
             Part("scheduler", scheduler.start, scheduler.stop),
         ),
     )
+
+
+def _tool_jobs(discovery: Discovery, usage: UsageService, rules: DeclarationRules) -> list[Job]:
+    return [
+        Job(
+            name="tool_discovery",
+            run=discovery.run_due,
+            every_seconds=tool_discovery.EVERY_SECONDS,
+            deadline_seconds=30,
+        ),
+        Job(name="tool_use", run=usage.look, every_seconds=tool_usage.EVERY_SECONDS, deadline_seconds=60),
+        Job(
+            name="tool_rules",
+            run=rules.prepare,
+            every_seconds=WARM_UP_SECONDS,
+            deadline_seconds=600,
+            first_after_seconds=WARM_UP_AFTER_SECONDS / 4,
+        ),
+    ]
 
 
 def _jobs(

@@ -242,8 +242,8 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, object]:
             if environ.get(variable, "") != "":
                 values[name] = _parse(name, environ[variable], variable)
                 break
-    if "database_url" not in values and environ.get("DB_PATH"):
-        values["database_url"] = f"sqlite:///{environ['DB_PATH']}"
+    if "database_url" not in values and (path := environ.get("DB_PATH") or environ.get("DATABASE_PATH")):
+        values["database_url"] = f"sqlite:///{path}"
     return values
 
 

@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -96,7 +96,7 @@ def request(method: str, url: str, body: Any, headers: dict[str, str]) -> tuple[
     data = None if body is None else json.dumps(body).encode()
     made = urllib.request.Request(url, data, {"content-type": "application/json", **headers}, method=method)
     try:
-        with urllib.request.urlopen(made, timeout=10) as answer:
+        with urllib.request.urlopen(made, timeout=DEADLINE_SECONDS) as answer:
             return answer.status, json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"null")
@@ -140,7 +140,7 @@ class MCP:
         made = urllib.request.Request(
             f"{url}/mcp", json.dumps(body).encode(), {"content-type": "application/json", **self.headers}
         )
-        with urllib.request.urlopen(made, timeout=10) as answer:
+        with urllib.request.urlopen(made, timeout=DEADLINE_SECONDS) as answer:
             self.headers["mcp-session-id"] = answer.headers["mcp-session-id"]
         self.headers["mcp-protocol-version"] = "2025-11-25"
 
@@ -194,7 +194,7 @@ def running(command: list[str], directory: Path, environment: dict[str, str], ur
     process = subprocess.Popen(command, cwd=directory, env=environment)
     try:
         until("the console", lambda: request("GET", f"{url}/health", None, {})[0] == 200)
-        with urllib.request.urlopen(f"{url}/login", timeout=10) as page:
+        with urllib.request.urlopen(f"{url}/login", timeout=DEADLINE_SECONDS) as page:
             if b"Ostiary" not in page.read():
                 raise SystemExit("the login page does not say where one is")
         step("the console answers and shows its login page")

@@ -17,6 +17,11 @@ OWN_PREFIX = "OSTIARY_"
 
 PLAIN_VARIABLES = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"})
 """What a server that we start gets without being asked for, besides `LC_*`: where it is and who it is, no secrets."""
+WORKER_VARIABLE = "OSTIARY_WORKER"
+"""Names the worker that started a server, in the environment of that server and of whatever it starts: by it the console
+finds what a worker left behind that could not end its servers."""
+DIRECTORY_PREFIX = "ostiary-server-"
+"""How the directories of servers begin, below the temporary one; the pid of the worker follows."""
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 _LOADERS = re.compile(
@@ -43,10 +48,13 @@ def without_loader(environ: Mapping[str, str], *, frozen: bool | None = None) ->
     return cleaned
 
 
-def server_environment(environ: Mapping[str, str], configured: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a server that we start: the plain variables of ours, and what was configured for it."""
+def server_environment(
+    environ: Mapping[str, str], configured: Mapping[str, str], worker_pid: int = 0
+) -> dict[str, str]:
+    """The environment of a server that we start: the plain variables of ours, what was configured for it, and its worker."""
+    marker = {WORKER_VARIABLE: str(worker_pid)} if worker_pid else {}
     plain = {name: value for name, value in environ.items() if name in PLAIN_VARIABLES or name.startswith("LC_")}
-    return {"PATH": DEFAULT_PATH, **plain, **configured}
+    return {"PATH": DEFAULT_PATH, **plain, **configured, **marker}
 
 
 def changes_code(name: str) -> bool:

@@ -89,6 +89,7 @@ _BODY_REMEDIES: Final = {
 
 
 def _from_upstream(error: UpstreamError) -> Refusal:
+    wait = error.retry_after_seconds
     return Refusal(
         error.status,
         error.code,
@@ -96,6 +97,7 @@ def _from_upstream(error: UpstreamError) -> Refusal:
         remediation=error.remediation,
         outcome="upstream_error",
         detail=error.detail,
+        headers=() if wait is None else (("retry-after", str(wait)),),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from proxies.capture import Direction, TextCapture
-from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, Usage
+from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, ToolUse, Usage
 from proxies.conversation import RecentFindings
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
@@ -82,9 +82,11 @@ class Exchange:
         "extra_headers",
         "facts",
         "found",
+        "hold",
         "id",
         "key_digest",
         "masking",
+        "may_hold",
         "operation",
         "outcome",
         "principal",
@@ -104,6 +106,7 @@ class Exchange:
         "status",
         "streamed",
         "timings_ms",
+        "tool",
         "truncated",
         "usage",
         "verdict",
@@ -146,7 +149,13 @@ class Exchange:
         self.restored: dict[Masked, int] = {}
         """How often each value was put back."""
         self.verdict: Verdict = ALLOWED
+        self.may_hold = False
+        """Whether the message that is judged now can wait for a person; a hold of any other one refuses it."""
+        self.hold: Verdict | None = None
+        """The verdict for which it has to wait."""
         self.usage: Usage | None = None
+        self.tool: ToolUse | None = None
+        """How a `tools/call` uses its tool."""
         self.rpc_id: int | str | None = None
         """JSON-RPC id that an answer, also a refusal, must carry; None while it is unknown and for other protocols."""
         self.outcome: Outcome = "allowed"
@@ -280,10 +289,17 @@ class Exchange:
                 timings_ms=self.timings_ms,
                 redactions=self._redactions() if self.redactions else (),
                 decision=self.verdict.decision,
+                tool=self._tool_use() if self.tool is not None else None,
                 texts_omitted=self.capture.omitted if self.capture else 0,
                 texts=texts,
             )
         )
+
+    def _tool_use(self) -> ToolUse | None:
+        """The use of the tool with its outcome. The size is that of the answer, in which the result is nearly all."""
+        assert self.tool is not None  # The record asked.
+        is_error = self.tool.is_error or self.outcome != "allowed"
+        return msgspec.structs.replace(self.tool, is_error=is_error, result_bytes=self.response_bytes)
 
     def _redactions(self) -> tuple[Redaction, ...]:
         restored: dict[tuple[str, str], int] = {}

@@ -11,11 +11,13 @@ TICK_SECONDS: Final = 0.05
 
 
 class LoopLag:
-    """Watches one running loop; `take_ms` gives the worst delay since it was last asked."""
+    """Watches one running loop; `take_ms` gives the worst delay since it was last asked, `busiest_ms` the longest stretch
+    in which the loop's own thread computed while other work was due: what a busy machine adds is not in it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._worst_seconds = 0.0
+        self._busiest_seconds = 0.0
         self._arm()
 
     def __repr__(self) -> str:
@@ -26,6 +28,11 @@ class LoopLag:
         worst_seconds, self._worst_seconds = self._worst_seconds, 0.0
         return worst_seconds * 1000
 
+    @property
+    def busiest_ms(self) -> float:
+        """Processor time of the longest stall since the start, in milliseconds."""
+        return self._busiest_seconds * 1000
+
     def stop(self) -> None:
         """Watch no longer."""
         self._timer.cancel()
@@ -33,8 +40,11 @@ class LoopLag:
     def _arm(self) -> None:
         # The loop's own clock stands still during an iteration; the system's does not.
         self._due_at = time.monotonic() + TICK_SECONDS
+        self._computed_at = time.thread_time()
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
-        self._worst_seconds = max(self._worst_seconds, time.monotonic() - self._due_at)
+        late_seconds = time.monotonic() - self._due_at
+        self._worst_seconds = max(self._worst_seconds, late_seconds)
+        self._busiest_seconds = max(self._busiest_seconds, min(late_seconds, time.thread_time() - self._computed_at))
         self._arm()

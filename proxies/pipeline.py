@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from proxies.exchange import Exchange
-from proxies.steps import authenticate, context, inspect, limit, loop, mask, origin, restore
+from proxies.steps import authenticate, context, decide, inspect, limit, loop, mask, origin, restore
 from proxies.steps.inspect import ResponseInspector
 from rules.context_firewall import MEMBER
 from rules.facts import Facts, ToolCall
@@ -27,6 +27,7 @@ __all__ = [
     "has_rules",
     "inspect_request",
     "inspect_response",
+    "judge_findings",
     "judge_tool_calls",
     "mask_request",
     "needs_facts",
@@ -96,6 +97,15 @@ def inspect_request(exchange: Exchange, texts: Sequence[Text], facts: Facts | No
     exchange.facts = facts
     try:
         return inspect.scan(exchange, texts, "request", facts)
+    finally:
+        exchange.lap("inspect_request")
+
+
+def judge_findings(exchange: Exchange, found: Sequence[Finding]) -> list[Finding]:
+    """Judge what was found by other means in a message that has been inspected; what of it must be masked. Raises
+    `Refusal` on a block."""
+    try:
+        return decide.weigh(exchange, list(found))
     finally:
         exchange.lap("inspect_request")
 

@@ -19,7 +19,7 @@ from proxies.mcp.texts import request_texts as mcp_request_texts
 from rules.facts import Facts, ToolCall
 from rules.model import Text
 
-__all__ = ["HOUSEKEEPING", "Reading", "UnknownMessage", "read_message"]
+__all__ = ["HOUSEKEEPING", "Reading", "UnknownMessage", "declared_texts", "read_message"]
 
 
 class UnknownMessage(ValueError):
@@ -57,6 +57,11 @@ def read_message(value: Any) -> Reading:
             facts = Facts(phase="response", model=_word(value.get("model")), tool_calls=calls, texts=texts)
             return Reading(surface.value, "response", texts, facts)
     raise UnknownMessage("This is neither a JSON-RPC message nor a request or answer of an LLM API.")
+
+
+def declared_texts(result: dict[str, Any]) -> list[Text]:
+    """Every text of tools, prompts, resources and templates, as lists in one result."""
+    return result_texts("tools/list", result)
 
 
 def _llm_request(surface: Surface, body: dict[str, Any]) -> Reading:

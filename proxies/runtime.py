@@ -19,6 +19,7 @@ from rules.canaries import CanaryWatch
 
 if TYPE_CHECKING:
     from proxies.mcp.bridge.eras import EraDetector
+    from proxies.mcp.control.server import ControlledServer
 
 
 class KeyRing:
@@ -62,6 +63,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     protection_by_key: Mapping[str, Protection | str] = {}
     """By id of an API key what applies instead; a text says why its calls cannot be judged and must not pass."""
     rates: RateWindows = msgspec.field(default_factory=RateWindows)
+    controlled: ControlledServer | None = None
+    """What is known of the MCP server behind a proxy of type mcp."""
     eras: EraDetector | None = None
     """What is known of the eras that the server of an MCP proxy speaks."""
     carriers: Carriers | None = None

@@ -12,6 +12,7 @@ from proxies.contract import CallRecord, ListenerStatus, ProxyConfig, ServerRepo
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
 from proxies.mcp.bridge.eras import EraDetector
+from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.upstreams.channelled import ChannelUpstream
 from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of, server_behind
 from proxies.mcp.upstreams.interface import Upstream
@@ -75,8 +76,11 @@ class ServedProxy:
         recorder: Recorder,
         release: Callable[[UpstreamLease], None],
         on_change: Callable[[], None] = lambda: None,
+        controlled: ControlledServer | None = None,
     ) -> None:
         self.config = config
+        self.controlled = controlled
+        """What is known of the MCP server behind a proxy of type mcp."""
         self.socket: socket.socket | None = None
         """Our own handle of the listening socket; the listener gets a duplicate, so that it can be made anew."""
         self._recorder = recorder
@@ -164,11 +168,14 @@ class ServedProxy:
             authorities=authorities(config),
             origins=origins(config),
             canaries=canaries,
+            controlled=self.controlled,
             eras=lease.eras,
             carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
         self.config, self._runtime = config, runtime
+        if self.controlled is not None:
+            self.controlled.attach(runtime)
         if self._listener is not None:
             self._listener.limits = config.limits  # For the connections to come.
         if old is not None and old is not lease:
@@ -232,6 +239,8 @@ class ServedProxy:
         """Stop accepting (before the first wait), finish what is in flight, then let go of the upstream."""
         if self._listener is not None:
             await self._listener.drain(deadline_seconds)
+        if self.controlled is not None:
+            self.controlled.close()
             await self._carriers.settle(GOODBYE_SECONDS)
         if self._lease is not None:
             self._lease.retire()

@@ -10,19 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from proxies.contract import (
+    Discover,
     ListenerSocket,
     ListenerStatus,
+    Observation,
     ProxyConfig,
     ProxyType,
+    Release,
     ServerReport,
     Snapshot,
     digests_in_use,
 )
 from proxies.exchange import Recorder
+from proxies.mcp.control.holds import Holds
+from proxies.mcp.control.judgements import Judgements, ToConsole
+from proxies.mcp.control.server import MAX_LISTINGS, ControlledServer
+from proxies.mcp.control.taint import Taints
 from proxies.policies import PolicyCache, PolicyCompiler, PolicyRefused, Protection, protections_of_keys
 from proxies.rates import RateWindows
 from proxies.rulesets import RulesetCache
@@ -46,10 +54,15 @@ class Serving:
     """All proxies of one worker.
 
     `on_change` is called when the status of a listener changes outside `apply`: a drain ended, a late socket came.
+    `tell` puts a message for the console on the channel.
     """
 
-    def __init__(self, recorder: Recorder, on_change: Callable[[], None]) -> None:
+    def __init__(self, recorder: Recorder, on_change: Callable[[], None], tell: ToConsole) -> None:
         self._recorder = recorder
+        self._judgements = Judgements(tell)
+        self._holds = Holds(tell)
+        self._taints = Taints()
+        self._listings = asyncio.Semaphore(MAX_LISTINGS)
         self._on_change = on_change
         self._rulesets = RulesetCache()
         self._policies = PolicyCache()
@@ -151,6 +164,27 @@ class Serving:
         if passed and await self._open_waiting():
             self._on_change()
 
+    # --- MCP servers ----------------------------------------------------------------------------------------------
+
+    def discover(self, order: Discover) -> None:
+        """List the server of a proxy for the console, which hears of it in any case."""
+        served = self._served.get(order.proxy_id)
+        if served is None or served.controlled is None:
+            failure = "The proxy is not served here, or it is no MCP proxy."
+            self._judgements.report(Observation(order.id, order.proxy_id, time.time(), order.trigger, failure=failure))
+            return
+        served.controlled.spawn(served.controlled.discover(order.id, order.trigger))
+
+    def judged(self, id: str) -> None:
+        """The console has judged an observation, and the snapshot with its judgement is in force."""
+        self._judgements.judged(id)
+
+    def release(self, order: Release) -> None:
+        """A person has decided about a call that waits."""
+        self._holds.release(order)
+
+    # --- The end --------------------------------------------------------------------------------------------------
+
     async def drain(self, deadline_seconds: float) -> None:
         """Stop accepting everywhere, finish what is in flight within the deadline, close everything.
 
@@ -208,7 +242,12 @@ class Serving:
 
     def _successor(self, old: ServedProxy | None, config: ProxyConfig) -> ServedProxy:
         """A proxy that begins anew, with the listening socket of the old one where the address is the same."""
-        new = ServedProxy(config, self._recorder, self._release, self._upstream_changed)
+        controlled = (
+            ControlledServer(self._judgements, self._holds, self._taints, self._listings)
+            if config.type == "mcp"
+            else None
+        )
+        new = ServedProxy(config, self._recorder, self._release, self._upstream_changed, controlled)
         if old is not None and old.same_address(config):
             new.socket = old.give_socket()
         return new

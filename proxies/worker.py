@@ -26,20 +26,26 @@ from proxies.channel import Channel
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
+    CancelScan,
+    Discover,
     Drain,
     Heartbeat,
     Hello,
+    Judged,
     ListenerSocket,
+    Release,
     ServerReport,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
     SnapshotRejected,
+    StartScan,
     ToWorker,
     socket_decoder,
 )
 from proxies.journal import Journal
 from proxies.loop_lag import LoopLag
+from proxies.scan.orders import Scans
 from proxies.serving import Serving, SnapshotUnusable
 from proxies.spool import SpoolFile
 
@@ -52,6 +58,9 @@ LAST_EVENTS_SECONDS = 2.0
 """How long a drained worker waits for its last events to be committed before it spools them."""
 MAX_DATAGRAM_BYTES = 4096
 MAX_QUEUED_MESSAGES = 1024
+
+Ordered = SetSnapshot | Drain | Discover | Judged
+"""Messages that mean what they say only after those before them."""
 
 
 def run(channel_fd: int, sockets_fd: int, spool_dir: Path, version: str = "") -> int:
@@ -71,12 +80,13 @@ class Worker:
     def __init__(self, channel: socket.socket, sockets: socket.socket, spool_dir: Path, version: str) -> None:
         self._sockets = sockets
         self._version = version
-        self._messages: asyncio.Queue[SetSnapshot | Drain | None] = asyncio.Queue(MAX_QUEUED_MESSAGES)
+        self._messages: asyncio.Queue[Ordered | None] = asyncio.Queue(MAX_QUEUED_MESSAGES)
         self._channel = Channel(
             channel, on_message=self._receive, on_writable=self._may_write_again, on_closed=self._console_left
         )
         self._journal = Journal(self._channel, SpoolFile(spool_dir))
-        self._serving = Serving(self._journal, self._report)
+        self._serving = Serving(self._journal, self._report, self._channel.send)
+        self._scans = Scans(self._channel.send)
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
         self._loop_lag = LoopLag()
         self._frozen = False
@@ -104,7 +114,9 @@ class Worker:
             await self._obey()
         finally:
             heart.cancel()
+            await self._scans.stop()
             self._loop_lag.stop()
+            logger.info("the event loop was kept from other work for at most %.0f ms", self._loop_lag.busiest_ms)
             loop.remove_reader(self._sockets)
             self._sockets.close()
             self._journal.close()
@@ -115,10 +127,14 @@ class Worker:
     def _receive(self, message: ToWorker) -> None:
         if isinstance(message, AckEvents):
             self._journal.acknowledge(message.sequence)
-        elif isinstance(message, SetSnapshot | Drain):
+        elif isinstance(message, Release):
+            self._serving.release(message)
+        elif isinstance(message, StartScan | CancelScan):
+            self._scans.obey(message)
+        else:
             self._enqueue(message)
 
-    def _enqueue(self, message: SetSnapshot | Drain | None) -> None:
+    def _enqueue(self, message: Ordered | None) -> None:
         try:
             self._messages.put_nowait(message)
         except asyncio.QueueFull:
@@ -137,6 +153,10 @@ class Worker:
                 case Drain(deadline_seconds):
                     await self._drain(deadline_seconds)
                     return
+                case Discover():
+                    self._serving.discover(message)
+                case Judged(id):
+                    self._serving.judged(id)
                 case None:
                     await self._take_sockets()
 

@@ -1,21 +1,15 @@
-"""From packs to the two files that a worker loads, compiled once per content.
+"""From packs to the content of the two files that a worker loads. Pure; `ruleset_cache` keeps what it gives.
 
-`compile_ruleset` is pure. `cached_ruleset` is the one place of this package that writes: it keeps the files under
-their digest, which covers the rules, the format, the engine's version and the platform. A cached file is trusted
-only when it is ours, private and whole (`loadb` of foreign bytes is unsafe), and is made again otherwise.
+A database consists of parts, each compiled for itself: the patterns of the packs that policies share, and those that a
+policy adds of its own. A policy that changes actions or adds detections thus needs little or nothing compiled.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import re
-import secrets
-import stat
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,19 +17,20 @@ from rules.hyperscan_database import (
     ENGINE,
     BlockDatabase,
     EngineError,
+    Part,
     StreamDatabase,
     compile_block,
     compile_stream,
 )
 from rules.matching import local_patterns, scanned_patterns
 from rules.model import Target
-from rules.packs import Pack, PackError, Problem, Rule, dump_packs
+from rules.packs import Pack, PackError, Problem, dump_packs
 from rules.patterns import PatternKey, PatternRefused, key_of, regexp
 from rules.policy import OWN_PACK_PREFIX
 from rules.prefilter import LONG_RUN
 from rules.views import TRIGGERS
 
-FORMAT = 5
+FORMAT = 6
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -55,6 +50,7 @@ GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in 
 STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
 """What arrives in pieces: the texts of an answer, and the arguments of the tool calls in it."""
 COMPILE_THREADS = 2
+Mode = Literal["block", "stream"]
 LONG_RUN_NUMBER = len(TRIGGERS)
 EVERYWHERE = (*TRIGGERS, key_of(LONG_RUN, ""))
 """Patterns of the engine's own in every database for whole texts; their numbers are their positions."""
@@ -64,11 +60,11 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """The content of a database file (MessagePack)."""
 
     digest: str
-    blocks: tuple[bytes, ...]
+    blocks: tuple[tuple[Part, ...], ...]
     """By group of targets."""
-    streams: dict[str, bytes]
+    streams: dict[str, tuple[Part, ...]]
     """By target, for those that stream and that a rule reads."""
-    triggers: bytes
+    triggers: Part
     """The triggers of `rules.views` alone, for the windows of a stream."""
     pattern_count: int
     """Distinct patterns that the engines took."""
@@ -81,7 +77,7 @@ class Databases:
         if len(file.blocks) != len(GROUPS):
             raise EngineError("not a pattern database")
         self.blocks = tuple(map(BlockDatabase, file.blocks))
-        self.triggers = BlockDatabase(file.triggers)
+        self.triggers = BlockDatabase([file.triggers])
         self.pattern_count = file.pattern_count
         self.streams = {Target(name): StreamDatabase(data) for name, data in file.streams.items()}
 
@@ -94,18 +90,6 @@ class CompiledRuleset(msgspec.Struct, frozen=True):
     database_bytes: bytes
     rule_count: int
     pattern_count: int
-
-
-class RulesetFiles(msgspec.Struct, frozen=True):
-    """Where a compiled set of packs lies on disk."""
-
-    digest: str
-    packs_path: Path
-    database_path: Path
-    packs_sha256: str
-    database_sha256: str
-    pattern_count: int
-    rule_count: int
 
 
 def pattern_keys(packs: Sequence[Pack]) -> list[PatternKey]:
@@ -121,15 +105,33 @@ def ruleset_digest(packs_bytes: bytes) -> str:
     return hashlib.sha256(head + packs_bytes).hexdigest()
 
 
-def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
+Compile = Callable[[Mode, Sequence[PatternKey]], bytes]
+"""Gives the data of a part, compiled now or before."""
+
+
+def compile_part(mode: Mode, keys: Sequence[PatternKey]) -> bytes:
+    """The data of a part, compiled now; raises `EngineError`."""
+    return compile_block(keys) if mode == "block" else compile_stream(keys)
+
+
+def check_part(mode: Mode, data: bytes) -> None:
+    """Raises `EngineError` where data that was compiled before does not fit this machine."""
+    parts = [Part((), data)]
+    if mode == "block":
+        BlockDatabase(parts)
+    else:
+        StreamDatabase(parts)
+
+
+def compile_ruleset(packs: Sequence[Pack], compile: Compile = compile_part) -> CompiledRuleset:
     """Compile packs; raises `PackError` when two share a name or a rule id, or when an engine refuses a pattern."""
     ordered = sorted(packs, key=lambda pack: pack.name)
-    _check_together(ordered)
+    check_together(ordered)
     packs_bytes = dump_packs(ordered)
     digest = ruleset_digest(packs_bytes)
     try:
         keys = pattern_keys(ordered)
-        database = _compile([rule for pack in ordered for rule in pack.rules], keys, digest)
+        database = _compile(ordered, keys, digest, compile)
     except (EngineError, PatternRefused, ValueError) as error:
         raise PackError([Problem("", "", f"the packs do not compile: {error}")]) from None
     return CompiledRuleset(
@@ -141,37 +143,51 @@ def compile_ruleset(packs: Sequence[Pack]) -> CompiledRuleset:
     )
 
 
-def _compile(rules: Sequence[Rule], keys: Sequence[PatternKey], digest: str) -> DatabaseFile:
+def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, compile: Compile) -> DatabaseFile:
     numbers = {key: number for number, key in enumerate(keys)}
+    own = [pack.name.startswith(OWN_PACK_PREFIX) for pack in packs]
 
-    def wanted(targets: frozenset[Target]) -> list[int]:
-        """The numbers of the patterns that matter to texts of these targets."""
-        reading = (scanned_patterns(rule) for rule in rules if not targets.isdisjoint(rule.targets))
-        return list(dict.fromkeys(numbers[key] for patterns in reading for key in patterns))
+    def wanted(targets: frozenset[Target], first: Sequence[PatternKey] = ()) -> list[list[PatternKey]]:
+        """The patterns that matter to texts of these targets, after the `first`: those of packs that are shared, and
+        what packs of a policy's own add to them, which is little and changes often."""
+        parts: list[list[PatternKey]] = []
+        seen = set(first)
+        for is_own in (False, True):
+            rules = (rule for pack, its in zip(packs, own, strict=True) if its is is_own for rule in pack.rules)
+            reading = (scanned_patterns(rule) for rule in rules if not targets.isdisjoint(rule.targets))
+            fresh = dict.fromkeys(key for patterns in reading for key in patterns if key not in seen)
+            seen |= fresh.keys()
+            parts.append(list(fresh) if is_own else [*first, *fresh])
+        return [part for part in parts if part]
 
-    by_group = [[*range(len(EVERYWHERE)), *wanted(group)] for group in GROUPS]
     with ThreadPoolExecutor(COMPILE_THREADS, "compile") as threads:
-        # Hyperscan compiles without the interpreter's lock. The longest work goes first.
-        blocks = [
-            threads.submit(compile_block, [keys[number] for number in chosen], chosen) for chosen in reversed(by_group)
-        ]
+
+        def started(mode: Mode, chosen: Sequence[PatternKey]) -> Callable[[], Part]:
+            """The compiling of a part, and how to wait for it. Hyperscan compiles without the interpreter's lock."""
+            future = threads.submit(compile, mode, chosen)
+            return lambda: Part(tuple(numbers[key] for key in chosen), future.result())
+
+        # The longest work goes first.
+        blocks = [[started("block", part) for part in wanted(group, EVERYWHERE)] for group in reversed(GROUPS)]
         streams = {
-            target.value: threads.submit(compile_stream, [keys[number] for number in chosen], chosen)
+            target.value: [started("stream", part) for part in parts]
             for target in STREAMED
-            if (chosen := wanted(frozenset({target})))
+            if (parts := wanted(frozenset({target})))
         }
+        triggers = started("block", TRIGGERS)
         # RE2 takes each or raises, as Hyperscan does: a ruleset without one of its patterns does not come about.
         taken = [regexp(key) for key in keys]
         return DatabaseFile(
             digest=digest,
-            blocks=tuple(future.result() for future in reversed(blocks)),
-            streams={name: future.result() for name, future in streams.items()},
-            triggers=compile_block(TRIGGERS),
+            blocks=tuple(tuple(part() for part in parts) for parts in reversed(blocks)),
+            streams={name: tuple(part() for part in parts) for name, parts in streams.items()},
+            triggers=triggers(),
             pattern_count=len(taken),
         )
 
 
-def _check_together(packs: Sequence[Pack]) -> None:
+def check_together(packs: Sequence[Pack]) -> None:
+    """Raises `PackError` when two packs share a name or a rule id."""
     names: set[str] = set()
     owners: dict[str, str] = {}
     problems: list[Problem] = []
@@ -189,99 +205,6 @@ def _check_together(packs: Sequence[Pack]) -> None:
         raise PackError(problems)
 
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-KEPT_RULESETS = 32
-"""How many rulesets, those used last, a cache directory keeps."""
-
-
-def cached_ruleset(packs: Sequence[Pack], cache_dir: Path, in_use: Collection[str] = ()) -> RulesetFiles:
-    """The files of the compiled packs in `cache_dir`, made anew when missing, damaged or foreign.
-
-    Older rulesets are removed, but none whose digest is `in_use`.
-    """
-    ordered = sorted(packs, key=lambda pack: pack.name)
-    _check_together(ordered)
-    packs_bytes = dump_packs(ordered)
-    digest = ruleset_digest(packs_bytes)
-    found = _read_cached(cache_dir, digest, packs_bytes)
-    if found is not None:
-        with contextlib.suppress(OSError):
-            os.utime(_manifest_path(cache_dir, digest))  # It is among the newest again.
-        return found
-    compiled = compile_ruleset(ordered)
-    cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files = _describe(cache_dir, compiled)
-    _write_private(files.packs_path, compiled.packs_bytes)
-    _write_private(files.database_path, compiled.database_bytes)
-    _write_private(_manifest_path(cache_dir, digest), msgspec.json.encode(_Manifest.of(files)))
-    _remove_old(cache_dir, {digest, *in_use})
-    return files
-
-
-def _remove_old(cache_dir: Path, keep: Set[str]) -> None:
-    """Remove all but the newest rulesets. Workers hold theirs in memory: a file may go while somebody else uses it."""
-    with contextlib.suppress(OSError):  # Another process may be doing the same; what is left goes the next time.
-        manifests = [path for path in cache_dir.glob("*.json") if _DIGEST.fullmatch(path.stem)]
-        manifests.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for manifest in manifests[KEPT_RULESETS:]:
-            if manifest.stem not in keep:
-                for suffix in (".json", ".packs", ".db"):
-                    manifest.with_suffix(suffix).unlink(missing_ok=True)
-
-
-class _Manifest(msgspec.Struct, frozen=True):
-    """Written last, so that its presence says that the other two files are whole."""
-
-    packs_sha256: str
-    database_sha256: str
-    pattern_count: int
-    rule_count: int
-
-    @classmethod
-    def of(cls, files: RulesetFiles) -> _Manifest:
-        return cls(files.packs_sha256, files.database_sha256, files.pattern_count, files.rule_count)
-
-
-def _manifest_path(cache_dir: Path, digest: str) -> Path:
-    return cache_dir / f"{digest}.json"
-
-
-def _describe(cache_dir: Path, compiled: CompiledRuleset) -> RulesetFiles:
-    return RulesetFiles(
-        digest=compiled.digest,
-        packs_path=cache_dir / f"{compiled.digest}.packs",
-        database_path=cache_dir / f"{compiled.digest}.db",
-        packs_sha256=hashlib.sha256(compiled.packs_bytes).hexdigest(),
-        database_sha256=hashlib.sha256(compiled.database_bytes).hexdigest(),
-        pattern_count=compiled.pattern_count,
-        rule_count=compiled.rule_count,
-    )
-
-
-def _read_cached(cache_dir: Path, digest: str, packs_bytes: bytes) -> RulesetFiles | None:
-    """The cached files when every one of them can be trusted and the database loads here; None otherwise."""
-    packs_path, database_path = cache_dir / f"{digest}.packs", cache_dir / f"{digest}.db"
-    try:
-        manifest = msgspec.json.decode(_read_private(_manifest_path(cache_dir, digest)), type=_Manifest)
-        database_bytes = _read_private(database_path)
-        if _read_private(packs_path) != packs_bytes:
-            return None
-        if hashlib.sha256(database_bytes).hexdigest() != manifest.database_sha256:
-            return None
-        load_database(database_bytes, digest)
-    except (OSError, msgspec.DecodeError, EngineError):
-        return None
-    return RulesetFiles(
-        digest=digest,
-        packs_path=packs_path,
-        database_path=database_path,
-        packs_sha256=hashlib.sha256(packs_bytes).hexdigest(),
-        database_sha256=manifest.database_sha256,
-        pattern_count=manifest.pattern_count,
-        rule_count=manifest.rule_count,
-    )
-
-
 def load_database(database_bytes: bytes, digest: str) -> Databases:
     """The databases in a file's bytes; raises `EngineError` when it is another ruleset's or does not fit."""
     try:
@@ -291,28 +214,3 @@ def load_database(database_bytes: bytes, digest: str) -> Databases:
     if file.digest != digest:
         raise EngineError("the pattern database belongs to other packs or another engine")
     return Databases(file)
-
-
-def _read_private(path: Path) -> bytes:
-    """The bytes of a file that only its owner, who is us, can read or write; raises OSError for any other."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        if hasattr(os, "getuid"):
-            status = os.fstat(descriptor)
-            if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-                raise PermissionError(f"{path.name} is not private")
-        return file.read()
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write through a temporary neighbour, so that a reader sees the whole file or none."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

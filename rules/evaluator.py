@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal
@@ -13,6 +14,7 @@ from rules.matching import Hit, MatchRule, RuleScan
 from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, PatternKey, Regexps
+from rules.redact import merged_spans
 
 MAX_FINDINGS = 200
 """Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
@@ -89,7 +91,15 @@ def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") 
     for index, rule, hit in found:
         if rule.sensitive:
             secrets.setdefault(index, []).append((hit.value_start, hit.value_end))
+    apart = {index: merged_spans(spans) for index, spans in secrets.items()}
     return [
-        make_finding(rule, buffer.sources[index], hit, view=view, secrets=secrets.get(index, ()))
+        make_finding(rule, buffer.sources[index], hit, view=view, secrets=_near(apart.get(index, ()), hit))
         for index, rule, hit in found
     ]
+
+
+def _near(spans: Sequence[tuple[int, int]], hit: Hit) -> Sequence[tuple[int, int]]:
+    """Those of many spans, in order and apart, that touch the surroundings of a hit."""
+    low, high = hit.snippet_start, hit.snippet_start + len(hit.snippet)
+    first = bisect_left(spans, low, key=lambda span: span[1])
+    return spans[first : bisect_left(spans, high, lo=first, key=lambda span: span[0])]

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hyperscan
+import msgspec
 
 from rules.patterns import PatternKey, expression, hyperscan_flags
 
@@ -32,8 +33,9 @@ VERSION = hyperscan.__version__  # type: ignore[attr-defined]
 ENGINE = f"hyperscan-{VERSION}/{platform.system()}-{platform.machine()}"
 """What a serialised database depends on besides its patterns; the CPU's features are checked when it is loaded."""
 
-PADDING = b"\n" + bytes(63)
-"""What stands behind a whole text: the end of its line, for `$` and `\\b`, and room for vectors."""
+PADDING = b"\n" + bytes(15) + b"\x80" + bytes(31) + b"\x80" + bytes(15)
+"""What stands behind a whole text: the end of its line, for `$` and `\\b`, and room for vectors. The two bytes that are
+neither keep it from being a long run of separators, which would have every pattern looked for in the whole text."""
 MAX_ENDS = 512
 """Places of one pattern that are kept; of a pattern with more, any place may be one."""
 
@@ -53,22 +55,31 @@ class EngineError(Exception):
     """The engine could not do its work; the caller must treat the message as not inspected."""
 
 
-def compile_block(keys: Sequence[PatternKey], numbers: Sequence[int] | None = None) -> bytes:
-    """A serialised database for whole texts; the number of a pattern is its position where none is given."""
-    return _compile(keys, numbers, hyperscan.HS_MODE_BLOCK)
+class Part(msgspec.Struct, frozen=True):
+    """Some of the patterns of a database, compiled together. The data says nothing of the numbers, so that whoever looks
+    for the same patterns can use it again."""
+
+    numbers: tuple[int, ...]
+    """By position of a pattern in the data, the number under which it is reported."""
+    data: bytes
 
 
-def compile_stream(keys: Sequence[PatternKey], numbers: Sequence[int] | None = None) -> bytes:
-    """A serialised database for texts that arrive in pieces, numbered in the same way."""
-    return _compile(keys, numbers, hyperscan.HS_MODE_STREAM)
+def compile_block(keys: Sequence[PatternKey]) -> bytes:
+    """The data of a part for whole texts."""
+    return _compile(keys, hyperscan.HS_MODE_BLOCK)
 
 
-def _compile(keys: Sequence[PatternKey], numbers: Sequence[int] | None, mode: int) -> bytes:
+def compile_stream(keys: Sequence[PatternKey]) -> bytes:
+    """The data of a part for texts that arrive in pieces."""
+    return _compile(keys, hyperscan.HS_MODE_STREAM)
+
+
+def _compile(keys: Sequence[PatternKey], mode: int) -> bytes:
     database = hyperscan.Database(mode=mode)
     try:
         database.compile(
             expressions=[expression(key) for key in keys],
-            ids=list(range(len(keys)) if numbers is None else numbers),
+            ids=list(range(len(keys))),
             flags=[hyperscan_flags(key, every=mode == hyperscan.HS_MODE_BLOCK) for key in keys],
         )
         return hyperscan.dumpb(database)
@@ -76,19 +87,32 @@ def _compile(keys: Sequence[PatternKey], numbers: Sequence[int] | None, mode: in
         raise EngineError(f"Hyperscan cannot compile {len(keys)} patterns: {error}") from None
 
 
-def _note_hit(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
-    """The match callback. A pattern may report several times, in any order; the earliest end is kept."""
-    if end < hits.get(pattern, end + 1):
-        hits[pattern] = end
+Note = Callable[[int, int, int, int, Any], None]
 
 
-def _note_place(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
+def _noting_first(numbers: Sequence[int]) -> Note:
+    """A match callback. A pattern may report several times, in any order; the earliest end is kept."""
+
+    def note(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
+        number = numbers[pattern]
+        if end < hits.get(number, end + 1):
+            hits[number] = end
+
+    return note
+
+
+def _noting_places(numbers: Sequence[int]) -> Note:
     """The match callback for whole texts, which keeps every place."""
-    if end < hits.get(pattern, end + 1):
-        hits[pattern] = end
-    ends = hits.ends.setdefault(pattern, [])
-    if len(ends) < MAX_ENDS:
-        ends.append(end)
+
+    def note(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
+        number = numbers[pattern]
+        if end < hits.get(number, end + 1):
+            hits[number] = end
+        ends = hits.ends.setdefault(number, [])
+        if len(ends) < MAX_ENDS:
+            ends.append(end)
+
+    return note
 
 
 def _load(serialised: bytes, mode: int) -> hyperscan.Database:
@@ -101,19 +125,21 @@ def _load(serialised: bytes, mode: int) -> hyperscan.Database:
 class BlockDatabase:
     """A loaded database for whole texts. Safe to share between threads."""
 
-    def __init__(self, serialised: bytes) -> None:
-        self._database = _load(serialised, hyperscan.HS_MODE_BLOCK)
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = [(_load(part.data, hyperscan.HS_MODE_BLOCK), _noting_places(part.numbers)) for part in parts]
         self._local = threading.local()
 
     def scan(self, data: bytes) -> Hits:
         """Which patterns occur in UTF-8 `data`; some places may end a little behind it."""
         hits = Hits()
         try:
-            scratch = self._local.scratch
+            scratches = self._local.scratches
         except AttributeError:
-            scratch = self._local.scratch = hyperscan.Scratch(self._database)
+            scratches = self._local.scratches = [hyperscan.Scratch(database) for database, _ in self._parts]
+        padded = data + PADDING
         try:
-            self._database.scan(data + PADDING, match_event_handler=_note_place, context=hits, scratch=scratch)
+            for (database, note), scratch in zip(self._parts, scratches, strict=True):
+                database.scan(padded, match_event_handler=note, context=hits, scratch=scratch)
         except hyperscan.error as error:
             raise EngineError(f"scan failed: {type(error).__name__}") from None
         return hits
@@ -122,64 +148,70 @@ class BlockDatabase:
 class StreamDatabase:
     """A loaded database for texts that arrive in pieces. Safe to share between threads."""
 
-    def __init__(self, serialised: bytes) -> None:
-        self._database = _load(serialised, hyperscan.HS_MODE_STREAM)
-        self._database.scratch = hyperscan.Scratch(self._database)
-        self._local = threading.local()
-        self.close_lock = threading.Lock()
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = [_StreamPart(part) for part in parts]
 
     def open_stream(self) -> Stream:
         """A new stream over the same patterns."""
-        return Stream(self, self._database)
+        return Stream(self._parts)
 
-    def stream_scratch(self) -> hyperscan.Scratch:
+
+class _StreamPart:
+    """One part of a stream database."""
+
+    def __init__(self, part: Part) -> None:
+        self.database = _load(part.data, hyperscan.HS_MODE_STREAM)
+        self.database.scratch = hyperscan.Scratch(self.database)
+        self.note = _noting_first(part.numbers)
+        self.close_lock = threading.Lock()
+        self._local = threading.local()
+
+    def scratch(self) -> hyperscan.Scratch:
         """The calling thread's scratch for streams."""
         try:
             return self._local.scratch  # type: ignore[no-any-return]
         except AttributeError:
-            self._local.scratch = hyperscan.Scratch(self._database)
+            self._local.scratch = hyperscan.Scratch(self.database)
             return self._local.scratch  # type: ignore[no-any-return]
 
 
 class Stream:
     """One text in pieces. Not for two threads at the same time; may move from one thread to another."""
 
-    def __init__(self, owner: StreamDatabase, database: hyperscan.Database) -> None:
-        self._owner = owner
-        self._database = database
-        self._callback = _note_hit
+    def __init__(self, parts: Sequence[_StreamPart]) -> None:
         self.hits = Hits()
         """Every pattern seen so far; the end is an offset in the whole stream."""
-        self._open = False
+        self._open: list[tuple[_StreamPart, Any]] = []
+        self._closed = False
         try:
-            self._stream = database.stream(match_event_handler=self._callback, context=self.hits)
-            self._stream.__enter__()
+            for part in parts:
+                stream = part.database.stream(match_event_handler=part.note, context=self.hits)
+                stream.__enter__()
+                self._open.append((part, stream))
         except hyperscan.error as error:
             raise EngineError(f"stream not opened: {type(error).__name__}") from None
-        self._open = True
 
     def feed(self, data: bytes) -> None:
         """The next UTF-8 bytes; new patterns appear in `hits`."""
-        if not self._open:
+        if self._closed:
             raise EngineError("the stream is closed")
         try:
-            self._stream.scan(
-                data, scratch=self._owner.stream_scratch(), match_event_handler=self._callback, context=self.hits
-            )
+            for part, stream in self._open:
+                stream.scan(data, scratch=part.scratch(), match_event_handler=part.note, context=self.hits)
         except hyperscan.error as error:
             raise EngineError(f"stream scan failed: {type(error).__name__}") from None
 
     def close(self) -> None:
         """End of the text; patterns that match only there appear in `hits`. Further calls do nothing."""
-        if not self._open:
-            return
-        self._open = False
-        try:
-            with self._owner.close_lock:
-                self._stream.close(match_event_handler=self._callback, context=self.hits)
-        except hyperscan.error as error:
-            raise EngineError(f"stream not closed: {type(error).__name__}") from None
+        self._closed = True
+        while self._open:
+            part, stream = self._open.pop()
+            try:
+                with part.close_lock:
+                    stream.close(match_event_handler=part.note, context=self.hits)
+            except hyperscan.error as error:
+                raise EngineError(f"stream not closed: {type(error).__name__}") from None
 
     def __del__(self) -> None:
-        if getattr(self, "_open", False):
+        if getattr(self, "_open", None):
             self.close()

@@ -29,7 +29,7 @@ class Action(IntEnum):
     REDACT = 4
     """Replace the matched span before forwarding, and raise an alert."""
     HOLD = 5
-    """Wait for a person (reserved for approvals)."""
+    """Wait for a person, who releases or refuses the call."""
     BLOCK = 6
     """Refuse the message and raise an alert."""
 

@@ -27,6 +27,7 @@ MAX_DETECTIONS = 500
 MAX_RATE_LIMITS = 20
 MAX_LIST_ITEMS = 500
 MAX_WINDOW_SECONDS = 86_400
+MAX_HOLD_SECONDS = 900
 
 SHIPPED_POLICIES = Path(__file__).parent / "policies"
 """The directory of the shipped policies, one file each, also inside a frozen executable."""
@@ -157,7 +158,8 @@ class PolicyRule(_Strict, frozen=True):
     """A conditional rule: what happens to a call that fulfils `match`.
 
     `deny` refuses and beats everything; `allow` only answers a `default_action` of deny and never switches detection
-    off; `redact` masks what `message_content` found; `tag`, `log` and `alert` let the call pass.
+    off; `hold` has a call of an MCP tool wait for a person; `redact` masks what `message_content` found; `tag`, `log`
+    and `alert` let the call pass.
     """
 
     id: ItemId
@@ -274,6 +276,11 @@ class Policy(_Strict, frozen=True):
     """How the member `context` of LLM requests is checked; without it the member is a text like others."""
     restore_tool_arguments: bool = True
     """Whether masked values go back into the arguments of tool calls that the caller carries out itself."""
+    tainted_arguments: Literal["log", "alert", "block"] = "alert"
+    """What happens to a call of an MCP tool whose arguments hold a secret, a masked value or a canary that another
+    server gave in a result; of several policies the strictest decides."""
+    hold_seconds: Annotated[int, Meta(ge=1, le=MAX_HOLD_SECONDS)] = 50
+    """How long a call that this policy holds waits for a person; most clients give up after a minute."""
     block_status: Literal[400, 403] = 403
     """HTTP status of a refusal that this policy decides; MCP answers a JSON-RPC error instead."""
 

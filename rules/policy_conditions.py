@@ -28,6 +28,7 @@ _ACTIONS = {
     "tag": Action.TAG,
     "log": Action.LOG,
     "redact": Action.REDACT,
+    "hold": Action.HOLD,
 }
 
 
@@ -59,7 +60,7 @@ class ConditionalRules:
     def _of_request(self, facts: Facts) -> Iterator[Finding]:
         allowed = False
         for rule, conditions in self._rules:
-            if not conditions.hold(facts):
+            if (rule.action == "hold" and facts.kind != "mcp") or not conditions.hold(facts):
                 continue
             allowed |= rule.action == "allow"
             if rule.action == "redact":
@@ -78,7 +79,7 @@ class ConditionalRules:
         the name is known only those that its name decides."""
         allowed = named = facts.phase == "named"
         for rule, conditions in self._rules:
-            if not conditions.about_tools or rule.action == "redact":
+            if not conditions.about_tools or rule.action in ("redact", "hold"):
                 continue
             if named and (rule.action == "allow" or conditions.about_arguments):
                 continue

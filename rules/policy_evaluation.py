@@ -139,6 +139,12 @@ class PolicySet:
         """Whether the tool calls of an answer must be known."""
         self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)
         self.restores_tool_arguments = all(policy.policy.restore_tool_arguments for policy in self.policies)
+        self.tainted_arguments = max(
+            (policy.policy.tainted_arguments for policy in self.policies),
+            key=("log", "alert", "block").index,
+            default="alert",
+        )
+        """What happens to arguments that hold a value from another server."""
         self.header_names = frozenset(name for policy in self.policies for name in policy.conditional.header_names)
 
     def __repr__(self) -> str:
@@ -158,6 +164,10 @@ class PolicySet:
             if any(policy.masks(pack, rule_id, category, action) for policy in self.policies if pack in policy.packs)
             or (action is Action.REDACT and pack not in self._packs)
         )
+
+    def hold_seconds(self, policy_name: str) -> int:
+        """How long a call that this policy holds may wait."""
+        return next((one.policy.hold_seconds for one in self.policies if one.policy.name == policy_name), 0)
 
     def conditional_findings(self, facts: Facts) -> list[Finding]:
         """The findings of the conditional rules of all policies."""

@@ -69,8 +69,8 @@ def _detection_problems(policy: Policy, packs: Mapping[str, Pack] | None) -> Ite
 
 def _rule_problems(rule: PolicyRule, pointer: str) -> Iterator[_Found]:
     match = rule.match
-    if rule.action == "hold":
-        yield f"{pointer}/action", "hold is reserved for approvals and cannot be used yet"
+    if rule.action == "hold" and rule.match.tool_name is None and not rule.match.tool_arguments:
+        yield f"{pointer}/match", "hold needs tool_name or tool_arguments: only calls of tools can wait for a person"
     if rule.action == "allow" and rule.log_only:
         yield f"{pointer}/log_only", "a rule that allows refuses nothing that could be logged instead"
     if rule.action == "redact" and match.message_content is None:

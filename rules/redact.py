@@ -38,7 +38,7 @@ def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]])
     high = min(len(text), min(end, start + MAX_HIT_CHARS) + CONTEXT_CHARS)
     pieces: list[str] = []
     position = low
-    for left, right in _merged([*secrets, *_opaque_spans(text, low, high)]):
+    for left, right in merged_spans([*secrets, *_opaque_spans(text, low, high)]):
         if right <= low or left >= high:
             continue
         pieces.append(_plain(text[position : max(left, position)]))
@@ -87,7 +87,7 @@ def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: i
     pieces: list[str] = []
     masks: list[tuple[int, int, int, int]] = []
     position, length = start, 0
-    for left, right in _merged(spans):
+    for left, right in merged_spans(spans):
         if right <= start or left >= end:
             continue
         clear = text[position : max(left, position)]
@@ -109,7 +109,8 @@ def _may_hold_opaque(text: str) -> bool:
     return b"a" * 20 in data.translate(_OPAQUE_CLASSES) or b"0" * 9 in data.translate(_DIGIT_CLASSES, b" -")
 
 
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans in order, overlapping ones as one."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if end <= start:

@@ -21,6 +21,10 @@ import msgspec
 from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
 from proxies.dispatch import dispatch
+from proxies.mcp.control.holds import Holds
+from proxies.mcp.control.judgements import Judgements, ToConsole
+from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.control.taint import Taints
 from proxies.mcp.upstreams.factory import eras_of, mcp_upstream, pool_of
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
@@ -29,11 +33,11 @@ from proxies.steps import origin
 from proxies.transport.http1_server import HTTPListener, Request, Response
 from proxies.transport.pool import UpstreamPool
 from rules.canaries import Canary, CanaryWatch
-from rules.compiler import cached_ruleset
 from rules.engine import Ruleset
 from rules.packs import SHIPPED, load_directory
 from rules.policy import Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.ruleset_cache import cached_ruleset
 
 
 class RunningProxy:
@@ -44,6 +48,8 @@ class RunningProxy:
         self.records: list[CallRecord] = []
         self.upstream: UpstreamPool | Upstream
         self.listener: HTTPListener
+        self.judgements: Judgements
+        self.holds: Holds
         self.carriers: Carriers
         self.runtime: ProxyRuntime
         self.recorded_before_answer = True
@@ -51,6 +57,12 @@ class RunningProxy:
         """Body bytes of the latest answer that had been sent when each call was recorded."""
         self._arrived = asyncio.Condition()
         self._answering: dict[str, Response] = {}
+
+    def swap(self, runtime: ProxyRuntime) -> None:
+        """Serve under this snapshot from now on."""
+        self.runtime = runtime
+        if runtime.controlled is not None:
+            runtime.controlled.attach(runtime)
 
     def note_answering(self, response: Response) -> None:
         """Remember the latest response, to see whether a record came before its first byte."""
@@ -100,6 +112,8 @@ async def running_proxy(
     enforcement: Enforcement = "enforce",
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
+    console: ToConsole | None = None,
+    taints: Taints | None = None,
     policies: Sequence[dict[str, Any]] = (),
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
@@ -132,7 +146,11 @@ async def running_proxy(
     names |= {f"key_other_{index}": key for index, key in enumerate(other_keys)}
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
     upstream = mcp_upstream(proxy_config, lambda: None) if type == "mcp" else pool_of(proxy_config)
+    tell = console or (lambda message: None)
+    judgements, holds = Judgements(tell), Holds(tell)
+    controlled = ControlledServer(judgements, holds, taints or Taints())
     running = RunningProxy(f"http://127.0.0.1:{port}")
+    running.judgements, running.holds = judgements, holds
     running.upstream = upstream
 
     async def handle(request: Request, response: Response) -> None:
@@ -140,7 +158,7 @@ async def running_proxy(
         await dispatch(running.runtime, request, response, running)
 
     running.carriers = Carriers(handle)
-    running.runtime = ProxyRuntime(
+    runtime = ProxyRuntime(
         config=proxy_config,
         snapshot_version=1,
         protection=Protection.of(
@@ -153,15 +171,18 @@ async def running_proxy(
         authorities=origin.authorities(proxy_config),
         origins=origin.origins(proxy_config),
         canaries=CanaryWatch(canaries),
+        controlled=controlled,
         eras=None if isinstance(upstream, UpstreamPool) else eras_of(upstream, proxy_config),
         carriers=running.carriers,
     )
-    running.carriers.recheck(running.runtime)
+    running.swap(runtime)
+    running.carriers.recheck(runtime)
     listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
     await listener.start()
     try:
         yield running
     finally:
         await listener.drain(1)
+        controlled.close()
         await running.carriers.settle(5)
         await upstream.aclose()

@@ -1,6 +1,8 @@
 """JSON endpoints of the API keys."""
 
-from litestar import delete, get, patch, post
+from typing import Any
+
+from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
@@ -8,6 +10,7 @@ from app.access.repository import SORTS
 from app.access.schemas import CreateKey, KeyView, NewKey, UpdateKey
 from app.access.service import KeyService
 from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
+from app.http.filters import search_text
 from app.security.permissions import Actor
 
 VIEWER = {"role": "viewer"}
@@ -17,15 +20,23 @@ TAGS = ["api keys"]
 
 @get("/api/v1/api-keys", opt=VIEWER, tags=TAGS)
 async def list_keys(
+    request: Request[Any, Any, Any],
     actor: NamedDependency[Actor],
     keys: NamedDependency[KeyService],
+    search: FromQuery[str] = "",
     sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[KeyView]]:
     """API keys, newest first; a key is recognisable by its first characters and its last four."""
     limit, offset = page_of(limit, offset)
-    return Envelope(await keys.page(actor, limit=limit, offset=offset, sort=SORTS.asked(sort)))
+    # `state` is a name that Litestar keeps for itself, so it is read here.
+    state = str(request.query_params.get("state", ""))
+    return Envelope(
+        await keys.page(
+            actor, limit=limit, offset=offset, search=search_text(search), state=state, sort=SORTS.asked(sort)
+        )
+    )
 
 
 @post("/api/v1/api-keys", opt=ADMIN, tags=TAGS)

@@ -1,5 +1,6 @@
 """Pages of the API keys."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -13,6 +14,7 @@ from app.access.service import KeyService
 from app.errors import AppError, ValidationFailed
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
+from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
@@ -21,6 +23,7 @@ from app.security.permissions import Actor
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/access", "Access"),)
+NO_FILTERS = {"search": "", "state": ""}
 PAGE_ROWS = 25
 """Rows of a page, so that it stays below 60 KB."""
 
@@ -32,11 +35,14 @@ async def keys_page(
     pages: NamedDependency[Pages],
     keys: NamedDependency[KeyService],
     proxies: NamedDependency[ProxyService],
+    search: FromQuery[str] = "",
     sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All keys, newest first unless sorted otherwise."""
-    return await _list(request, actor, pages, keys, proxies, sort=sort, offset=offset)
+    """The keys that match, newest first unless sorted otherwise."""
+    # `state` is a name that Litestar keeps for itself, so it is read here.
+    filters = {"search": search_text(search), "state": str(request.query_params.get("state", ""))[:20]}
+    return await _list(request, actor, pages, keys, proxies, filters=filters, sort=sort, offset=offset)
 
 
 @get("/access/new", opt=ADMIN, include_in_schema=False)
@@ -117,13 +123,16 @@ async def _list(
     keys: KeyService,
     proxies: ProxyService,
     *,
+    filters: Mapping[str, str] = NO_FILTERS,
     sort: str = "",
     offset: int = 0,
     created: NewKey | None = None,
 ) -> Response[str]:
     limit, offset = page_of(PAGE_ROWS, offset)
     order = SORTS.order(sort)
-    listed = await keys.page(actor, limit=limit, offset=offset, sort=order.sort)
+    listed = await keys.page(
+        actor, limit=limit, offset=offset, search=filters["search"], state=filters["state"], sort=order.sort
+    )
     known = await proxies.page(actor, limit=MAX_LIMIT)
     return await pages.page(
         request,
@@ -132,7 +141,8 @@ async def _list(
         active="access",
         list=listed,
         order=order,
-        base=with_query("/access", sort=order.param),
+        filters=filters,
+        base=with_query("/access", **filters, sort=order.param),
         names={proxy.id: proxy.name for proxy in known.items},
         created=created,
         status=201 if created else 200,

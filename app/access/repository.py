@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import ApiKey
@@ -24,6 +24,18 @@ SORTS = Sorts(
 )
 
 
+def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
+    """The same order of states as `service.key_state`: an unknown one has no keys."""
+    match state:
+        case "revoked":
+            return ApiKey.revoked_at.is_not(None)
+        case "expired":
+            return and_(ApiKey.revoked_at.is_(None), ApiKey.expires_at <= now)
+        case "active":
+            return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now))
+    return false()
+
+
 class ApiKeyRepository:
     """API keys of one tenant in one session."""
 
@@ -37,11 +49,22 @@ class ApiKeyRepository:
         found: ApiKey | None = await self._session.scalar(statement)
         return found
 
-    async def page(self, *, limit: int, offset: int, sort: Sort | None = None) -> tuple[Sequence[ApiKey], int]:
-        """A page of keys, newest first unless sorted otherwise, and how many there are."""
-        mine = ApiKey.tenant_id == self._tenant_id
-        total = await self._session.scalar(select(func.count()).select_from(ApiKey).where(mine))
-        page = select(ApiKey).where(mine).order_by(*SORTS.clauses(sort), ApiKey.id.desc())
+    async def page(
+        self, now: datetime, *, limit: int, offset: int, search: str = "", state: str = "", sort: Sort | None = None
+    ) -> tuple[Sequence[ApiKey], int]:
+        """A page of the keys that match, newest first unless sorted otherwise, and how many there are.
+
+        `search` is found in name, shown parts and creator.
+        """
+        wanted = [ApiKey.tenant_id == self._tenant_id]
+        if search:
+            shown = (ApiKey.name, ApiKey.prefix, ApiKey.last4, ApiKey.created_by)
+            text = search.lower()
+            wanted.append(or_(*(func.lower(column).contains(text, autoescape=True) for column in shown)))
+        if state:
+            wanted.append(_in_state(state, now))
+        total = await self._session.scalar(select(func.count()).select_from(ApiKey).where(*wanted))
+        page = select(ApiKey).where(*wanted).order_by(*SORTS.clauses(sort), ApiKey.id.desc())
         return (await self._session.scalars(page.limit(limit).offset(offset))).all(), total or 0
 
     async def usable(self, now: datetime) -> Sequence[ApiKey]:

@@ -47,12 +47,21 @@ class KeyService:
         self._prepare_rules = prepare_rules
 
     async def page(
-        self, actor: Actor, *, limit: int = 50, offset: int = 0, sort: Sort | None = None
+        self,
+        actor: Actor,
+        *,
+        limit: int = 50,
+        offset: int = 0,
+        search: str = "",
+        state: str = "",
+        sort: Sort | None = None,
     ) -> Listing[KeyView]:
-        """A page of keys, newest first unless sorted otherwise."""
-        async with self._database.reader() as session:
-            rows, total = await ApiKeyRepository(session, actor.tenant_id).page(limit=limit, offset=offset, sort=sort)
+        """A page of the keys that match, newest first unless sorted otherwise."""
         now = clock.utcnow()
+        async with self._database.reader() as session:
+            rows, total = await ApiKeyRepository(session, actor.tenant_id).page(
+                now, limit=limit, offset=offset, search=search, state=state, sort=sort
+            )
         return Listing(items=[key_view(row, now) for row in rows], total=total, limit=limit, offset=offset)
 
     async def create(self, actor: Actor, request: CreateKey) -> NewKey:

@@ -9,7 +9,9 @@ from app.database.base import Base
 from app.fleet import models as fleet
 from app.launch import models as launch
 from app.policies import models as policies
+from app.scanner import models as scanner
 from app.system import models as system
+from app.tools import models as tools
 from app.traffic import models as traffic
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "launch",
     "metadata",
     "policies",
+    "scanner",
     "system",
+    "tools",
     "traffic",
 ]
 

@@ -30,6 +30,7 @@ from app.launch.repository import LaunchRepository
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.security.vault import Undecryptable, Vault
+from app.tools.control import NOTHING, controls
 from app.upstream_proxy import UpstreamProxies
 from proxies.contract import (
     APIKey,
@@ -37,6 +38,7 @@ from proxies.contract import (
     Limits,
     ListenerTLS,
     Masking,
+    MCPControl,
     MCPSettings,
     ProxyConfig,
     ProxyType,
@@ -90,6 +92,7 @@ class ConfigurationBuilder:
             canaries = list(await CanaryRepository(session).all())
             global_names = await GlobalPolicyRepository(session).names()
             programs = await LaunchRepository(session).all()
+            mcp_controls = await controls(session) if any(proxy.type == "mcp" for proxy in rows) else {}
         assignments = Assignments(self._library, global_names)
         of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
         of_keys = [assignments.of_key(key.policy_names) for key in keys]
@@ -107,7 +110,8 @@ class ConfigurationBuilder:
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
-            proxies.append(self._proxy(proxy, plan, level, digest, credential, server))
+            mcp = _mcp(proxy, mcp_controls.get(proxy.id, NOTHING), server) if proxy.type == "mcp" else None
+            proxies.append(self._proxy(proxy, plan, level, digest, credential, mcp))
         api_keys = [_key(key, await self._assigned(plans, rulesets)) for key, plans in zip(keys, of_keys, strict=True)]
         self._rulesets.keep_only(rulesets)
         return Configuration(
@@ -147,7 +151,7 @@ class ConfigurationBuilder:
         level: Literal["proxy", "global"],
         ruleset_digest: str,
         credential: UpstreamAuth,
-        server: StdioServer | None,
+        mcp: MCPSettings | None,
     ) -> ProxyConfig:
         return ProxyConfig(
             id=proxy.id,
@@ -173,12 +177,7 @@ class ConfigurationBuilder:
             masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,
             policy_level=level,
-            mcp=MCPSettings(
-                transport=proxy.transport,  # type: ignore[arg-type]  # Checked when it was saved.
-                stdio=server,
-            )
-            if proxy.type == "mcp"
-            else None,
+            mcp=mcp,
         )
 
     def _server(self, proxy: Proxy, programs: Sequence[LaunchProgram]) -> StdioServer:
@@ -220,6 +219,15 @@ class ConfigurationBuilder:
             name=proxy.upstream_auth_name,
             value=value,
         )
+
+
+def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSettings:
+    return MCPSettings(
+        transport=proxy.transport,  # type: ignore[arg-type]  # Checked when it was saved.
+        stdio=server,
+        era="bridge" if proxy.era == "bridge" else "same",
+        control=control,
+    )
 
 
 def _key(key: ApiKey, assignments: dict[ProxyType, Assignment]) -> APIKey:

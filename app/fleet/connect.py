@@ -132,7 +132,7 @@ def _claude_desktop(name: str, url: str, headers: dict[str, str]) -> Client:
 
 def _claude_code_mcp(name: str, url: str, headers: dict[str, str]) -> Client:
     flags = "".join(f' \\\n  --header "{key}: {value}"' for key, value in headers.items())
-    return Client("Claude Code", "In a shell.", f"claude mcp add --transport http {name} {url}{flags}\n")
+    return Client("Claude Code", "In a shell.", f"claude mcp add --transport http {name} \\\n  {url}{flags}\n")
 
 
 def _cursor_mcp(name: str, url: str, headers: dict[str, str]) -> Client:

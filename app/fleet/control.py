@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.fleet.state import ProxyStatus
-from app.fleet.worker import WorkerStatus
+from app.fleet.worker import ScanOrder, ToolOrder, WorkerStatus
 from proxies.contract import ProxyConfig, ServerReport
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,9 @@ class FleetControl(Protocol):
     async def restart_proxy(self, proxy_id: str) -> ProxyStatus: ...
 
     async def refresh(self) -> None: ...
+
+    async def scan(self, order: ScanOrder) -> bool: ...
+    async def order(self, proxy_id: str, message: ToolOrder) -> bool: ...
 
     def status(self, proxy_id: str) -> ProxyStatus: ...
 

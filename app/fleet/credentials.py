@@ -17,7 +17,7 @@ from app.fleet import validation
 from app.fleet.schemas import UpstreamAuthInput
 
 MAX_FILE_BYTES = 64 * 1024
-OWN_VARIABLES = frozenset({"ENCRYPTION_KEY", "JWT_SECRET", "DATABASE_URL", "DB_PATH"})
+OWN_VARIABLES = frozenset({"ENCRYPTION_KEY", "JWT_SECRET", "DATABASE_URL", "DB_PATH", "DATABASE_PATH"})
 """The gateway's own secrets are not for upstreams, whoever asks."""
 
 

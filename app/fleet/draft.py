@@ -42,6 +42,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: list[str]
     launch_command: list[str]
     launch_directory: str
+    era: str
+    auto_approve: str
+    discovery_interval_hours: int
 
 
 FIELDS = Draft.__struct_fields__
@@ -119,6 +122,7 @@ def problems(draft: Draft) -> dict[str, str]:
         ),
         "allowed_hosts": validation.allowed_hosts_problem(draft.allowed_hosts),
         "allowed_origins": validation.allowed_origins_problem(draft.allowed_origins),
+        "discovery_interval_hours": validation.discovery_interval_problem(draft.discovery_interval_hours),
     }
     return {name: problem for name, problem in found.items() if problem}
 

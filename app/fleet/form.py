@@ -13,6 +13,7 @@ from app.fleet.validation import is_reference
 from app.http.forms import convert, lines
 
 FIRST_PORT = 4000
+MCP_FIELDS = ("era", "auto_approve", "discovery_interval_hours")
 FIELD_NAMES = {
     "upstream_auth": "auth_value",
     "upstream_auth.type": "auth_type",
@@ -38,6 +39,9 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
         "require_auth": True,
         "capture": "all",
         "auto_start": True,
+        "era": "same",
+        "auto_approve": "none",
+        "discovery_interval_hours": 6,
     }
 
 
@@ -73,6 +77,9 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "upstream_client_cert_path": proxy.upstream_client_cert_path,
         "upstream_client_key_path": proxy.upstream_client_key_path,
         "tags": ", ".join(proxy.tags),
+        "era": proxy.era,
+        "auto_approve": proxy.auto_approve,
+        "discovery_interval_hours": proxy.discovery_interval_hours,
     }
 
 
@@ -157,7 +164,7 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
     )
     return {
         **{name: _text(given, name) for name in (*texts, *paths)},
-        **({"capture": _text(given, "capture")} if "capture" in given else {}),
+        **{name: _text(given, name) for name in ("capture", *MCP_FIELDS) if _text(given, name)},
         "port": _text(given, "port") or "0",
         "policy_names": [str(name) for name in given.getall("policy_names", [])],
         "require_auth": "require_auth" in given,

@@ -23,13 +23,16 @@ from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.overview.pages import last_hour
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
+from app.tools.repository import EntryFilter
+from app.tools.service import ToolService
+from app.tools.usage import UsageService
 from app.traffic.repository import CallFilter
 from app.traffic.service import TrafficService
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/proxies", "Proxies"),)
-TABS = ("live", "policy", "connect", "config", "logs")
+TABS = ("live", "policy", "tools", "connect", "config", "logs")
 LATEST_CALLS = 30
 LATEST_ENTRIES = 30
 PAGE_ROWS = 25
@@ -42,6 +45,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
 
     proxy: ProxyView
     spark: list[int]
+    errors: int
+    """Calls of the last 24 hours that failed at the upstream or in the gateway."""
     added_p99_ms: float | None
 
 
@@ -149,11 +154,14 @@ async def proxy_page(
     traffic: NamedDependency[TrafficService],
     library: NamedDependency[PolicyLibrary],
     reader: NamedDependency[AsyncSession],
+    tools: NamedDependency[ToolService],
+    usage: NamedDependency[UsageService],
     tab: FromQuery[str] = "live",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """One proxy, one tab of it."""
     proxy = await proxies.get(actor, proxy_id)
-    tab = tab if tab in TABS else "live"
+    tab = tab if tab in TABS and (tab != "tools" or proxy.type == "mcp") else "live"
     context: dict[str, Any] = {}
     if tab in ("live", "policy"):
         context["stats"] = await traffic.stats(actor, proxy_id, hours=24)
@@ -162,6 +170,8 @@ async def proxy_page(
         context |= {"calls": found.items, "filtered": False}
     if tab == "policy":
         context["policies"] = [library.policy(ref.name) for ref in proxy.policies if ref.exists]
+    if tab == "tools":
+        context |= await _tools(tools, usage, actor, proxy_id, offset)
     if tab == "connect":
         context |= {"clients": clients_of(proxy), "key_placeholder": KEY_PLACEHOLDER}
     if tab == "logs":
@@ -294,10 +304,23 @@ def _config(library: PolicyLibrary, proxy: ProxyView, running: RunningConfigurat
     return {"form": form, "policies": fitting, "raw_json": raw, "running": running}
 
 
+async def _tools(tools: ToolService, usage: UsageService, actor: Actor, proxy_id: str, offset: int) -> dict[str, Any]:
+    """The tools of an MCP proxy with how they were used."""
+    limit, offset = page_of(PAGE_ROWS, offset)
+    stats = await usage.stats(actor, proxy_id, hours=24)
+    return {
+        "server": await tools.server(actor, proxy_id),
+        "list": await tools.entries(actor, EntryFilter(proxy_id=proxy_id, kinds=("tool",)), limit=limit, offset=offset),
+        "base": f"/proxies/{proxy_id}?tab=tools",
+        "stats": stats,
+        "use": {one.tool: one for one in stats.tools},
+    }
+
+
 async def _row(traffic: TrafficService, actor: Actor, proxy: ProxyView) -> ProxyRow:
     totals = await traffic.totals(actor, hours=24, proxy_id=proxy.id)
     spark = await last_hour(traffic, actor, proxy.id) if totals.calls else []
-    return ProxyRow(proxy, spark, totals.added_p99_ms)
+    return ProxyRow(proxy, spark, totals.error, totals.added_p99_ms)
 
 
 async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[Any]:

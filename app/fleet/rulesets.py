@@ -18,12 +18,14 @@ from typing import NamedTuple
 from app.errors import AppError
 from app.policies.library import PolicyLibrary
 from proxies.contract import RulesetSource
-from rules.compiler import cached_ruleset, pattern_keys
+from rules.compiler import pattern_keys
 from rules.packs import Pack, PackError
+from rules.ruleset_cache import cached_ruleset
 
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
+TELL_AFTER_SECONDS = 1.0
 
 
 class Compiled(NamedTuple):
@@ -79,6 +81,7 @@ class Rulesets:
             compiling = self._compiled[names] = _compile_in_thread(
                 packs, self._cache_directory, frozenset(self._in_use)
             )
+            _tell_when_it_takes_long(compiling, len(packs))
         try:
             # Shielded: whoever stops waiting does not take the ruleset away from the others.
             source = (await asyncio.shield(compiling)).source
@@ -112,6 +115,17 @@ def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
     return frozenset(
         source.digest for source in sources if not all(map(os.path.isfile, (source.packs_path, source.database_path)))
     )
+
+
+def _tell_when_it_takes_long(compiling: asyncio.Future[Compiled], pack_count: int) -> None:
+    """The start of the console waits for the rules of its proxies: after an upgrade nobody should wonder why."""
+    notice = asyncio.get_running_loop().call_later(
+        TELL_AFTER_SECONDS,
+        logger.info,
+        "The rules of %d packs are being compiled, which takes a while and happens once",
+        pack_count,
+    )
+    compiling.add_done_callback(lambda _: notice.cancel())
 
 
 def _is_gone(compiling: asyncio.Future[Compiled]) -> bool:

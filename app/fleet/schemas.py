@@ -12,6 +12,8 @@ ProxyName = Annotated[str, Meta(max_length=200)]
 AuthType = Literal["none", "bearer", "header"]
 EnforcementWord = Literal["enforce", "log_only"]
 CaptureWord = Literal["all", "flagged", "none"]
+EraWord = Literal["same", "bridge"]
+AutoApproveWord = Literal["none", "clean", "all"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=100)]
 Variables = dict[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=10_000)] | None]
@@ -81,8 +83,13 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     launch_environment: list[LaunchVariable]
     """Names and references; the values are never returned."""
     launch_directory: str
+    era: str
+    auto_approve: str
+    discovery_interval_hours: int
     state: str
     state_reason: str
+    state_remedy: str
+    """What to do about the reason, where that is known."""
     state_since_at: datetime | None
     workers_live: int
     workers_total: int
@@ -134,6 +141,9 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     launch_command: Arguments = []
     launch_environment: Variables = {}
     launch_directory: ShortText = ""
+    era: EraWord = "same"
+    auto_approve: AutoApproveWord = "none"
+    discovery_interval_hours: int = 6
 
 
 class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +176,9 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     launch_environment: Variables | UnsetType = UNSET
     """The whole environment; null keeps the value that is stored under this name."""
     launch_directory: ShortText | UnsetType = UNSET
+    era: EraWord | UnsetType = UNSET
+    auto_approve: AutoApproveWord | UnsetType = UNSET
+    discovery_interval_hours: int | UnsetType = UNSET
 
 
 class ProxyStatusView(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from app.fleet.orphans import end_orphans
 from app.fleet.restart import CRASH_LOOP_DEATHS, CRASH_LOOP_DELAY_SECONDS, WINDOW_SECONDS, RestartPolicy
 from app.fleet.state import WorkerReport
-from app.fleet.worker import Worker
+from app.fleet.worker import ScanReport, ToolReport, Worker
 from proxies.contract import Events
 
 logger = logging.getLogger(__name__)
@@ -20,8 +21,9 @@ logger = logging.getLogger(__name__)
 class Slot:
     """Keeps one worker alive.
 
-    `on_change` is called when the worker or its listeners change, `on_events` for every batch, and `on_buried` after a
-    worker's end, when all that it had said is read.
+    `on_change` is called when the worker or its listeners change, `on_events` for every batch, `on_scan` and
+    `on_tools` for what is said about scans and about the tools of MCP servers, and `on_buried` after a worker's end, when
+    all that it had said is read.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class Slot:
         *,
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
+        on_scan: Callable[[ScanReport], None],
+        on_tools: Callable[[ToolReport], None],
         on_buried: Callable[[], None],
     ) -> None:
         self.number = number
@@ -42,6 +46,8 @@ class Slot:
         self._spool_dir = spool_dir
         self._on_change = on_change
         self._on_events = on_events
+        self._on_scan = on_scan
+        self._on_tools = on_tools
         self._on_buried = on_buried
         self._restarts = RestartPolicy()
         self._crash_loop = ""
@@ -82,7 +88,13 @@ class Slot:
         """One worker from its start to its end."""
         try:
             self.worker = await Worker.spawn(
-                self.number, self._command, self._spool_dir, on_change=self._on_change, on_events=self._on_events
+                self.number,
+                self._command,
+                self._spool_dir,
+                on_change=self._on_change,
+                on_events=self._on_events,
+                on_scan=self._on_scan,
+                on_tools=self._on_tools,
             )
         except OSError as error:
             logger.error("a worker cannot be started: %s", error)
@@ -94,6 +106,7 @@ class Slot:
             status = await worker.run()
         finally:
             self.worker = None
+            await asyncio.shield(asyncio.to_thread(end_orphans, worker.pid))
         if stopping.is_set():
             logger.info("worker %d ended (%s)", worker.pid, _ending(status))
         else:

@@ -31,7 +31,7 @@ from app.fleet.slot import Slot
 from app.fleet.snapshot import Configuration
 from app.fleet.spool import Ingest
 from app.fleet.state import ProxyState, ProxyStatus, judge, moves
-from app.fleet.worker import Worker, WorkerStatus, command_line
+from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, Worker, WorkerStatus, command_line
 from app.settings import Settings
 from proxies.contract import Events, ProxyConfig, ServerReport
 
@@ -59,7 +59,8 @@ class Fleet:
     """All proxies and all workers of this console.
 
     `load_configuration` reads what is committed, `ingest` commits calls (idempotently, by their id), `on_status` hears of
-    every change of a `ProxyStatus` and must not block. `command` starts a worker; by default it is this program itself.
+    every change of a `ProxyStatus`, `on_scan` and `on_tools` of what workers say about scans and about
+    the tools of MCP servers; none may block. `command` starts a worker; by default it is this program itself.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Fleet:
         load_configuration: Callable[[], Awaitable[Configuration]],
         ingest: Ingest,
         on_status: Callable[[ProxyStatus], None],
+        on_scan: Callable[[ScanReport], None] = lambda _report: None,
+        on_tools: Callable[[ToolReport], None] = lambda _report: None,
         command: Sequence[str] | None = None,
     ) -> None:
         self._load_configuration = load_configuration
@@ -84,6 +87,8 @@ class Fleet:
                 self._spool_dir,
                 on_change=self._note_change,
                 on_events=self._take_events,
+                on_scan=on_scan,
+                on_tools=on_tools,
                 on_buried=self._recover_soon,
             )
             for number in range(settings.workers)
@@ -197,6 +202,18 @@ class Fleet:
         await self._load()
         self._wanted &= {proxy.id for proxy in self._newest.proxies}
         await self._change_within()
+
+    async def scan(self, order: ScanOrder) -> bool:
+        """Order or cancel a scan at the first worker; False when there is none."""
+        worker = self._slots[0].ready
+        return worker is not None and await worker.order(order)
+
+    async def order(self, proxy_id: str, message: ToolOrder) -> bool:
+        """Tell the workers of an MCP proxy something about its tools; False when none serves it."""
+        proxy = next((proxy for proxy in self._accepted.proxies if proxy.id == proxy_id), None)
+        slots = self._slots[: self._workers_for(proxy)] if proxy is not None else []
+        workers = [slot.ready for slot in slots if slot.ready is not None]
+        return any([await worker.order(message) for worker in workers])
 
     def status(self, proxy_id: str) -> ProxyStatus:
         """How a proxy stands; `stopped` for one that was never started."""

@@ -20,6 +20,7 @@ MAX_TAGS = 20
 MAX_ALLOWED_ENTRIES = 50
 MAX_SECRET_LENGTH = 8192
 TRANSPORTS = ("http", "sse", "websocket", "stdio")
+MAX_DISCOVERY_HOURS = 168
 TYPES = ("llm", "mcp")
 
 _LISTENABLE = "Use an IP address of this machine, such as 127.0.0.1, 0.0.0.0 or :: for all, or localhost."
@@ -222,6 +223,13 @@ def _is_host_value(value: str) -> bool:
         and "@" not in value
         and is_host(parts.hostname or "")
     )
+
+
+def discovery_interval_problem(hours: int) -> str:
+    """How often a server may be asked for its tools by itself."""
+    if 0 <= hours <= MAX_DISCOVERY_HOURS:
+        return ""
+    return f"Use 1 to {MAX_DISCOVERY_HOURS} hours, or 0 for never."
 
 
 def allowed_origins_problem(origins: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.fleet.models import Proxy
+from app.fleet.remedies import remedy
 from app.fleet.schemas import LaunchVariable, ProxyStatusView, ProxyView, UpstreamAuthView
 from app.fleet.state import ProxyStatus
 from app.policies.library import PolicyLibrary
@@ -61,8 +62,12 @@ def proxy_view(
         launch_command=list(proxy.launch_command),
         launch_environment=list(variables),
         launch_directory=proxy.launch_directory,
+        era=proxy.era,
+        auto_approve=proxy.auto_approve,
+        discovery_interval_hours=proxy.discovery_interval_hours,
         state=status.state.value,
         state_reason=status.reason,
+        state_remedy=remedy(status.reason),
         state_since_at=status.since_at,
         workers_live=status.workers_live,
         workers_total=status.workers_total,

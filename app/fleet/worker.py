@@ -19,17 +19,27 @@ from app.fleet.state import WorkerReport
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
+    CancelScan,
+    Discover,
     Drain,
     Events,
     Heartbeat,
+    HeldCall,
     Hello,
+    HoldEnded,
+    Judged,
     ListenerSocket,
     ListenerStatus,
+    Observed,
+    Release,
+    ScanFinished,
+    ScanProgress,
     ServerReport,
     SetSnapshot,
     Snapshot,
     SnapshotApplied,
     SnapshotRejected,
+    StartScan,
     ToConsole,
 )
 
@@ -46,6 +56,13 @@ MAX_LOG_LINE_BYTES = 16 * 1024
 MAX_RELEASE_CHARACTERS = 100
 
 WorkerState = Literal["starting", "running", "draining", "ended"]
+ScanReport = ScanProgress | ScanFinished
+"""What a worker says about scans."""
+ScanOrder = StartScan | CancelScan
+ToolReport = Observed | HeldCall | HoldEnded
+"""What a worker says about the tools of MCP servers."""
+ToolOrder = Judged | Discover | Release
+"""What it is told about them."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -78,7 +95,8 @@ def command_line() -> tuple[str, ...]:
 class Worker:
     """A worker process and its channel.
 
-    `on_change` is called when its listeners, its snapshot or its life change; `on_events` for every batch of calls.
+    `on_change` is called when its listeners, its snapshot or its life change; `on_events` for every batch of calls,
+    `on_scan` and `on_tools` for what it says about scans and about the tools of MCP servers.
     """
 
     def __init__(
@@ -89,6 +107,8 @@ class Worker:
         *,
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
+        on_scan: Callable[[ScanReport], None],
+        on_tools: Callable[[ToolReport], None],
     ) -> None:
         self.slot = slot
         self.pid = process.pid
@@ -97,6 +117,8 @@ class Worker:
         self._channel = channel
         self._on_change = on_change
         self._on_events = on_events
+        self._on_scan = on_scan
+        self._on_tools = on_tools
         self._started_at = time.time()
         self._quiet_ticks = 0
         self._heartbeat: Heartbeat | None = None
@@ -121,6 +143,8 @@ class Worker:
         *,
         on_change: Callable[[], None],
         on_events: Callable[[Worker, Events], None],
+        on_scan: Callable[[ScanReport], None],
+        on_tools: Callable[[ToolReport], None],
     ) -> Self:
         """Start a process that inherits its two sockets and nothing else; raises OSError.
 
@@ -149,7 +173,7 @@ class Worker:
         finally:
             messages.close()
             sockets.close()
-        return cls(slot, process, channel, on_change=on_change, on_events=on_events)
+        return cls(slot, process, channel, on_change=on_change, on_events=on_events, on_scan=on_scan, on_tools=on_tools)
 
     # --- What is known --------------------------------------------------------------------------------------------
 
@@ -231,6 +255,15 @@ class Worker:
         except ChannelClosed:
             logger.debug("worker %d was gone before batch %d was acknowledged", self.pid, sequence)
 
+    async def order(self, message: ScanOrder | ToolOrder) -> bool:
+        """Tell it something that it need not confirm; False when it is gone."""
+        try:
+            await self._channel.send(message)
+        except ChannelClosed:
+            logger.debug("worker %d was gone before it could be told of %s", self.pid, type(message).__name__)
+            return False
+        return True
+
     async def drain(self, deadline_seconds: float) -> None:
         """Tell it to finish and to end."""
         if self.state == "ended":
@@ -289,8 +322,12 @@ class Worker:
         match message:
             case Events():
                 self._on_events(self, message)
+            case ScanProgress() | ScanFinished():
+                self._on_scan(message)
             case Heartbeat():
                 self._heartbeat = message
+            case Observed() | HeldCall() | HoldEnded():
+                self._on_tools(message)
             case Hello():
                 if message.contract_version != CONTRACT_VERSION:
                     logger.error(

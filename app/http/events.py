@@ -23,7 +23,7 @@ from app.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-TOPICS = frozenset({"proxy", "call", "alert", "stats"})
+TOPICS = frozenset({"proxy", "call", "alert", "stats", "tools"})
 RESYNC = "resync"
 QUEUE_EVENTS = 256
 RING_EVENTS = 1000

@@ -17,7 +17,7 @@ from app.security.permissions import Actor
 
 BATCH_SECONDS = 0.2
 BATCH_EVENTS = 256
-BADGE_TOPICS = frozenset({"alert", "proxy"})
+BADGE_TOPICS = frozenset({"alert", "proxy", "tools"})
 BEAT = b"event: beat\ndata: \n\n"
 RESYNC_MESSAGE = b"event: resync\ndata: \n\n"
 
@@ -103,5 +103,5 @@ def badge_parts(request: Request[Any, Any, Any], pages: Pages, badges: Badges) -
     """The counts in the rail, drawn again."""
     return [
         partial(f"#badge-{name}", "outerHTML", pages.fragment(request, f"_badge_{name}.html", badges=badges))
-        for name in ("alerts", "proxies")
+        for name in ("alerts", "proxies", "approvals")
     ]

@@ -21,7 +21,7 @@ from app.http.assets import Assets
 from app.http.evidence import evidence
 from app.http.hostile import hostile
 from app.http.htmx import is_htmx
-from app.http.rule_url import rule_url
+from app.http.rule_url import comes_by_policy, rule_url
 from app.paths import TEMPLATES
 from app.security.permissions import Actor
 from app.version import __version__
@@ -32,6 +32,9 @@ NAVIGATION = (
     ("traffic", "/traffic", "activity", "Traffic", ""),
     ("alerts", "/alerts", "bell", "Alerts", "alerts"),
     ("policies", "/policies", "shield-check", "Policies", ""),
+    ("scanner", "/scanner", "search", "Scanner", ""),
+    ("approvals", "/approvals", "circle-check", "Approvals", "approvals"),
+    ("inventory", "/inventory", "package", "Inventory", ""),
     ("access", "/access", "key", "Access", ""),
     ("audit", "/audit", "file-text", "Audit", ""),
     ("settings", "/settings", "settings", "Settings", ""),
@@ -60,6 +63,8 @@ class Badges(msgspec.Struct, frozen=True):
     urgent_alerts: int = 0
     """Open alerts that are critical or high."""
     failed_proxies: int = 0
+    open_approvals: int = 0
+    """Changes and servers that wait for a decision, and held calls."""
 
 
 async def no_badges(_actor: Actor) -> Badges:
@@ -79,6 +84,7 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     csrf_token: str
     urgent_alerts: int = 0
     failed_proxies: int = 0
+    open_approvals: int = 0
     toast: Toast | None = None
 
 
@@ -125,6 +131,7 @@ def environment(assets: Assets) -> jinja2.Environment:
     )
     env.globals["static"] = assets.url
     env.globals["rule_url"] = rule_url
+    env.globals["comes_by_policy"] = comes_by_policy
     env.filters |= {
         "when": formats.when,
         "moment": formats.moment,
@@ -252,6 +259,7 @@ class Pages:
             csrf_token=request.scope["state"].get("csrf_token", ""),
             urgent_alerts=badges.urgent_alerts,
             failed_proxies=badges.failed_proxies,
+            open_approvals=badges.open_approvals,
             toast=toast,
         )
 

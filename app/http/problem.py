@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 API_PREFIXES = ("/api/", "/admin/", "/schema/", "/health", "/ready", "/metrics")
+API_PATHS = frozenset({"/mcp", "/scan"})
+"""Endpoints outside of those, by their whole path: pages may begin alike."""
 CHALLENGE = 'Bearer realm="ostiary"'
 LOGIN_PAGE = "/login"
 PASSWORD_PAGE = "/password"  # noqa: S105 - a path.
@@ -105,7 +107,7 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
         told.headers.setdefault("WWW-Authenticate", CHALLENGE)
     if told.status >= 500:
         logger.error("Request %s failed", request_id, exc_info=error)
-    if request.url.path.startswith(API_PREFIXES):
+    if request.url.path.startswith(API_PREFIXES) or request.url.path in API_PATHS:
         return Response(
             failure_json(told, request_id), status_code=told.status, media_type=PROBLEM_TYPE, headers=dict(told.headers)
         )

@@ -8,8 +8,15 @@ from rules.canaries import PACK as CANARY
 from rules.policy import OWN_PACK_PREFIX
 from rules.traffic import PACK as TRAFFIC_ANALYSIS
 
-WITHOUT_PAGE = frozenset({TRAFFIC_ANALYSIS, "gateway", "context-firewall"})
+WITHOUT_PAGE = frozenset(
+    {TRAFFIC_ANALYSIS, "gateway", "context-firewall", "mcp-scanner", "mcp-tool-control", "mcp-tool-filtering"}
+)
 """Packs of the gateway itself."""
+
+
+def comes_by_policy(pack: str) -> bool:
+    """Whether findings of this pack are there because a policy asks for them."""
+    return pack != CANARY and pack not in WITHOUT_PAGE
 
 
 def rule_url(pack: str, rule_id: str) -> str:

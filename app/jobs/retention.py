@@ -13,6 +13,8 @@ from app import clock
 from app.alerts.repository import AlertRepository
 from app.audit import repository as audit_repository
 from app.database.engine import Database
+from app.tools.held_repository import HeldCallRepository
+from app.tools.usage import ToolUsage
 from app.traffic.repository import TrafficRepository
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ ROLLUP_DAYS = 400
 
 
 class Retention:
-    """The job. Calls, alerts and audit entries by the settings, roll-ups after the days above."""
+    """The job. Calls (held ones too), alerts and audit entries by the settings, roll-ups after the days above."""
 
     def __init__(self, *, database: Database, alerts_days: int, requests_days: int, audit_days: int) -> None:
         self._database = database
@@ -50,7 +52,9 @@ class Retention:
         entries = await self._delete(
             lambda session: audit_repository.delete_before(session, audit_before, limit=PORTION_ROWS)
         )
+        await self._delete(lambda session: HeldCallRepository(session).delete_before(calls_before, limit=PORTION_ROWS))
         async with self._database.writer() as session:
+            await ToolUsage(session).prune(now)
             await TrafficRepository(session).delete_rollups(
                 minutes_before=now - timedelta(days=MINUTES_DAYS),
                 clients_before=now - timedelta(days=CLIENTS_DAYS),

@@ -55,6 +55,7 @@ class Scheduler:
         self._late_after_seconds = late_after_seconds
         self._scheduler: AsyncIOScheduler | None = None
         self._watchdog: asyncio.Task[None] | None = None
+        self._stopping = False
         self.beaten_at = time.monotonic()
         self.reports = {job.name: JobReport(name=job.name) for job in self.jobs}
 
@@ -89,6 +90,7 @@ class Scheduler:
 
     async def stop(self) -> None:
         """Schedule nothing more and cancel what runs."""
+        self._stopping = True
         if self._watchdog is not None:
             self._watchdog.cancel()
             await asyncio.gather(self._watchdog, return_exceptions=True)
@@ -106,6 +108,10 @@ class Scheduler:
         try:
             async with asyncio.timeout(job.deadline_seconds):
                 await job.run()
+        except asyncio.CancelledError:
+            # APScheduler would log the cancelled job as one that failed; at a stop it is what was asked for.
+            if not self._stopping:
+                raise
         except Exception as error:
             report.failures += 1
             report.last_error = type(error).__name__

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.response import Stream
+from markupsafe import escape
 
 from app.alerts import pages as alert_pages
 from app.alerts.schemas import AlertView
@@ -100,7 +101,7 @@ def proxy(query: Mapping[str, str]) -> Viewer:
             for changed in proxy_views(events)
             if changed.id == query.get("proxy_id")
         ]
-        return parts + calls(request, pages, events)
+        return parts + calls(request, pages, events) + changed_servers(events)
 
     return draw
 
@@ -143,6 +144,23 @@ def alerts(query: Mapping[str, str]) -> Viewer:
     return draw
 
 
+def tools(_query: Mapping[str, str]) -> Viewer:
+    """Pages about tools fetch their parts anew when a server that they name has changed."""
+
+    def draw(request: AnyRequest, pages: Pages, events: Sequence[BusEvent]) -> list[str]:
+        return [state_part(request, pages, proxy) for proxy in proxy_views(events)] + changed_servers(events)
+
+    return draw
+
+
+def changed_servers(events: Sequence[BusEvent]) -> list[str]:
+    """A note for tools.js about each server of which something has changed."""
+    return [
+        partial("#live-note", "beforeend", f'<i data-changed="{escape(str(data["proxy_id"]))}"></i>')
+        for data in latest(events, "tools")
+    ]
+
+
 VIEWS = {
     "": View(frozenset(), nothing_more),
     "overview": View(frozenset({"stats"}), overview),
@@ -150,6 +168,7 @@ VIEWS = {
     "proxy": View(frozenset({"call"}), proxy),
     "traffic": View(frozenset({"call"}), traffic),
     "alerts": View(frozenset(), alerts),
+    "tools": View(frozenset({"tools"}), tools),
 }
 
 

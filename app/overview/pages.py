@@ -61,6 +61,7 @@ async def overview_page(
         attention=folded(view.attention)[:MAX_ATTENTION],
         attention_total=len(view.attention),
         rules=view.rules_today,
+        clients=view.top_clients,
         start_steps=first_steps(view),
     )
 

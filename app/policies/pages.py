@@ -15,8 +15,8 @@ from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT
-from app.http.page import Pages
-from app.policies import builder, documents
+from app.http.page import Pages, with_query
+from app.policies import builder, documents, rule_list
 from app.policies.builder_pages import builder_context
 from app.policies.errors import PolicyNotFound
 from app.policies.feedback import Feedback
@@ -279,15 +279,14 @@ async def pack_page(
     reader: NamedDependency[AsyncSession],
     search: FromQuery[str] = "",
     severity: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """One pack with its rules."""
     pack = library.pack(name)
-    text = search.strip().lower()
-    rules = [
-        rule
-        for rule in pack.rules
-        if (not severity or rule.severity == severity) and text in f"{rule.id} {rule.title} {rule.category}".lower()
-    ]
+    hits = await HitRepository(reader, actor.tenant_id).by_rule(clock.utcnow(), DAY_HOURS)
+    listed, order = rule_list.page(pack.rules, hits, search=search, severity=severity, sort=sort, offset=offset)
+    filters = {"search": search[:200], "severity": severity}
     return await pages.page(
         request,
         "policies/pack.html",
@@ -295,9 +294,11 @@ async def pack_page(
         active="policies",
         crumbs=HOME,
         pack=pack,
-        rules=rules,
-        hits=await HitRepository(reader, actor.tenant_id).by_rule(clock.utcnow(), DAY_HOURS),
-        filters={"search": search[:200], "severity": severity},
+        list=listed,
+        order=order,
+        base=with_query(f"/packs/{name}", **filters, sort=order.param),
+        hits=hits,
+        filters=filters,
     )
 
 

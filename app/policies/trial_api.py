@@ -8,8 +8,9 @@ from app.http.envelope import Envelope
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback, MarkFalsePositive, MarkView
 from app.policies.replays import Replays
-from app.policies.trial_schemas import Evaluate, EvaluationView, ReplayView, StartReplay, TestPolicy
+from app.policies.trial_schemas import Evaluate, EvaluationView, ReplayView, ScanText, StartReplay, TestPolicy
 from app.security.permissions import Actor
+from rules.assessment import SecurityAssessment
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -20,6 +21,12 @@ TAGS = ["policies"]
 async def evaluate(data: JSONBody[Evaluate], evaluator: NamedDependency[Evaluator]) -> Envelope[EvaluationView]:
     """Judge a text or a whole LLM or MCP message: no call is made, nothing is stored, no budget is used."""
     return Envelope(await evaluator.evaluate(data))
+
+
+@post("/scan", opt=ADMIN, status_code=200, tags=TAGS)
+async def scan(data: JSONBody[ScanText], evaluator: NamedDependency[Evaluator]) -> SecurityAssessment:
+    """Assess a text by the standard policy: the bare answer, for scripts and agents that ask before they act."""
+    return (await evaluator.evaluate(Evaluate(text=data.text))).assessment
 
 
 @post("/api/v1/policies/test", opt=ADMIN, status_code=200, tags=TAGS)
@@ -87,6 +94,7 @@ async def list_false_positives(
 
 routes = [
     evaluate,
+    scan,
     test_policy,
     start_replay,
     list_replays,

@@ -51,6 +51,12 @@ class Evaluate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_only: bool = False
 
 
+class ScanText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text to be assessed by the standard policy for language models."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
+
+
 class TestPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A policy document and texts to try it on."""
 

@@ -1,6 +1,5 @@
 """Settings: this console, its people, API tokens, and what it is made of. Also the places for "Go to…"."""
 
-from importlib import metadata
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -18,31 +17,16 @@ from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.pages import launch_tab
 from app.launch.service import LaunchService
+from app.mcp_server.connect import claude_desktop, http_client
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.settings import Settings
+from app.system import libraries
 from app.system.service import System
 from proxies.contract import UpstreamProxy
 
 ADMIN = {"role": "admin"}
 TABS = ("general", "users", "tokens", "launch", "about")
-LIBRARIES = (
-    "litestar",
-    "uvicorn",
-    "Jinja2",
-    "msgspec",
-    "SQLAlchemy",
-    "alembic",
-    "aiosqlite",
-    "APScheduler",
-    "prometheus-client",
-    "httptools",
-    "uvloop",
-    "hyperscan",
-    "google-re2",
-    "cryptography",
-    "argon2-cffi",
-)
 
 
 @get("/settings", opt=ADMIN, include_in_schema=False)
@@ -64,7 +48,9 @@ async def settings_page(
         case "launch":
             return await launch_tab(request, actor, pages, launch)
         case "about":
-            return await _page(request, pages, "about", vendored=pages.assets.versions(), libraries=_libraries())
+            return await _page(
+                request, pages, "about", vendored=pages.assets.versions(), libraries=libraries.installed()
+            )
     return await _page(request, pages, "general", facts=_facts(settings, system), workers=_workers(request))
 
 
@@ -162,6 +148,14 @@ async def places(
     return pages.answer(request, "_goto.html", places=found)
 
 
+def _assistants(base_url: str) -> tuple[tuple[str, str], ...]:
+    """What assistants need to ask this console: where it goes, and the text."""
+    return (
+        ("Claude Desktop, claude_desktop_config.json", claude_desktop(base_url)),
+        ("Clients that speak Streamable HTTP", http_client(base_url)),
+    )
+
+
 async def _directory(
     request: Request[Any, Any, Any],
     pages: Pages,
@@ -190,6 +184,7 @@ async def _directory(
         order=order,
         base=with_query(f"/settings?tab={tab}", sort=order.param),
         me=actor.user_id,
+        assistants=_assistants(request.app.state.settings.base_url),
         form=form or Form(blank),
         created=created,
     )
@@ -241,25 +236,6 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
 def _way(proxy: UpstreamProxy | None) -> str:
     """Address of a proxy; its credentials are never shown."""
     return proxy.address if proxy else "none"
-
-
-def _libraries() -> list[tuple[str, str, str]]:
-    """The main Python libraries with version and licence, as far as their metadata is shipped."""
-    found = []
-    for name in LIBRARIES:
-        try:
-            about = metadata.metadata(name)
-        except metadata.PackageNotFoundError:
-            continue
-        named = about.get_all("License-Expression") or about.get_all("License") or [_classified(about)]
-        found.append((name, about["Version"], (named[0] or "see its metadata").splitlines()[0][:60]))
-    return found
-
-
-def _classified(about: Any) -> str:
-    classifiers = about.get_all("Classifier") or []
-    licences = [entry.rpartition(" :: ")[2] for entry in classifiers if entry.startswith("License :: ")]
-    return ", ".join(licences)
 
 
 routes = [settings_page, create_user, update_user, create_token, revoke_token, places]

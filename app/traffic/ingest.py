@@ -27,6 +27,7 @@ from app.http.events import EventBus
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
 from app.security.vault import Vault
+from app.tools.usage import ToolUsage
 from app.traffic.analysis import TrafficAnalysis
 from app.traffic.captured import CapturedTexts, sealed_rows
 from app.traffic.failures import FailureAudit, with_failures
@@ -110,6 +111,7 @@ class Ingest:
             await CapturedTexts(session, self._vault).add([row for row in sealed if row["call_id"] not in known])
             await Redactions(session).add(redactions)
             await traffic.add_increments(increments(fresh, tenant_id=DEFAULT_TENANT))
+            await ToolUsage(session).add(fresh)
             await AlertRepository(session).add_new(alerts)
             await self._failures.record(session, fresh, {proxy_id: proxy.name for proxy_id, proxy in facts.items()})
             await ApiKeyRepository(session).mark_used(_latest_uses(fresh))

@@ -9,8 +9,8 @@ Two channels join the processes, both socket pairs that the console makes and th
   that names its proxy; the worker starts to accept when it has both.
 
 `configuration` is what a worker serves, `records` what it reports of calls, `mcp` what concerns MCP servers and their
-tools, `messages` the unions of both directions. Every change of a field that an older peer cannot read raises
-`CONTRACT_VERSION`; peers of different versions refuse each other at `Hello`.
+tools, `scan` scans of them, `messages` the unions of both directions. Every change of a field that an older peer cannot
+read raises `CONTRACT_VERSION`; peers of different versions refuse each other at `Hello`.
 """
 
 from proxies.contract.configuration import (
@@ -84,6 +84,15 @@ from proxies.contract.records import (
     TextMark,
     Usage,
 )
+from proxies.contract.scan import (
+    MAX_SCANS,
+    SCAN_DEADLINE_SECONDS,
+    CancelScan,
+    ScanFinished,
+    ScanProgress,
+    ScanTarget,
+    StartScan,
+)
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -92,11 +101,14 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "MAX_HELD_CALLS",
     "MAX_OBSERVED_ENTRIES",
+    "MAX_SCANS",
+    "SCAN_DEADLINE_SECONDS",
     "APIKey",
     "AckEvents",
     "AppliedPolicy",
     "Assignment",
     "CallRecord",
+    "CancelScan",
     "Capture",
     "CapturedText",
     "Discover",
@@ -128,12 +140,16 @@ __all__ = [
     "Redaction",
     "Release",
     "RulesetSource",
+    "ScanFinished",
+    "ScanProgress",
+    "ScanTarget",
     "ServerReport",
     "SetSnapshot",
     "Snapshot",
     "SnapshotApplied",
     "SnapshotRejected",
     "Spool",
+    "StartScan",
     "StdioServer",
     "TextMark",
     "ToConsole",

@@ -9,6 +9,7 @@ import msgspec
 from proxies.contract.configuration import Snapshot
 from proxies.contract.mcp import Discover, HeldCall, HoldEnded, Judged, Observed, Release, ServerReport
 from proxies.contract.records import CallRecord
+from proxies.contract.scan import CancelScan, ScanFinished, ScanProgress, StartScan
 
 CONTRACT_VERSION = 2
 FRAME_HEADER_BYTES = 4
@@ -43,7 +44,7 @@ class Drain(msgspec.Struct, tag="drain", frozen=True):
     deadline_seconds: float
 
 
-ToWorker = SetSnapshot | AckEvents | Drain | Discover | Judged | Release
+ToWorker = SetSnapshot | AckEvents | Drain | Discover | Judged | Release | StartScan | CancelScan
 
 
 class Hello(msgspec.Struct, tag="hello", frozen=True):
@@ -101,7 +102,17 @@ class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):
 
 
 ToConsole = (
-    Hello | SnapshotApplied | SnapshotRejected | Events | Heartbeat | Observed | HeldCall | HoldEnded | ServerReport
+    Hello
+    | SnapshotApplied
+    | SnapshotRejected
+    | Events
+    | Heartbeat
+    | Observed
+    | HeldCall
+    | HoldEnded
+    | ServerReport
+    | ScanProgress
+    | ScanFinished
 )
 
 

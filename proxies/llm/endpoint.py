@@ -63,6 +63,8 @@ FORWARDED_RESPONSE_HEADERS: Final = frozenset(
 CITATIONS_HEADER: Final = "x-ostiary-citations"
 """Of a streamed answer; a whole one has the member `citations`."""
 MAX_CITED: Final = 50
+SECURITY_CHECK_HEADER: Final = ("x-security-check", "passed")
+"""Of an answer whose request was inspected and let through (LLMSG-RUN-1); without rules nothing was checked."""
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
     max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents""".split()
@@ -212,6 +214,8 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
 async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, *, hide_usage: bool) -> None:
     """Give the client what the upstream answered, inspected."""
     headers = forwardable_response_headers(upstream.headers, FORWARDED_RESPONSE_HEADERS)
+    if pipeline.has_rules(exchange) and route.surface is not Surface.MODELS:
+        headers.append(SECURITY_CHECK_HEADER)
     media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")

@@ -13,5 +13,6 @@
    message are parsed and written anew (D1); an upstream's error bodies are never relayed as they are (I-13).
 6. A refusal becomes a JSON-RPC error in the words of §2.10 (`refusals`, `endpoint.render_refusal`).
 
-What outlives a request is in `sessions`, `param_headers` and `drain`: worker memory, every part of it bounded.
+What outlives a request is in `sessions`, `control` and `drain`: worker memory, every part of it bounded. What of a server may
+pass is decided by `control`.
 """

@@ -12,7 +12,7 @@ from proxies.mcp.drain import Answer
 from proxies.mcp.eras import MODERN_VERSIONS
 from proxies.mcp.messages import INVALID_REQUEST, UNSUPPORTED_VERSION
 from proxies.mcp.refusals import RPCRefusal, printable
-from proxies.mcp.upstream import credential_headers, failed, is_stream
+from proxies.mcp.upstream import failed, is_stream, own_headers
 from proxies.refusal import Refusal
 from proxies.transport.errors import UpstreamError
 from proxies.transport.sse import SSEParser, SSETooLarge
@@ -33,7 +33,7 @@ async def doubt(exchange: Exchange, status: int) -> Discovery | None:
     if eras is None or eras.bridged or not is_evidence(status):
         return None
     try:
-        found = await eras.era(credential_headers(exchange), exchange.principal.id, fresh=eras.verdict == "modern")
+        found = await eras.era(own_headers(exchange.proxy), exchange.principal.id, fresh=eras.verdict == "modern")
     except UpstreamError:
         return None
     note_downgrade(exchange)
@@ -89,7 +89,7 @@ async def not_legacy(exchange: Exchange, response: Answer, requested: Any) -> Re
 async def _is_http_sse(exchange: Exchange) -> bool:
     """Whether a GET brings an event stream whose first event names an endpoint (E-02)."""
     server = exchange.proxy.server
-    headers = [(name, value) for name, value in credential_headers(exchange) if name != "accept"]
+    headers = [(name, value) for name, value in own_headers(exchange.proxy) if name != "accept"]
     headers.append(("accept", "text/event-stream"))
     try:
         answer = await server.request(

@@ -77,14 +77,17 @@ def check_modern(message: Message, headers: Headers) -> None:
 
 
 def check_supported(version: str) -> None:
-    """Refuse a modern version that the gateway does not understand (-32022)."""
+    """Refuse a modern version that the gateway does not understand (-32022).
+
+    The error lists the versions of its own era, as `server/discover` does: the others are negotiated by `initialize`.
+    """
     if version not in MODERN_VERSIONS:
         raise RPCRefusal(
             400,
             UNSUPPORTED_VERSION,
             "unsupported_version",
             "Unsupported protocol version",
-            data={"supported": list(SUPPORTED_VERSIONS), "requested": printable(version)},
+            data={"supported": list(MODERN_VERSIONS), "requested": printable(version)},
         )
 
 

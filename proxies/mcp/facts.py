@@ -22,6 +22,10 @@ HOUSEKEEPING: Final = frozenset(
         "resources/unsubscribe",
         "server/discover",
         "subscriptions/listen",
+        "tasks/cancel",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
         "tools/list",
     }
 )

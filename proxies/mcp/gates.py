@@ -10,6 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from proxies.mcp.capabilities import may_ask
+from proxies.mcp.control.passing import filtered_result
+from proxies.mcp.legacy_tasks import is_foreign, own_result
 from proxies.mcp.messages import (
     METHOD_NOT_FOUND,
     REJECTED_BY_USER,
@@ -19,7 +22,7 @@ from proxies.mcp.messages import (
     parts_of,
     result_response,
 )
-from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS
+from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS
 from proxies.mcp.refusals import printable, refusal_response, upstream_invalid
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import error_texts, result_texts, server_message_texts
@@ -62,6 +65,9 @@ class Gate(Protocol):
     def farewell(self) -> Message | None:
         """What to say last when the gateway itself ends a stream that has no end of its own."""
 
+    def notice(self, method: str) -> Message | None:
+        """A notification of the gateway itself as it may stand on this stream, or None."""
+
 
 class _Gate:
     """What all gates share."""
@@ -69,6 +75,10 @@ class _Gate:
     def __init__(self) -> None:
         self.dropped = 0
         self.replies: list[Message] = []
+
+    def notice(self, method: str) -> Message | None:
+        """See `Gate`: streams that end with a response carry none."""
+        return None
 
     def _drop(self, what: str) -> None:
         """Count a message that does not pass. Only the first of a stream is logged: a hostile upstream has many."""
@@ -101,6 +111,11 @@ class LegacyGate(_Gate):
         if message.method not in SERVER_NOTIFICATIONS:
             self._drop(f"the unknown notification {printable(message.method)}")
             return None
+        if is_foreign(self._session, message):
+            self._drop("a notification about a task of somebody else")
+            return None
+        if self._session.controlled is not None:
+            self._session.controlled.note_change(message.method)
         self._inspect(server_message_texts(message), message.method, parts_of(message))
         return message
 
@@ -120,7 +135,15 @@ class LegacyGate(_Gate):
         if message.error is not None:
             self._inspect(error_texts(message.error), method, parts_of(message))
         else:
-            self._inspect(result_texts(method, message.result or {}), method, parts_of(message))
+            if is_foreign(self._session, message):
+                raise upstream_invalid("The upstream answered with the result of another task.")
+            assert message.id is not None  # A result without id does not parse.
+            session = self._session
+            control = session.controlled.control if session.controlled is not None else None
+            result = own_result(session, method, message.result or {})
+            result = filtered_result(control, method, result, session.principal_id)
+            message = result_response(message.id, result)
+            self._inspect(result_texts(method, result), method, parts_of(message))
         # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
         take(self._awaited, message.id)
         take(self._session.client_requests, message.id)
@@ -128,8 +151,9 @@ class LegacyGate(_Gate):
 
     def _server_request(self, message: Message) -> Message | None:
         assert message.id is not None  # parse_message gives every request an id.
-        capability = SERVER_REQUESTS.get(message.method)
-        if capability is None or (capability and capability not in self._session.capabilities):
+        if not may_ask(message.method, message.params, self._session.capabilities) or is_foreign(
+            self._session, message
+        ):
             self._drop(f"the request {printable(message.method)}, which the client did not declare")
             self.replies.append(error_response(message.id, METHOD_NOT_FOUND, "Method not found"))
             return None
@@ -156,6 +180,10 @@ class SessionGate(LegacyGate):
     def done(self) -> bool:
         """It ends when one side closes it."""
         return False
+
+    def notice(self, method: str) -> Message | None:
+        """See `Gate`: what the session was offered."""
+        return Message(kind="notification", method=method) if method in self._session.offered_notices else None
 
     def take(self, message: Message) -> Message | None:
         """See `Gate`."""
@@ -236,17 +264,34 @@ class ModernGate(_Gate):
 class ListenGate(ModernGate):
     """The stream of `subscriptions/listen`: an acknowledgement, then only what was asked for (M-14)."""
 
-    def __init__(self, request: Message, *, inspect: Inspect, adapt: Adapt) -> None:
+    def __init__(
+        self, request: Message, *, inspect: Inspect, adapt: Adapt, noticed: Callable[[str], object] | None = None
+    ) -> None:
+        """`noticed` hears of the method of every notification of the server, whether it passes or not."""
         super().__init__(request, wants_log=False, inspect=inspect, adapt=adapt)
+        self._noticed = noticed
         wanted = (request.params or {}).get("notifications")
         self._filter: dict[str, Any] = wanted if type(wanted) is dict else {}
         self._acknowledged = False
+
+    def notice(self, method: str) -> Message | None:
+        """See `Gate`: what the client asked for, once the server has said that there is a subscription."""
+        if not self._acknowledged or self._filter.get(LISTEN_FILTERS.get(method, "")) is not True:
+            return None
+        meta = {SUBSCRIPTION_ID: self._request.id}
+        return Message(kind="notification", method=method, params={"_meta": meta})
 
     def farewell(self) -> Message | None:
         """The result that ends a subscription (M-14)."""
         assert self._request.id is not None  # A request has an id.
         ended = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: self._request.id}}
         return result_response(self._request.id, ended)
+
+    def take(self, message: Message) -> Message | None:
+        """See `Gate`."""
+        if message.kind == "notification" and self._noticed is not None:
+            self._noticed(message.method)
+        return super().take(message)
 
     def _may_pass(self, message: Message) -> bool:
         if message.method == "notifications/cancelled":
@@ -262,6 +307,8 @@ class ListenGate(ModernGate):
         if not self._acknowledged:
             raise upstream_invalid("The upstream did not acknowledge the subscription first.")
         wanted = self._filter.get(LISTEN_FILTERS.get(message.method, ""))
+        if message.method == "notifications/tasks":
+            return type(wanted) is list and (message.params or {}).get("taskId") in wanted
         if message.method == "notifications/resources/updated":
             return type(wanted) is list and _is_below((message.params or {}).get("uri"), wanted)
         return wanted is True

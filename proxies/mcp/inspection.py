@@ -6,12 +6,16 @@ from typing import Any, Final, Literal
 
 from proxies import pipeline
 from proxies.exchange import Exchange
+from proxies.mcp.control.calls import check_answer
+from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.elicited_urls import check_urls
 from proxies.mcp.facts import request_facts
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.sessions import Session
 from proxies.mcp.texts import request_texts
 from proxies.refusal import Refusal
 from rules.facts import Facts
+from rules.masking.session import MaskingSession
 from rules.model import ALLOWED, Finding, Text
 from rules.verdicts import stronger
 
@@ -27,7 +31,11 @@ def inspect_message(exchange: Exchange, message: Message, *, session: Session | 
     """
     texts = request_texts(message, exchange.request.headers)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
-    return mask_apart(exchange, message, texts, facts, session=session)
+    exchange.hold, exchange.may_hold = None, message.method == "tools/call"
+    try:
+        return mask_apart(exchange, message, texts, facts, session=session)
+    finally:
+        exchange.may_hold = False
 
 
 def mask_apart(
@@ -58,8 +66,24 @@ def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
 
     Raises `Refusal` on a block.
     """
+    check_urls(exchange, document)
     found = _inspect_apart(exchange, texts, "response")
     pipeline.finish_answer(exchange, document, texts, found)
+
+
+def inspect_answer(
+    exchange: Exchange, texts: list[Text], document: dict[str, Any], declaration: Declaration | None
+) -> None:
+    """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives.
+
+    Values that were masked towards the server are put back first: the schema is about the values.
+    """
+    is_answer = "result" in document or "error" in document
+    if is_answer and not exchange.masking:
+        check_answer(exchange, declaration, document)
+    inspect_apart(exchange, texts, document)
+    if is_answer and exchange.masking:
+        check_answer(exchange, declaration, document)
 
 
 def _inspect_apart(
@@ -74,23 +98,46 @@ def _inspect_apart(
     exchange.found, exchange.added_findings, exchange.verdict = [], [], ALLOWED
     try:
         if direction == "request":
-            return pipeline.inspect_request(exchange, texts, facts)
-        return pipeline.inspect_response(exchange, texts)
+            return pipeline.inspect_request(exchange, texts, facts) + _judge_taint(exchange, texts)
+        to_mask = pipeline.inspect_response(exchange, texts)
+        note_taint(exchange, texts)
+        return to_mask
     finally:
         exchange.found = []
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
         exchange.verdict = stronger(verdict, exchange.verdict)
 
 
+def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:
+    """Look for what another server gave this caller; what of it must be masked. Raises `Refusal` on a block."""
+    if exchange.proxy.controlled is None:
+        return []
+    found = exchange.proxy.controlled.taints.findings(exchange, texts)
+    if not found:
+        return []
+    if exchange.capture:
+        exchange.capture.note("request", texts, found)
+    return pipeline.judge_findings(exchange, found)
+
+
+def note_taint(exchange: Exchange, texts: list[Text]) -> None:
+    """Remember what the message that has just been inspected gives the caller and must not go to another server."""
+    if exchange.found and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.taints.note(exchange, texts, exchange.found)
+
+
 def inspect_and_record(
-    exchange: Exchange, texts: list[Text], method: str, document: Any, *, session: Session | None = None
+    exchange: Exchange, texts: list[Text], method: str, document: Any, *, masking: MaskingSession | None
 ) -> None:
     """Inspect one message of a stream that lives for hours, masked and restored like any other; what is found is recorded
     at once, as a call of its own."""
     part = exchange.fork(method)
-    part.masking = session.masking if session is not None else None
+    part.masking = masking
     try:
-        pipeline.finish_answer(part, document, texts, pipeline.inspect_response(part, texts))
+        check_urls(part, document)
+        found = pipeline.inspect_response(part, texts)
+        note_taint(part, texts)
+        pipeline.finish_answer(part, document, texts, found)
     except Refusal as refusal:
         part.outcome = refusal.outcome
         part.error_code = refusal.code
@@ -98,5 +145,5 @@ def inspect_and_record(
         raise
     finally:
         exchange.lap("inspect_response")
-        if part.added_findings:
+        if part.added_findings or part.reason:
             part.record()

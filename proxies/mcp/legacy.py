@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from proxies.exchange import Exchange
-from proxies.mcp.calls import operation_of
+from proxies.mcp.calls import answer_message, operation_of
+from proxies.mcp.control.calls import note_use
+from proxies.mcp.control.lists import controlled_list
+from proxies.mcp.control.session_stream import listen
 from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
 from proxies.mcp.inspection import mask_apart
 from proxies.mcp.legacy_handshake import initialize
-from proxies.mcp.legacy_requests import admit_request, answer, forward
+from proxies.mcp.legacy_requests import admit_request, answer, forward, list_under_control
 from proxies.mcp.legacy_session import check_upstream_status, send_reply, session_for, upstream_headers
 from proxies.mcp.messages import Message, MessageRefused, parse_batch, parse_message
 from proxies.mcp.methods import CLIENT_NOTIFICATIONS
 from proxies.mcp.refusals import invalid_request, printable, refusal_response
+from proxies.mcp.relay import answer_on_stream
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import answer_texts, request_texts
 from proxies.mcp.upstream import send
@@ -36,6 +40,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     message = messages[0]
     exchange.operation = operation_of(message)
     exchange.rpc_id = message.id if message.kind == "request" else None
+    note_use(exchange, message)
     if message.method == "initialize" and message.kind == "request":
         await initialize(exchange, message)
         return
@@ -49,11 +54,20 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
 
 
 async def _request(exchange: Exchange, session: Session, message: Message) -> None:
-    await admit_request(exchange, session, message)
+    listen(session)
+    list_kind = controlled_list(exchange, message)
+    declaration = await admit_request(exchange, session, message)
     assert message.id is not None  # A request has an id.
+    if list_kind is not None:
+        listed = await list_under_control(exchange, session, list_kind, message)
+        if listed.was_streamed:
+            await answer_on_stream(exchange, listed.response)
+        else:
+            answer_message(exchange, listed.response)
+        return
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
-    await forward(exchange, session, dump(message.body()), awaited)
+    await forward(exchange, session, dump(message.body()), awaited, declaration=declaration)
 
 
 async def _notification(exchange: Exchange, session: Session, message: Message) -> None:
@@ -65,7 +79,11 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         exchange.answer(202, [])
         return
     mask_apart(exchange, message, request_texts(message), session=session)
+    if message.method == "notifications/cancelled" and exchange.proxy.controlled is not None:
+        exchange.proxy.controlled.holds.cancel(session.id, (message.params or {}).get("requestId"))
     await _post_and_accept(exchange, session, message)
+    if message.method == "notifications/initialized":
+        listen(session)
 
 
 async def _client_answer(exchange: Exchange, session: Session, message: Message) -> None:
@@ -107,7 +125,13 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
     denied: list[Message] = []
     for message in messages:
         try:
-            if await _admit_element(exchange, session, message):
+            list_kind = controlled_list(exchange, message) if message.kind == "request" else None
+            if not await _admit_element(exchange, session, message):
+                continue
+            if list_kind is not None:
+                # Its answer is ours, like that of what is denied.
+                denied.append((await list_under_control(exchange, session, list_kind, message)).response)
+            else:
                 allowed.append(message)
         except Refusal as refusal:
             exchange.outcome = refusal.outcome

@@ -8,7 +8,8 @@ from typing import Final
 
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message
-from proxies.mcp.capabilities import declared_names, strip
+from proxies.mcp.capabilities import change_notices, declared_names, strip
+from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.era_watch import not_legacy
 from proxies.mcp.eras import negotiable
@@ -36,7 +37,7 @@ MAX_EVENTS_BEFORE_INITIALIZED: Final = 100
 
 async def initialize(exchange: Exchange, message: Message) -> None:
     """Negotiate on the upstream leg and open a session of our own (L-02, L-05, L-06)."""
-    params = strip(message.params or {})
+    params = strip(message.params or {}, era="legacy")
     params["protocolVersion"] = negotiable(params.get("protocolVersion"))
     request = Message(kind="request", id=message.id, method="initialize", params=params)
     inspect_message(exchange, request)
@@ -56,7 +57,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         inspect_apart(exchange, error_texts(answer.error), parts_of(answer))
         answer_message(exchange, answer)
         return
-    result = initialize_result(answer.result or {})
+    result = await without_unapproved(exchange, initialize_result(answer.result or {}))
     inspect_apart(exchange, result_texts("initialize", result), {"result": result})
     session = SESSIONS.open(
         proxy_id=exchange.proxy.config.id,
@@ -65,6 +66,8 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         version=result["protocolVersion"],
         capabilities=declared_names(params.get("capabilities")),
     )
+    session.controlled = exchange.proxy.controlled
+    session.offered_notices = change_notices(result.get("capabilities"))
     if upstream_id is not None:
         session.on_close = partial(exchange.proxy.server.forget, upstream_id)
     assert message.id is not None  # A request has an id.

@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
-from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS
+from proxies.mcp.control.calls import check_call, hold_call
+from proxies.mcp.control.declarations import Declaration, ListKind
+from proxies.mcp.control.lists import list_response
+from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.gates import LegacyGate
-from proxies.mcp.inspection import inspect_apart, inspect_message
-from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply
+from proxies.mcp.inspection import inspect_answer, inspect_message
+from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
+from proxies.mcp.legacy_tasks import check_task_request
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found
 from proxies.mcp.relay import relay
-from proxies.mcp.sessions import IdTable, Session, remember
+from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import request_texts
-from proxies.mcp.upstream import is_stream
+from proxies.mcp.upstream import is_stream, send
 from proxies.strict_json import dump
 from rules.model import Text
 
 
-async def admit_request(exchange: Exchange, session: Session, message: Message) -> None:
-    """Everything that must hold before a request goes on; raises `Refusal`."""
+async def admit_request(exchange: Exchange, session: Session, message: Message) -> Declaration | None:
+    """Everything that must hold before a request goes on; raises `Refusal`. The declaration of what it calls."""
     if message.method not in CLIENT_REQUESTS["legacy"]:
         raise method_not_found(message.method, status=200)
     check_params(message, status=200)
+    check_task_request(session, message)
+    declaration = await check_call(exchange, message)
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     inspect_message(exchange, message, session=session)
+    await hold_call(exchange, message, declaration, session.id)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
+    return declaration
+
+
+class ControlledList(NamedTuple):
+    """What may pass of a list, and how the server had answered."""
+
+    response: Message
+    was_streamed: bool
+
+
+async def list_under_control(
+    exchange: Exchange, session: Session, list_kind: ListKind, message: Message
+) -> ControlledList:
+    """The response to the request for a list of which not everything may pass."""
+    take(session.client_requests, message.id)
+
+    async def ask(page: Message) -> Answer:
+        response = await send(exchange, "POST", upstream_headers(exchange, session, traced=True), dump(page.body()))
+        try:
+            check_upstream_status(response, session)
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+    first = await ask(message)
+    exchange.lap("upstream", waiting=True)
+    try:
+        return ControlledList(await list_response(exchange, list_kind, message, first, ask), is_stream(first))
+    finally:
+        await first.aclose()
 
 
 async def forward(
-    exchange: Exchange, session: Session, body: bytes, awaited: IdTable, denied: tuple[Message, ...] = ()
+    exchange: Exchange,
+    session: Session,
+    body: bytes,
+    awaited: IdTable,
+    denied: tuple[Message, ...] = (),
+    declaration: Declaration | None = None,
 ) -> None:
-    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch."""
+    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch, and
+    `declaration` is that of the one thing that is called."""
     response = await send_patiently(exchange, session, body)
     finished = False
     try:
         check_upstream_status(response, session)
 
         def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
-            inspect_apart(exchange, texts, document)
+            # What the user answered while the call ran was masked in the session, not in the call.
+            exchange.masking = exchange.masking or session.masking
+            inspect_answer(exchange, texts, document, declaration)
 
         gate = LegacyGate(session, awaited, inspect)
         if is_stream(response):

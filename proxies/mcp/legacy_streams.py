@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from proxies.exchange import Exchange
+from proxies.mcp.drain import Answer
 from proxies.mcp.event_ids import unseal
 from proxies.mcp.gates import SessionGate
 from proxies.mcp.inspection import inspect_and_record
@@ -22,6 +23,7 @@ from proxies.mcp.sessions import Session
 from proxies.mcp.upstream import LAST_EVENT_HEADER, is_stream, send
 from proxies.refusal import Refusal
 from proxies.transport.errors import UpstreamError
+from rules.model import Text
 
 
 async def serve_get(exchange: Exchange) -> None:
@@ -34,7 +36,11 @@ async def serve_get(exchange: Exchange) -> None:
     if resumed_from is not None:
         exchange.operation = "stream resumed"
         headers.append((LAST_EVENT_HEADER, _upstream_event(session, resumed_from)))
-    response = await send(exchange, "GET", headers, endless=True)
+    response: Answer | None = None
+    if resumed_from is None and session.own_stream is not None:
+        response = await session.own_stream.attach()
+    if response is None:
+        response = await send(exchange, "GET", headers, endless=True)
     exchange.lap("upstream", waiting=True)
     try:
         if response.status == 405:
@@ -44,7 +50,11 @@ async def serve_get(exchange: Exchange) -> None:
             raise upstream_invalid("The upstream's answer is not an event stream.")
         # Only on resumption may a response come here: the one that its own stream did not deliver.
         awaited = session.client_requests if resumed_from is not None else {}
-        gate = SessionGate(session, awaited, partial(inspect_and_record, exchange, session=session), ref=exchange.id)
+
+        def inspect(texts: list[Text], method: str, document: dict[str, Any]) -> None:
+            inspect_and_record(exchange, texts, method, document, masking=session.masking)
+
+        gate = SessionGate(session, awaited, inspect, ref=exchange.id)
 
         async def reply(message: Message) -> None:
             await send_reply(exchange, session, message)

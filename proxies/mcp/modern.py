@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from proxies import pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
 from proxies.mcp.capabilities import declared_names, strip_meta
+from proxies.mcp.control.answers import read_answer
+from proxies.mcp.control.calls import check_call, hold_call, note_use
+from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.control.handshake import without_unapproved
+from proxies.mcp.control.lists import answer_list, controlled_list
+from proxies.mcp.control.server import server_of
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.era_watch import doubt, not_modern, note_modern
 from proxies.mcp.eras import (
@@ -19,19 +24,18 @@ from proxies.mcp.eras import (
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.inspection import inspect_and_record, inspect_apart, inspect_message
-from proxies.mcp.messages import MODERN_ERRORS, Message, MessageRefused, parse_message, parts_of
-from proxies.mcp.param_headers import LearnedTools, mismatch
+from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
+from proxies.mcp.messages import MODERN_ERRORS, Message, MessageRefused, parse_message, parts_of, result_response
+from proxies.mcp.modern_tasks import admit_task_request, masking_of, note_task, own_tasks_only
+from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
-from proxies.mcp.results import modern_result
+from proxies.mcp.results import check_input_requests, modern_result
 from proxies.mcp.texts import error_texts, request_texts
 from proxies.mcp.upstream import is_stream, media_type, modern_headers, parse_messages, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from rules.model import Text
-
-LEARNED: Final = LearnedTools()
 
 
 async def serve_post(exchange: Exchange, value: Any) -> None:
@@ -49,19 +53,33 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
         return
     exchange.rpc_id = message.id
     _check(exchange, message)
-    message = Message(kind="request", id=message.id, method=message.method, params=strip_meta(message.params or {}))
+    note_use(exchange, message)
+    declaration = await check_call(exchange, message)
+    list_kind = controlled_list(exchange, message)
+    params = own_tasks_only(exchange, strip_meta(message.params or {}))
+    message = Message(kind="request", id=message.id, method=message.method, params=params)
+    task = admit_task_request(exchange, message, _declared(message))
     await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
     masked_headers = inspect_message(exchange, message)
+    if task is not None:
+        task.masking = exchange.masking
+    await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = dump(message.body())
-    response = await send(
-        exchange, "POST", modern_headers(exchange, message, version, masked_headers), body, endless=listening
-    )
+    headers = modern_headers(exchange, message, version, masked_headers)
+    response = await send(exchange, "POST", headers, body, endless=listening)
     exchange.lap("upstream", waiting=True)
     finished = False
     try:
-        finished = await _return(exchange, message, response)
+        if list_kind is not None and response.status == 200:
+
+            async def more(page: Message) -> Answer:
+                return await send(exchange, "POST", headers, dump(page.body()))
+
+            await answer_list(exchange, list_kind, message, response, more)
+        else:
+            finished = await _return(exchange, message, response, declaration)
     finally:
         # A client that leaves has cancelled: the upstream sees its stream closed at once (M-13).
         if finished:
@@ -87,18 +105,21 @@ def _check(exchange: Exchange, message: Message) -> None:
     check_params(message, status=400)
     if message.method == "tools/call":
         params = message.params or {}
-        wanted = LEARNED.wanted(exchange.proxy.config.id, params["name"])
+        wanted = server_of(exchange.proxy).catalogue.wanted_headers(params["name"])
         if reason := mismatch(wanted, params.get("arguments"), headers):
             raise header_mismatch(reason)
 
 
-async def _return(exchange: Exchange, request: Message, response: Answer) -> bool:
+async def _return(exchange: Exchange, request: Message, response: Answer, declaration: Declaration | None) -> bool:
     """Give the client the answer. True when only the rest of a finished stream is left to read."""
     if response.status != 200:
         await _return_failure(exchange, request, response)
         return False
     note_modern(exchange)
-    gate = _gate(exchange, request)
+    gate = _gate(exchange, request, declaration)
+    if request.method == "server/discover":
+        await _return_discovered(exchange, request, response, gate)
+        return False
     if is_stream(response):
         return await relay(exchange, response, gate, endless=isinstance(gate, ListenGate))
     for message in await pass_json(exchange, response, gate):
@@ -107,22 +128,48 @@ async def _return(exchange: Exchange, request: Message, response: Answer) -> boo
     return False
 
 
-def _gate(exchange: Exchange, request: Message) -> ModernGate:
-    params = request.params or {}
-    meta = params["_meta"]
-    adapt = partial(
-        modern_result,
-        declared=declared_names(meta[META_CAPABILITIES]),
-        proxy_id=exchange.proxy.config.id,
-        learned=LEARNED,
-    )
-    if request.method == "subscriptions/listen":
-        return ListenGate(request, inspect=partial(inspect_and_record, exchange), adapt=adapt)
+async def _return_discovered(exchange: Exchange, request: Message, response: Answer, gate: ModernGate) -> None:
+    """What the server says about itself, as far as it may pass; that can take a moment, so it is read whole."""
+    server = server_of(exchange.proxy)
+    assert request.id is not None  # A request has an id.
+    limit_bytes = exchange.proxy.config.limits.max_response_bytes
+    answer = await read_answer(response, request.id, limit_bytes=limit_bytes, noticed=server.note_change)
+    exchange.lap("upstream", waiting=True)
+    if answer.result is not None:
+        answer = result_response(request.id, await without_unapproved(exchange, answer.result))
+    passed = gate.take(answer)
+    assert passed is not None  # A gate drops no response.
+    answer_message(exchange, passed)
+
+
+def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
+    declared = _declared(request)
+    server = server_of(exchange.proxy)
+
+    def adapt(method: str, result: dict[str, Any]) -> dict[str, Any]:
+        adapted = modern_result(method, result, declared=declared, catalogue=server.catalogue)
+        note_task(exchange, request, adapted)
+        return adapted
+
+    def inspect_told(texts: list[Text], method: str, document: dict[str, Any]) -> None:
+        check_input_requests((document.get("params") or {}).get("inputRequests", {}), declared)
+        inspect_and_record(exchange, texts, method, document, masking=masking_of(exchange, document))
 
     def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
-        inspect_apart(exchange, texts, document)
+        inspect_answer(exchange, texts, document, declaration)
 
-    return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
+    if request.method == "subscriptions/listen":
+        return ListenGate(request, inspect=inspect_told, adapt=adapt, noticed=server.note_change)
+    return ModernGate(request, wants_log=META_LOG_LEVEL in _meta(request), inspect=inspect, adapt=adapt)
+
+
+def _declared(request: Message) -> frozenset[str]:
+    return declared_names(_meta(request)[META_CAPABILITIES])
+
+
+def _meta(request: Message) -> dict[str, Any]:
+    meta: dict[str, Any] = (request.params or {})["_meta"]
+    return meta
 
 
 async def _return_failure(exchange: Exchange, request: Message, response: Answer) -> None:

@@ -1,13 +1,13 @@
 """`x-mcp-header` annotations of tool schemas and the `Mcp-Param-*` headers that they ask for (M-03..M-06).
 
-The gateway learns the annotations from every `tools/list` that it relays and checks calls against them. A tool that it
-has not seen listed is checked by the upstream alone; unknown `Mcp-Param-*` headers are always forwarded (M-06).
+The gateway learns the annotations from every `tools/list` that it relays (`control.catalogue`) and checks calls against
+them. A tool that it has not seen listed is checked by the upstream alone; unknown `Mcp-Param-*` headers are always
+forwarded (M-06).
 """
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +17,6 @@ from proxies.transport.headers import Headers
 
 PREFIX: Final = "mcp-param-"
 KEYWORD: Final = "x-mcp-header"
-MAX_LEARNED_TOOLS: Final = 10_000
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DECIMAL: Final = re.compile(r"(-?\d{1,32})(?:\.0{1,32})?")
@@ -76,27 +75,6 @@ def mirrored(wanted: tuple[ParamHeader, ...], arguments: Any) -> list[tuple[str,
         elif value is not None:
             fields.append((one.header, encode_value(value if type(value) is str else str(value))))
     return fields
-
-
-class LearnedTools:
-    """Annotations by proxy and tool, as last listed. Bounded; the least recently listed go first."""
-
-    def __init__(self, max_tools: int = MAX_LEARNED_TOOLS) -> None:
-        self._max_tools = max_tools
-        self._tools: OrderedDict[tuple[str, str], tuple[ParamHeader, ...]] = OrderedDict()
-
-    def learn(self, proxy_id: str, tool: str, wanted: tuple[ParamHeader, ...]) -> None:
-        """Keep what a listing said; a tool without annotations needs no place."""
-        self._tools.pop((proxy_id, tool), None)
-        if not wanted:
-            return
-        self._tools[proxy_id, tool] = wanted
-        if len(self._tools) > self._max_tools:
-            self._tools.popitem(last=False)
-
-    def wanted(self, proxy_id: str, tool: str) -> tuple[ParamHeader, ...]:
-        """The annotations of a tool; empty for one that has none or was not listed."""
-        return self._tools.get((proxy_id, tool), ())
 
 
 def _collect(schema: Any, path: tuple[str, ...], *, static: bool, found: list[ParamHeader]) -> None:

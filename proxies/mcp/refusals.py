@@ -35,8 +35,11 @@ class RPCRefusal(Refusal):
         remediation: str = "",
         outcome: Outcome = "refused",
         headers: tuple[tuple[str, str], ...] = (),
+        detail: str = "",
     ) -> None:
-        super().__init__(status, code, message, remediation=remediation, outcome=outcome, headers=headers)
+        super().__init__(
+            status, code, message, remediation=remediation, outcome=outcome, headers=headers, detail=detail
+        )
         self.rpc_code = rpc_code
         self.data = data
 
@@ -81,8 +84,9 @@ def upstream_invalid(message: str) -> RPCRefusal:
 
 def refusal_response(id: MessageId | None, refusal: Refusal, ref: str) -> Message:
     """The error response for a refusal. What a block found is not revealed, only the reference (D-04); a denial by a
-    condition gives the reason that the author of the policy wrote for it."""
-    if refusal.outcome == "blocked":
+    condition gives the reason that the author of the policy wrote for it, and a tool that may not pass is an unknown
+    one (T-09)."""
+    if refusal.outcome == "blocked" and not isinstance(refusal, RPCRefusal):
         text = refusal.message if refusal.code == "policy_denied" else "Blocked by gateway policy"
         return error_response(id, BLOCKED, text, {"ref": ref})
     data: dict[str, Any] = {"ref": ref, "code": refusal.code}

@@ -56,6 +56,7 @@ async def relay(
     exchange.start_answer(200, STREAM_HEADERS)
     stream = _Stream(exchange, gate, session, reply)
     interruption = _Interruption(exchange, session) if endless else None
+    notices = _Notices(exchange, gate, stream) if endless else None
     try:
         if first:
             await stream.write(b"".join(encode_event(_event(message)) for message in first))
@@ -78,9 +79,21 @@ async def relay(
         exchange.finish_answer()
     finally:
         stream.keepalive.stop()
+        if notices is not None:
+            notices.stop()
         if interruption is not None:
             interruption.forget()
     return False
+
+
+async def answer_on_stream(exchange: Exchange, message: Message) -> None:
+    """Send one message as a whole stream. The record goes first: what the client saw complete is never lost."""
+    exchange.start_answer(200, STREAM_HEADERS)
+    data = encode_event(_event(message))
+    exchange.response_bytes += len(data)
+    exchange.record()
+    await exchange.response.write(data)
+    exchange.finish_answer()
 
 
 class _Interruption:
@@ -107,6 +120,45 @@ class _Interruption:
     def taken_back(self) -> bool:
         """Whether the cancellation was ours alone, and is now undone; not so when the client has left as well."""
         return self._asked and self._task is not None and self._task.uncancel() == 0
+
+
+class _Notices:
+    """What the gateway itself has to say on an endless stream (`control.notices.Listener`)."""
+
+    def __init__(self, exchange: Exchange, gate: Gate, stream: _Stream) -> None:
+        self.key_id = exchange.principal.id
+        self._gate = gate
+        self._stream = stream
+        self._waiting: dict[str, Message] = {}
+        """By method: a client that reads slowly is told once."""
+        self._task: asyncio.Task[None] | None = None
+        self._controlled = exchange.proxy.controlled
+        if self._controlled is not None:
+            self._controlled.listeners.add(self)
+
+    def tell(self, method: str) -> None:
+        """See `Listener`."""
+        message = self._gate.notice(method)
+        if message is None:
+            return
+        self._waiting[method] = message
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._send())
+
+    def stop(self) -> None:
+        """The stream is over."""
+        if self._controlled is not None:
+            self._controlled.listeners.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                # Whole events are written at once: this one cannot split another.
+                await self._stream.write(encode_event(_event(self._waiting.pop(next(iter(self._waiting))))))
+        except ConnectionResetError:
+            self._waiting.clear()
 
 
 class _Stream:

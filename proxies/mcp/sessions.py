@@ -11,9 +11,11 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from proxies.conversation import RecentFindings
+from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.drain import Answer
 from proxies.mcp.messages import MessageId
 from rules.masking.session import MaskingSession
 
@@ -27,17 +29,30 @@ IdTable = dict[tuple[type, MessageId], str]
 """Open requests: method by typed id, because the ids 1 and "1" differ in JSON-RPC."""
 
 
+class OwnStream(Protocol):
+    """What a session needs of its own stream."""
+
+    async def attach(self) -> Answer | None:
+        """The server's stream for the client, or None where it has to be asked for."""
+
+    def stop(self) -> None:
+        """The session is over."""
+
+
 class Session:
     """One client's legacy session on one proxy."""
 
     __slots__ = (
         "capabilities",
         "client_requests",
+        "controlled",
         "enders",
         "event_key",
         "id",
         "masking",
+        "offered_notices",
         "on_close",
+        "own_stream",
         "principal_id",
         "proxy_id",
         "recent_findings",
@@ -71,6 +86,12 @@ class Session:
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
+        self.controlled: ControlledServer | None = None
+        """What is known of the server on the other leg."""
+        self.offered_notices: frozenset[str] = frozenset()
+        """The `list_changed` notifications that the server declared: only these are expected by the client."""
+        self.own_stream: OwnStream | None = None
+        """The gateway's ear on the server, whether the client listens or not (L-08)."""
         self.masking: MaskingSession | None = None
         """What was masked in it towards the server, to be put back into whatever the server says."""
         self.recent_findings = RecentFindings()
@@ -156,6 +177,8 @@ class SessionStore:
         """Forget a session and end its streams (L-13); harmless when it is gone already."""
         if self._sessions.pop(session.id, None) is None:
             return
+        if session.own_stream is not None:
+            session.own_stream.stop()
         for end in tuple(session.enders):
             end()
         if session.on_close is not None:

@@ -91,9 +91,7 @@ def result_texts(method: str | None, result: dict[str, Any]) -> list[Text]:
     for key, value in result.items():
         path = pointer("/result", key)
         if key == "inputRequests" and type(value) is dict:
-            for name, request in value.items():
-                _leaves(name, Target.ELICITATION, key_pointer(path, name), texts)
-                _server_request(request, pointer(path, name), texts)
+            _questions(value, path, texts)
         elif type(value) is list and key in _DECLARATION_LISTS:
             for index, declaration in enumerate(value):
                 _declaration(declaration, f"{path}/{index}", texts)
@@ -107,6 +105,13 @@ def server_message_texts(message: Message) -> list[Text]:
     texts: list[Text] = []
     if message.kind == "request":
         _server_request({"method": message.method, "params": message.params or {}}, "", texts)
+    elif message.method == "notifications/tasks":
+        for key, value in (message.params or {}).items():
+            path = pointer("/params", key)
+            if key == "inputRequests" and type(value) is dict:
+                _questions(value, path, texts)
+            else:
+                _task(key, value, path, texts)
     else:
         _content(message.params, Target.TOOL_RESULT, "/params", texts)
     return texts
@@ -123,6 +128,18 @@ def _tool_result(_key: str, value: Any, path: str, texts: list[Text]) -> None:
     _content(value, Target.TOOL_RESULT, path, texts)
 
 
+def _task(key: str, value: Any, path: str, texts: list[Text]) -> None:
+    """A member of a task: its result is a tool's, its error is an error, wherever it is told (I-10)."""
+    _content(value, Target.ERROR if key == "error" else Target.TOOL_RESULT, path, texts)
+
+
+def _questions(requests: dict[str, Any], path: str, texts: list[Text]) -> None:
+    """What a modern result or task asks of the client (I-09)."""
+    for name, request in requests.items():
+        _leaves(name, Target.ELICITATION, key_pointer(path, name), texts)
+        _server_request(request, pointer(path, name), texts)
+
+
 def _resource(_key: str, value: Any, path: str, texts: list[Text]) -> None:
     _content(value, Target.RESOURCE, path, texts)
 
@@ -137,6 +154,7 @@ _RESULT_READERS: Final[dict[str, Callable[[str, Any, str, list[Text]], None]]] =
     "prompts/get": _resource,
     "resources/read": _resource,
     "completion/complete": _resource,
+    "tasks/get": _task,
 }
 
 _DECLARATION_LISTS: Final = frozenset({"tools", "prompts", "resources", "resourceTemplates"})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 from proxies.contract import UpstreamAuth
@@ -17,6 +18,7 @@ from proxies.mcp.param_headers import PREFIX
 from proxies.mcp.refusals import RPCRefusal, upstream_invalid
 from proxies.mcp.texts import TRACE_HEADERS
 from proxies.refusal import Refusal
+from proxies.runtime import ProxyRuntime
 from proxies.strict_json import JSONRefused, parse
 from proxies.transport.headers import forwardable_request_headers
 from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge
@@ -69,27 +71,32 @@ async def send(
     exchange: Exchange, method: str, headers: list[tuple[str, str]], body: bytes = b"", *, endless: bool = False
 ) -> Answer:
     """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
-    if body:
-        headers = [*headers, ("content-type", "application/json")]
-    server = exchange.proxy.server
-    # The target's own path is put in front: the target is the endpoint.
-    target = "" if server.base_path else "/"
-    answer = await server.request(method, target, headers, body, principal_id=exchange.principal.id, endless=endless)
+    principal_id = exchange.principal.id
+    answer = await send_to(exchange.proxy, method, headers, body, principal_id=principal_id, endless=endless)
     note_downgrade(exchange)
     return answer
 
 
-def credential_headers(exchange: Exchange) -> list[tuple[str, str]]:
-    """The fields of a request of our own to the server of a call: the credential, and nothing of the client's."""
-    return _common_headers(exchange, frozenset())
+async def send_to(
+    proxy: ProxyRuntime,
+    method: str,
+    headers: list[tuple[str, str]],
+    body: bytes = b"",
+    *,
+    principal_id: str = "",
+    endless: bool = False,
+) -> Answer:
+    """`send` without a client's call, for what the gateway asks by itself; raises `UpstreamError`."""
+    if body:
+        headers = [*headers, ("content-type", "application/json")]
+    # The target's own path is put in front: the target is the endpoint.
+    target = "" if proxy.server.base_path else "/"
+    return await proxy.server.request(method, target, headers, body, principal_id=principal_id, endless=endless)
 
 
-def _common_headers(
-    exchange: Exchange, allow: frozenset[str], allow_prefixes: tuple[str, ...] = ()
-) -> list[tuple[str, str]]:
-    headers = forwardable_request_headers(exchange.request.headers, allow, allow_prefixes=allow_prefixes)
-    headers.append(_ACCEPT)
-    return headers + credential_fields(exchange.proxy.config.upstream_auth)
+def own_headers(proxy: ProxyRuntime) -> list[tuple[str, str]]:
+    """The fields of every message to the upstream: what is understood, and the proxy's credential."""
+    return [_ACCEPT, *credential_fields(proxy.config.upstream_auth)]
 
 
 def credential_fields(auth: UpstreamAuth) -> list[tuple[str, str]]:
@@ -99,6 +106,13 @@ def credential_fields(auth: UpstreamAuth) -> list[tuple[str, str]]:
     if auth.type == "header":
         return [(auth.name.lower(), auth.value)]
     return []
+
+
+def _common_headers(
+    exchange: Exchange, allow: frozenset[str], allow_prefixes: tuple[str, ...] = ()
+) -> list[tuple[str, str]]:
+    headers = forwardable_request_headers(exchange.request.headers, allow, allow_prefixes=allow_prefixes)
+    return headers + own_headers(exchange.proxy)
 
 
 # --- What came back ---------------------------------------------------------------------------------------------------
@@ -152,10 +166,19 @@ def parse_messages(value: Any, *, allow_batch: bool) -> list[Message]:
 
 async def events(exchange: Exchange, response: Answer) -> AsyncGenerator[SSEEvent, None]:
     """The events of a stream that may hold a message; comments and other event types end here (I-12)."""
+    async with aclosing(stream_events(response, lambda: exchange.lap("upstream", waiting=True))) as received:
+        async for event in received:
+            yield event
+    exchange.lap("upstream", waiting=True)
+
+
+async def stream_events(response: Answer, on_chunk: Callable[[], None] | None = None) -> AsyncGenerator[SSEEvent, None]:
+    """`events` without a call of a client."""
     parser = SSEParser(MAX_EVENT_BYTES)
     try:
         async for chunk in response:
-            exchange.lap("upstream", waiting=True)
+            if on_chunk is not None:
+                on_chunk()
             for event in parser.feed(chunk):
                 if event.event in (None, "", "message"):
                     yield event
@@ -164,7 +187,6 @@ async def events(exchange: Exchange, response: Answer) -> AsyncGenerator[SSEEven
                 yield event
     except SSETooLarge:
         raise upstream_invalid("The upstream sent an event that is larger than the gateway can inspect.") from None
-    exchange.lap("upstream", waiting=True)
 
 
 def failed(response: Answer, *, modern: bool) -> Refusal:

@@ -32,6 +32,10 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
         exchange.conversation.add(findings, now)
     if exchange.verdict.action is Action.BLOCK:
         raise _refusal(exchange.verdict)
+    if exchange.verdict.action is Action.HOLD:
+        if not exchange.may_hold:
+            raise _refusal(exchange.verdict)
+        exchange.hold = exchange.verdict
     if exchange.verdict.action < Action.REDACT:
         return []
     places = {_place(finding) for finding in findings}

@@ -18,13 +18,12 @@ from proxies.refusal import Refusal
 from rules.masking.placeholders import LITERAL_LABEL, session_key
 from rules.masking.session import MaskingFull, MaskingSession
 from rules.masking.spans import (
+    RepeatedValues,
     Span,
     literal_spans,
     masking_into,
-    repeated_spans,
     replace_spans,
     settle,
-    value_pattern,
 )
 from rules.model import Finding, Target, Text
 
@@ -94,7 +93,7 @@ def _masked_texts(
         by_place.setdefault((finding.target, finding.path), []).append(span_of(finding))
     editable = [text for text in texts if not is_fixed(document, text)]
     kinds = _kinds(session, editable, by_place)
-    values = value_pattern(kinds)
+    repeated = RepeatedValues(kinds)
     replace = masking_into(session)
     edits: dict[str, str] = {}
     originals: dict[str, str] = {}
@@ -102,8 +101,7 @@ def _masked_texts(
         if originals.setdefault(text.path, text.text) != text.text and (text.target, text.path) in by_place:
             raise EditImpossible("two texts stand in the same place")
         spans = [*by_place.get((text.target, text.path), ()), *literal_spans(text.text, session)]
-        if values is not None:
-            spans += repeated_spans(text.text, values, kinds)
+        spans += repeated.spans(text.text)
         if spans:
             settled = settle(spans)
             edits[text.path] = replace_spans(text.text, settled, replace)

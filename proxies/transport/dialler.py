@@ -17,6 +17,7 @@ from proxies.transport.errors import (
     UpstreamUnreachable,
 )
 from proxies.transport.limits import Bounds
+from proxies.transport.tls import public_key_sha256
 from proxies.transport.tunnel import open_tunnel
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -44,6 +45,13 @@ class Dialler:
         """Whether a plain target is reached through a tunnel too: what follows is not HTTP."""
         self._egress = egress
         self._bounds = bounds
+        self._certificate = b""
+        """DER of the target's certificate on the newest connection."""
+
+    @property
+    def tls_key_sha256(self) -> str:
+        """SHA-256 of the target's public key (SubjectPublicKeyInfo), lower-case hex; empty while it is not known."""
+        return public_key_sha256(self._certificate) if self._certificate else ""
 
     @property
     def request_prefix(self) -> str:
@@ -93,9 +101,10 @@ class Dialler:
         loop = asyncio.get_running_loop()
         server_name = self._origin.host if self._tls is not None else None
         if self._proxy is None:
-            _, connection = await loop.create_connection(
+            transport, connection = await loop.create_connection(
                 make, address, self._origin.port, ssl=self._tls, server_hostname=server_name
             )
+            self._note_certificate(transport)
             return connection
         if self.speaks_to_proxy:
             _, connection = await loop.create_connection(make, address, self._proxy.port)
@@ -126,7 +135,13 @@ class Dialler:
                 raise UpstreamUnreachable("The upstream closed the connection during the handshake.") from error
             raise
         connection.connection_made(transport)
+        self._note_certificate(transport)
         return connection
+
+    def _note_certificate(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._certificate = tls.getpeercert(binary_form=True) or b""
 
     def _failure(self, error: OSError) -> UpstreamError:
         if isinstance(error, ssl.SSLCertVerificationError):

@@ -53,6 +53,8 @@ class UpstreamError(Exception):
 
     status: ClassVar[int] = 502
     default_code: ClassVar[str] = "upstream_error"
+    retry_after_seconds: int | None = None
+    """When a client may try again, where that is known."""
     remediation: ClassVar[str] = "Check that the upstream is up and that the proxy's target is right."
 
     def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
@@ -73,6 +75,17 @@ class UpstreamBusy(UpstreamError):
 
     status = 503
     default_code = "upstream_busy"
+
+
+class UpstreamCircuitOpen(UpstreamError):
+    """The upstream gave no answer so often that it is left alone for a while; nothing was sent."""
+
+    status = 503
+    default_code = "upstream_circuit_open"
+
+    def __init__(self, message: str, *, retry_after_seconds: int, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UpstreamConnectTimeout(UpstreamError):

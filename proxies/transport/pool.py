@@ -17,10 +17,17 @@ from collections import deque
 
 from proxies.contract import Limits, UpstreamProxy
 from proxies.egress_policy import Origin, parse_target, refused_address
+from proxies.transport.breaker import Breaker
 from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection
 from proxies.transport.dialler import Dialler
 from proxies.transport.egress import EgressPolicy
-from proxies.transport.errors import UpstreamBusy, UpstreamConnectTimeout, UpstreamProxyError
+from proxies.transport.errors import (
+    UpstreamBusy,
+    UpstreamCircuitOpen,
+    UpstreamConnectTimeout,
+    UpstreamError,
+    UpstreamProxyError,
+)
 from proxies.transport.headers import encode_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 from proxies.transport.upstream_response import UpstreamResponse
@@ -37,6 +44,7 @@ _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 class UpstreamPool:
     """Belongs to one proxy and one origin; signs each request with that proxy's pseudonym (`via`), if it is given.
+    `authority` stands in Host in place of the target's own: a scan asks what a server does with a foreign name.
     Raises egress_policy.BadTarget for an unusable URL."""
 
     def __init__(
@@ -49,6 +57,7 @@ class UpstreamPool:
         proxy: UpstreamProxy | None = None,
         egress: EgressPolicy = refused_address,
         bounds: Bounds = DEFAULT_BOUNDS,
+        authority: str = "",
     ) -> None:
         self.origin: Origin = parse_target(target_url)
         if self.origin.is_tls and tls is None:
@@ -57,12 +66,13 @@ class UpstreamPool:
         self._bounds = bounds
         self._dialler = Dialler(self.origin, tls, proxy=proxy, egress=egress, bounds=bounds)
         self._target_prefix = self._dialler.request_prefix + self.origin.base_path
-        fields = [("host", self.origin.authority), ("accept-encoding", "identity")]
+        fields = [("host", authority or self.origin.authority), ("accept-encoding", "identity")]
         if signature:
             fields.append(("via", via_value([signature])))
         if self._dialler.speaks_to_proxy:
             fields += self._dialler.proxy_fields
         self._common_fields = encode_fields(fields)
+        self._breaker = Breaker()
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
         self._open = 0
@@ -80,6 +90,11 @@ class UpstreamPool:
         """Connections that wait for a request."""
         return len(self._idle)
 
+    @property
+    def tls_key_sha256(self) -> str:
+        """Fingerprint of the public key that the upstream proved last; empty without TLS or before a connection."""
+        return self._dialler.tls_key_sha256
+
     async def request(
         self,
         method: str,
@@ -96,16 +111,23 @@ class UpstreamPool:
         An `endless` answer is a stream that is meant to stay open: only silence ends it, not its age (G-11).
         """
         message = self._encode(method, target, headers, body)
-        total_deadline = math.inf if endless else asyncio.get_running_loop().time() + self._limits.total_timeout_seconds
-        connection = await self._acquire()
-        reused = connection.exchanges > 0
+        loop = asyncio.get_running_loop()
+        if wait_seconds := self._breaker.wait_seconds(loop.time()):
+            raise UpstreamCircuitOpen(
+                "The upstream has not answered several times in a row, so it is left alone for a moment.",
+                retry_after_seconds=math.ceil(wait_seconds),
+                detail=f"The upstream is left alone for a moment after failing several times: {self._breaker.last_failure}",
+            )
+        total_deadline = math.inf if endless else loop.time() + self._limits.total_timeout_seconds
         try:
-            return await self._exchange(connection, method, message, total_deadline)
-        except LostBeforeAnswer:
-            if not (reused and idempotent):
-                raise
-        # Other idle connections may be as stale as that one was: the repetition gets a new one.
-        return await self._exchange(await self._acquire(fresh=True), method, message, total_deadline)
+            response = await self._send(method, message, total_deadline, idempotent=idempotent)
+        except UpstreamBusy:
+            raise  # It answers others: that is no failure of it.
+        except UpstreamError as error:
+            self._breaker.failed(loop.time(), error.detail or error.message)
+            raise
+        self._breaker.answered()
+        return response
 
     async def aclose(self) -> None:
         """Close what is idle. Exchanges under way finish, and their connections are closed after them."""
@@ -123,6 +145,17 @@ class UpstreamPool:
             raise ValueError("method or target hold characters that must not be sent")
         length = b"content-length: %d\r\n" % len(body) if body or method in _METHODS_WITH_BODY else b""
         return b"".join((line, self._common_fields, fields, length, b"\r\n", body))
+
+    async def _send(self, method: str, message: bytes, total_deadline: float, *, idempotent: bool) -> UpstreamResponse:
+        connection = await self._acquire()
+        reused = connection.exchanges > 0
+        try:
+            return await self._exchange(connection, method, message, total_deadline)
+        except LostBeforeAnswer:
+            if not (reused and idempotent):
+                raise
+        # Other idle connections may be as stale as that one was: the repetition gets a new one.
+        return await self._exchange(await self._acquire(fresh=True), method, message, total_deadline)
 
     async def _exchange(
         self, connection: UpstreamConnection, method: str, message: bytes, total_deadline: float

@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from proxies.child_environment import DIRECTORY_PREFIX
 from proxies.transport.lines import LineSplitter, LineTooLong
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ READ_BYTES: Final = 64 * 1024
 MUCH_BYTES: Final = 16 * 1024
 PAUSE_SECONDS: Final = 0.05
 """A program that writes much to its standard error is read no faster than about 1 MiB a second."""
-DIRECTORY_PREFIX: Final = "ostiary-server-"
 MAX_OPEN_FILES: Final = 4096
 OOM_SCORE: Final = 500
 """When memory runs out the system ends the child before the worker."""
@@ -89,7 +89,9 @@ class Child:
         program = shutil.which(argv[0], path=environment.get("PATH", ""))
         if program is None:
             raise NotStarted("its program is missing or not executable")
-        own_directory = "" if directory else await asyncio.to_thread(tempfile.mkdtemp, prefix=DIRECTORY_PREFIX)
+        own_directory = (
+            "" if directory else await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-")
+        )
         try:
             process = await asyncio.create_subprocess_exec(
                 program,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, one_way
@@ -92,23 +92,45 @@ def literal_spans(text: str, session: MaskingSession) -> list[Span]:
     return spans
 
 
-def repeated_spans(text: str, values: re.Pattern[str], kinds: dict[str, Span]) -> list[Span]:
-    """Further occurrences of values that are masked elsewhere in the message."""
-    return [kinds[match[0]]._replace(start=match.start(), end=match.end()) for match in values.finditer(text)]
+class RepeatedValues:
+    """Further occurrences of values that are masked elsewhere in the message, where they are not part of a longer word.
+
+    One pass over a text, however many values there are: only where a value may begin, the few lengths of the values that
+    begin so are looked up.
+    """
+
+    def __init__(self, kinds: Mapping[str, Span]) -> None:
+        """`kinds` has for each value the span that says how it is masked; short values are left out."""
+        self._kinds = {value: kind for value, kind in kinds.items() if len(value) >= MIN_REPEATED_CHARACTERS}
+        lengths: dict[str, set[int]] = {}
+        for value in self._kinds:
+            lengths.setdefault(value[:MIN_REPEATED_CHARACTERS], set()).add(len(value))
+        self._lengths = {beginning: sorted(sizes, reverse=True) for beginning, sizes in lengths.items()}
+        signs = sorted({value[0] for value in self._kinds if not value[0].isalnum()})
+        self._beginnings = re.compile(r"(?<!\w)\w" + (f"|[{re.escape(''.join(signs))}]" if signs else ""))
+
+    def spans(self, text: str) -> list[Span]:
+        """Where the values stand, of overlapping ones the first and longest."""
+        if not self._kinds:
+            return []
+        found: list[Span] = []
+        position = 0
+        for match in self._beginnings.finditer(text):
+            start = match.start()
+            if start < position:
+                continue
+            for length in self._lengths.get(text[start : start + MIN_REPEATED_CHARACTERS], ()):
+                end = start + length
+                kind = self._kinds.get(text[start:end])
+                if kind is not None and not (text[end - 1].isalnum() and _is_word(text[end : end + 1])):
+                    found.append(kind._replace(start=start, end=end))
+                    position = end
+                    break
+        return found
 
 
-def value_pattern(values: Iterable[str]) -> re.Pattern[str] | None:
-    """Finds these values, the longest first, where they are not part of a longer word."""
-    known = sorted({value for value in values if len(value) >= MIN_REPEATED_CHARACTERS}, key=len, reverse=True)
-    if not known:
-        return None
-    return re.compile("|".join(_whole(value) for value in known))
-
-
-def _whole(value: str) -> str:
-    before = r"(?<!\w)" if value[0].isalnum() else ""
-    after = r"(?!\w)" if value[-1].isalnum() else ""
-    return f"{before}{re.escape(value)}{after}"
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def masking_into(session: MaskingSession) -> Replace:

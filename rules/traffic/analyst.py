@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from rules.model import Action, Confidence, Finding, Severity, Target
 from rules.traffic.behaviour import BehaviourState
-from rules.traffic.content import TARGETS, disguised
+from rules.traffic.content import ENCODINGS, TARGETS, disguised, encoded
 from rules.traffic.observation import Observation, Suspicion, TrafficRule
 from rules.traffic.sequences import SequenceState
 
@@ -31,6 +31,12 @@ RULES: dict[str, TrafficRule] = {
         f"Text of unusually high entropy in {target.value.replace('_', ' ')}", f"{PACK}/content", Severity.MEDIUM
     )
     for target, rule_id in TARGETS.items()
+}
+RULES |= {
+    rule_id: TrafficRule(
+        f"A long run of {rule_id.rpartition('_')[2].lower()} leaves with a call", f"{PACK}/content", Severity.LOW
+    )
+    for rule_id in ENCODINGS
 }
 
 
@@ -57,7 +63,12 @@ class Analyst:
             if len(self._profiles) > MAX_PROFILES:
                 self._profiles.popitem(last=False)
         self._profiles.move_to_end(call.source)
-        suspicions = [*profile.sequences.advance(call), *profile.behaviour.advance(call), *disguised(call)]
+        suspicions = [
+            *profile.sequences.advance(call),
+            *profile.behaviour.advance(call),
+            *disguised(call),
+            *encoded(call),
+        ]
         findings = []
         for suspicion in suspicions:
             spoke_at = profile.spoke_at.get(suspicion.rule_id)

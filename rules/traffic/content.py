@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
+from typing import Final
 
 from rules.model import Target
 from rules.traffic.observation import Observation, Suspicion
@@ -18,6 +20,16 @@ TARGETS = {
     Target.PROMPT: "CONTENT_HIGHENTROPY_PROMPT",
     Target.COMPLETION: "CONTENT_HIGHENTROPY_COMPLETION",
 }
+
+ENCODINGS: Final = {
+    "CONTENT_ENCODINGDETECTED_BASE64": re.compile(r"[A-Za-z0-9+/_-]{2048,}={0,2}"),
+    "CONTENT_ENCODINGDETECTED_HEX": re.compile(r"(?:[0-9a-fA-F]{2}){1024,}|(?:\\x[0-9a-fA-F]{2}){256,}"),
+    "CONTENT_ENCODINGDETECTED_URL": re.compile(r"(?:%[0-9a-fA-F]{2}){128,}"),
+    "CONTENT_ENCODINGDETECTED_UNICODE": re.compile(r"(?:\\u[0-9a-fA-F]{4}){128,}"),
+}
+"""Runs far longer than keys, hashes, tokens and escaped words are. Files travel so too, which is why it takes this much."""
+ENCODED_TARGETS: Final = frozenset({Target.TOOL_ARGS, Target.PROMPT})
+"""What leaves; a result or an answer that holds an encoded file is everyday."""
 
 
 def entropy_bits(data: bytes) -> float:
@@ -44,4 +56,20 @@ def disguised(call: Observation) -> list[Suspicion]:
         data = _bytes(text.text[:MAX_BYTES])
         if len(data) >= MIN_BYTES and (bits := entropy_bits(data)) > MAX_BITS:
             found[rule_id] = Suspicion(rule_id, f"{bits:.1f} bits a byte over {len(data)} bytes at {text.path or '/'}")
+    return list(found.values())
+
+
+def encoded(call: Observation) -> list[Suspicion]:
+    """One suspicion for each encoding in which something long leaves with this call."""
+    found: dict[str, Suspicion] = {}
+    for text in call.texts:
+        if text.target not in ENCODED_TARGETS:
+            continue
+        for rule_id, pattern in ENCODINGS.items():
+            if rule_id not in found and (match := pattern.search(text.text[:MAX_BYTES])):
+                size = match.end() - match.start()
+                found[rule_id] = Suspicion(rule_id, f"a run of {size} characters at {text.path or '/'}")
+    if "CONTENT_ENCODINGDETECTED_HEX" in found:
+        # Hexadecimal digits are letters of base64 as well.
+        found.pop("CONTENT_ENCODINGDETECTED_BASE64", None)
     return list(found.values())

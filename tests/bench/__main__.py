@@ -150,13 +150,14 @@ def measure_policy(table: Table, count: int) -> None:
         times: list[float] = []
         for number in range(count):
             content = f"{number} " + (PROSE * (size // len(PROSE) + 1))[number % 50 : size]
-            begin = time.perf_counter()
+            # Processor time: evaluation waits for nothing, and what else the machine does is not its doing.
+            begin = time.thread_time()
             decide(
                 ruleset.scan([Text(Target.PROMPT, "/messages/0/content", content)], direction="request"), log_only=False
             )
-            times.append((time.perf_counter() - begin) * 1000)
+            times.append((time.thread_time() - begin) * 1000)
         seen = percentiles(times)
-        what = f"policy evaluation, {size // 1024} KB, {ruleset.rule_count} rules"
+        what = f"policy evaluation, {size // 1024} KB, {ruleset.rule_count} rules, CPU"
         table.add(what, f"p50 {seen['p50_ms']:.3f} ms, p99 {seen['p99_ms']:.3f} ms", bar, reach)
 
 

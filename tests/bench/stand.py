@@ -21,9 +21,9 @@ from msgspec.structs import replace
 from app.fleet.snapshot import Configuration
 from app.fleet.supervisor import Fleet
 from proxies.contract import APIKey, CallRecord, ProxyConfig, RulesetSource
-from rules.compiler import cached_ruleset
 from rules.packs import SHIPPED, Pack, load_directory
 from rules.policy import load_policies
+from rules.ruleset_cache import cached_ruleset
 
 KEY = "ost_" + "b" * 43
 KEY_DIGEST = hashlib.sha256(KEY.encode()).hexdigest()

@@ -47,6 +47,7 @@ async def pages_of(site: Site) -> list[str]:
         "/policies/llm-standard-security",
         *(f"/packs/{name}" for name in names),
         f"/packs/{alert['pack']}/{alert['rule_id']}",
+        "/scanner",
         "/access",
         "/access/new",
         "/audit",

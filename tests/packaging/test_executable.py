@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.packaging
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_the_one_file_executable_walks_the_story() -> None:
     executable = ROOT / "dist" / "ostiary"
     if not executable.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sys
@@ -30,6 +31,9 @@ PORT = 8080
 BASE_URL = f"http://127.0.0.1:{PORT}"
 PASSWORD = "correct horse battery staple 42"
 START_SECONDS = 20
+MAX_STALL_MS = 100
+"""Processor time that a worker's loop may spend on one thing while others wait (LIM-15): with any real console."""
+STALL = re.compile(rb"the event loop was kept from other work for at most (\d+) ms")
 
 
 class Console:
@@ -185,6 +189,14 @@ class ConsoleProcess:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
+        if exc_info[0] is None:
+            assert max(self.longest_stalls_ms(), default=0) <= MAX_STALL_MS, (
+                "a worker kept its event loop from other work"
+            )
+
+    def longest_stalls_ms(self) -> list[int]:
+        """What the workers of this console said at their end about their event loops (LIM-15)."""
+        return [int(found) for found in STALL.findall(self.output)]
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """An HTTP client with the console as its base."""

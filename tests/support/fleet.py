@@ -26,7 +26,7 @@ import msgspec
 from app.fleet.supervisor import Configuration, Fleet, ProxyState, ProxyStatus
 from app.settings import Settings
 from proxies.contract import APIKey, CallRecord, ProxyConfig, ProxyType, RulesetSource
-from rules.compiler import cached_ruleset
+from rules.ruleset_cache import cached_ruleset
 from tests.unit.rules.small_packs import pack, rule
 
 KEY = "ost_" + "k" * 43

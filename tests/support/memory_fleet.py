@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,7 +12,7 @@ from app.errors import Conflict
 from app.features import FleetHooks
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
-from app.fleet.worker import WorkerStatus
+from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, WorkerStatus
 from app.version import __version__
 from proxies.contract import ProxyConfig, ServerReport
 
@@ -45,6 +47,13 @@ class MemoryFleet:
         self.fail_with = ""
         self.refuse_with = ""
         self.refresh_error: Exception | None = None
+        self.scan_orders: list[ScanOrder] = []
+        """What the worker was told about scans; tests report through `hooks.on_scan`."""
+        self.has_worker = True
+        self.orders: list[ToolOrder] = []
+        """What workers were told about tools."""
+        self.answer_orders: Callable[[ToolOrder], None] | None = None
+        """Plays the worker: may report through `hooks.on_tools`."""
 
     @property
     def configuration(self) -> Configuration:
@@ -52,6 +61,7 @@ class MemoryFleet:
         return self.configurations[-1]
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         await self.refresh()
 
     async def stop(self) -> None:
@@ -68,6 +78,22 @@ class MemoryFleet:
         if self.refresh_error is not None:
             raise self.refresh_error
         self.configurations.append(await self.hooks.load_configuration())
+
+    def report(self, said: ScanReport) -> None:
+        """A worker says something about a scan, in the console's own loop, which a test's need not be."""
+        self._loop.call_soon_threadsafe(self.hooks.on_scan, said)
+
+    async def scan(self, order: ScanOrder) -> bool:
+        self.scan_orders.append(order)
+        return self.has_worker
+
+    async def order(self, proxy_id: str, message: ToolOrder) -> bool:
+        if not self.status(proxy_id).state.serves:
+            return False
+        self.orders.append(message)
+        if self.answer_orders is not None:
+            self.answer_orders(message)
+        return True
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
         if self.refuse_with:

@@ -13,6 +13,7 @@ from proxies.mcp.bridge.leg import Fields, ServerLeg, refused
 from proxies.mcp.bridge.questions import Questions
 from proxies.mcp.bridge.session_stream import SessionStream
 from proxies.mcp.bridge.translate import initialize_result, shared_capabilities, to_legacy_response, to_modern_request
+from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.drain import Answer
 from proxies.mcp.gates import declined
 from proxies.mcp.messages import (
@@ -27,7 +28,7 @@ from proxies.mcp.messages import (
     result_response,
 )
 from proxies.mcp.methods import CLIENT_REQUESTS, SERVER_REQUESTS
-from proxies.mcp.param_headers import InvalidAnnotation, LearnedTools, header_annotations
+from proxies.mcp.param_headers import InvalidAnnotation, header_annotations
 from proxies.mcp.upstream import SESSION_HEADER
 from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer, StreamAnswer
 from proxies.strict_json import dump
@@ -80,7 +81,7 @@ class LegacyClients:
         self._leg = leg
         self._on_doubt = on_doubt
         self._sessions: dict[str, BridgedSession] = {}
-        self._learned = LearnedTools()
+        self._learned = Catalogue()
         self._last_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -152,8 +153,8 @@ class LegacyClients:
     def _told(self, session: BridgedSession, message: Message) -> None:
         """A notification. Only a cancellation means something there: leaving the call is how the server is told."""
         named = (message.params or {}).get("requestId")
-        if message.method == "notifications/cancelled" and type(named) in (int, str):
-            task = session.calls.get((type(named), named or 0))
+        if message.method == "notifications/cancelled" and isinstance(named, int | str):
+            task = session.calls.get((type(named), named))
             if task is not None:
                 task.cancel()
 
@@ -219,9 +220,9 @@ class LegacyClients:
         response = await self._ask_server(session, request, answer)
         name = (request.params or {}).get("name")
         refused_for_fields = response.error is not None and response.error["code"] == HEADER_MISMATCH
-        if refused_for_fields and request.method == "tools/call" and not self._learned.wanted("", str(name)):
+        if refused_for_fields and request.method == "tools/call" and not self._learned.wanted_headers(str(name)):
             await self._list_tools(session)
-            if self._learned.wanted("", str(name)):
+            if self._learned.wanted_headers(str(name)):
                 return await self._ask_server(session, request, answer)
         return response
 
@@ -245,7 +246,7 @@ class LegacyClients:
             log_level=session.log_level,
         )
         name = (request.params or {}).get("name")
-        annotated = self._learned.wanted("", name) if request.method == "tools/call" and type(name) is str else ()
+        annotated = self._learned.wanted_headers(name) if request.method == "tools/call" and type(name) is str else ()
         received = await self._leg.modern(session.fields, sent, principal_id=session.principal_id, annotated=annotated)
         try:
             if received.status not in (200, 400, 404):
@@ -297,7 +298,7 @@ class LegacyClients:
         """Keep which arguments must be mirrored in fields: a legacy client does not know of that (M-03)."""
         for tool in result.get("tools", []):
             try:
-                self._learned.learn("", tool["name"], header_annotations(tool.get("inputSchema")))
+                self._learned.learn(tool["name"], header_annotations(tool.get("inputSchema")))
             except (InvalidAnnotation, KeyError, TypeError, AttributeError):
                 continue  # Whether it may be offered is judged where it is listed.
 

@@ -45,6 +45,11 @@ class BridgeUpstream:
         return self.server.base_path
 
     @property
+    def tls_key_sha256(self) -> str:
+        """See `Upstream`."""
+        return self.server.tls_key_sha256
+
+    @property
     def problem(self) -> str:
         """See `Upstream`."""
         return self.server.problem

@@ -13,11 +13,11 @@ from typing import Final
 
 from proxies.carried import CarriedRequest, CarriedResponse
 from proxies.carriers import Carriers
+from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.downstreams.incoming import Incoming, modern_fields, read
 from proxies.mcp.downstreams.replies import Deliver, Replies
 from proxies.mcp.legacy_session import SESSIONS
 from proxies.mcp.messages import MessageId
-from proxies.mcp.modern import LEARNED
 from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER
 from proxies.transport.http1_server import Request
 
@@ -46,6 +46,7 @@ class CarriedClient:
         opening: Request,
         *,
         proxy_id: str,
+        catalogue: Catalogue,
         key_digest: str,
         deliver: Deliver,
         on_lost: Callable[[str], None],
@@ -53,6 +54,7 @@ class CarriedClient:
         self._carriers = carriers
         self._opening = opening
         self._proxy_id = proxy_id
+        self._catalogue = catalogue
         self._key_digest = key_digest
         self._deliver = deliver
         self._on_lost = on_lost
@@ -186,7 +188,7 @@ class CarriedClient:
         if message.version:
             name = message.params.get("name")
             named = type(name) is str and message.method == "tools/call"
-            return modern_fields(message, LEARNED.wanted(self._proxy_id, str(name)) if named else ())
+            return modern_fields(message, self._catalogue.wanted_headers(str(name)) if named else ())
         if self.session_id is not None and message.method != "initialize":
             return [(SESSION_HEADER, self.session_id)]
         return []

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from proxies.carriers import Carriers
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
+from proxies.mcp.control.server import server_of
 from proxies.mcp.downstreams.client import CarriedClient
 from proxies.mcp.media_types import accepted, check_json_body, not_acceptable
 from proxies.mcp.relay import STREAM_HEADERS
@@ -40,6 +41,7 @@ class SSESession:
             carriers,
             exchange.request,
             proxy_id=self.proxy_id,
+            catalogue=server_of(exchange.proxy).catalogue,
             key_digest=exchange.key_digest,
             deliver=self._deliver,
             on_lost=self._lose,

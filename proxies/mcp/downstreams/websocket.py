@@ -13,6 +13,7 @@ from typing import Final
 from proxies.carriers import Carriers
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS
+from proxies.mcp.control.server import server_of
 from proxies.mcp.downstreams.client import CarriedClient
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
@@ -51,6 +52,7 @@ class WebSocketSession:
             carriers,
             exchange.request,
             proxy_id=exchange.proxy.config.id,
+            catalogue=server_of(exchange.proxy).catalogue,
             key_digest=exchange.key_digest,
             deliver=self._deliver,
             on_lost=self._lose,

@@ -62,12 +62,14 @@ class ChannelUpstream:
         on_problem: Callable[[], None] | None = None,
         log: ServerLog | None = None,
         release: Callable[[], Awaitable[None]] | None = None,
+        tls_key: Callable[[], str] | None = None,
     ) -> None:
         self.base_path = base_path
         self.log = log
         """What the server writes beside its messages, where we start it ourselves. Only then is it tried less and less often,
         and its failures are those of the proxy: over the network they may be anybody's."""
         self._release = release
+        self._tls_key = tls_key
         self._connect = connect
         self._name = name
         self._limits = limits
@@ -82,6 +84,11 @@ class ChannelUpstream:
 
     def __repr__(self) -> str:
         return f"<ChannelUpstream {self._name} {len(self._seats)} open>"
+
+    @property
+    def tls_key_sha256(self) -> str:
+        """See `Upstream`."""
+        return self._tls_key() if self._tls_key is not None else ""
 
     @property
     def problem(self) -> str:

@@ -62,10 +62,11 @@ def _server(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[],
         case "stdio":
             return _stdio(config, settings, on_problem)
         case "sse":
-            server = _sse(config)
-            return _over_network(config, server.connect, server.aclose)
+            sse = _sse(config)
+            return _over_network(config, sse.connect, sse.tls_key, sse.aclose)
         case "websocket":
-            return _over_network(config, _websocket(config).connect)
+            websocket = _websocket(config)
+            return _over_network(config, websocket.connect, websocket.tls_key)
         case "http":
             return HTTPUpstream(pool_of(config))
 
@@ -86,7 +87,10 @@ def _stdio(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[], 
 
 
 def _over_network(
-    config: ProxyConfig, connect: Connect, release: Callable[[], Awaitable[None]] | None = None
+    config: ProxyConfig,
+    connect: Connect,
+    tls_key: Callable[[], str],
+    release: Callable[[], Awaitable[None]] | None = None,
 ) -> Upstream:
     return ChannelUpstream(
         connect,
@@ -95,6 +99,7 @@ def _over_network(
         bounds=NETWORK_BOUNDS,
         base_path=parse_target(config.target_url).base_path,
         release=release,
+        tls_key=tls_key,
     )
 
 

@@ -21,6 +21,11 @@ class HTTPUpstream:
         """See `Upstream`."""
         return self._pool.origin.base_path
 
+    @property
+    def tls_key_sha256(self) -> str:
+        """See `Upstream`."""
+        return self._pool.tls_key_sha256
+
     async def request(
         self,
         method: str,

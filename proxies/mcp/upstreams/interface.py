@@ -20,6 +20,10 @@ class Upstream(Protocol):
     def problem(self) -> str:
         """Why it cannot be used now, in one sentence for operators; empty when nothing is known."""
 
+    @property
+    def tls_key_sha256(self) -> str:
+        """Fingerprint of the public key that the server proved last; empty without TLS or before a connection."""
+
     async def request(
         self,
         method: str,

@@ -32,6 +32,10 @@ class SSEServer:
         self._target = target
         self._headers = headers
 
+    def tls_key(self) -> str:
+        """Fingerprint of the key that the server proved last (`Upstream.tls_key_sha256`)."""
+        return self._pool.tls_key_sha256
+
     async def connect(self) -> SSEChannel:
         """Open the stream and learn where messages go (`interface.Connect`)."""
         path = self._target.base_path or "/"

@@ -39,7 +39,9 @@ class StdioServers:
         self.log = ServerLog(server.environment.values())
         self._name = name
         self._server = server
-        self._environment = server_environment(os.environ if environ is None else environ, server.environment)
+        self._environment = server_environment(
+            os.environ if environ is None else environ, server.environment, os.getpid()
+        )
         self._patience = patience
 
     def __repr__(self) -> str:

@@ -25,6 +25,10 @@ class WebSocketServer:
         self._headers = headers
         self._limits = limits
 
+    def tls_key(self) -> str:
+        """Fingerprint of the key that the server proved last (`Upstream.tls_key_sha256`)."""
+        return self._dialler.tls_key_sha256
+
     async def connect(self) -> WebSocketChannel:
         """Open a WebSocket (`interface.Connect`)."""
         try:

@@ -109,7 +109,7 @@ async def test_P_05_a_listed_command_serves_clients_with_its_own_environment_and
         page = (await operator.http.get(f"/proxies/{proxy['id']}?tab=logs")).text
     assert seen["env"]["STORED"] == "a-stored-value"
     assert seen["env"]["REFERRED"] == "from-a-file"
-    assert not {name for name in seen["env"] if name.startswith(("OSTIARY_", "_PYI_", "LD_"))}
+    assert {name for name in seen["env"] if name.startswith(("OSTIARY_", "_PYI_", "LD_"))} == {"OSTIARY_WORKER"}
     assert status["server_processes"] == 1
     assert status["server_log"] == ["starting up", "[masked]"]
     assert "a-stored-value" not in page
@@ -122,10 +122,15 @@ async def test_P_03_a_killed_worker_takes_its_servers_with_it(tmp_path: Path) ->
         proxy = await operator.started(sys.executable, PROGRAM, "deaf")
         key = await operator.key()
         async with client_of(proxy, key) as client:
-            first = await who(client, await client.initialize())
+            session = await client.initialize()
+            first = await who(client, session)
+            answer = await client.post(request("tools/call", 2, name="child", arguments={}), session=session)
+            grandchild = int(answer.json()["result"]["content"][0]["text"])
+            assert alive(grandchild)
             (worker,) = await operator.ask("GET", "system/workers")
             os.kill(worker["pid"], signal.SIGKILL)
-            await until(lambda: not alive(first["pid"]))
+            await until(lambda: not alive(first["pid"]) and not alive(grandchild))
+            await until(lambda: not Path(first["cwd"]).exists())
         async with client_of(proxy, key) as client:
             second = await who(client, await client.initialize())
             assert alive(second["pid"])

@@ -29,7 +29,7 @@ from tests.rawpeer import RawMessage, UpstreamPeer, chunked
 async def test_I_30_an_unknown_method_is_an_error_on_200_and_never_forwarded() -> None:
     async with wire(Server()) as (client, upstream, _proxy):
         session = await client.initialize()
-        answer = await client.post(request("tasks/list", 5), session=session)
+        answer = await client.post(request("servers/list", 5), session=session)
     assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (200, 5, -32601)
     assert methods(upstream) == ["initialize"]
 

@@ -132,7 +132,7 @@ async def test_L_05_and_L_06_the_handshake_is_offered_as_the_gateway_understands
         (seen,) = upstream.requests
     params = rpc(seen)["params"]
     assert params["protocolVersion"] == "2025-11-25"
-    assert params["capabilities"] == {"roots": {}}
+    assert params["capabilities"] == {"roots": {}, "tasks": {}}
 
 
 async def test_L_13_a_deleted_session_is_gone_on_both_legs() -> None:

@@ -272,3 +272,41 @@ async def test_L_09_an_event_id_that_was_not_issued_opens_nothing(presented: str
         answer = await client.http.get("/mcp", headers=legacy_headers(session, last_event_id=presented))
     assert answer.status_code == 400
     assert methods(upstream) == ["initialize"]
+
+
+async def test_L_14_a_page_that_is_not_https_is_declined_and_one_that_is_names_its_host_in_the_record() -> None:
+    def question(id: str, url: str) -> dict[str, Any]:
+        return request("elicitation/create", id, mode="url", message="Sign in", url=url, elicitationId=id)
+
+    plain, secure = question("s1", "http://bank.example/"), question("s2", "https://bank.example/login")
+    server = Server(**asking(plain, secure))
+    async with wire(server) as (client, _upstream, proxy):
+        session = await client.initialize(capabilities={"elicitation": {"url": {}}})
+        headers = legacy_headers(session)
+        body = json.dumps(request("tools/call", 1, name="t")).encode()
+        async with client.http.stream("POST", "/mcp", content=body, headers=headers) as stream:
+            lines = stream.aiter_lines()
+            asked = await next_message(lines)
+            await client.post(result("s2", action="accept"), session=session)
+            answered = await next_message(lines)
+    assert asked["params"]["url"] == "https://bank.example/login"
+    given = json.loads(answered["result"]["content"][0]["text"])
+    assert {one["id"]: one["result"]["action"] for one in given} == {"s1": "decline", "s2": "accept"}
+    assert proxy.records[-1].reason == "The server asked the user to open a page of bank.example."
+
+
+async def test_L_14_an_error_that_sends_the_user_to_a_page_is_held_to_the_same_rule() -> None:
+    def required(url: str) -> dict[str, Any]:
+        elicitations = [{"mode": "url", "elicitationId": "e", "url": url, "message": "Sign in"}]
+        return {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "error": {"code": -32042, "message": "Sign in first", "data": {"elicitations": elicitations}},
+        }
+
+    for url, code in (("https://bank.example/", -32042), ("http://bank.example/", -32010)):
+        async with wire(Server(tools_call=json_answer(required(url)))) as (client, _upstream, proxy):
+            session = await client.initialize(capabilities={"elicitation": {"url": {}}})
+            answer = await client.post(request("tools/call", 1, name="t"), session=session)
+        assert answer.json()["error"]["code"] == code
+        assert "bank.example" in proxy.records[-1].reason

@@ -12,10 +12,12 @@ import pytest
 
 from rules.model import Action
 from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_ruleset
+from tests.mcp_legacy_server import Server, asking, next_message
 from tests.mcp_wire import (
     OTHER_KEY,
     initialize_answer,
     json_answer,
+    legacy_headers,
     messages_of,
     notification,
     request,
@@ -171,3 +173,18 @@ async def test_an_error_of_the_server_is_restored_and_redacted() -> None:
     error = reply.json()["error"]
     assert error["message"] == f"no such person {EMAIL}"
     assert error["data"] == {"hint": f"ask [REDACTED_EMAIL], not {EMAIL}"}
+
+
+async def test_RED_PH_4_what_the_user_answered_during_a_call_is_restored_in_its_result() -> None:
+    question = request("elicitation/create", "s1", message="Whom?", requestedSchema={"type": "object"})
+    server = Server(**asking(question))
+    async with wire(server, ruleset=masking_ruleset()) as (client, upstream, _proxy):
+        session = await client.initialize(capabilities={"elicitation": {}})
+        body = json.dumps(request("tools/call", 1, name="t")).encode()
+        async with client.http.stream("POST", "/mcp", content=body, headers=legacy_headers(session)) as stream:
+            lines = stream.aiter_lines()
+            asked = await next_message(lines)
+            await client.post(result(asked["id"], action="accept", content={"to": EMAIL}), session=session)
+            answered = await next_message(lines)
+    assert EMAIL not in str([seen.body for seen in upstream.requests])
+    assert json.loads(answered["result"]["content"][0]["text"])[0]["result"]["content"] == {"to": EMAIL}

@@ -327,12 +327,12 @@ async def test_M_15_a_question_and_its_answer_are_inspected_and_the_state_is_unt
     assert len(upstream.requests) == 2
 
 
-async def test_M_21_extensions_are_not_negotiated() -> None:
+async def test_M_21_unknown_extensions_are_not_negotiated() -> None:
     discovered = result(
         1,
         resultType="complete",
         supportedVersions=[MODERN, "2030-01-01"],
-        capabilities={"tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}},
+        capabilities={"tools": {}, "extensions": {"io.modelcontextprotocol/ui": {}}},
         ttlMs=10**9,
         cacheScope="public",
     )

@@ -16,6 +16,7 @@ from proxies.contract import APIKey, Limits, ProxyConfig, ProxyType
 from proxies.exchange import call_id
 from proxies.runtime import KeyRing
 from proxies.steps import origin
+from proxies.transport.breaker import FAILURES_TO_OPEN
 from rules.engine import EngineError, Ruleset
 from rules.model import Action
 from tests.llm_upstream import LEAKED, LLMUpstream, running_llm_upstream
@@ -303,6 +304,15 @@ async def test_an_unreachable_upstream_is_a_502_in_the_api_s_shape() -> None:
     assert error["code"] == "upstream_unreachable"
     assert error["remediation"]
     assert proxy.records[0].outcome == "upstream_error"
+
+
+async def test_LIM_13_an_upstream_that_never_answers_is_left_alone_and_the_client_told_for_how_long() -> None:
+    async with running_proxy(type="llm", target_url="http://127.0.0.1:1", client_key=KEY) as proxy:
+        answers = [await post(proxy, {}) for _ in range(FAILURES_TO_OPEN + 1)]
+    assert [answer.status_code for answer in answers] == [502] * FAILURES_TO_OPEN + [503]
+    assert answers[-1].headers["retry-after"] == "1"
+    assert json.loads(answers[-1].content)["error"]["code"] == "upstream_circuit_open"
+    assert proxy.records[-1].reason.endswith("The upstream does not accept connections.")
 
 
 @pytest.mark.parametrize("type", ["llm", "mcp"])

@@ -26,6 +26,12 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
     assert load({}, {"OSTIARY_CONFIG": str(file), "PORT": "1002"}).port == 1002
 
 
+def test_the_older_name_of_the_database_path_is_honoured_behind_the_newer_one() -> None:
+    assert load({}, {"DATABASE_PATH": "/srv/old.db"}).database_url == "sqlite:////srv/old.db"
+    both = {"DATABASE_PATH": "/srv/old.db", "DB_PATH": "/srv/new.db"}
+    assert load({}, both).database_url == "sqlite:////srv/new.db"
+
+
 def test_documented_environment_variables_are_honoured() -> None:
     environ = {
         "SERVER_PORT": "9001",

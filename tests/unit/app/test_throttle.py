@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -151,6 +152,37 @@ async def test_ADM_10_counters_outlive_a_restart_and_forwarded_addresses_change_
         async with console.app.state.database.reader() as session:
             failures = await session.scalar(text("SELECT max(failures) FROM login_throttle"))
         assert failures >= 6
+
+
+@pytest.mark.parametrize(
+    "attempts", [300, pytest.param(10_000, marks=[pytest.mark.nightly, pytest.mark.timeout(1200)])]
+)
+async def test_ADM_10_a_flood_of_logins_gets_few_guesses_and_locks_nobody_out(
+    attempts: int, tmp_path: Path, used_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = Time(monkeypatch)
+    statuses: Counter[int] = Counter()
+
+    async def attempt(console: Console, number: int) -> None:
+        username = "admin" if number % 2 else f"user{number}"
+        headers = {"X-Forwarded-For": f"203.0.{number // 256 % 256}.{number % 256}"}
+        body = {"username": username, "password": f"guess {number}"}
+        answer = await console.client.post("/api/v1/auth/login", json=body, headers=headers)
+        statuses[answer.status_code] += 1
+
+    half = attempts // 2
+    async with console_app(tmp_path / "one", data_from=used_data) as console:
+        for number in range(half):
+            await attempt(console, number)
+    async with console_app(tmp_path / "two", data_from=tmp_path / "one" / "data", password_changed=False) as console:
+        for begin in range(half, attempts, 200):
+            parallel = range(begin, min(begin + 200, attempts))
+            await asyncio.gather(*(attempt(console, number) for number in parallel))
+        assert statuses.total() == attempts
+        assert set(statuses) == {401, 429}
+        assert statuses[401] <= throttle.FREE_FAILURES + 2, "all others never reached a password, restart or not"
+        time.pass_(minutes=15, seconds=1)
+        await console.log_in(PASSWORD)
 
 
 async def test_ADM_10_old_counters_are_forgotten(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ import pytest
 from app.errors import AppError
 from app.fleet.state import ProxyState
 from app.http.events import RESYNC, TOPICS
+from app.mcp_server.connect import claude_desktop
+from app.mcp_server.tools import TOOLS
 from app.paths import DataDirectory
 from proxies.contract import Outcome
 from proxies.llm.surfaces import Surface
@@ -26,6 +28,7 @@ from rules.lint import lint_pack
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import SHIPPED, Match, Pack, Rule, Taxonomy, load_directory
 from rules.validators import _JUDGES, _RAISERS
+from scripts import scanner_doc
 from scripts.routes_doc import console_routes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -119,7 +122,7 @@ def test_every_metric_is_documented_under_its_exported_name() -> None:
 
 
 def test_every_audit_event_is_documented() -> None:
-    event = re.compile(r"(?:auth|user|token|apikey|proxy|alert)\.[a-z_]+(?:\.[a-z]+)?")
+    event = re.compile(r"(?:auth|user|token|apikey|proxy|alert|mcp)\.[a-z_]+(?:\.[a-z]+)?")
     names = {text for tree in trees("app") for text in strings(tree) if event.fullmatch(text)}
     assert len(names) >= 18
     assert missing(names, "api.md") == []
@@ -230,10 +233,25 @@ def test_AG_PE_10_the_documented_pack_is_sound() -> None:
     assert lint_pack(blocks[0].encode(), "docs/rule-packs.md") == []
 
 
+# --- The scanner ------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_checks_is_that_of_the_code() -> None:
+    assert scanner_doc.render(document("scanner.md")) == document("scanner.md"), "run scripts/scanner_doc.py"
+
+
+def test_what_an_assistant_gets_is_documented() -> None:
+    assert missing({tool["name"] for tool in TOOLS}, "scanner.md") == []
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", document("scanner.md"), re.DOTALL)]
+    assert json.loads(claude_desktop("http://127.0.0.1:8080")) in blocks
+
+
 # --- The documents ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["api.md", "mcp.md", "llm.md", "operations.md", "rule-packs.md", "configuration.md"])
+@pytest.mark.parametrize(
+    "name", ["api.md", "mcp.md", "llm.md", "operations.md", "rule-packs.md", "configuration.md", "scanner.md"]
+)
 def test_tables_have_as_many_cells_as_their_heads(name: str) -> None:
     columns = 0
     for number, line in enumerate(document(name).splitlines(), 1):

@@ -23,6 +23,7 @@ def test_P_05_a_server_gets_plain_variables_and_its_own() -> None:
     seen = server_environment(environ, {"TOKEN": "t", "HOME": "/other"})
     assert seen == {"PATH": "/bin", "LC_TIME": "C", "HOME": "/other", "TOKEN": "t"}
     assert server_environment({}, {}) == {"PATH": DEFAULT_PATH}
+    assert server_environment({}, {"OSTIARY_WORKER": "x"}, 7) == {"PATH": DEFAULT_PATH, "OSTIARY_WORKER": "7"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,21 @@ async def test_LIM_15_a_stall_is_measured_once() -> None:
     lag.stop()
 
 
+async def test_LIM_15_a_stall_is_told_apart_from_a_busy_machine() -> None:
+    lag = LoopLag()
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # As if the machine had been busy with something else.
+    await asyncio.sleep(3 * loop_lag.TICK_SECONDS)
+    assert lag.take_ms() >= 200
+    assert lag.busiest_ms < 200
+    computing_until = time.thread_time() + 0.3
+    while time.thread_time() < computing_until:
+        pass
+    await asyncio.sleep(3 * loop_lag.TICK_SECONDS)
+    assert lag.busiest_ms >= 200
+    lag.stop()
+
+
 async def test_LIM_15_a_stopped_watch_measures_nothing() -> None:
     lag = LoopLag()
     lag.stop()

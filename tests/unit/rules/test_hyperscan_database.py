@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Sequence
 
 import hyperscan
 import pytest
 
-from rules.hyperscan_database import MAX_ENDS, BlockDatabase, EngineError, StreamDatabase, compile_block, compile_stream
-from rules.patterns import PatternKey
+from rules.hyperscan_database import (
+    MAX_ENDS,
+    BlockDatabase,
+    EngineError,
+    Part,
+    StreamDatabase,
+    compile_block,
+    compile_stream,
+)
+from rules.patterns import PatternKey, key_of
+from rules.prefilter import LONG_RUN
 
 KEYS = [PatternKey("needle", ""), PatternKey(r"\bx{1,3}\b", "i"), PatternKey(r"end$", ""), PatternKey("é.{0,9}ü", "s")]
 
 
+def whole_texts(keys: Sequence[PatternKey]) -> BlockDatabase:
+    return BlockDatabase([Part(tuple(range(len(keys))), compile_block(keys))])
+
+
+def in_pieces(keys: Sequence[PatternKey]) -> StreamDatabase:
+    return StreamDatabase([Part(tuple(range(len(keys))), compile_stream(keys))])
+
+
 @pytest.fixture(scope="module")
 def block() -> BlockDatabase:
-    return BlockDatabase(compile_block(KEYS))
+    return whole_texts(KEYS)
 
 
 @pytest.fixture(scope="module")
 def database() -> StreamDatabase:
-    return StreamDatabase(compile_stream(KEYS))
+    return in_pieces(KEYS)
 
 
 def test_a_scan_names_the_patterns_and_where_each_first_ends(block: BlockDatabase) -> None:
@@ -31,9 +49,9 @@ def test_a_scan_names_the_patterns_and_where_each_first_ends(block: BlockDatabas
 
 
 def test_numbers_can_be_given() -> None:
-    block = BlockDatabase(compile_block(KEYS[:2], [7, 40]))
+    block = BlockDatabase([Part((7, 40), compile_block(KEYS[:2]))])
     assert block.scan(b"a needle, XX") == {7: 8, 40: 12}
-    stream = StreamDatabase(compile_stream(KEYS[:2], [7, 40])).open_stream()
+    stream = StreamDatabase([Part((7, 40), compile_stream(KEYS[:2]))]).open_stream()
     stream.feed(b"a needle, XX ")
     assert stream.hits == {7: 8, 40: 12}
     stream.close()
@@ -102,13 +120,13 @@ def test_a_database_from_elsewhere_is_refused() -> None:
     block, stream = compile_block(KEYS), compile_stream(KEYS)
     for data in (b"", block[: len(block) // 2], b"\0" * 100):
         with pytest.raises(EngineError):
-            BlockDatabase(data)
+            BlockDatabase([Part((), data)])
         with pytest.raises(EngineError):
-            StreamDatabase(data)
+            StreamDatabase([Part((), data)])
     with pytest.raises(EngineError):
-        StreamDatabase(block).open_stream()
+        StreamDatabase([Part((), block)]).open_stream()
     with pytest.raises(EngineError):
-        BlockDatabase(stream).scan(b"needle")
+        BlockDatabase([Part((), stream)]).scan(b"needle")
 
 
 def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
@@ -124,17 +142,17 @@ class _Broken:
 
 
 def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    block, database = BlockDatabase(compile_block(KEYS)), StreamDatabase(compile_stream(KEYS))
+    block, database = whole_texts(KEYS), in_pieces(KEYS)
     assert block.scan(b"") == {}
     stream = database.open_stream()
     with monkeypatch.context() as patched:
-        patched.setattr(block, "_database", _Broken())
-        patched.setattr(stream, "_stream", _Broken())
+        patched.setattr(block, "_parts", [(_Broken(), None)])
+        patched.setattr(stream, "_open", [(database._parts[0], _Broken())])
         with pytest.raises(EngineError):
             block.scan(b"needle")
         with pytest.raises(EngineError):
             stream.feed(b"needle")
-        patched.setattr(database, "_database", _Broken())
+        patched.setattr(database._parts[0], "database", _Broken())
         with pytest.raises(EngineError):
             database.open_stream()
     stream.close()
@@ -145,11 +163,28 @@ def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypat
     [(r"abc|a.|[xy]1", "q7ignoreЖq7q7ЖЖx1"), ("[жЖ]|a.", "ignoreignoreignoreЖ"), ("Ж|a.", "ignoreignoreignoreЖ")],
 )
 def test_a_match_at_the_very_end_of_a_text_is_not_missed(pattern: str, text: str) -> None:
-    assert 0 in BlockDatabase(compile_block([PatternKey(pattern, "")])).scan(text.encode())
+    assert 0 in whole_texts([PatternKey(pattern, "")]).scan(text.encode())
 
 
 def test_sparse_patterns_tell_all_their_places_up_to_a_bound() -> None:
-    block = BlockDatabase(compile_block([PatternKey("needles", ""), PatternKey("[a-z]{5}", "")]))
+    block = whole_texts([PatternKey("needles", ""), PatternKey("[a-z]{5}", "")])
     hits = block.scan(b"needles and needles, hay")
     assert (hits.ends[0], len(hits.ends[1])) == ([7, 19], 1)
     assert len(block.scan(b"needles " * 2 * MAX_ENDS).ends[0]) == MAX_ENDS
+
+
+def test_the_parts_of_a_database_report_together() -> None:
+    first, second = KEYS[:1], KEYS[1:2]
+    block = BlockDatabase([Part((5,), compile_block(first)), Part((2,), compile_block(second))])
+    assert block.scan(b"a needle, XX, needle") == {5: 8, 2: 12}
+    stream = StreamDatabase([Part((5,), compile_stream(first)), Part((2,), compile_stream(second))]).open_stream()
+    stream.feed(b"a nee")
+    stream.feed(b"dle, XX")
+    stream.close()
+    assert stream.hits == {5: 8, 2: 12}
+
+
+def test_no_text_has_a_long_run_because_of_its_padding() -> None:
+    block = whole_texts([key_of(LONG_RUN, "")])
+    assert block.scan(b"") == block.scan(b"a short text") == {}
+    assert block.scan(b"." * 48) == {0: 48}

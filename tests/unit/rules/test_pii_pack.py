@@ -11,15 +11,13 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from rules.compiler import compile_ruleset
 from rules.engine import Ruleset
 from rules.model import Target, Text
-from rules.packs import SHIPPED, load_pack
+from tests.proxy_harness import shipped_ruleset
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 KINDS = {
@@ -58,11 +56,9 @@ BANKS = {
 }  # fmt: skip
 
 
-@cache
 def ruleset() -> Ruleset:
     """The pack of personal data alone."""
-    compiled = compile_ruleset([load_pack((SHIPPED / "pii.json").read_bytes(), origin="pii.json")])
-    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+    return shipped_ruleset(("pii",))
 
 
 def found(text: str, category: str) -> set[str]:

@@ -215,6 +215,7 @@ def test_AG_PE_10_lint_names_what_cannot_work() -> None:
         rules=[
             {"id": "a", "action": "deny", "match": match},
             {"id": "b", "action": "hold"},
+            {"id": "h", "action": "hold", "match": {"tool_name": "pay"}},
             {"id": "c", "action": "redact"},
         ],
     )
@@ -229,8 +230,8 @@ def test_AG_PE_10_lint_names_what_cannot_work() -> None:
         "/rules/0/match/schedule/time_zone",
         "/rules/0/match/ip/1",
         "/rules/0/match/header",
-        "/rules/1/action",
-        "/rules/2/match",
+        "/rules/1/match",
+        "/rules/3/match",
     ]
 
 

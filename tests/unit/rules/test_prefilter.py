@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.hyperscan_database import BlockDatabase, StreamDatabase, compile_block, compile_stream
+from rules.hyperscan_database import BlockDatabase, Part, StreamDatabase, compile_block, compile_stream
 from rules.patterns import PatternKey, PatternRefused, check, regexp
 from rules.prefilter import NotUnderstood, is_common, widen
 
@@ -60,7 +60,8 @@ def test_what_a_pattern_matches_its_widened_form_finds(pattern: str, flags: str,
     except PatternRefused:
         return
     exact = regexp(key)
-    block, database = BlockDatabase(compile_block([key])), StreamDatabase(compile_stream([key]))
+    block = BlockDatabase([Part((0,), compile_block([key]))])
+    database = StreamDatabase([Part((0,), compile_stream([key]))])
     for sample in samples:
         data = sample.encode("utf-8", "replace")
         match = exact.search(data)

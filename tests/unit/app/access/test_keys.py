@@ -133,7 +133,36 @@ async def test_keys_are_paged_newest_first(bench: Bench) -> None:
     page = await bench.features.keys.page(ADMIN, limit=2, offset=1)
     assert ([item.name for item in page.items], page.total) == (["k3", "k2"], 5)
     async with bench.database.reader() as session:
-        assert await ApiKeyRepository(session, "another-tenant").page(limit=10, offset=0) == ([], 0)
+        foreign = ApiKeyRepository(session, "another-tenant")
+        assert await foreign.page(clock.utcnow(), limit=10, offset=0) == ([], 0)
+
+
+async def test_keys_are_found_by_name_ending_creator_and_state(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def names(query: str) -> list[str]:
+        answer = await console.client.get(f"/api/v1/api-keys?sort=name&{query}", headers=console.admin)
+        return [key["name"] for key in answer.json()["data"]["items"]]
+
+    made = {}
+    for name in ("growth_team", "laptop", "old laptop"):
+        body = {"name": name, "expires_in_days": 1 if name == "laptop" else None}
+        answer = await console.client.post("/api/v1/api-keys", json=body, headers=console.admin)
+        made[name] = answer.json()["data"]["api_key"]
+    await console.client.post(f"/api/v1/api-keys/{made['old laptop']['id']}/revoke", headers=console.admin)
+    assert await names("search=LAPTOP") == ["laptop", "old laptop"]
+    assert await names("search=_team") == ["growth_team"]
+    assert await names("search=%25") == [], "a wildcard of SQL is a character like any other"
+    assert "growth_team" in await names(f"search={made['growth_team']['last4']}")
+    assert await names("search=admin") == ["growth_team", "laptop", "old laptop"]
+    assert await names("state=revoked") == ["old laptop"]
+    assert await names("state=active&search=laptop") == ["laptop"]
+    assert await names("state=nonsense") == []
+    later = clock.utcnow() + timedelta(hours=25)
+    monkeypatch.setattr("app.access.service.clock.utcnow", lambda: later)
+    page = await console.app.state["keys"].page(ADMIN, state="expired")
+    assert [key.name for key in page.items] == ["laptop"]
+    assert [key.name for key in (await console.app.state["keys"].page(ADMIN, state="active")).items] == ["growth_team"]
 
 
 def test_SEC_a_new_key_is_in_no_repr() -> None:

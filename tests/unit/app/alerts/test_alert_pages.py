@@ -5,7 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app import clock
 from app.alerts import service as alert_service
+from app.alerts.recording import failure_row
+from app.alerts.repository import AlertRepository
+from app.database.base import DEFAULT_TENANT
 from rules.model import Severity
 from tests.support.console import Console
 from tests.support.records import finding
@@ -33,6 +37,28 @@ async def test_an_alert_is_triaged_with_a_note_and_a_way_back(console: Console, 
     detail = (await tab.get(f"/alerts/{found}")).text
     assert "A drill." in detail
     assert (await tab.post(f"/alerts/{found}/explode")).status_code == 404
+
+
+async def test_an_alert_of_the_gateway_itself_says_nothing_about_messages_and_clients(
+    console: Console, tab: Tab
+) -> None:
+    proxy_id = await make_proxy(console)
+    row = failure_row(
+        "evt_1",
+        tenant_id=DEFAULT_TENANT,
+        proxy=(proxy_id, "openai", "llm"),
+        serves=False,
+        reason="Port 4000 is taken.",
+        now=clock.utcnow(),
+    )
+    async with console.app.state.database.writer() as session:
+        await AlertRepository(session).add_new([row])
+    assert "the gateway itself" in (await tab.get("/alerts")).text
+    detail = (await tab.get(f"/alerts/{row['id']}")).text
+    assert "Port 4000 is taken." in detail
+    assert 'href="/policies/gateway"' not in detail, "there is no such policy"
+    for said_of_calls in ("The message went on", "masked", "<dt>Client</dt>", "<dt>Key</dt>"):
+        assert said_of_calls not in detail
 
 
 async def test_many_alerts_change_together(console: Console, tab: Tab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
 from proxies.contract import UpstreamProxy
-from rules import compiler
-from rules.compiler import RulesetFiles
+from rules import ruleset_cache
 from rules.packs import Pack, PackError, Problem
+from rules.ruleset_cache import RulesetFiles
 from tests.support.features import ADMIN, Bench, features_on
 
 
@@ -166,6 +167,26 @@ async def test_a_slow_compilation_keeps_no_other_change_waiting(bench: Bench, mo
     assert made.id in {proxy.id for proxy in bench.fleet.configuration.proxies}
 
 
+async def test_a_slow_compilation_is_told_to_the_log(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate, compile_for_real = threading.Event(), rulesets.cached_ruleset
+
+    def slowly(packs: Sequence[Pack], directory: Path, in_use: frozenset[str]) -> RulesetFiles:
+        gate.wait(20)
+        return compile_for_real(packs, directory, in_use)
+
+    monkeypatch.setattr(rulesets, "cached_ruleset", slowly)
+    monkeypatch.setattr(rulesets, "TELL_AFTER_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, logger=rulesets.__name__)
+    creating = asyncio.create_task(bench.proxy())
+    async with asyncio.timeout(20):
+        while "being compiled" not in caplog.text:
+            await asyncio.sleep(0.01)
+    gate.set()
+    await creating
+
+
 async def test_a_set_of_packs_is_compiled_once_however_many_ask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, compile_for_real = [], rulesets.cached_ruleset
 
@@ -193,7 +214,7 @@ async def test_rules_whose_files_are_gone_are_compiled_again_before_they_are_nam
 
 
 async def test_the_rules_in_use_stay_when_the_cache_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "KEPT_RULESETS", 1)
+    monkeypatch.setattr(ruleset_cache, "KEPT_RULESETS", 1)
     await bench.proxy()
     await bench.proxy("Two", 4001, type="mcp")
     await bench.proxy("Three", 4002, policy_names=[])

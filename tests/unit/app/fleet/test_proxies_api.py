@@ -244,7 +244,9 @@ async def test_every_change_reaches_the_audit_log(console: Console, fleet: Memor
     await send(console, "POST", f"{path}/stop")
     await send(console, "DELETE", path)
     entries = (await send(console, "GET", "audit?event_type=proxy.")).json()["data"]["items"]
-    seen = [(entry["event_type"], entry["result"], entry["resource"]["id"]) for entry in reversed(entries)]
+    # What the failed restart did to the proxy is written beside, whenever its turn comes (test_failures.py).
+    changes = [entry for entry in reversed(entries) if entry["event_type"] != "proxy.failed"]
+    seen = [(entry["event_type"], entry["result"], entry["resource"]["id"]) for entry in changes]
     assert seen == [
         ("proxy.created", "success", proxy["id"]),
         ("proxy.updated", "success", proxy["id"]),

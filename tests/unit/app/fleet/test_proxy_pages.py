@@ -150,7 +150,7 @@ async def test_every_tab_of_a_proxy_opens(console: Console, tab: Tab) -> None:
             assert (await tab.get(f"/proxies/{proxy_id}?tab={name}")).status_code == 200
     assert "http://127.0.0.1:4000/v1" in (await tab.get(f"/proxies/{llm}?tab=connect")).text
     connect = (await tab.get(f"/proxies/{mcp}?tab=connect")).text
-    assert "claude mcp add --transport http github-tools http://127.0.0.1:4001/mcp" in connect
+    assert "claude mcp add --transport http github-tools \\\n  http://127.0.0.1:4001/mcp" in connect
     assert "proxy.created" in (await tab.get(f"/proxies/{llm}?tab=logs")).text
     assert "PI-0001" in (await tab.get(f"/proxies/{llm}?tab=policy")).text
 

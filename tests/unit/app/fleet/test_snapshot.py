@@ -5,7 +5,15 @@ from proxies.contract import APIKey, ProxyConfig, RulesetSource
 
 
 def proxy(name: str, port: int, ruleset: str) -> ProxyConfig:
-    return ProxyConfig(name, name, "llm", "http", "http://127.0.0.1:9", "127.0.0.1", port, ruleset)
+    return ProxyConfig(
+        id=name,
+        name=name,
+        type="llm",
+        target_url="http://127.0.0.1:9",
+        host="127.0.0.1",
+        port=port,
+        ruleset=ruleset,
+    )
 
 
 def source(digest: str) -> RulesetSource:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from app.system import libraries
 from app.version import __version__
 from tests.support.console import Console
 from tests.support.tab import (
@@ -37,6 +38,15 @@ async def test_the_overview_folds_many_hits_of_one_rule_into_one_line(console: C
     assert text.count('class="bar-blocked"') >= 2, "a bar and the key of the chart"
     assert 'href="/alerts?rule_id=PI-0001"' in text
     assert 'aria-label="5 open critical and high alerts"' in text
+    assert "Busiest clients today" in text
+    assert "5 blocked" in text
+
+
+async def test_the_list_of_proxies_counts_their_errors_and_leads_to_them(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    assert "verdict=error" not in (await tab.get("/proxies")).text
+    await ingest(console, *(call_of(proxy_id, number, outcome="upstream_error", status=502) for number in (1, 2)))
+    assert f'<a href="/traffic?proxy_id={proxy_id}&amp;verdict=error">2</a>' in (await tab.get("/proxies")).text
 
 
 async def test_policies_and_packs(console: Console, tab: Tab) -> None:
@@ -73,7 +83,8 @@ async def test_a_key_is_shown_once_and_revoked_after_a_question(console: Console
     assert (await tab.post("/access/key_x/revoke")).status_code == 404
     done = await tab.post(f"/access/{key['id']}/revoke", {"confirmed": "yes"})
     assert done.headers["location"] == "/access"
-    assert "revoked" in (await tab.get("/access")).text
+    assert "revoked" in (await tab.get("/access?search=lap&state=revoked")).text
+    assert "No key matches the filter." in (await tab.get("/access?state=active")).text
 
 
 @pytest.mark.parametrize(
@@ -125,13 +136,19 @@ async def test_a_token_is_shown_once_and_revoked(console: Console, tab: Tab) -> 
 async def test_settings_and_about_tell_what_runs_and_no_secret(tab: Tab, console: Console) -> None:
     general = (await tab.get("/settings")).text
     assert "retention_alerts_days" in general
-    assert f"<td>{__version__}</td>" in general
+    assert f'<td data-label="Version">{__version__}</td>' in general
     about = (await tab.get("/settings?tab=about")).text
     assert "htmx.org" in about
     assert "litestar" in about
     licence = re.search(r'href="(/static/vendor/htmx\.[0-9a-f]+\.LICENSE)"', about)
     assert licence
     assert (await console.client.get(licence[1])).status_code == 200
+
+
+def test_every_library_of_the_about_page_is_known_with_version_and_licence() -> None:
+    told = libraries.installed()
+    assert [name for name, _, _ in told] == list(libraries.LIBRARIES)
+    assert all(version and licence for _, version, licence in told)
 
 
 async def test_go_to_lists_what_there_is(console: Console, tab: Tab) -> None:

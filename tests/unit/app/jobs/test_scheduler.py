@@ -54,6 +54,28 @@ async def test_a_job_that_hangs_ends_at_its_deadline() -> None:
     assert scheduler.reports["work"].last_error == "TimeoutError"
 
 
+async def test_a_stop_in_the_middle_of_a_job_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    scheduler = Scheduler([job("work", work, first_after_seconds=0.0)])
+    await scheduler.start()
+    async with asyncio.timeout(20):
+        await begun.wait()
+        await scheduler.stop()
+        await ended.wait()
+    for _ in range(5):  # What APScheduler has to say about the end of its job it says in these turns of the loop.
+        await asyncio.sleep(0)
+    assert scheduler.reports["work"].failures == 0
+    assert caplog.text == ""
+
+
 async def test_a_scheduler_that_stands_still_is_late_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

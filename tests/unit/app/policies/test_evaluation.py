@@ -139,6 +139,17 @@ async def test_what_cannot_be_judged_is_refused_with_its_reason(evaluator: Evalu
         await evaluator.evaluate(Evaluate(text="x", document={"name": "x", "surprise": 1}))
 
 
+async def test_LLMSG_API_2_a_text_is_scanned_by_a_script(console: Console) -> None:
+    answer = await console.client.post("/scan", headers=console.admin, json={"text": PHRASE})
+    assert answer.status_code == 200, answer.text
+    assert answer.json().keys() == {"is_safe", "violated_rule", "reason", "risk_score"}
+    assert (answer.json()["is_safe"], answer.json()["violated_rule"]) == (False, "PI-0001")
+    assert (await console.client.post("/scan", json={"text": PHRASE})).status_code == 401
+    unknown = {"Authorization": "Bearer nobody"}
+    assert (await console.client.post("/scan", headers=unknown, json={"text": PHRASE})).status_code == 401
+    assert (await console.client.post("/scan", headers=console.admin, json={"text": ""})).status_code == 422
+
+
 async def test_evaluation_over_the_api_on_both_paths(console: Console) -> None:
     for path in ("/api/v1/evaluate", "/admin/evaluate"):
         answer = await console.client.post(path, headers=console.admin, json={"text": PHRASE})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxies.llm import tool_calls
-from proxies.llm.facts import _messages, response_tool_calls
+from proxies.llm.facts import messages_and_calls, response_tool_calls
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls, calls_in
 from rules.facts import ToolCall
 
@@ -72,7 +72,7 @@ def test_AG_PE_7_messages_and_roles_of_every_api() -> None:
         {"type": "reasoning"},
         "text",
     ]
-    messages, calls = _messages({"instructions": "i", "input": items})
+    messages, calls = messages_and_calls({"instructions": "i", "input": items})
     assert [(message.role, message.counts) for message in messages] == [
         ("system", False),
         ("developer", True),
@@ -82,8 +82,8 @@ def test_AG_PE_7_messages_and_roles_of_every_api() -> None:
         ("user", True),
     ]
     assert [call.path for call in calls] == ["/input/1"]
-    assert [message.path for message in _messages({"input": "one"})[0]] == ["/input"]
-    assert [message.role for message in _messages({"contents": [{"role": "model"}, {"role": "user"}]})[0]] == [
+    assert [message.path for message in messages_and_calls({"input": "one"})[0]] == ["/input"]
+    assert [message.role for message in messages_and_calls({"contents": [{"role": "model"}, {"role": "user"}]})[0]] == [
         "assistant",
         "user",
     ]

@@ -87,7 +87,11 @@ def test_M_02_a_request_whose_headers_agree_passes() -> None:
         (request(meta={META_VERSION: "2027-01-01"}), headers(version="2027-01-01"), 400, -32022),
         (request("ping"), headers("ping"), 404, -32601),
         (request("initialize"), headers("initialize"), 404, -32601),
-        (request("tasks/get"), headers("tasks/get"), 404, -32601),
+        (request("tasks/get", taskId="t"), headers("tasks/get"), 400, -32020),
+        (request("tasks/get", taskId="t"), headers("tasks/get", name="u"), 400, -32020),
+        (request("tasks/get"), headers("tasks/get", name="t"), 400, -32602),
+        (request("tasks/result", taskId="t"), headers("tasks/result", name="t"), 404, -32601),
+        (request("tasks/list"), headers("tasks/list"), 404, -32601),
     ],
 )
 def test_M_02_the_first_failure_in_the_order_wins(message: Message, fields: Headers, status: int, code: int) -> None:
@@ -100,7 +104,7 @@ def test_unsupported_versions_are_told_what_is_supported() -> None:
     with pytest.raises(RPCRefusal) as refused:
         check_supported("2027-01-01")
     assert refused.value.data == {
-        "supported": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"],
+        "supported": ["2026-07-28"],
         "requested": "2027-01-01",
     }
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from proxies.mcp.param_headers import InvalidAnnotation, LearnedTools, ParamHeader, header_annotations, mismatch
+from proxies.mcp.control.catalogue import Catalogue
+from proxies.mcp.param_headers import InvalidAnnotation, ParamHeader, header_annotations, mismatch
 from proxies.transport.headers import Headers
 
 
@@ -110,11 +111,10 @@ def test_M_03_an_argument_below_something_else_than_an_object_counts_as_absent()
 
 
 def test_what_was_learned_is_bounded_and_replaced_by_the_next_listing() -> None:
-    learned = LearnedTools(max_tools=2)
+    learned = Catalogue(max_learned_tools=2)
     for tool in ("a", "b", "c"):
-        learned.learn("p", tool, wanted("string"))
-    assert learned.wanted("p", "a") == ()
-    assert learned.wanted("p", "c") == wanted("string")
-    assert learned.wanted("other", "c") == ()
-    learned.learn("p", "c", ())
-    assert learned.wanted("p", "c") == ()
+        learned.learn(tool, wanted("string"))
+    assert learned.wanted_headers("a") == ()
+    assert learned.wanted_headers("c") == wanted("string")
+    learned.learn("c", ())
+    assert learned.wanted_headers("c") == ()

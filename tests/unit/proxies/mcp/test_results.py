@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from proxies.mcp.capabilities import declared_names, strip, strip_meta
+from proxies.mcp.capabilities import TASKS_EXTENSION, declared_names, strip, strip_meta
+from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.eras import META_CAPABILITIES
-from proxies.mcp.param_headers import LearnedTools
 from proxies.mcp.refusals import RPCRefusal
 from proxies.mcp.results import MAX_REQUEST_STATE_CHARACTERS, initialize_result, modern_result
 
 
-def adapted(method: str, result: dict[str, Any], *declared: str, learned: LearnedTools | None = None) -> dict[str, Any]:
-    return modern_result(method, result, declared=frozenset(declared), proxy_id="p", learned=learned or LearnedTools())
+def adapted(method: str, result: dict[str, Any], *declared: str, learned: Catalogue | None = None) -> dict[str, Any]:
+    return modern_result(method, result, declared=frozenset(declared), catalogue=learned or Catalogue())
 
 
 def test_L_05_an_unknown_version_fails_the_handshake() -> None:
@@ -27,10 +27,14 @@ def test_L_05_an_unknown_version_fails_the_handshake() -> None:
 def test_L_06_and_M_21_what_cannot_be_inspected_is_not_negotiated() -> None:
     capabilities = {"tools": {}, "tasks": {"list": {}}, "extensions": {"x/y": {}}, "experimental": {}}
     result = initialize_result({"protocolVersion": "2025-11-25", "capabilities": capabilities})
-    assert result["capabilities"] == {"tools": {}, "experimental": {}}
-    assert "tasks" in capabilities
-    assert strip({"capabilities": "odd"}) == {"capabilities": "odd"}
-    assert strip({}) == {}
+    assert result["capabilities"] == {"tools": {}, "tasks": {"list": {}}, "experimental": {}}
+    assert strip(result, era="modern")["capabilities"] == {"tools": {}, "experimental": {}}
+    assert "extensions" in capabilities
+    assert strip({"capabilities": "odd"}, era="modern") == {"capabilities": "odd"}
+    assert strip({}, era="legacy") == {}
+    known = {"capabilities": {"extensions": {"x/y": {}, TASKS_EXTENSION: {"a": 1}}}}
+    assert strip(known, era="modern") == {"capabilities": {"extensions": {TASKS_EXTENSION: {"a": 1}}}}
+    assert strip(known, era="legacy") == {"capabilities": {}}
     meta = {META_CAPABILITIES: {"sampling": {}, "extensions": {"x/y": {}}}, "other": 1}
     assert strip_meta({"name": "n", "_meta": meta}) == {
         "name": "n",
@@ -38,6 +42,8 @@ def test_L_06_and_M_21_what_cannot_be_inspected_is_not_negotiated() -> None:
     }
     assert strip_meta({"_meta": "odd"}) == {"_meta": "odd"}
     assert declared_names({"roots": {}}) == {"roots"}
+    assert declared_names({"elicitation": {"url": {}}}) == {"elicitation", "elicitation.url"}
+    assert declared_names({"extensions": {"x/y": {}, TASKS_EXTENSION: {}}}) == {"extensions", TASKS_EXTENSION}
     assert declared_names(None) == frozenset()
 
 
@@ -100,11 +106,11 @@ def test_M_15_malformed_requests_for_input_do_not_pass(members: dict[str, Any]) 
 def test_M_05_tools_with_invalid_annotations_are_not_offered() -> None:
     good = {"name": "good", "inputSchema": {"properties": {"r": {"type": "string", "x-mcp-header": "R"}}}}
     bad = {"name": "bad", "inputSchema": {"properties": {"r": {"type": "string", "x-mcp-header": "a b"}}}}
-    learned = LearnedTools()
+    learned = Catalogue()
     result = adapted("tools/list", {"tools": [bad, good]}, learned=learned)
     assert result["tools"] == [good]
-    assert [one.header for one in learned.wanted("p", "good")] == ["mcp-param-r"]
-    assert learned.wanted("p", "bad") == ()
+    assert [one.header for one in learned.wanted_headers("good")] == ["mcp-param-r"]
+    assert learned.wanted_headers("bad") == ()
 
 
 @pytest.mark.parametrize("tools", [None, "text", ["text"], [{}], [{"name": 7}]])

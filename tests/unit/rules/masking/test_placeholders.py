@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rules.masking.placeholders import GRAMMAR, MAX_CHARACTERS, make_placeholder, one_way, session_key
 from rules.masking.session import MAX_VALUES, MaskingFull, MaskingSession
-from rules.masking.spans import Span, literal_spans, masking_into, replace_spans, settle, value_pattern
+from rules.masking.spans import RepeatedValues, Span, literal_spans, masking_into, replace_spans, settle
 from rules.masking.unmask import unmask
 
 KEY = session_key(b"master", "key_1", "prx_1", "conversation")
@@ -140,11 +140,23 @@ def test_RED_STR_12_offsets_are_those_of_the_original_text() -> None:
 
 
 def test_a_value_is_found_again_where_it_is_not_part_of_a_word() -> None:
-    pattern = value_pattern(["joe@example.com", "12345", "secret-1"])
+    values = ["joe@example.com", "12345", "secret-1", "secret-12-34", "+49 30 1", "_under"]
+    repeated = RepeatedValues({value: span(0, 0, value) for value in values})
+    text = "joe@example.com, xjoe@example.com, secret-12 secret-1, 12345 secret-12-34 a+49 30 1 +49 30 12 x_under"
 
-    assert pattern is not None
-    assert pattern.findall("joe@example.com, xjoe@example.com, secret-12 secret-1, 12345") == [
+    found = repeated.spans(text)
+
+    assert [text[one.start : one.end] for one in found] == [
         "joe@example.com",
         "secret-1",
+        "secret-12-34",
+        "+49 30 1",
+        "_under",
     ]
-    assert value_pattern(["short"]) is None
+    assert RepeatedValues({"short": span(0, 0)}).spans("short short") == []
+
+
+def test_ten_thousand_values_are_looked_for_in_one_pass() -> None:
+    values = [f"mail{number}@example.com" for number in range(10_000)]
+    repeated = RepeatedValues({value: span(0, 0) for value in values})
+    assert len(repeated.spans(" ".join(values))) == len(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 
 import pytest
@@ -158,3 +159,27 @@ def test_the_number_of_profiles_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 def test_calls_that_arrive_out_of_order_do_not_count_as_rapid() -> None:
     calls = [call(1000.0 - number) for number in range(60)]
     assert flagged(calls) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rule_id"),
+    [
+        (base64.b64encode(bytes(range(256)) * 8).decode(), "CONTENT_ENCODINGDETECTED_BASE64"),
+        ("7b" * 1100, "CONTENT_ENCODINGDETECTED_HEX"),
+        ("%41" * 130, "CONTENT_ENCODINGDETECTED_URL"),
+        ("\\u0041" * 130, "CONTENT_ENCODINGDETECTED_UNICODE"),
+    ],
+)
+def test_a_long_encoded_run_that_leaves_is_flagged_and_never_blocks(text: str, rule_id: str) -> None:
+    (finding,) = Analyst().observe(call(0, texts=argument(f"echo {text}")))
+    assert (finding.rule_id, finding.action) == (rule_id, Action.ALERT)
+
+
+@pytest.mark.parametrize("text", ["d41d8cd98f00b204e9800998ecf8427e" * 4, "%20".join(["word"] * 400), "x.y/" * 900])
+def test_hashes_keys_and_addresses_are_no_encoding(text: str) -> None:
+    assert flagged([call(0, texts=argument(text))]) == []
+
+
+def test_an_encoded_file_in_a_result_is_everyday() -> None:
+    text = base64.b64encode(bytes(range(256)) * 8).decode()
+    assert flagged([call(0, texts=(Text(Target.TOOL_RESULT, "/result", text),))]) == []

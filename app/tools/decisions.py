@@ -1,0 +1,450 @@
+"""What people decide about tools. Every decision is bound to the definition that was seen, is committed with its audit entry
+and its place in the history, and reaches the workers with the snapshot that follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.access.errors import KeyNotFound
+from app.access.repository import ApiKeyRepository
+from app.alerts.repository import AlertRepository
+from app.alerts.service import alert_view
+from app.alerts.workflow import AlertStatus
+from app.audit.service import AuditLog
+from app.database.engine import Database
+from app.errors import AppError
+from app.fleet.control import Rollout
+from app.fleet.models import Proxy
+from app.http.events import EventBus
+from app.security.permissions import Actor
+from app.tools.applying import approve, refresh_state
+from app.tools.errors import ChangeDecided, ChangeNotFound, NotApprovable, ReviewOutdated, ToolNotFound, VersionNotFound
+from app.tools.events import publish
+from app.tools.models import MCPChange, MCPEntry, MCPOverride
+from app.tools.repository import ToolRepository
+from app.tools.schemas import (
+    ApproveEntries,
+    BulkOutcome,
+    ChangeView,
+    Decide,
+    EntryView,
+    OverrideView,
+    RevertTo,
+    SetTool,
+    SetTools,
+)
+from app.tools.service import mcp_proxy, tool_row
+from app.tools.states import Risk, State, Status
+from app.tools.turns import Turns
+from app.tools.views import change_view, entry_view, is_clean
+from rules.pinning.canonical import sha256
+
+RESOURCE = "mcp_tool"
+Verb = Literal["enabled", "disabled", "approved", "rejected", "reverted"]
+
+
+class Work(msgspec.Struct):
+    """One unit of work about one proxy."""
+
+    session: AsyncSession
+    repository: ToolRepository
+    proxy: Proxy
+    actor: Actor
+    now: datetime
+    settled: list[str] = []
+    """Changes that were decided: their alerts are dealt with."""
+
+
+class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
+    """How many entries of a server wait, and digests of their definitions."""
+
+    total: int
+    clean: int
+    risky: int
+    """Clean ones of the high risk class."""
+    clean_digest: str
+    all_digest: str
+
+
+class ToolDecisions:
+    """Approve, reject, revert, enable, disable."""
+
+    def __init__(self, *, database: Database, audit: AuditLog, bus: EventBus, rollout: Rollout, turns: Turns) -> None:
+        self._database = database
+        self._audit = audit
+        self._bus = bus
+        self._rollout = rollout
+        self._turns = turns
+
+    # --- Tools --------------------------------------------------------------------------------------------------------
+
+    async def set_tool(self, actor: Actor, proxy_id: str, tool: str, wanted: SetTool) -> EntryView:
+        """Enable or disable a tool (by name or id); raises ToolNotFound, ReviewOutdated or NotApprovable."""
+        async with self._work(actor, proxy_id) as work:
+            row = await tool_row(work.repository, proxy_id, tool)
+            if wanted.enabled and wanted.h_raw and wanted.h_raw != row.current_hash:
+                raise ReviewOutdated
+            verb = await self._set(work, row, enabled=wanted.enabled, comment=wanted.comment)
+            if verb:
+                await self._record(work, row, verb, wanted.comment)
+        return entry_view(row, work.proxy.name)
+
+    async def set_tools(self, actor: Actor, proxy_id: str, wanted: SetTools) -> BulkOutcome:
+        """Enable or disable tools by name; what cannot be is left out and told."""
+        skipped: dict[str, str] = {}
+        changed: list[MCPEntry] = []
+        async with self._work(actor, proxy_id) as work:
+            for name in dict.fromkeys(wanted.tool_names):
+                try:
+                    row = await tool_row(work.repository, proxy_id, name)
+                    if await self._set(work, row, enabled=wanted.enabled, comment=wanted.comment):
+                        changed.append(row)
+                except AppError as error:
+                    skipped[name] = error.message
+            if changed:
+                await self._record_many(work, changed, {"enabled": wanted.enabled})
+        return BulkOutcome(changed=len(changed), skipped=skipped)
+
+    async def approve_entries(self, actor: Actor, proxy_id: str, wanted: ApproveEntries) -> BulkOutcome:
+        """Approve what was seen; what has changed since is left out and told."""
+        skipped: dict[str, str] = {}
+        changed: list[MCPEntry] = []
+        async with self._work(actor, proxy_id) as work:
+            for seen in wanted.entries:
+                row = await work.repository.entry(seen.id)
+                if row is None or row.proxy_id != proxy_id:
+                    skipped[seen.id] = ToolNotFound.default_message
+                elif row.current_hash != seen.h_raw or row.is_missing:
+                    skipped[row.name] = ReviewOutdated.default_message
+                else:
+                    try:
+                        await self._approve(work, row, wanted.comment)
+                        changed.append(row)
+                    except AppError as error:
+                        skipped[row.name] = error.message
+            if changed:
+                await self._record_many(work, changed, {"approved": True})
+        return BulkOutcome(changed=len(changed), skipped=skipped)
+
+    async def set_entry(self, actor: Actor, entry_id: str, wanted: SetTool) -> EntryView:
+        """Enable or disable any entry, as `set_tool` does."""
+        async with self._work_on_entry(actor, entry_id) as (work, row):
+            if wanted.enabled and wanted.h_raw != row.current_hash:
+                raise ReviewOutdated
+            verb = await self._set(work, row, enabled=wanted.enabled, comment=wanted.comment)
+            if verb:
+                await self._record(work, row, verb, wanted.comment)
+        return entry_view(row, work.proxy.name)
+
+    async def pending(self, actor: Actor, proxy_id: str) -> PendingEntries:
+        """What of a server waits, and what an approval of all of it is bound to."""
+        async with self._database.reader() as session:
+            await mcp_proxy(session, actor, proxy_id)
+            rows = await _pending(ToolRepository(session, actor.tenant_id), proxy_id)
+        clean = [row for row in rows if is_clean(row)]
+        return PendingEntries(
+            total=len(rows),
+            clean=len(clean),
+            risky=sum(row.risk == Risk.HIGH for row in clean),
+            clean_digest=_digest(clean),
+            all_digest=_digest(rows),
+        )
+
+    async def approve_pending(self, actor: Actor, proxy_id: str, *, digest: str, only_clean: bool) -> int:
+        """Approve everything of a server that waits, or what is clean of it; raises ReviewOutdated unless it is what was
+        seen. Returns how many were approved: what cannot be pinned is left out."""
+        count = 0
+        async with self._work(actor, proxy_id) as work:
+            rows = await _pending(work.repository, proxy_id)
+            rows = [row for row in rows if is_clean(row)] if only_clean else rows
+            if _digest(rows) != digest:
+                raise ReviewOutdated
+            full = await work.repository.entries_of(proxy_id, [(row.kind, row.name) for row in rows])
+            for row in full:
+                if not row.is_blocked:
+                    await self._approve(work, row, "")
+                    count += 1
+            await self._record_many(work, full, {"approved": True, "only_clean": only_clean})
+        return count
+
+    async def revert_entry(self, actor: Actor, entry_id: str, wanted: RevertTo) -> EntryView:
+        """Put an older approved version back as the baseline; raises ToolNotFound or VersionNotFound."""
+        async with self._work_on_entry(actor, entry_id) as (work, row):
+            version = await work.repository.version(entry_id, wanted.version)
+            if version is None:
+                raise VersionNotFound
+            approve(
+                work.repository,
+                row,
+                decision="reverted",
+                by=actor.username,
+                now=work.now,
+                comment=wanted.comment or f"Back to version {version.version}.",
+                document=(version.h_raw, version.document, list(version.findings)),
+            )
+            await self._record(work, row, "reverted", wanted.comment, {"to_version": version.version})
+        return entry_view(row, work.proxy.name)
+
+    # --- Changes ------------------------------------------------------------------------------------------------------
+
+    async def approve_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
+        """Make the new definition the baseline, or forget what is gone.
+
+        Raises ChangeNotFound, ReviewOutdated, ChangeDecided or NotApprovable.
+        """
+        async with self._work_on_change(actor, change_id, wanted) as (work, row, change):
+            if change.status not in (Status.OPEN, Status.REJECTED, Status.REVERTED):
+                raise ChangeDecided(f"The change is {change.status}.")
+            if not change.after_hash:
+                if not row.is_missing:
+                    raise ReviewOutdated("The server declares it again.")
+                row.approved_hash, row.approved_document, row.tolerated = "", None, []
+                refresh_state(row)
+            elif row.current_hash != change.after_hash or row.is_missing:
+                raise ReviewOutdated
+            else:
+                await self._approve(work, row, wanted.comment, change)
+            self._decide(work, change, Status.APPROVED, wanted.comment)
+            await self._record(work, row, "approved", wanted.comment, _facts(change))
+        return change_view(change, work.proxy.name)
+
+    async def reject_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
+        """Keep what was approved: the new definition stays out. Raises as `approve_change`."""
+        async with self._work_on_change(actor, change_id, wanted) as (work, row, change):
+            if change.status not in (Status.OPEN, Status.TOLERATED):
+                raise ChangeDecided(f"The change is {change.status}.")
+            row.tolerated = [one for one in row.tolerated if one != change.after_hash]
+            if change.after_hash and not change.before_hash and not row.approved_hash:
+                row.is_disabled = True
+            refresh_state(row)
+            self._decide(work, change, Status.REJECTED, wanted.comment)
+            await self._record(work, row, "rejected", wanted.comment, _facts(change))
+        return change_view(change, work.proxy.name)
+
+    async def revert_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
+        """Take an approval back: what was approved before is the baseline again. Raises as `approve_change`."""
+        async with self._work_on_change(actor, change_id, wanted) as (work, row, change):
+            if change.status not in (Status.APPROVED, Status.TOLERATED) or not change.after_hash:
+                raise ChangeDecided("Only a change that is in force can be reverted.")
+            row.tolerated = [one for one in row.tolerated if one != change.after_hash]
+            if change.status == Status.APPROVED:
+                if row.approved_hash != change.after_hash:
+                    raise ChangeDecided(
+                        "A later version is approved.", remediation="Revert on the page of the entry instead."
+                    )
+                await self._back(work, row, change, wanted.comment)
+            refresh_state(row)
+            self._decide(work, change, Status.REVERTED, wanted.comment)
+            await self._record(work, row, "reverted", wanted.comment, _facts(change))
+        return change_view(change, work.proxy.name)
+
+    # --- Keys ---------------------------------------------------------------------------------------------------------
+
+    async def override(
+        self, actor: Actor, proxy_id: str, tool: str, key_id: str, enabled: bool | None
+    ) -> OverrideView | None:
+        """Say, or with None no longer say, what one key may do with a tool; raises ToolNotFound or KeyNotFound."""
+        async with self._work(actor, proxy_id) as work:
+            row = await tool_row(work.repository, proxy_id, tool)
+            key = await ApiKeyRepository(work.session, actor.tenant_id).get(key_id)
+            if key is None:
+                raise KeyNotFound
+            known = await work.repository.override(row.id, key_id)
+            if enabled is None:
+                if known is not None:
+                    await work.repository.delete_override(known)
+            elif known is not None:
+                known.enabled, known.set_at, known.set_by = enabled, work.now, actor.username
+            else:
+                known = MCPOverride(
+                    entry_id=row.id,
+                    key_id=key_id,
+                    proxy_id=proxy_id,
+                    enabled=enabled,
+                    set_at=work.now,
+                    set_by=actor.username,
+                )
+                work.repository.add(known)
+            await self._audit.record(
+                work.session,
+                "mcp.tool.override.removed" if enabled is None else "mcp.tool.override.set",
+                actor=actor,
+                resource=(RESOURCE, row.id, row.name),
+                details={"proxy_id": proxy_id, "key_id": key_id, "key": key.name, "enabled": enabled},
+            )
+        if enabled is None:
+            return None
+        return OverrideView(key_id=key_id, tool=row.name, enabled=enabled, set_at=work.now, set_by=actor.username)
+
+    # --- Parts --------------------------------------------------------------------------------------------------------
+
+    async def _set(self, work: Work, row: MCPEntry, *, enabled: bool, comment: str) -> Verb | None:
+        """Enable or disable; None where nothing changes."""
+        if not enabled:
+            if row.is_disabled:
+                return None
+            row.is_disabled = True
+            row.changed_at = work.now
+            for change in await work.repository.changes_of([row.id], Status.OPEN):
+                if not change.before_hash:
+                    self._decide(work, change, Status.REJECTED, comment)
+            refresh_state(row)
+            return "disabled"
+        if row.state == State.APPROVED:
+            return None
+        if row.state == State.MISSING:
+            raise ReviewOutdated("The server no longer declares it.")
+        was_disabled, row.is_disabled = row.is_disabled, False
+        refresh_state(row)
+        if row.state == State.APPROVED:
+            row.changed_at = work.now
+            return "enabled"
+        row.is_disabled = was_disabled
+        await self._approve(work, row, comment)
+        return "enabled"
+
+    async def _approve(self, work: Work, row: MCPEntry, comment: str, change: MCPChange | None = None) -> None:
+        """Approve what is served now, and settle every open change of the entry."""
+        if row.is_blocked:
+            raise NotApprovable
+        row.is_disabled = False if change is None or not change.before_hash else row.is_disabled
+        open_changes = await work.repository.changes_of([row.id], Status.OPEN)
+        if change is None:
+            change = next((one for one in open_changes if one.after_hash == row.current_hash), None)
+        approve(
+            work.repository,
+            row,
+            decision="approved",
+            by=work.actor.username,
+            now=work.now,
+            comment=comment,
+            change_id=change.id if change else "",
+        )
+        for one in open_changes:
+            is_meant = one.after_hash == row.current_hash
+            self._decide(work, one, Status.APPROVED if is_meant else Status.SUPERSEDED, comment if is_meant else "")
+
+    async def _back(self, work: Work, row: MCPEntry, change: MCPChange, comment: str) -> None:
+        """Make what a change departed from the baseline again."""
+        if not change.before_hash or change.before_document is None:
+            row.approved_hash, row.approved_document, row.tolerated = "", None, []
+            row.is_disabled = True
+            return
+        versions = await work.repository.versions(row.id)
+        number = next((one.version for one in versions if one.h_raw == change.before_hash), 0)
+        version = await work.repository.version(row.id, number)
+        approve(
+            work.repository,
+            row,
+            decision="reverted",
+            by=work.actor.username,
+            now=work.now,
+            comment=comment or f"Back to version {number}.",
+            change_id=change.id,
+            document=(change.before_hash, change.before_document, list(version.findings) if version else []),
+        )
+
+    def _decide(self, work: Work, change: MCPChange, status: Status, comment: str) -> None:
+        change.status = status.value
+        change.decided_at, change.decided_by = work.now, work.actor.username
+        change.comment = comment or change.comment
+        work.settled.append(change.id)
+
+    async def _record(
+        self, work: Work, row: MCPEntry, verb: str, comment: str, details: dict[str, Any] | None = None
+    ) -> None:
+        shown = {"proxy": work.proxy.name, "kind": row.kind, "hash": row.approved_hash[:16], "state": row.state}
+        await self._audit.record(
+            work.session,
+            f"mcp.tool.{verb}",
+            actor=work.actor,
+            resource=(RESOURCE, row.id, row.name or work.proxy.name),
+            details={**shown, **(details or {}), **({"comment": comment[:500]} if comment else {})},
+        )
+
+    async def _record_many(self, work: Work, rows: Sequence[MCPEntry], details: dict[str, Any]) -> None:
+        await self._audit.record(
+            work.session,
+            "mcp.tool.bulk.updated",
+            actor=work.actor,
+            resource=("proxy", work.proxy.id, work.proxy.name),
+            details={**details, "count": len(rows), "names": [row.name[:100] for row in rows][:30]},
+        )
+
+    @asynccontextmanager
+    async def _work(self, actor: Actor, proxy_id: str) -> AsyncIterator[Work]:
+        """A unit of work in the proxy's turn; when it is committed, workers and pages are told."""
+        async with self._turns.of(proxy_id):
+            alerts: list[dict[str, Any]] = []
+            async with self._database.writer() as session:
+                proxy = await mcp_proxy(session, actor, proxy_id)
+                work = Work(session, ToolRepository(session, actor.tenant_id), proxy, actor, clock.utcnow())
+                yield work
+                if work.settled:
+                    await session.flush()
+                    alerts = await _resolve_alerts(work)
+        await self._rollout.roll_out()
+        for view in alerts:
+            self._bus.publish("alert", view)
+        publish(self._bus, proxy_id)
+
+    @asynccontextmanager
+    async def _work_on_entry(self, actor: Actor, entry_id: str) -> AsyncIterator[tuple[Work, MCPEntry]]:
+        async with self._database.reader() as session:
+            found = await ToolRepository(session, actor.tenant_id).entry(entry_id)
+        if found is None:
+            raise ToolNotFound
+        async with self._work(actor, found.proxy_id) as work:
+            row = await work.repository.entry(entry_id)
+            if row is None:
+                raise ToolNotFound
+            yield work, row
+
+    @asynccontextmanager
+    async def _work_on_change(
+        self, actor: Actor, change_id: str, wanted: Decide
+    ) -> AsyncIterator[tuple[Work, MCPEntry, MCPChange]]:
+        async with self._database.reader() as session:
+            found = await ToolRepository(session, actor.tenant_id).change(change_id)
+        if found is None:
+            raise ChangeNotFound
+        async with self._work(actor, found.proxy_id) as work:
+            change = await work.repository.change(change_id)
+            row = await work.repository.entry(found.entry_id)
+            if change is None or row is None:
+                raise ChangeNotFound
+            if wanted.h_raw != (change.after_hash or change.before_hash):
+                raise ReviewOutdated
+            yield work, row, change
+
+
+async def _pending(repository: ToolRepository, proxy_id: str) -> list[MCPEntry]:
+    return [row for row in await repository.entries_of(proxy_id) if row.state == State.PENDING]
+
+
+def _digest(rows: Sequence[MCPEntry]) -> str:
+    """What an approval of these definitions together is bound to."""
+    return sha256(json.dumps(sorted([row.id, row.current_hash] for row in rows)).encode())
+
+
+async def _resolve_alerts(work: Work) -> list[dict[str, Any]]:
+    """Whoever decides about a change has dealt with its alert."""
+    rows = await AlertRepository(work.session, work.actor.tenant_id).of_calls(work.settled)
+    changed = [row for row in rows if row.status in (AlertStatus.OPEN, AlertStatus.ACKNOWLEDGED)]
+    for row in changed:
+        row.status = AlertStatus.RESOLVED.value
+        row.resolved_by = work.actor.username
+        row.updated_at = work.now
+    return [msgspec.to_builtins(alert_view(row)) for row in changed]
+
+
+def _facts(change: MCPChange) -> dict[str, Any]:
+    return {"change_id": change.id, "code": change.code, "severity": change.severity}

@@ -1,0 +1,133 @@
+"""Pages of the inventory: what the gateway's clients depend on."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.access.service import KeyService
+from app.errors import AppError
+from app.http.envelope import MAX_LIMIT, page_of
+from app.http.filters import search_text
+from app.http.forms import convert
+from app.http.page import Pages, Toast, redirect, with_query
+from app.security.permissions import Actor
+from app.tools.decisions import ToolDecisions
+from app.tools.diffing import field_diffs, laid_out
+from app.tools.history import grouped, history_rows
+from app.tools.repository import ENTRY_SORTS, EntryFilter
+from app.tools.schemas import RevertTo
+from app.tools.service import ToolService
+from app.tools.states import LISTED, Risk, State
+
+VIEWER = {"role": "viewer"}
+ADMIN = {"role": "admin"}
+HOME = (("/inventory", "Inventory"),)
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
+
+
+@get("/inventory", opt=VIEWER, include_in_schema=False)
+async def inventory_page(
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    tools: NamedDependency[ToolService],
+    search: FromQuery[str] = "",
+    kind: FromQuery[str] = "",
+    risk: FromQuery[str] = "",
+    proxy_id: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
+) -> Response[str]:
+    """What do we depend on."""
+    # `state` is a name that Litestar keeps for itself, so it is read here.
+    state = str(request.query_params.get("state", ""))
+    filters = {
+        "search": search_text(search),
+        "kind": kind if kind in LISTED else "",
+        "state": state if state in list(State) else "",
+        "risk": risk if risk in list(Risk) else "",
+        "proxy_id": proxy_id[:64],
+    }
+    limit, offset = page_of(PAGE_ROWS, offset)
+    order = ENTRY_SORTS.order(sort)
+    wanted = EntryFilter(
+        proxy_id=filters["proxy_id"],
+        kinds=(filters["kind"],) if filters["kind"] else LISTED,
+        states=(filters["state"],) if filters["state"] else (),
+        risk=filters["risk"],
+        search=filters["search"],
+    )
+    servers = await tools.servers(actor)
+    return await pages.page(
+        request,
+        "tools/inventory.html",
+        title="Inventory",
+        active="inventory",
+        stream="?show=tools",
+        servers=servers,
+        filters=filters,
+        filtered=any(filters.values()),
+        base=with_query("/inventory", **filters, sort=order.param),
+        order=order,
+        list=await tools.entries(actor, wanted, limit=limit, offset=offset, sort=order.sort),
+        proxy_options=[(server.proxy_id, server.proxy_name) for server in servers],
+    )
+
+
+@get("/inventory/{entry_id:str}", opt=VIEWER, include_in_schema=False)
+async def entry_page(
+    request: Request[Any, Any, Any],
+    entry_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    tools: NamedDependency[ToolService],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """One entry: what it is, what was approved, what happened to it."""
+    detail = await tools.entry(actor, entry_id)
+    entry = detail.entry
+    names = {key.id: key.name for key in (await keys.page(actor, limit=MAX_LIMIT)).items} if detail.overrides else {}
+    is_drifted = detail.approved is not None and entry.h_raw != entry.approved_hash
+    return await pages.page(
+        request,
+        "tools/entry.html",
+        title=entry.name or entry.proxy_name,
+        active="inventory",
+        crumbs=HOME,
+        stream="?show=tools",
+        entry=entry,
+        grouped=grouped,
+        current=laid_out(detail.current),
+        size=len(msgspec.json.encode(detail.current)),
+        drift=field_diffs(detail.approved, detail.current) if is_drifted else [],
+        open_changes=[change for change in detail.changes if change.status == "open"],
+        versions=detail.versions,
+        overrides=detail.overrides,
+        key_names=names,
+        history=history_rows(detail.versions, detail.changes),
+    )
+
+
+@post("/inventory/{entry_id:str}/revert", opt=ADMIN, include_in_schema=False)
+async def revert_entry(
+    request: Request[Any, Any, Any],
+    entry_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    decisions: NamedDependency[ToolDecisions],
+) -> Response[str]:
+    """Make an older approved version the baseline again."""
+    given = await request.form()
+    back = f"/inventory/{entry_id}"
+    try:
+        wanted = convert({"version": str(given.get("version", ""))}, RevertTo)
+        await decisions.revert_entry(actor, entry_id, wanted)
+    except AppError as error:
+        return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, back, Toast(f"Version {wanted.version} is the baseline again."))
+
+
+routes = [inventory_page, entry_page, revert_entry]

@@ -1,0 +1,156 @@
+"""A call of a tool, or the request for a prompt, under control: does what was approved still stand there? (T-03, T-09)
+
+A list that hides a tool hides nothing from a client that knows its name, so every call is checked again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from proxies.contract import EntryKind, ToolUse
+from proxies.exchange import Exchange
+from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.control.lister import ListingFailed
+from proxies.mcp.control.passing import rules_of, why_not
+from proxies.mcp.control.schemas import check_arguments, check_result
+from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.messages import INVALID_PARAMS, Message
+from proxies.mcp.refusals import RPCRefusal, printable
+from proxies.refusal import Refusal
+from rules.model import Action, Confidence, Decision, Finding, Severity, Target, Verdict
+from rules.verdicts import stronger
+
+POLICY: Final = "mcp-tool-filtering"
+"""The name under which refused calls stand in records and alerts."""
+RULE_ID: Final = "MCP-TOOL-001"
+"""A tool or prompt was asked for that may not pass."""
+CATEGORY: Final = "mcp/tool-control"
+MAX_ARGUMENT_KEYS: Final = 64
+
+CALLS: Final[dict[str, EntryKind]] = {"tools/call": "tool", "prompts/get": "prompt"}
+
+_WHY: Final = {
+    "pending": "nobody has approved it yet",
+    "changed": "the server changed it after it was approved",
+    "disabled": "it is disabled",
+    "missing": "the server does not declare it",
+    "scan": "a scan found something in it",
+}
+
+
+async def check_call(exchange: Exchange, message: Message) -> Declaration | None:
+    """The current declaration of what is called; None where nothing is controlled. Raises `Refusal`."""
+    kind = CALLS.get(message.method)
+    server = exchange.proxy.controlled
+    if kind is None or server is None or server.control is None:
+        return None
+    name = (message.params or {})["name"]
+    try:
+        await server.current(kind)
+        declaration = server.catalogue.find(kind, name)
+        if declaration is None and name in rules_of(server.control, kind):
+            # The server may offer it again without having said so.
+            await server.listed_lately()
+            declaration = server.catalogue.find(kind, name)
+    except ListingFailed as error:
+        raise _unlisted(str(error)) from error
+    finally:
+        exchange.lap("tool_control", waiting=True)
+    reason = _reason(server, declaration, exchange.principal.id)
+    if reason:
+        raise _hidden(exchange, kind, name, reason)
+    if kind == "tool" and declaration is not None:
+        check_arguments(declaration, (message.params or {}).get("arguments", {}))
+        exchange.lap("tool_control")
+    return declaration
+
+
+async def hold_call(
+    exchange: Exchange, message: Message, declaration: Declaration | None, session_id: str = ""
+) -> None:
+    """Let a call that a policy holds wait for a person; raises `Refusal` where it may not go on."""
+    verdict, exchange.hold = exchange.hold, None
+    controlled = exchange.proxy.controlled
+    if verdict is None or controlled is None:
+        return
+    seconds = exchange.protection.policies.hold_seconds(verdict.decision.policy)
+    await controlled.holds.wait(
+        exchange, verdict, message, declaration=declaration, seconds=seconds, session_id=session_id
+    )
+    # What was released is a call of the tool as it was shown: it must still be that one, and allowed.
+    now = await check_call(exchange, message)
+    if now is not None and declaration is not None and now.h_raw != declaration.h_raw:
+        raise _hidden(exchange, "tool", declaration.name, "changed")
+
+
+def note_use(exchange: Exchange, message: Message) -> None:
+    """Say in the record which tool is called, and with which arguments by name."""
+    params = message.params or {}
+    name, arguments = params.get("name"), params.get("arguments", {})
+    if message.method == "tools/call" and type(name) is str and type(arguments) is dict:
+        keys = sorted(key[:200] for key in arguments)[:MAX_ARGUMENT_KEYS]
+        exchange.tool = ToolUse(name=name[:500], argument_keys=tuple(keys))
+
+
+def check_answer(exchange: Exchange, declaration: Declaration | None, document: dict[str, Any]) -> None:
+    """Note how the answer to a call of a tool came out, and refuse a result that the tool does not give."""
+    result = document.get("result")
+    if exchange.tool is not None and (result is None or result.get("isError") is True):
+        exchange.tool = replace(exchange.tool, is_error=True)
+    if result is not None and declaration is not None and declaration.kind == "tool":
+        check_result(declaration, result)
+
+
+def _reason(server: ControlledServer, declaration: Declaration | None, key_id: str) -> str:
+    control = server.control
+    if control is None:
+        return ""
+    return "missing" if declaration is None else why_not(control, declaration, key_id)
+
+
+def _unlisted(why: str) -> Refusal:
+    return Refusal(
+        502,
+        "tools_unknown",
+        "The gateway could not read what the server declares now, so the call did not pass.",
+        remediation="Try again; if it persists, check that the server can be reached and answers its lists.",
+        outcome="failed",
+        detail=f"The server could not be listed: {why}",
+    )
+
+
+def _hidden(exchange: Exchange, kind: EntryKind, name: str, reason: str) -> Refusal:
+    """The refusal of something that may not pass: to the client it does not exist (T-09)."""
+    shown = printable(name)
+    finding = Finding(
+        rule_id=RULE_ID,
+        pack=POLICY,
+        title=f"A {kind} that is not approved was called",
+        category=CATEGORY,
+        severity=Severity.MEDIUM,
+        confidence=Confidence.HIGH,
+        score=100,
+        action=Action.BLOCK,
+        target=Target.TOOL_NAME,
+        path="/params/name",
+        start=0,
+        end=0,
+        view="raw",
+        evidence=f"{kind} {shown}: {reason}"[:160],
+    )
+    why = f"The {kind} {shown} may not pass: {_WHY.get(reason, reason)} ({reason})."
+    decision = Decision(source="rule", rule_id=RULE_ID, policy=POLICY, level="proxy", would_action=Action.BLOCK)
+    verdict = Verdict(Action.BLOCK, finding.score, (finding,), why, decision)
+    exchange.added_findings = [*exchange.added_findings, finding]
+    exchange.verdict = stronger(exchange.verdict, verdict)
+    return RPCRefusal(
+        200,
+        INVALID_PARAMS,
+        POLICY.replace("-", "_"),
+        f"Unknown {kind}: {shown}",
+        data={"ref": exchange.id},
+        outcome="blocked",
+        detail=why,
+    )

@@ -1,0 +1,49 @@
+"""What a server says about itself when a client connects: instructions that nobody approved are taken out (T-07)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from proxies.contract import JUDGEMENT_SECONDS
+from proxies.exchange import Exchange
+from proxies.mcp.control.passing import accepts_instructions
+from proxies.mcp.control.server import ControlledServer
+
+WITHHELD: Final = "The instructions of the server are not approved and were left out."
+
+
+async def without_unapproved(exchange: Exchange, result: dict[str, Any]) -> dict[str, Any]:
+    """The result of initialize or server/discover as it may pass. The first one has the server listed."""
+    server = exchange.proxy.controlled
+    if server is None or server.control is None:
+        return result
+    instructions = result.get("instructions")
+    if instructions is None:
+        server.connected()
+        return result
+    if not _accepts(server, instructions):
+        await _judged(server)
+        exchange.lap("judgement", waiting=True)
+    if _accepts(server, instructions):
+        return result
+    if not exchange.reason:
+        exchange.reason = WITHHELD
+    server.note_instructions(instructions)
+    return {key: value for key, value in result.items() if key != "instructions"}
+
+
+def _accepts(server: ControlledServer, instructions: Any) -> bool:
+    return server.control is None or accepts_instructions(server.control, instructions)
+
+
+async def _judged(server: ControlledServer) -> None:
+    """Wait a moment for the server to be listed and judged; it goes on by itself where that takes longer."""
+    task = server.connected()
+    if task is None:
+        return
+    try:
+        async with asyncio.timeout(JUDGEMENT_SECONDS):
+            await asyncio.shield(task)
+    except TimeoutError:
+        return

@@ -1,0 +1,96 @@
+"""Most lists are the list before: what was read, judged and inspected once is not read, judged and inspected again.
+
+The bytes of a page stand for the page, and a finished answer for every caller who sees the same of the same list under the
+same rules. Nothing is kept in which something was found.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from proxies.mcp.messages import Message, MessageId
+from rules.model import Text
+
+MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
+MAX_ANSWERS: Final = 32
+
+
+class _Envelope(msgspec.Struct):
+    id: int | str
+    result: msgspec.Raw
+
+
+class KnownPage:
+    """The newest first page of one list."""
+
+    __slots__ = ("_raw", "_result")
+
+    def __init__(self) -> None:
+        self._raw = b""
+        self._result: dict[str, Any] = {}
+
+    def recall(self, data: bytes, id: MessageId) -> Message | None:
+        """The message in these bytes, if it holds the page that is known. What it holds must not be changed."""
+        raw = _raw_result(data, id)
+        return Message(kind="response", id=id, result=self._result) if raw and raw == self._raw else None
+
+    def keep(self, data: bytes, message: Message) -> None:
+        """These bytes were read, strictly, as this message."""
+        raw = b"" if message.result is None or message.id is None else _raw_result(data, message.id)
+        if 0 < len(raw) <= MAX_PAGE_BYTES:
+            self._raw, self._result = raw, message.result or {}
+
+
+def _raw_result(data: bytes, id: MessageId) -> bytes:
+    try:
+        envelope = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return b""
+    return bytes(envelope.result) if (type(envelope.id), envelope.id) == (type(id), id) else b""
+
+
+_decoder = msgspec.json.Decoder(_Envelope)
+
+
+class FinishedList(NamedTuple):
+    """A result as it is sent."""
+
+    result: msgspec.Raw
+    texts: list[Text]
+    """What was inspected, for the record."""
+    note: str
+    """What the record says about it."""
+    judges: tuple[object, ...]
+    """What the key names by identity: it must live as long as the key."""
+
+
+class FinishedLists:
+    """Those of one server. Bounded; the least recently used go first."""
+
+    def __init__(self, max_answers: int = MAX_ANSWERS) -> None:
+        self._max_answers = max_answers
+        self._lists: OrderedDict[Hashable, FinishedList] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._lists)
+
+    def find(self, key: Hashable) -> FinishedList | None:
+        """The finished answer under this key."""
+        found = self._lists.get(key)
+        if found is not None:
+            self._lists.move_to_end(key)
+        return found
+
+    def keep(self, key: Hashable, finished: FinishedList) -> None:
+        """Keep an answer in which nothing was found."""
+        self._lists[key] = finished
+        if len(self._lists) > self._max_answers:
+            self._lists.popitem(last=False)
+
+    def clear(self) -> None:
+        """Another snapshot is in force."""
+        self._lists.clear()

@@ -1,0 +1,77 @@
+"""The gateway's own subscription at a modern server: it hears of changes without any client (L-08, M-14)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, METHOD_HEADER, MODERN_VERSIONS, VERSION_HEADER
+from proxies.mcp.messages import Message
+from proxies.mcp.methods import LISTEN_FILTERS
+from proxies.mcp.upstream import is_stream, own_headers, parse_answer, parse_messages, send_to, stream_events
+from proxies.refusal import Refusal
+from proxies.strict_json import dump
+from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout
+
+if TYPE_CHECKING:
+    from proxies.mcp.control.server import ControlledServer
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS: Final = 1.0
+MAX_PAUSE_SECONDS: Final = 300.0
+METHOD: Final = "subscriptions/listen"
+
+_ids = itertools.count(1)
+
+
+async def subscribe(controlled: ControlledServer, notices: frozenset[str]) -> None:
+    """Listen for these notifications as long as the tools of the server are controlled."""
+    failures = 0
+    while controlled.control is not None and controlled.runtime is not None:
+        try:
+            if not await _listen(controlled, notices):
+                return
+            failures = 0
+        except UpstreamIdleTimeout:
+            # Silence is what a server without changes has to say.
+            continue
+        except (UpstreamError, Refusal) as error:
+            failures += 1
+            logger.debug("an own subscription failed: %s", type(error).__name__)
+        # Whatever was said meanwhile was not heard.
+        for method in notices:
+            controlled.catalogue.note_change(method)
+        await asyncio.sleep(min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**failures))
+
+
+async def _listen(controlled: ControlledServer, notices: frozenset[str]) -> bool:
+    """One subscription, to its end; False where the server offers none."""
+    runtime = controlled.runtime
+    assert runtime is not None  # `subscribe` asked.
+    wanted: dict[str, Any] = {LISTEN_FILTERS[method]: True for method in notices}
+    meta = {META_VERSION: MODERN_VERSIONS[-1], META_CAPABILITIES: {}}
+    request = Message(
+        kind="request", id=f"ostiary-{next(_ids)}", method=METHOD, params={"notifications": wanted, "_meta": meta}
+    )
+    headers = [*own_headers(runtime), (VERSION_HEADER, MODERN_VERSIONS[-1]), (METHOD_HEADER, METHOD)]
+    response = await send_to(runtime, "POST", headers, dump(request.body()), endless=True)
+    try:
+        if response.status in (400, 404, 405) or (response.status == 200 and not is_stream(response)):
+            return False
+        if response.status != 200:
+            raise UpstreamError(f"The upstream answered with HTTP {response.status}.")
+        async for event in stream_events(response):
+            if event.data:
+                (message,) = parse_messages(
+                    parse_answer(event.data.encode("utf-8", "surrogatepass")), allow_batch=False
+                )
+                if message.kind == "notification":
+                    controlled.note_change(message.method)
+                elif message.kind == "response":
+                    return message.error is None
+        return True
+    finally:
+        await response.aclose()

@@ -1,0 +1,155 @@
+"""A call that a policy holds waits for a person, and is released once, bound to exactly what was shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from proxies.contract import HeldCall, MCPSettings, Release
+from rules.model import Action
+from tests.integration.mcp.test_tool_control import Scripted, called, scripted
+from tests.integration.mcp.test_tool_control_streams import until
+from tests.mcp_control import ControlConsole, accepting, tool
+from tests.mcp_wire import legacy_headers, notification, request
+
+PAY = tool("pay")
+POLICY = {
+    "name": "approvals",
+    "rules": [{"id": "pay", "action": "hold", "match": {"tool_name": "pay"}, "reason": "Payments need a person."}],
+}
+
+
+def release(held: HeldCall, *, allowed: bool = True, **other: Any) -> Release:
+    return Release(**{"id": held.id, "digest": held.digest, "allowed": allowed, "by": "ann", **other})
+
+
+async def held(console: ControlConsole, count: int = 1) -> HeldCall:
+    await console.wait_for(lambda: len(console.held) >= count)
+    return console.held[count - 1]
+
+
+async def outcome(console: ControlConsole) -> str:
+    await console.wait_for(lambda: console.ended)
+    return console.ended[-1].outcome
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_held_call_goes_on_when_a_person_releases_it(era: str) -> None:
+    server, console = Scripted(PAY, era=era), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        call = asyncio.create_task(called(ends, session, "pay", amount=5, to="bob"))
+        waiting = await held(console)
+        assert server.calls == []
+        assert (waiting.tool, json.loads(waiting.arguments)) == ("pay", {"amount": 5, "to": "bob"})
+        assert (waiting.principal_id, waiting.proxy_id) == ("key_test", "prx_test")
+        assert (waiting.policy, waiting.snapshot_version) == ("approvals", 1)
+        assert waiting.h_raw == accepting(PAY).tools["pay"].accepted[0]
+        assert "Payments need a person." in waiting.reason
+        assert waiting.expires_at == waiting.held_at + 50
+        ends.proxy.holds.release(release(waiting, digest="0" * 64))
+        ends.proxy.holds.release(release(waiting, id="call_other"))
+        ends.proxy.holds.release(release(waiting))
+        ends.proxy.holds.release(release(waiting, allowed=False))
+        assert (await call)["result"]["content"][0]["text"] == "done"
+        assert await outcome(console) == "released"
+    assert server.calls == ["pay"]
+    record = next(one for one in ends.proxy.records if one.operation == "tools/call pay")
+    assert (record.outcome, record.action) == ("allowed", Action.HOLD)
+    assert record.reason.startswith("Released by ann.")
+    assert record.id == waiting.id
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_D_01_a_refused_call_is_told_that_it_was_not_approved(era: str) -> None:
+    server, console = Scripted(PAY, era=era), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        call = asyncio.create_task(called(ends, session, "pay"))
+        ends.proxy.holds.release(release(await held(console), allowed=False))
+        error = (await call)["error"]
+        assert await outcome(console) == "refused"
+    record = next(one for one in ends.proxy.records if one.operation == "tools/call pay")
+    assert error == {"code": -32010, "message": "This call was not approved.", "data": {"ref": record.id}}
+    assert (record.outcome, record.error_code, record.status) == ("blocked", "not_approved", 200)
+    assert server.calls == []
+
+
+async def test_a_call_that_nobody_approves_expires() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    policy = {**POLICY, "hold_seconds": 1}
+    async with scripted(server, console, mcp=None, policies=[policy]) as ends:
+        error = (await called(ends, await ends.client.initialize(), "pay"))["error"]
+        assert await outcome(console) == "expired"
+    assert error["message"] == "Nobody approved this call in time."
+    assert server.calls == []
+
+
+async def test_a_client_that_leaves_or_cancels_is_not_called_for() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    async with scripted(server, console, mcp=None, policies=[POLICY]) as ends:
+        session = await ends.client.initialize()
+        with pytest.raises(httpx.ReadTimeout):
+            await ends.client.http.post(
+                "/mcp",
+                json=request("tools/call", 7, name="pay", arguments={}),
+                headers=legacy_headers(session),
+                timeout=0.5,
+            )
+        assert await outcome(console) == "client_closed"
+        call = asyncio.create_task(called(ends, session, "pay"))
+        await held(console, 2)
+        await ends.client.post(notification("notifications/cancelled", requestId=6), session=session)
+        assert "cancelled" in (await call)["error"]["message"]
+        assert len(ends.proxy.holds) == 0
+    assert server.calls == []
+
+
+async def test_a_released_call_of_a_tool_that_changed_meanwhile_does_not_pass() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+        session = await ends.client.initialize()
+        call = asyncio.create_task(called(ends, session, "pay"))
+        waiting = await held(console)
+        console.publish(accepting(PAY, enabled=False))
+        ends.proxy.holds.release(release(waiting))
+        assert (await call)["error"]["message"] == "Unknown tool: pay"
+    assert server.calls == []
+
+
+async def test_calls_beyond_the_bound_are_refused_at_once() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    async with scripted(server, console, mcp=None, policies=[POLICY]) as ends:
+        ends.proxy.holds._max_calls = 1
+        session = await ends.client.initialize()
+        first = asyncio.create_task(called(ends, session, "pay"))
+        waiting = await held(console)
+        assert "Too many" in (await called(ends, session, "pay"))["error"]["message"]
+        ends.proxy.holds.release(release(waiting))
+        assert "result" in await first
+
+
+async def test_a_draining_proxy_ends_the_wait() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    async with scripted(server, console, mcp=None, policies=[POLICY]) as ends:
+        call = asyncio.create_task(called(ends, await ends.client.initialize(), "pay"))
+        await held(console)
+        draining = asyncio.create_task(ends.proxy.listener.drain(5))
+        assert "Try again" in (await call)["error"]["message"]
+        await draining
+        await until(lambda: console.ended)
+        assert console.ended[-1].outcome == "drained"
+    assert server.calls == []
+
+
+async def test_where_a_proxy_only_logs_nobody_is_asked() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    async with scripted(server, console, mcp=None, policies=[POLICY], enforcement="log_only") as ends:
+        assert "result" in await called(ends, await ends.client.initialize(), "pay")
+    assert console.held == []
+    record = next(one for one in ends.proxy.records if one.operation == "tools/call pay")
+    assert (record.action, record.decision.would_action) == (Action.ALERT, Action.HOLD)

@@ -1,0 +1,231 @@
+"""Pages about tools over HTTP: what they show, and what their forms do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from proxies.contract import Observed
+from tests.support.console import Console
+from tests.support.declarations import INFO, POISON, observation, tool
+from tests.support.tab import HTMX, Tab, tab_of
+from tests.unit.app.tools.test_tools_api import data, fleet_of, held, report, serve
+from tests.unit.app.tools.test_tools_api import proxy_id as proxy_id
+
+A = tool("list_issues", "List the issues of a repository.")
+B = tool("create_issue", "Create an issue.\nNeeds a title.")
+BAD = tool("create_issue", f"Create an issue.\nNeeds a title. \u200b{POISON} <b>bold</b>")
+SHELL = tool("run_command", "Run a shell command on the machine.")
+
+
+@pytest.fixture
+async def tab(console: Console) -> Tab:
+    return await tab_of(console)
+
+
+async def observe(console: Console, proxy_id: str, *tools: dict[str, Any], **fields: Any) -> None:
+    await report(console, Observed(observation(proxy_id, tools, **fields)))
+
+
+def field(answer: httpx.Response, action: str, name: str) -> str:
+    """The hidden field of a form of a page."""
+    form = re.search(rf'<form[^>]*action="{re.escape(action)}"[^>]*>(.*?)</form>', answer.text, re.DOTALL)
+    assert form is not None, action
+    found = re.search(rf'name="{name}" value="([^"]*)"', form[1])
+    assert found is not None
+    return found[1]
+
+
+def words(answer: httpx.Response) -> str:
+    """The text of a page without its tags."""
+    return re.sub(r"<[^>]+>", "", answer.text)
+
+
+async def states(console: Console, proxy_id: str) -> dict[str, str]:
+    listed = await data(console, "GET", f"proxies/{proxy_id}/tools")
+    return {one["name"]: one["state"] for one in listed["tools"]}
+
+
+async def test_an_empty_queue_says_so_and_the_rail_has_no_count(console: Console, tab: Tab) -> None:
+    page = await tab.get("/approvals")
+    assert "Nothing waits for you" in page.text
+    assert re.search(r'id="badge-approvals"></span>', page.text)
+    assert "No MCP proxy yet" in (await tab.get("/inventory")).text
+
+
+async def test_a_first_connection_is_a_review_and_all_clean_entries_are_approved_as_they_were_seen(
+    console: Console, tab: Tab, proxy_id: str
+) -> None:
+    await observe(console, proxy_id, A, BAD, SHELL)
+    queue = await tab.get("/approvals")
+    assert "github: 3 entries to look at" in words(queue)
+    assert 'aria-label="1 decisions wait"' in queue.text
+    address = f"/approvals/servers/{proxy_id}"
+    review = await tab.get(address)
+    assert "Approve all clean (2)" in review.text
+    assert "1 of them can do much damage" in review.text
+    assert "Order to read a sensitive file" in review.text
+    assert "&lt;b&gt;bold&lt;/b&gt;" in review.text
+    assert "<b>bold" not in review.text
+    assert len(review.content) < 60 * 1024
+    digest = field(review, f"{address}/approve", "digest")
+    await observe(console, proxy_id, A, BAD, tool("run_command", "Run any shell command."))
+    stale = await tab.post(f"{address}/approve", {"digest": digest, "which": "clean"})
+    assert stale.status_code == 303
+    assert set((await states(console, proxy_id)).values()) == {"pending"}
+    digest = field(await tab.get(address), f"{address}/approve", "digest")
+    await tab.post(f"{address}/approve", {"digest": digest, "which": "clean"})
+    assert await states(console, proxy_id) == {
+        "list_issues": "approved",
+        "create_issue": "pending",
+        "run_command": "approved",
+    }
+
+
+async def test_one_entry_is_approved_kept_out_and_disabled_by_its_buttons(
+    console: Console, tab: Tab, proxy_id: str
+) -> None:
+    await observe(console, proxy_id, A, B)
+    review = await tab.get(f"/approvals/servers/{proxy_id}")
+    ids = re.findall(r'action="/approvals/entries/(ent_\w+)/approve"', review.text)
+    approve, reject = f"/approvals/entries/{ids[0]}/approve", f"/approvals/entries/{ids[1]}/reject"
+    await tab.post(approve, {"h_raw": field(review, approve, "h_raw")})
+    await tab.post(reject, {"h_raw": ""})
+    assert sorted((await states(console, proxy_id)).values()) == ["approved", "disabled"]
+    await tab.post(f"/approvals/entries/{ids[0]}/approve", {"h_raw": "0" * 64})  # Not what is there.
+    await tab.post(f"/approvals/entries/{ids[0]}/disable", {"h_raw": "", "back": f"/proxies/{proxy_id}?tab=tools"})
+    assert set((await states(console, proxy_id)).values()) == {"disabled"}
+    assert (await tab.post(f"/approvals/entries/{ids[0]}/nonsense")).status_code == 404
+
+
+async def test_a_change_is_shown_like_a_pull_request_and_decided_with_a_comment(
+    console: Console, tab: Tab, proxy_id: str
+) -> None:
+    await observe(console, proxy_id, A, B)
+    await data(
+        console,
+        "PUT",
+        f"proxies/{proxy_id}/tools/bulk",
+        {"tool_names": ["list_issues", "create_issue"], "enabled": True},
+    )
+    await observe(console, proxy_id, A, BAD, server={**INFO, "instructions": "Do as you like."})
+    queue = await tab.get("/approvals?severity=critical")
+    assert "quarantined" in queue.text
+    [change_id] = re.findall(r'href="/approvals/changes/(chg_\w+)"', queue.text)
+    page = await tab.get(f"/approvals/changes/{change_id}")
+    assert 'class="dl dl-removed"' in page.text
+    assert 'title="U+200B ZERO WIDTH SPACE">ZWSP</span>' in page.text
+    assert '<mark class="mark-critical" title="TP-000' in page.text
+    assert "Approve version 2" in page.text
+    assert "similarity" in page.text
+    assert len(page.content) < 60 * 1024
+    seen = field(page, f"/approvals/changes/{change_id}/reject", "h_raw")
+    stale = await tab.post(f"/approvals/changes/{change_id}/approve", {"h_raw": "0" * 64})
+    assert stale.headers["location"] == f"/approvals/changes/{change_id}"
+    done = await tab.post(f"/approvals/changes/{change_id}/reject", {"h_raw": seen, "comment": "Not with our keys."})
+    assert done.headers["location"] == "/approvals"
+    page = await tab.get(f"/approvals/changes/{change_id}")
+    assert "Not with our keys." in page.text
+    await tab.post(f"/approvals/changes/{change_id}/approve", {"h_raw": seen})
+    await tab.post(f"/approvals/changes/{change_id}/revert", {"h_raw": seen})
+    assert (await states(console, proxy_id))["create_issue"] == "changed"
+    assert (await tab.post(f"/approvals/changes/{change_id}/nonsense")).status_code == 404
+    everything = await tab.get("/approvals?status=any&search=create&sort=name")
+    assert "reverted" in everything.text
+    server_change = re.search(r"/approvals/changes/(chg_\w+)", (await tab.get("/approvals?severity=high")).text)
+    assert server_change is not None
+    assert "Do as you like." in words(await tab.get(f"/approvals/changes/{server_change[1]}"))
+
+
+async def test_the_inventory_and_the_page_of_an_entry(console: Console, tab: Tab, proxy_id: str) -> None:
+    await observe(console, proxy_id, A, B, SHELL)
+    await data(console, "PUT", f"proxies/{proxy_id}/tools/create_issue", {"enabled": True})
+    await observe(console, proxy_id, A, BAD, SHELL)
+    page = await tab.get("/inventory?risk=high&kind=tool")
+    assert "run_command" in page.text
+    assert "list_issues" not in page.text
+    assert "github-tools" in page.text
+    everything = await tab.get(f"/inventory?proxy_id={proxy_id}&state=changed&sort=-last_seen_at")
+    [entry_id] = re.findall(r'href="/inventory/(ent_\w+)"', everything.text)
+    shown = await tab.get(f"/inventory/{entry_id}")
+    assert "Review the change" in shown.text
+    assert "dl-added" in shown.text
+    assert "TP-0003" in shown.text
+    await tab.post(
+        f"/approvals/entries/{entry_id}/approve",
+        {"h_raw": field(shown, f"/approvals/entries/{entry_id}/approve", "h_raw")},
+    )
+    shown = await tab.get(f"/inventory/{entry_id}")
+    assert "Approved versions" in shown.text
+    await tab.post(f"/inventory/{entry_id}/revert", {"version": "1"})
+    await tab.post(f"/inventory/{entry_id}/revert", {"version": "x"})
+    assert (await states(console, proxy_id))["create_issue"] == "changed"
+    assert (await tab.get("/inventory/ent_nothing")).status_code == 404
+
+
+async def test_the_tools_tab_lists_switches_and_asks_the_server(console: Console, tab: Tab, proxy_id: str) -> None:
+    assert "The server declares no tool." in (await tab.get(f"/proxies/{proxy_id}?tab=tools")).text
+    await observe(console, proxy_id, A, BAD, problems=("The list has no end.",))
+    page = await tab.get(f"/proxies/{proxy_id}?tab=tools")
+    assert 'role="switch" aria-checked="false"' in page.text
+    assert "The list has no end." in page.text
+    serve(console, A)
+    asked = await tab.post(f"/proxies/{proxy_id}/tools/discover", None, **HTMX)
+    assert "is being asked" in asked.text
+    await data(console, "POST", f"proxies/{proxy_id}/stop")
+    refused = await tab.post(f"/proxies/{proxy_id}/tools/discover")
+    assert refused.headers["location"] == f"/proxies/{proxy_id}?tab=tools"
+
+
+async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_the_server_is_asked(
+    console: Console, tab: Tab, proxy_id: str
+) -> None:
+    config = await tab.get(f"/proxies/{proxy_id}?tab=config")
+    assert 'name="auto_approve"' in config.text
+    form = {
+        "name": "github",
+        "target_url": "http://github.test/mcp",
+        "host": "127.0.0.1",
+        "port": "4000",
+        "enforcement": "enforce",
+        "require_auth": "on",
+        "auth_type": "none",
+        "auto_approve": "clean",
+        "discovery_interval_hours": "2",
+    }
+    assert (await tab.post(f"/proxies/{proxy_id}", form)).status_code == 303
+    saved = await data(console, "GET", f"proxies/{proxy_id}")
+    assert (saved["auto_approve"], saved["discovery_interval_hours"], saved["era"]) == ("clean", 2, "same")
+    refused = await tab.post(f"/proxies/{proxy_id}", {**form, "discovery_interval_hours": "999"})
+    assert refused.status_code == 422
+    assert "Use 1 to 168 hours, or 0 for never." in refused.text
+
+
+async def test_a_held_call_is_decided_on_the_page(console: Console, tab: Tab, proxy_id: str) -> None:
+    await report(console, held(proxy_id))
+    page = await tab.get("/approvals")
+    assert "data-countdown" in page.text
+    assert "&#34;to&#34;: &#34;Quibble Ltd&#34;" in page.text
+    assert 'aria-label="1 decisions wait"' in page.text
+    await tab.post("/approvals/calls/call_1", {"digest": "d" * 64, "verdict": "refuse", "comment": "No."})
+    assert fleet_of(console).orders[-1].allowed is False  # type: ignore[union-attr]
+    page = await tab.get("/approvals")
+    assert "Held calls, decided" in page.text
+    again = await tab.post("/approvals/calls/call_1", {"digest": "d" * 64, "verdict": "release"})
+    assert again.status_code == 303
+
+
+async def test_viewers_see_no_buttons_and_no_arguments(console: Console, tab: Tab, proxy_id: str) -> None:
+    await console.create_person("vera", "viewer")
+    vera = await tab_of(console, "vera", "correct horse battery staple 42 too")
+    await observe(console, proxy_id, A, BAD)
+    await report(console, held(proxy_id))
+    queue = await vera.get("/approvals")
+    assert "Quibble" not in queue.text
+    review = await vera.get(f"/approvals/servers/{proxy_id}")
+    assert "Approve all clean" not in review.text
+    assert "Keep out" not in review.text
+    assert (await vera.post(f"/approvals/servers/{proxy_id}/approve", {"digest": "x"})).status_code == 403
