@@ -101,6 +101,15 @@ async def test_E_05_a_modern_client_of_a_legacy_server_is_told_what_to_do() -> N
     assert methods(upstream) == ["tools/list", "server/discover", "tools/list"]
 
 
+async def test_E_05_a_legacy_server_that_answers_in_json_rpc_is_recognised_as_well() -> None:
+    async def old(raw: RawMessage, _peer: UpstreamPeer) -> bytes | None:
+        return json_answer(rpc_error(rpc(raw)["id"], -32000, "Bad Request: Server not initialized"), 400)
+
+    async with wire(old) as (client, _upstream, _proxy):
+        answer = await client.post_modern(request("tools/list", 4))
+    assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (400, "era_not_spoken")
+
+
 async def test_E_06_no_code_of_the_modern_era_is_made_up_for_a_legacy_server() -> None:
     async with wire(Server("legacy")) as (client, _upstream, proxy):
         answer = await client.post_modern(request("server/discover", 1))
