@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from proxies.mcp.bridge.answers import in_its_form
 from proxies.mcp.bridge.eras import is_evidence
-from proxies.mcp.bridge.leg import Fields, ServerLeg, refused
+from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg
 from proxies.mcp.bridge.questions import Questions
 from proxies.mcp.bridge.session_stream import SessionStream
 from proxies.mcp.bridge.translate import initialize_result, shared_capabilities, to_legacy_response, to_modern_request
@@ -252,7 +252,7 @@ class LegacyClients:
             if received.status not in (200, 400, 404):
                 if is_evidence(received.status):
                     self._on_doubt()
-                raise refused(received.status)
+                raise RefusedByStatus(received.status)
             async for message in self._leg.messages(received):
                 if message.kind == "notification" and answer is not None:
                     await answer.put(dump(message.body()))

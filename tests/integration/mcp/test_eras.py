@@ -203,6 +203,18 @@ async def test_E_04_a_bridged_server_that_falls_back_serves_a_modern_client_in_t
     assert [len(record.findings) for record in proxy.records] == [0, 1]
 
 
+async def test_E_04_a_bridged_server_that_was_updated_is_noticed_before_the_verdict_grows_old() -> None:
+    server = Server("legacy")
+    async with wire(server, mcp=MCPSettings(era="bridge")) as (client, upstream, proxy):
+        old = await client.post_modern(request("tools/list", 1))
+        server.era = "modern"
+        new = await client.post_modern(request("tools/list", 2))
+    assert old.json()["result"]["tools"] == new.json()["result"]["tools"] == []
+    modern = [rpc(seen)["method"] for seen in upstream.requests if seen.header("mcp-protocol-version") == MODERN]
+    assert modern == ["server/discover", "server/discover", "tools/list"]
+    assert all(not record.findings for record in proxy.records)
+
+
 class Asked:
     """An upstream that answers `server/discover` as a test says, and counts."""
 
