@@ -98,6 +98,11 @@ class AnswerTexts:
             self._remember(channel)
         return rest
 
+    @property
+    def open_count(self) -> int:
+        """How many texts are being inspected."""
+        return self._inspector.open_count
+
     def open_keys(self) -> list[str]:
         """The texts that have not ended."""
         return list(self._channels)

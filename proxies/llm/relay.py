@@ -6,9 +6,12 @@ truncates or speaks nonsense ends it with an error event and a cut connection, n
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from typing import Any, Final
 
+from proxies import off_loop
 from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
@@ -32,6 +35,8 @@ from rules.model import Text
 logger = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
+MANY_TEXTS: Final = 8
+"""An event that ends more running texts than this at once, as the last one does, is worth a thread."""
 STREAM_HEADERS: Final = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
@@ -109,16 +114,29 @@ async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse,
         await _release(exchange, stream, parser.close(), keepalive)
     except SSETooLarge:
         raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway can inspect.") from None
-    if held := stream.close():
+    if held := await _close(stream):
         await exchange.write(b"".join(held))
+
+
+async def _close(stream: _Stream) -> list[bytes]:
+    """What only the end of the stream decides, for one running text after the other."""
+    return await off_loop.away(stream.close) if stream.open_texts > MANY_TEXTS else stream.close()
 
 
 async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
     """Inspect the events of one read and send what passed: the good ones before a block still reach the client."""
     released: list[bytes] = []
+    characters = 0
     try:
         for event in events:
-            released += stream.inspect(event)
+            characters += len(event.data)
+            if len(event.data) > off_loop.LARGE_EVENT_CHARACTERS or stream.open_texts > MANY_TEXTS:
+                released += await off_loop.away(partial(stream.inspect, event))
+            else:
+                released += stream.inspect(event)
+            if characters > off_loop.SLICE_CHARACTERS:
+                characters = 0
+                await asyncio.sleep(0)
     finally:
         exchange.lap("inspect_response")
         if released:
@@ -147,6 +165,11 @@ class _Stream:
     def sequence(self) -> int:
         """The number of the next event, where the API counts them."""
         return self.interpreter.sequence + self._inserted
+
+    @property
+    def open_texts(self) -> int:
+        """How many running texts have not ended."""
+        return self._texts.open_count
 
     def inspect(self, event: SSEEvent) -> list[bytes]:
         """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
@@ -257,7 +280,7 @@ class _Stream:
 async def _write_held(exchange: Exchange, stream: _Stream) -> None:
     """What was held when the upstream broke off is read as the end of the text, and goes out before the error."""
     try:
-        if held := stream.close():
+        if held := await _close(stream):
             await exchange.write(b"".join(held))
     except Refusal as refusal:
         logger.warning("what was held of %s does not go out: %s", exchange.id, refusal.code)

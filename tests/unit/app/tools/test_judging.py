@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from app.alerts.repository import AlertFilter
 from app.fleet.schemas import ProxyView, UpdateProxy
 from app.tools.repository import ChangeFilter, EntryFilter
 from app.tools.schemas import ApproveEntries, ChangeView, Decide, EntryView, RevertTo, SeenEntry, SetTool
@@ -49,7 +52,6 @@ async def changes(bench: Bench, proxy: ProxyView, *statuses: str) -> list[Change
 
 
 async def alert_rules(bench: Bench) -> list[str]:
-    from app.alerts.repository import AlertFilter
 
     found = await bench.features.alerts.page(ADMIN, AlertFilter())
     return sorted(alert.rule_id for alert in found.items if alert.policy_name == "mcp-tool-control")
@@ -345,7 +347,6 @@ async def test_an_observation_of_one_kind_says_nothing_about_the_others(bench: B
 
 
 async def test_an_entry_that_was_not_hashed_as_it_arrived_is_left_out(bench: Bench) -> None:
-    import msgspec
 
     proxy = await mcp(bench)
     forged = msgspec.structs.replace(entry(A), h_raw="0" * 64)
