@@ -561,3 +561,40 @@ async def test_a_bridged_stream_cannot_be_resumed_and_a_second_one_takes_its_pla
                 async with asyncio.timeout(10):
                     await first.aclose()
     assert told["params"]["_meta"] == {"own": 1}
+
+
+async def test_M_13_an_answer_of_a_legacy_server_that_ends_early_is_an_error_for_its_request() -> None:
+    async def ends(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        told = notification("notifications/progress", progressToken=rpc(raw)["id"], progress=1)
+        return stream_answer(
+            told, notification("notifications/unknown"), notification("notifications/tools/list_changed")
+        )
+
+    async def breaks(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        await peer.send(stream_head() + b"5\r\nabc")
+        await peer.close()
+
+    server = LegacyServer(tools_call=ends, prompts_list=breaks)
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, _upstream, _proxy):
+        ended = (await client.post_modern(request("tools/call", 7, name="x", arguments={}))).json()
+        broken = (await client.post_modern(request("prompts/list", 8))).json()
+    assert (ended["id"], ended["error"]["code"]) == (7, -32012)
+    assert (broken["id"], broken["error"]["code"]) == (8, -32012)
+
+
+async def test_E_05_a_question_that_finds_no_place_to_wait_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxies.mcp.bridge.parked.MAX_PARKED", 0)
+    server = LegacyServer(**asking(request("elicitation/create", 1, **QUESTION)))
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, _upstream, _proxy):
+        answer = (await client.post_modern(request("tools/call", 7, name="x", arguments={}))).json()
+    (said,) = json.loads(answer["result"]["content"][0]["text"])
+    assert said == {"jsonrpc": "2.0", "id": 1, "result": {"action": "decline"}}
+
+
+async def test_E_05_a_request_whose_client_never_comes_back_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxies.mcp.bridge.parked.PARKED_SECONDS", 0.01)
+    server = LegacyServer(**asking(request("elicitation/create", 1, **QUESTION)))
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, upstream, _proxy):
+        await client.post_modern(request("tools/call", 7, name="x", arguments={}))
+        await upstream.wait_for_requests(5)
+    assert "notifications/cancelled" in methods(upstream)
