@@ -46,9 +46,3 @@ class ProxyNotStarted(Conflict):
 
     code = "proxy_not_started"
     default_remediation = "Correct what the reason names and start it again."
-
-
-class ProxyUnknown(NotFound):
-    """The fleet knows no enabled proxy with this id."""
-
-    code = "proxy_not_found"
