@@ -8,14 +8,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.integration.app.test_gateway import DEADLINE_SECONDS, Gateway, gateway
+from tests.integration.app.test_gateway import Gateway, gateway
 from tests.integration.mcp.test_tool_control import Scripted
 from tests.mcp_control import named, tool
 from tests.mcp_wire import legacy_headers, notification, request
 from tests.rawpeer import Upstream, UpstreamPeer
 
 __all__ = ["gateway"]
+
+pytestmark = pytest.mark.timeout(300)
+DEADLINE_SECONDS = 120
+"""Whoever comes first has the rules compiled."""
 
 HOLD = {
     "name": "payments-need-a-person",
@@ -65,6 +70,7 @@ async def server_and_client(
             if (answer := await server(raw, peer)) is not None:
                 await peer.send(answer)
 
+    gateway.api.timeout = DEADLINE_SECONDS
     async with Upstream(script) as upstream:
         made = await gateway.proxy("Tools", type="mcp", target_url=f"{upstream.url}/mcp", **proxy)
         key = await gateway.key("agent")
