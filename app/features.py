@@ -274,6 +274,7 @@ def build_features(
         max_body_bytes=settings.max_request_bytes,
         upstream_proxies=settings.upstream_proxies,
         context_firewall=settings.context_firewall,
+        decision_service=settings.decision_service,
     )
 
     def status_of(proxy_id: str) -> ProxyStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
@@ -116,6 +117,7 @@ class Exchange:
         "started_at",
         "status",
         "streamed",
+        "streamed_from",
         "timings_ms",
         "tool",
         "truncated",
@@ -175,6 +177,8 @@ class Exchange:
         self.reason = ""
         self.status = 0
         self.streamed = False
+        self.streamed_from = sys.maxsize
+        """How many of `found` came before the streamed answer."""
         self.truncated = False
         self.request_bytes = 0
         self.response_bytes = 0

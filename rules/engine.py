@@ -25,6 +25,7 @@ from rules.normalize import may_normalize
 from rules.packs import read_packs
 from rules.patterns import Locators, PatternRefused, Regexps
 from rules.stream import StreamScan
+from rules.stream_modes import StreamedRule
 from rules.verdicts import decide
 
 __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide", "is_large"]
@@ -71,6 +72,12 @@ class Ruleset:
         self.compiled_pattern_count = databases.pattern_count
         self.rules = tuple((rule.pack, rule.id, rule.category, rule.action) for rule in rules)
         """Pack, id, category and action of every rule, for policies that change them."""
+        self.streamed_rules = tuple(
+            StreamedRule(rule.pack, rule.id, rule.category, rule.action, rule.targets, rule.streams)
+            for rule in rules
+            if "response" in rule.directions
+        )
+        """The rules that read answers, which may come in pieces."""
         self._rules = rules
         self._keys = keys
         self._pending: dict[tuple[int, ...], Pending] = {}

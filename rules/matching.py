@@ -79,6 +79,7 @@ class MatchRule:
         "score",
         "sensitive",
         "severity",
+        "streams",
         "targets",
         "title",
         "validators",
@@ -97,6 +98,7 @@ class MatchRule:
         self.targets: frozenset[Target] = frozenset(rule.targets)
         self.directions = frozenset(rule.direction)
         self.views = frozenset(rule.views)
+        self.streams = rule.streams
         self.sensitive = rule.is_sensitive
         self.max_findings = MAX_VALUES_PER_RULE if self.sensitive else MAX_FINDINGS_PER_RULE
         self.group = rule.capture.group

@@ -36,6 +36,7 @@ from app.upstream_proxy import UpstreamProxies
 from proxies.contract import (
     APIKey,
     Assignment,
+    DecisionService,
     Limits,
     ListenerTLS,
     Masking,
@@ -74,6 +75,7 @@ class ConfigurationBuilder:
         max_body_bytes: int,
         upstream_proxies: UpstreamProxies,
         context_firewall: ContextFirewall | None = None,
+        decision_service: DecisionService | None = None,
     ) -> None:
         self._database = database
         self._library = library
@@ -83,6 +85,7 @@ class ConfigurationBuilder:
         self._environ = environ
         self._upstream_proxies = upstream_proxies
         self._context_firewall = context_firewall
+        self._decision_service = decision_service
         self._limits = Limits(max_body_bytes=max_body_bytes)
 
     async def load(self) -> Configuration:
@@ -177,6 +180,7 @@ class ConfigurationBuilder:
             upstream_client_key_path=proxy.upstream_client_key_path,
             upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
             context=self._context_firewall if proxy.type == "llm" else None,
+            decisions=self._decision_service if proxy.type == "llm" else None,
             limits=self._limits,
             masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,

@@ -14,6 +14,7 @@ from proxies.llm.conversations import conversation_of, keep_conversation, resume
 from proxies.llm.errors import anthropic_body, gemini_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
 from proxies.llm.interpreters import interpreter
+from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
@@ -97,6 +98,7 @@ async def serve(exchange: Exchange) -> None:
         data = await _receive(exchange, route)
         document = await off_loop.sized(len(data), partial(_read_request, exchange, route, data))
         streaming = route.streams or document.get("stream") is True
+        await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
         prepare = partial(_prepare, exchange, route, document, streaming=streaming)
         body, hide_usage = await off_loop.sized(len(data), prepare)
     upstream = await _forward(exchange, route, body, streaming=streaming)
@@ -123,6 +125,8 @@ def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> 
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
         pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
+        if exchange.masking and exchange.protection.policies.hints_at_placeholders:
+            add_hint(surface, document)
 
 
 def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -18,6 +18,7 @@ from proxies.keepalive import KeepAlive
 from proxies.llm.conversations import keep_conversation
 from proxies.llm.errors import stream_event
 from proxies.llm.interpreters import Interpreter
+from proxies.llm.outlet import Outlet
 from proxies.llm.response_texts import echoed_texts
 from proxies.llm.streams import Reading
 from proxies.llm.surfaces import Surface
@@ -80,6 +81,7 @@ async def relay_stream(
 
     `as_array` gives the events as the elements of one JSON array, the form of Gemini without `alt=sse`.
     """
+    exchange.streamed_from = len(exchange.found)
     exchange.start_answer(upstream.status, [*(ARRAY_HEADERS if as_array else STREAM_HEADERS), *headers])
     stream = _Stream(exchange, surface, interpreter, hide_usage=hide_usage, as_array=as_array)
     keepalive = KeepAlive(exchange)
@@ -96,6 +98,7 @@ async def relay_stream(
     else:
         exchange.truncated = not stream.ended
         exchange.usage = interpreter.usage
+        await stream.outlet.end()
         if as_array:
             await exchange.write(stream.frame.end())
         exchange.finish_answer()
@@ -115,7 +118,7 @@ async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse,
     except SSETooLarge:
         raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway can inspect.") from None
     if held := await _close(stream):
-        await exchange.write(b"".join(held))
+        await stream.outlet.write(held)
 
 
 async def _close(stream: _Stream) -> list[bytes]:
@@ -140,8 +143,9 @@ async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], 
     finally:
         exchange.lap("inspect_response")
         if released:
-            keepalive.touch()
-            await exchange.write(b"".join(released))
+            if not stream.outlet.waits:
+                keepalive.touch()
+            await stream.outlet.write(released)
             exchange.lap("downstream", waiting=True)
 
 
@@ -152,6 +156,7 @@ class _Stream:
         self, exchange: Exchange, surface: Surface, interpreter: Interpreter, *, hide_usage: bool, as_array: bool
     ) -> None:
         self.frame = Frame(as_array=as_array)
+        self.outlet = Outlet(exchange)
         self._exchange = exchange
         self.surface = surface
         self.interpreter = interpreter
@@ -281,7 +286,7 @@ async def _write_held(exchange: Exchange, stream: _Stream) -> None:
     """What was held when the upstream broke off is read as the end of the text, and goes out before the error."""
     try:
         if held := await _close(stream):
-            await exchange.write(b"".join(held))
+            await stream.outlet.write(held)
     except Refusal as refusal:
         logger.warning("what was held of %s does not go out: %s", exchange.id, refusal.code)
 
@@ -293,6 +298,9 @@ async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal,
     exchange.reason = refusal.message
     exchange.usage = stream.interpreter.usage
     interpreter = stream.interpreter
+    if stream.outlet.waits:
+        stream.outlet.drop()
+        stream.frame = Frame(as_array=stream.frame.as_array)
     event = stream_event(stream.surface, refusal, exchange.id, interpreter.response_id, stream.sequence)
     if clean:
         # The record goes first: a client that sees the block must find it in the console.

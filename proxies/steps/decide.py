@@ -32,6 +32,7 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
             exchange.found,
             earlier=exchange.conversation.since(now) if exchange.conversation is not None else (),
             log_only=exchange.proxy.config.enforcement == "log_only",
+            quiet=_quiet(exchange),
         )
     except Exception as error:
         raise inspection_failed(exchange, error) from error
@@ -55,10 +56,26 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
     ]
 
 
+def _quiet(exchange: Exchange) -> frozenset[int]:
+    """The places of those findings of a stream whose rules only alert there."""
+    detect_only = exchange.protection.streams.detect_only
+    if not detect_only:
+        return frozenset()
+    return frozenset(
+        index
+        for index, finding in enumerate(exchange.found)
+        if index >= exchange.streamed_from and (finding.pack, finding.rule_id) in detect_only
+    )
+
+
 def _judged(exchange: Exchange) -> Judged:
     """What can be said of further findings without judging all of them again."""
     effective = {_place(finding): finding for finding in exchange.verdict.findings}
-    return Judged(exchange.found, {_kind(finding): effective.get(_place(finding)) for finding in exchange.found})
+    kinds = {
+        _kind(finding, in_stream=index >= exchange.streamed_from): effective.get(_place(finding))
+        for index, finding in enumerate(exchange.found)
+    }
+    return Judged(exchange.found, kinds)
 
 
 def _more_of_the_same(exchange: Exchange, findings: Sequence[Finding]) -> list[Finding] | None:
@@ -72,7 +89,7 @@ def _more_of_the_same(exchange: Exchange, findings: Sequence[Finding]) -> list[F
         return None
     known: list[Finding] = []
     for finding in findings:
-        kind = _kind(finding)
+        kind = _kind(finding, in_stream=len(exchange.found) >= exchange.streamed_from)
         if kind not in judged.kinds:
             return None
         if (twin := judged.kinds[kind]) is not None:
@@ -80,7 +97,7 @@ def _more_of_the_same(exchange: Exchange, findings: Sequence[Finding]) -> list[F
     return known
 
 
-def _kind(finding: Finding) -> tuple[object, ...]:
+def _kind(finding: Finding, *, in_stream: bool) -> tuple[object, ...]:
     """All that a verdict asks about a finding, as it came from its rule."""
     return (
         finding.pack,
@@ -89,6 +106,7 @@ def _kind(finding: Finding) -> tuple[object, ...]:
         finding.action,
         finding.confidence,
         finding.score,
+        in_stream,
     )
 
 
