@@ -29,6 +29,7 @@ from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
+from app.scanner.blocking import blocked_tools, closed
 from app.security.vault import Undecryptable, Vault
 from app.tools.control import NOTHING, controls
 from app.upstream_proxy import UpstreamProxies
@@ -95,7 +96,9 @@ class ConfigurationBuilder:
             canaries = list(await CanaryRepository(session).all())
             global_names = await GlobalPolicyRepository(session).names()
             programs = await LaunchRepository(session).all()
-            mcp_controls = await controls(session) if any(proxy.type == "mcp" for proxy in rows) else {}
+            is_mcp_served = any(proxy.type == "mcp" for proxy in rows)
+            mcp_controls = await controls(session) if is_mcp_served else {}
+            refused_tools = await blocked_tools(session) if is_mcp_served else {}
         assignments = Assignments(self._library, global_names)
         of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
         of_keys = [assignments.of_key(key.policy_names) for key in keys]
@@ -113,7 +116,8 @@ class ConfigurationBuilder:
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
-            mcp = _mcp(proxy, mcp_controls.get(proxy.id, NOTHING), server) if proxy.type == "mcp" else None
+            control = closed(mcp_controls.get(proxy.id, NOTHING), refused_tools.get(proxy.id, frozenset()))
+            mcp = _mcp(proxy, control, server) if proxy.type == "mcp" else None
             proxies.append(self._proxy(proxy, plan, level, digest, credential, mcp))
         api_keys = [_key(key, await self._assigned(plans, rulesets)) for key, plans in zip(keys, of_keys, strict=True)]
         self._rulesets.keep_only(rulesets)
