@@ -188,3 +188,14 @@ async def test_LIM_15_a_stream_with_many_values_is_not_judged_anew_for_each(prox
     assert sum(one.count for one in record.redactions if one.direction == "response") == len(VALUES)
     assert {finding.action for finding in record.findings} == {Action.REDACT}
     assert len(record.findings) >= len(VALUES)
+
+
+async def test_LIM_15_an_event_that_ends_many_texts_is_handled_in_a_thread(proxy, upstream, works) -> None:
+    many = 3 * relay.MANY_TEXTS
+    events = [chat_chunk({"content": f"choice {index} "}, index=index) for index in range(many)]
+    upstream.reply = lambda body: Reply(events=[*events, (None, "[DONE]")], split="whole")
+    answer = await ask(proxy, SMALL, stream=True)
+
+    assert f"choice {many - 1} " in answer
+    feeds = [work.on_loop for work in works if work.step == "feed"]
+    assert feeds == [True] * (relay.MANY_TEXTS + 1) + [False] * (many - relay.MANY_TEXTS - 1)
