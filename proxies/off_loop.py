@@ -16,7 +16,7 @@ LARGE_BYTES: Final = 6 * 1024
 """A whole message with more than this is worth a thread: with a value in every line it takes some milliseconds."""
 LARGE_EVENT_CHARACTERS: Final = 2 * 1024
 """The same for one event of a stream, whose text is read several times: in pieces, in windows, and by the redactor."""
-SLICE_CHARACTERS: Final = 1024
+SLICE_CHARACTERS: Final = 512
 """After so many characters of small events others get their turn."""
 THREADS: Final = 2
 

@@ -7,6 +7,7 @@ snapshots change something else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ from rules.engine import Ruleset
 from rules.model import Target
 from rules.policy_evaluation import CompiledPolicy, PolicySet
 from rules.stream_modes import StreamModes
+
+_WARMING: Final = b'He wrote "user_name": ann.lee@mail.example.org, +49 30 901820, key sk-4eC39HqL in C:/tmp\n'
+"""A text with the beginnings that rules look for."""
 
 
 class PolicyRefused(Exception):
@@ -51,9 +55,12 @@ class Protection(msgspec.Struct, frozen=True):
         return bool(self.redacting or self.streams.held)
 
     def prepare(self) -> None:
-        """Make what a stream needs to hold back values; this takes a while and is kept with the rules."""
+        """Make what a stream needs to hold back values; this takes a while and is kept with the rules.
+
+        The engine builds its automaton with the first search, which is not left to the first stream on the loop.
+        """
         for target in (Target.COMPLETION, Target.TOOL_ARGS):
-            self.ruleset.unfinished(self.held(target), target)
+            self.ruleset.unfinished(self.held(target), target).start(_WARMING)
 
 
 class PolicyCache:

@@ -13,8 +13,11 @@ from proxies.conversation import MAX_FINDINGS, WINDOW_SECONDS, RecentFindings
 from proxies.policies import PolicyCache, PolicyRefused, Protection, protections_of_keys
 from proxies.rates import MAX_LIMITS, RateWindows
 from proxies.rulesets import read_ruleset
-from rules.model import Action
+from rules.masking.pending import Pending
+from rules.model import Action, Target
 from rules.policy import Policy, RateLimit
+from rules.policy_evaluation import PolicySet
+from tests.masking_rules import masking_ruleset
 from tests.support.fleet import ATTACK, KEY, api_key, configuration, held_upstream, phrase_ruleset, proxy, running_fleet
 from tests.support.records import finding
 
@@ -85,6 +88,23 @@ def test_what_a_stream_must_hold_back_follows_the_overrides() -> None:
     ):
         assert Protection.of(ruleset, compiler.policies(names, "proxy")).redacting == expected
     assert Protection.of(ruleset, compiler.policies(["m"], "proxy"), log_only=True).redacting == frozenset()
+
+
+def test_LIM_15_the_first_stream_finds_everything_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine builds its automata with the first search, and that is not done on the loop."""
+    searched: list[int] = []
+    real = Pending.start
+
+    def start(self: Pending, data: bytes, position: int = 0) -> int:
+        searched.append(id(self))
+        return real(self, data, position)
+
+    monkeypatch.setattr(Pending, "start", start)
+    ruleset = masking_ruleset()
+    protection = Protection.of(ruleset, PolicySet())
+    protection.prepare()
+    for target in (Target.COMPLETION, Target.TOOL_ARGS):
+        assert id(ruleset.unfinished(protection.held(target), target)) in searched
 
 
 def test_the_findings_of_a_session_are_bounded_in_number_and_time() -> None:
