@@ -276,6 +276,7 @@ def build_features(
         upstream_proxies=settings.upstream_proxies,
         serves=lambda proxy_id: status_of(proxy_id).state.serves,
         context_firewall=settings.context_firewall,
+        decision_service=settings.decision_service,
     )
 
     def status_of(proxy_id: str) -> ProxyStatus:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app import upstream_proxy
+from proxies.contract import DecisionService
+from proxies.egress_policy import BadTarget, parse_target
 from rules.context_firewall import origin_allowed
 from rules.policy import ContextFirewall
 
@@ -80,6 +82,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context_firewall_risk_threshold: int = 0
     """Sum of scores from which a chunk of context is refused, where no policy says otherwise; 0 leaves it at 50 where
     origins are set, and without origins the context unchecked."""
+    opa_url: str = ""
+    """A decision service in the manner of Open Policy Agent that is asked about every LLM call; empty asks nobody."""
+    opa_timeout_seconds: float = 1.0
+    opa_fail_mode: str = "closed"
+    """`closed` refuses LLM calls while the service gives no answer, `open` lets them pass with an alert."""
     http_proxy: str = ""
     """Proxy towards upstreams whose URL begins with http://; may hold a user and a password."""
     https_proxy: str = ""
@@ -110,6 +117,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             http=upstream_proxy.parse(self.http_proxy),
             https=upstream_proxy.parse(self.https_proxy),
             no_proxy=self.no_proxy,
+        )
+
+    @property
+    def decision_service(self) -> DecisionService | None:
+        """Who is asked about every LLM call; None where nobody is."""
+        if not self.opa_url:
+            return None
+        return DecisionService(
+            url=self.opa_url,
+            timeout_seconds=self.opa_timeout_seconds,
+            fail_open=self.opa_fail_mode == "open",
+            upstream_proxy=self.upstream_proxies.for_target(self.opa_url),
         )
 
     @property
@@ -161,6 +180,7 @@ def check(settings: Settings) -> None:
     _check_range("retention_audit_days", settings.retention_audit_days, 30, 3650)
     _check_range("drain_timeout_seconds", settings.drain_timeout_seconds, 0, 3600)
     _check_range("context_firewall_risk_threshold", settings.context_firewall_risk_threshold, 0, 100_000)
+    _check_decision_service(settings)
     for url in settings.allowed_context_origins:
         if not origin_allowed(url, [url]):
             raise SettingsError("allowed_context_origins", f"{url} is no plain URL such as kb://approved/.")
@@ -188,6 +208,17 @@ def check(settings: Settings) -> None:
             f"{settings.host} is reachable from other machines and the console speaks plain HTTP. Put TLS in front of it "
             "and set PUBLIC_BASE_URL to its https:// address, or accept the risk with --allow-plain-http.",
         )
+
+
+def _check_decision_service(settings: Settings) -> None:
+    _check_range("opa_timeout_seconds", settings.opa_timeout_seconds, 0.01, 60)
+    if settings.opa_fail_mode not in ("closed", "open"):
+        raise SettingsError("opa_fail_mode", "must be closed or open.")
+    if settings.opa_url:
+        try:
+            parse_target(settings.opa_url)
+        except BadTarget as error:
+            raise SettingsError("opa_url", f"{error}.") from None
 
 
 def check_secret(name: str, secret: str) -> None:
@@ -334,6 +365,9 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "retention_audit_days": (("DB_RETENTION_AUDIT_DAYS", "DB_RETENTION_DAYS"), _integer),
     "allowed_context_origins": (("ALLOWED_CONTEXT_ORIGINS",), _list),
     "context_firewall_risk_threshold": (("CONTEXT_FIREWALL_RISK_THRESHOLD",), _integer),
+    "opa_url": (("OPA_URL",), _url),
+    "opa_timeout_seconds": (("OPA_TIMEOUT_SECONDS",), _seconds),
+    "opa_fail_mode": (("OPA_FAIL_MODE",), _lower),
     "http_proxy": (("http_proxy", "HTTP_PROXY"), _text),
     "https_proxy": (("https_proxy", "HTTPS_PROXY"), _text),
     "no_proxy": (("no_proxy", "NO_PROXY"), _list),

@@ -56,7 +56,6 @@ class AnswerTexts:
         "_channels",
         "_exchange",
         "_inspector",
-        "_redacting",
         "_repeats",
         "_sent",
         "_sent_characters",
@@ -66,12 +65,11 @@ class AnswerTexts:
     def __init__(self, exchange: Exchange, *, repeats: bool = False) -> None:
         self._exchange = exchange
         self._inspector = ResponseInspector(exchange)
-        self._redacting = exchange.protection.redacting
         self._channels: dict[str, _Channel] = {}
         self._repeats = repeats
         self._sent: dict[bytes, str] = {}
         self._sent_characters = 0
-        self.is_active = bool(exchange.masking) or bool(self._redacting)
+        self.is_active = bool(exchange.masking) or exchange.protection.holds_back
         """Whether texts may come out changed."""
 
     def feed(self, piece: Piece) -> None:
@@ -97,6 +95,11 @@ class AnswerTexts:
         if self._repeats:
             self._remember(channel)
         return rest
+
+    @property
+    def open_count(self) -> int:
+        """How many texts are being inspected."""
+        return self._inspector.open_count
 
     def open_keys(self) -> list[str]:
         """The texts that have not ended."""
@@ -134,7 +137,7 @@ class AnswerTexts:
             return _RunningText(
                 exchange,
                 self._inspector,
-                self._redacting,
+                exchange.protection.held(piece.target),
                 key,
                 piece,
                 restorable=restorable,
@@ -210,7 +213,7 @@ class _RunningText:
         self,
         exchange: Exchange,
         inspector: ResponseInspector,
-        redacting: frozenset[str],
+        held: frozenset[str],
         key: str,
         piece: Piece,
         *,
@@ -218,12 +221,12 @@ class _RunningText:
     ) -> None:
         self._exchange = exchange
         self._inspector = inspector
-        self._redacting = redacting
+        self._held = held
         self._key = key
         self._target = piece.target
         self._path = piece.path
         self._is_fixed = piece.mode == "fixed"
-        pending = exchange.protection.ruleset.unfinished(redacting, piece.target)
+        pending = exchange.protection.ruleset.unfinished(held, piece.target)
         self._redactor = Redactor(pending, self._replace, exchange.masking)
         session = exchange.masking if restorable else None
         self._unmasker = Unmasker(session, exchange.restored) if session else None
@@ -236,7 +239,7 @@ class _RunningText:
         found = self._inspector.feed(self._key, self._target, self._path, text)
         if self._is_fixed:
             return text
-        undecided = self._inspector.undecided_from(self._key, self._redacting) if self._redacting else None
+        undecided = self._inspector.undecided_from(self._key, self._held) if self._held else None
         out = self._redactor.feed(text, _spans(found), undecided)
         return self._unmasker.feed(out) if self._unmasker else out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
@@ -66,6 +67,16 @@ class ReadAhead(NamedTuple):
     findings: list[Finding]
 
 
+class Judged(NamedTuple):
+    """What a verdict made of the kinds of findings that it was about."""
+
+    found: list[Finding]
+    """The list that was judged."""
+    kinds: dict[tuple[object, ...], Finding | None]
+    """By what a verdict asks about a finding, one of that kind with its action in effect; None where a policy switched its
+    rule off."""
+
+
 class Exchange:
     """One call from its head to its record."""
 
@@ -84,6 +95,7 @@ class Exchange:
         "found",
         "hold",
         "id",
+        "judged",
         "key_digest",
         "masking",
         "may_hold",
@@ -105,6 +117,7 @@ class Exchange:
         "started_at",
         "status",
         "streamed",
+        "streamed_from",
         "timings_ms",
         "tool",
         "truncated",
@@ -131,6 +144,7 @@ class Exchange:
         """The rules and policies that apply: the proxy's, until authentication finds that the key has its own."""
         self.found: list[Finding] = []
         """What the rules found in the message that is judged now, before any policy changed it."""
+        self.judged: Judged | None = None
         self.added_findings: list[Finding] = []
         """The findings for the record, with the action that they have in effect."""
         self.facts: Facts | None = None
@@ -142,8 +156,8 @@ class Exchange:
         self.capture = None if proxy.config.capture == "none" else TextCapture()
         """What was inspected, for the record; None where the proxy keeps nothing."""
         self.masking: MaskingSession | None = None
-        self.read_ahead: ReadAhead | None = None
         """What was masked towards the upstream, to be put back into its answer."""
+        self.read_ahead: ReadAhead | None = None
         self.redactions: dict[tuple[str, Direction, str], int] = {}
         """How many values were masked, by type, direction and rule."""
         self.restored: dict[Masked, int] = {}
@@ -163,6 +177,8 @@ class Exchange:
         self.reason = ""
         self.status = 0
         self.streamed = False
+        self.streamed_from = sys.maxsize
+        """How many of `found` came before the streamed answer."""
         self.truncated = False
         self.request_bytes = 0
         self.response_bytes = 0

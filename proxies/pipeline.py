@@ -1,8 +1,8 @@
 """The fixed order in which a call is judged (DESIGN §3). Every transport and protocol goes through these functions.
 
-origin and loop → authenticate (and authorise) → rate limits → [endpoint parses] → context firewall → inspect and judge
-the request → mask → [endpoint forwards] → inspect and judge the response → redact and restore → record. A step that
-refuses closes its lap too, so that the timeline of a call ends with the step that ended it. An exception in a step is
+origin and loop → authenticate (and authorise) → rate limits → [endpoint parses] → decision service → context firewall →
+inspect and judge the request → mask → [endpoint forwards] → inspect and judge the response → redact and restore → record.
+A step that refuses closes its lap too, so that the timeline of a call ends with the step that ended it. An exception in a step is
 never an allow: the steps raise `Refusal`, and whatever else escapes is turned into a refusal by `dispatch`.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from proxies.exchange import Exchange
-from proxies.steps import authenticate, context, decide, inspect, limit, loop, mask, origin, restore
+from proxies.steps import ask, authenticate, context, decide, inspect, limit, loop, mask, origin, restore
 from proxies.steps.inspect import ResponseInspector
 from rules.context_firewall import MEMBER
 from rules.facts import Facts, ToolCall
@@ -21,6 +21,7 @@ from rules.model import Finding, Text
 __all__ = [
     "ResponseInspector",
     "admit",
+    "ask_decision_service",
     "check_context",
     "check_origin",
     "finish_answer",
@@ -70,6 +71,16 @@ async def read_ahead(exchange: Exchange, texts: Sequence[Text], direction: Liter
         await inspect.read_ahead(exchange, texts, direction)
     finally:
         exchange.lap(f"inspect_{direction}")
+
+
+async def ask_decision_service(exchange: Exchange, facts: dict[str, Any]) -> None:
+    """Ask whoever decides besides the policies, with what the call is and not with what it says. Raises `Refusal`."""
+    if exchange.proxy.decisions is None:
+        return
+    try:
+        await ask.check(exchange, facts)
+    finally:
+        exchange.lap("decision", waiting=True)
 
 
 def check_context(exchange: Exchange, document: dict[str, Any]) -> None:

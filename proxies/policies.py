@@ -14,6 +14,7 @@ from proxies.contract import APIKey, AppliedPolicy, ProxyType, Snapshot, encoder
 from rules.engine import Ruleset
 from rules.model import Target
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.stream_modes import StreamModes
 
 
 class PolicyRefused(Exception):
@@ -27,16 +28,32 @@ class Protection(msgspec.Struct, frozen=True):
     policies: PolicySet
     redacting: frozenset[str]
     """Ids of the rules whose findings are masked: a stream holds back what they may still find."""
+    streams: StreamModes = StreamModes()
+    """What the rules ask of streamed answers."""
 
     @classmethod
     def of(cls, ruleset: Ruleset, policies: PolicySet, *, log_only: bool = False) -> Protection:
         """The protection of these rules and policies; `log_only` is the proxy's."""
-        return cls(ruleset, policies, frozenset() if log_only else policies.masking_rules(ruleset.rules))
+        if log_only:
+            return cls(ruleset, policies, frozenset())
+        streams = policies.stream_modes(ruleset.streamed_rules)
+        return cls(ruleset, policies, policies.masking_rules(ruleset.rules), streams)
+
+    def held(self, target: Target) -> frozenset[str]:
+        """Ids of the rules for which a streamed text of this kind waits where they may still hit."""
+        unmasked = {rule_id for _, rule_id in self.streams.detect_only}
+        masking = self.redacting - unmasked if unmasked else self.redacting
+        return masking | self.streams.held if target is Target.COMPLETION else masking
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether texts of streamed answers may wait, or come out changed."""
+        return bool(self.redacting or self.streams.held)
 
     def prepare(self) -> None:
         """Make what a stream needs to hold back values; this takes a while and is kept with the rules."""
         for target in (Target.COMPLETION, Target.TOOL_ARGS):
-            self.ruleset.unfinished(self.redacting, target)
+            self.ruleset.unfinished(self.held(target), target)
 
 
 class PolicyCache:

@@ -11,6 +11,7 @@ import msgspec
 
 from proxies.carriers import Carriers
 from proxies.contract import APIKey, ProxyConfig
+from proxies.decision_service import DecisionClient
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.policies import Protection
 from proxies.rates import RateWindows
@@ -67,6 +68,8 @@ class ProxyRuntime(msgspec.Struct, frozen=True):
     """What is known of the MCP server behind a proxy of type mcp."""
     eras: EraDetector | None = None
     """What is known of the eras that the server of an MCP proxy speaks."""
+    decisions: DecisionClient | None = None
+    """Who is asked about every LLM call besides the policies."""
     carriers: Carriers | None = None
     """The connections that carry many calls; None where the proxy offers none."""
 

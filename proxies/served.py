@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from proxies.carriers import Carriers
 from proxies.contract import CallRecord, ListenerStatus, ProxyConfig, ServerReport
+from proxies.decision_service import DecisionClient
 from proxies.dispatch import dispatch
 from proxies.exchange import Recorder, call_id
 from proxies.mcp.bridge.eras import EraDetector
@@ -35,15 +36,17 @@ GOODBYE_SECONDS = 2.0
 class UpstreamLease:
     """An upstream that successive runtimes of a proxy share. It is released after the last call that uses it."""
 
-    __slots__ = ("_current", "_on_unused", "_users", "eras", "upstream")
+    __slots__ = ("_current", "_on_unused", "_users", "decisions", "eras", "upstream")
 
     def __init__(
         self,
         upstream: UpstreamPool | Upstream,
         on_unused: Callable[[UpstreamLease], None],
         eras: EraDetector | None = None,
+        decisions: DecisionClient | None = None,
     ) -> None:
         self.upstream = upstream
+        self.decisions = decisions
         self.eras = eras
         self._on_unused = on_unused
         self._users = 0
@@ -58,6 +61,12 @@ class UpstreamLease:
         self._users -= 1
         if not self._current and not self._users:
             self._on_unused(self)
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self.upstream.aclose()
+        if self.decisions is not None:
+            await self.decisions.aclose()
 
     def retire(self) -> None:
         """No new call will use it."""
@@ -170,6 +179,7 @@ class ServedProxy:
             canaries=canaries,
             controlled=self.controlled,
             eras=lease.eras,
+            decisions=lease.decisions,
             carriers=self._carriers,
         )
         old, self._lease = self._lease, lease
@@ -193,7 +203,8 @@ class ServedProxy:
         if config.type == "mcp":
             upstream = mcp_upstream(config, self._on_change)
             return UpstreamLease(upstream, self._release, eras_of(upstream, config))
-        return UpstreamLease(pool_of(config), self._release)
+        decisions = DecisionClient(config.decisions) if config.decisions is not None else None
+        return UpstreamLease(pool_of(config), self._release, decisions=decisions)
 
     # --- Listening ------------------------------------------------------------------------------------------------
 
@@ -301,6 +312,7 @@ def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:
         config.upstream_client_cert_path,
         config.upstream_client_key_path,
         config.upstream_proxy,
+        config.decisions,
     )
 
 

@@ -115,7 +115,7 @@ class Serving:
             for type in {config.type for config in snapshot.proxies}
         }
         for protection in (*protections.values(), *(one for ones in by_key.values() for one in ones.values())):
-            if isinstance(protection, Protection) and protection.redacting:
+            if isinstance(protection, Protection) and protection.holds_back:
                 await asyncio.to_thread(protection.prepare)
         self._applying = True
         try:
@@ -288,7 +288,7 @@ class Serving:
         return [report for report in reports if report is not None]
 
     def _release(self, lease: UpstreamLease) -> None:
-        self._spawn(lease.upstream.aclose())
+        self._spawn(lease.aclose())
 
     def _drop_stale_sockets(self) -> None:
         for key, (sock, version) in list(self._sockets.items()):

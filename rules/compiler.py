@@ -22,15 +22,15 @@ from rules.hyperscan_database import (
     compile_block,
     compile_stream,
 )
-from rules.matching import local_patterns, scanned_patterns
+from rules.matching import all_patterns, scanned_patterns
 from rules.model import Target
 from rules.packs import Pack, PackError, Problem, dump_packs
-from rules.patterns import PatternKey, PatternRefused, key_of, regexp
+from rules.patterns import PatternKey, PatternRefused, key_of, reach_of, regexp
 from rules.policy import OWN_PACK_PREFIX
-from rules.prefilter import LONG_RUN
+from rules.prefilter import LONG_RUN, Reach, is_common
 from rules.views import TRIGGERS
 
-FORMAT = 6
+FORMAT = 7
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -68,6 +68,10 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """The triggers of `rules.views` alone, for the windows of a stream."""
     pattern_count: int
     """Distinct patterns that the engines took."""
+    reaches: tuple[Reach | None, ...]
+    """By pattern number, see `patterns.reach_of`: whoever loads the database need not take the patterns apart again."""
+    common: frozenset[int]
+    """Numbers of the patterns that too many texts hold to look for them."""
 
 
 class Databases:
@@ -79,6 +83,8 @@ class Databases:
         self.blocks = tuple(map(BlockDatabase, file.blocks))
         self.triggers = BlockDatabase([file.triggers])
         self.pattern_count = file.pattern_count
+        self.reaches = file.reaches
+        self.common = file.common
         self.streams = {Target(name): StreamDatabase(data) for name, data in file.streams.items()}
 
 
@@ -95,7 +101,7 @@ class CompiledRuleset(msgspec.Struct, frozen=True):
 def pattern_keys(packs: Sequence[Pack]) -> list[PatternKey]:
     """Every distinct pattern of a set of packs; a pattern's number is its position, the engine's own triggers first."""
     rules = [rule for pack in packs for rule in pack.rules]
-    used = (key for rule in rules for key in (*scanned_patterns(rule), *local_patterns(rule)))
+    used = (key for rule in rules for key in all_patterns(rule))
     return list(dict.fromkeys((*EVERYWHERE, *used)))
 
 
@@ -183,6 +189,8 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
             streams={name: tuple(part() for part in parts) for name, parts in streams.items()},
             triggers=triggers(),
             pattern_count=len(taken),
+            reaches=tuple(map(reach_of, keys)),
+            common=frozenset(number for number, key in enumerate(keys) if is_common(key.re)),
         )
 
 

@@ -23,8 +23,9 @@ from rules.matching import MatchRule
 from rules.model import Finding, Target, Text
 from rules.normalize import may_normalize
 from rules.packs import read_packs
-from rules.patterns import PatternRefused
+from rules.patterns import Locators, PatternRefused, Regexps
 from rules.stream import StreamScan
+from rules.stream_modes import StreamedRule
 from rules.verdicts import decide
 
 __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide", "is_large"]
@@ -60,17 +61,23 @@ class Ruleset:
         databases = load_database(database_bytes, self.digest)
         self._triggers = databases.triggers
         self._streams = databases.streams
-        rules = [MatchRule(rule, pack.name, numbers) for pack in packs for rule in pack.rules]
-        self._evaluator = Evaluator(rules, keys, databases.blocks)
+        if databases.pattern_count != len(keys):
+            raise EngineError(f"{databases.pattern_count} of {len(keys)} patterns were compiled")
+        rules = [MatchRule(rule, pack.name, numbers, databases.common) for pack in packs for rule in pack.rules]
+        regexps = Regexps(keys, databases.reaches)
+        self._evaluator = Evaluator(rules, regexps, Locators(keys, regexps), databases.blocks)
         self.rule_count = len(rules)
         self.declared_pattern_count = len(keys)
         """Distinct patterns of the packs, with the engine's own."""
         self.compiled_pattern_count = databases.pattern_count
-        if self.compiled_pattern_count != self.declared_pattern_count:
-            raise EngineError(f"{databases.pattern_count} of {len(keys)} patterns were compiled")
         self.rules = tuple((rule.pack, rule.id, rule.category, rule.action) for rule in rules)
         """Pack, id, category and action of every rule, for policies that change them."""
-        """The rules that mask what they find, as long as no policy says otherwise."""
+        self.streamed_rules = tuple(
+            StreamedRule(rule.pack, rule.id, rule.category, rule.action, rule.targets, rule.streams)
+            for rule in rules
+            if "response" in rule.directions
+        )
+        """The rules that read answers, which may come in pieces."""
         self._rules = rules
         self._keys = keys
         self._pending: dict[tuple[int, ...], Pending] = {}

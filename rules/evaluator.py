@@ -13,7 +13,7 @@ from rules.hyperscan_database import BlockDatabase, EngineError, Hits
 from rules.matching import Hit, MatchRule, RuleScan
 from rules.model import Finding, Target
 from rules.packs import View
-from rules.patterns import Locators, PatternKey, Regexps
+from rules.patterns import Locators, Regexps
 from rules.redact import merged_spans
 
 MAX_FINDINGS = 200
@@ -30,11 +30,13 @@ Found = tuple[int, MatchRule, Hit]
 class Evaluator:
     """The rules of a ruleset with their patterns in both engines."""
 
-    def __init__(self, rules: Sequence[MatchRule], keys: Sequence[PatternKey], blocks: Sequence[BlockDatabase]) -> None:
+    def __init__(
+        self, rules: Sequence[MatchRule], regexps: Regexps, locators: Locators, blocks: Sequence[BlockDatabase]
+    ) -> None:
         self._rules = sorted(rules, key=lambda rule: (-rule.action, -rule.confidence))
         self._blocks = blocks
-        self.regexps = Regexps(keys)
-        self.locators = Locators(keys, self.regexps)
+        self.regexps = regexps
+        self.locators = locators
         self.views: dict[Target, frozenset[View]] = {
             target: frozenset(view for rule in rules if target in rule.targets for view in rule.views)
             for target in {target for rule in rules for target in rule.targets}

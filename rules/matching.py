@@ -79,13 +79,14 @@ class MatchRule:
         "score",
         "sensitive",
         "severity",
+        "streams",
         "targets",
         "title",
         "validators",
         "views",
     )
 
-    def __init__(self, rule: Rule, pack: str, numbers: dict[PatternKey, int]) -> None:
+    def __init__(self, rule: Rule, pack: str, numbers: dict[PatternKey, int], common: Collection[int]) -> None:
         self.id = rule.id
         self.pack = pack
         self.title = rule.title
@@ -97,6 +98,7 @@ class MatchRule:
         self.targets: frozenset[Target] = frozenset(rule.targets)
         self.directions = frozenset(rule.direction)
         self.views = frozenset(rule.views)
+        self.streams = rule.streams
         self.sensitive = rule.is_sensitive
         self.max_findings = MAX_VALUES_PER_RULE if self.sensitive else MAX_FINDINGS_PER_RULE
         self.group = rule.capture.group
@@ -111,7 +113,7 @@ class MatchRule:
         self.one_of = tuple(dict.fromkeys(anywhere)) if everywhere else ()
         near = [*rule.match.near, *self.validators.context]
         self.near = tuple((numbers[_key(item)], item.within) for item in near)
-        self.common = frozenset(numbers[key] for key in map(_key, near) if is_common(key.re))
+        self.common = frozenset(number for number, _ in self.near if number in common)
         """Patterns of `near` that are not looked for in whole texts, only near an anchor."""
         absent = [(numbers[_key(item)], item.within) for item in rule.match.none]
         self.none = tuple((number, within) for number, within in absent if within is not None)
@@ -144,10 +146,10 @@ def scanned_patterns(rule: Rule) -> Iterable[PatternKey]:
         yield from map(_key, items)
 
 
-def local_patterns(rule: Rule) -> Iterable[PatternKey]:
-    """The patterns that only matter near an anchor, or that too many texts hold to look for them."""
-    yield from (_key(item) for item in rule.match.none if item.within is not None)
-    yield from (_key(item) for item in _near(rule) if is_common(item.re))
+def all_patterns(rule: Rule) -> Iterable[PatternKey]:
+    """Every pattern of a rule, also those that only matter near an anchor or that too many texts hold to look for them."""
+    for items in (rule.match.all, rule.match.any, _near(rule), rule.match.none):
+        yield from map(_key, items)
 
 
 def _near(rule: Rule) -> tuple[Near, ...]:

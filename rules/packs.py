@@ -42,6 +42,7 @@ Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Prose = Annotated[str, msgspec.Meta(max_length=4_000)]
 Example = Annotated[str, msgspec.Meta(max_length=MAX_EXAMPLE_CHARS)]
 View = Literal["raw", "normalized", "decoded"]
+StreamMode = Literal["buffer", "window", "detect-only"]
 Direction = Literal["request", "response"]
 
 _NOT_IN_LABEL = re.compile("[^A-Z0-9]+")
@@ -137,6 +138,8 @@ class Rule(_Strict, frozen=True):
     views: Annotated[tuple[View, ...], msgspec.Meta(min_length=1)] = ("raw",)
     validators: tuple[str, ...] = ()
     capture: Capture = Capture()
+    streams: StreamMode = "window"
+    """What becomes of a streamed answer in which a rule that blocks or masks may hit (`stream_modes`)."""
     sensitive: bool | None = None
     """Whether evidence must be masked; not said, it is so for the categories `secrets/…` and `pii/…`."""
     map: Taxonomy = Taxonomy()

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import hyperscan
 import re2
 
-from rules.prefilter import NotUnderstood, is_sparse, reach, widen
+from rules.prefilter import NotUnderstood, Reach, is_sparse, reach, widen
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
@@ -129,18 +129,23 @@ def _has_unbounded_gap(pattern: str) -> bool:
     )
 
 
+def reach_of(key: PatternKey) -> Reach | None:
+    """How far the matches of a sparse pattern stretch; None for one of which not every place is known."""
+    return reach(key.re) if is_sparse(key.re) else None
+
+
 class Regexps(dict[int, Regexp]):
     """The RE2 forms of numbered patterns, each made when it is first needed."""
 
-    def __init__(self, keys: Sequence[PatternKey]) -> None:
+    def __init__(self, keys: Sequence[PatternKey], reaches: Sequence[Reach | None]) -> None:
         super().__init__()
         self._keys = keys
         self.groups: dict[int, int] = {}
         """The number of groups of each pattern in use."""
         self.margins = tuple(map(settling_margin, keys))
         """By pattern number: how many bytes after a match make it certain that more text would not extend it."""
-        self.reaches = tuple(reach(key.re) if is_sparse(key.re) else None for key in keys)
-        """By number of a sparse pattern: how far its matches stretch."""
+        self.reaches = reaches
+        """By pattern number, see `reach_of`."""
 
     def __missing__(self, number: int) -> Regexp:
         made = regexp(self._keys[number])

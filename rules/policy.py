@@ -18,7 +18,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from rules.packs import Flags, Pack, PackName, PatternText, Problem, Prose, Rule, convert_problem, parse_json
+from rules.packs import (
+    Flags,
+    Pack,
+    PackName,
+    PatternText,
+    Problem,
+    Prose,
+    Rule,
+    StreamMode,
+    convert_problem,
+    parse_json,
+)
 
 MAX_POLICY_BYTES = 1024 * 1024
 MAX_RULES = 500
@@ -190,14 +201,16 @@ class Override(_Strict, frozen=True):
     action: Literal["log", "tag", "alert", "redact", "block"] | None = None
     severity: Severity | None = None
     log_only: bool | None = None
+    streams: StreamMode | None = None
+    """What becomes of streamed answers in which the rule may hit: `window`, `buffer` or `detect-only`."""
     reason: Annotated[str, Meta(max_length=500)] = ""
     """Why, for those who read the policy later."""
 
     def __post_init__(self) -> None:
         if all(selector is None for selector in (self.rules, self.categories, self.packs)):
             raise ValueError("selects nothing: give rules, categories or packs")
-        if all(change is None for change in (self.enabled, self.action, self.severity, self.log_only)):
-            raise ValueError("changes nothing: give enabled, action, severity or log_only")
+        if all(change is None for change in (self.enabled, self.action, self.severity, self.log_only, self.streams)):
+            raise ValueError("changes nothing: give enabled, action, severity, log_only or streams")
 
 
 class RiskLevels(_Strict, frozen=True):
@@ -276,6 +289,8 @@ class Policy(_Strict, frozen=True):
     """How the member `context` of LLM requests is checked; without it the member is a text like others."""
     restore_tool_arguments: bool = True
     """Whether masked values go back into the arguments of tool calls that the caller carries out itself."""
+    placeholder_hint: bool = False
+    """Whether a request with placeholders gets a sentence in its system prompt that asks to copy them exactly."""
     tainted_arguments: Literal["log", "alert", "block"] = "alert"
     """What happens to a call of an MCP tool whose arguments hold a secret, a masked value or a canary that another
     server gave in a result; of several policies the strictest decides."""

@@ -10,7 +10,7 @@ weakens no other, a proxy that only logs lets everything pass. `Decision.would_a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -18,8 +18,10 @@ from msgspec.structs import replace
 from rules.facts import Facts
 from rules.globs import GlobSet
 from rules.model import ALLOWED, Action, Decision, DecisionSource, Finding, Severity, Verdict
+from rules.packs import StreamMode
 from rules.policy import DEFAULT_ACTION_ID, Override, Policy, Thresholds
 from rules.policy_conditions import ConditionalRules
+from rules.stream_modes import StreamedRule, StreamModes, modes_of, strictest
 from rules.verdicts import DEFAULT_THRESHOLDS, NOTHING, Judgement, in_effect, judge, risk_level, sentence, total_score
 
 
@@ -30,6 +32,7 @@ class Change(NamedTuple):
     action: Action | None = None
     severity: Severity | None = None
     log_only: bool = False
+    streams: StreamMode | None = None
 
     def of(self, finding: Finding) -> Finding:
         """The finding as the policy sees it."""
@@ -69,21 +72,23 @@ class CompiledPolicy:
     def __repr__(self) -> str:
         return f"<CompiledPolicy {self.policy.name} v{self.version} {self.level}>"
 
-    def judge(self, findings: Sequence[Finding], earlier: Sequence[Finding], *, log_only: bool) -> Outcome:
-        """What this policy says about the findings of a call; `log_only` is the proxy's."""
-        kept = list(self._own(findings))
+    def judge(
+        self, findings: Sequence[Finding], earlier: Sequence[Finding], *, log_only: bool, quiet: Container[int] = ()
+    ) -> Outcome:
+        """What this policy says about the findings of a call; `log_only` is the proxy's, `quiet` see `PolicySet`."""
+        kept = list(self._own(findings, quiet))
         if not kept:
             return Outcome(self, NOTHING, NOTHING, ())
         before = [finding for _, finding, _ in self._own(earlier)]
         return _outcome(self, kept, before, log_only=log_only or self.policy.enforcement == "log_only")
 
-    def _own(self, findings: Sequence[Finding]) -> Iterable[tuple[int, Finding, bool]]:
+    def _own(self, findings: Sequence[Finding], quiet: Container[int] = ()) -> Iterable[tuple[int, Finding, bool]]:
         """The findings that concern this policy as it sees them, with their place and whether their rule only logs."""
         for index, finding in enumerate(findings):
             if finding.pack in self.packs:
                 change = self._change(finding.pack, finding.rule_id, finding.category)
                 if change.enabled:
-                    yield index, change.of(finding), change.log_only
+                    yield index, change.of(finding), change.log_only or index in quiet
 
     def masks(self, pack: str, rule_id: str, category: str, action: Action) -> bool:
         """Whether the findings of a detection rule, whose own action is `action`, are masked by this policy."""
@@ -92,6 +97,16 @@ class CompiledPolicy:
         change = self._change(pack, rule_id, category)
         effective = action if change.action is None else change.action
         return change.enabled and not change.log_only and effective is Action.REDACT
+
+    def in_streams(self, rule: StreamedRule) -> tuple[Action, StreamMode] | None:
+        """The action and the mode of a detection rule of this policy; None where it neither blocks nor masks."""
+        if self.policy.enforcement == "log_only":
+            return None
+        change = self._change(rule.pack, rule.id, rule.category)
+        action = rule.action if change.action is None else change.action
+        if not change.enabled or change.log_only or action not in (Action.REDACT, Action.BLOCK):
+            return None
+        return action, change.streams or rule.mode
 
     def _change(self, pack: str, rule_id: str, category: str) -> Change:
         key = (pack, rule_id)
@@ -139,6 +154,8 @@ class PolicySet:
         """Whether the tool calls of an answer must be known."""
         self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)
         self.restores_tool_arguments = all(policy.policy.restore_tool_arguments for policy in self.policies)
+        self.hints_at_placeholders = any(policy.policy.placeholder_hint for policy in self.policies)
+        """Whether requests with placeholders get the sentence about them."""
         self.tainted_arguments = max(
             (policy.policy.tainted_arguments for policy in self.policies),
             key=("log", "alert", "block").index,
@@ -165,6 +182,19 @@ class PolicySet:
             or (action is Action.REDACT and pack not in self._packs)
         )
 
+    def stream_modes(self, rules: Iterable[StreamedRule]) -> StreamModes:
+        """What these rules ask of streams under the policies; rules of packs that no policy names by their own words."""
+        return modes_of(said for rule in rules if (said := self._in_streams(rule)) is not None)
+
+    def _in_streams(self, rule: StreamedRule) -> tuple[StreamedRule, Action, StreamMode] | None:
+        if rule.pack not in self._packs:
+            own = rule.action in (Action.REDACT, Action.BLOCK)
+            return (rule, rule.action, rule.mode) if own else None
+        said = [one for policy in self.policies if rule.pack in policy.packs and (one := policy.in_streams(rule))]
+        if not said:
+            return None
+        return rule, max(action for action, _ in said), strictest(mode for _, mode in said)
+
     def hold_seconds(self, policy_name: str) -> int:
         """How long a call that this policy holds may wait."""
         return next((one.policy.hold_seconds for one in self.policies if one.policy.name == policy_name), 0)
@@ -174,16 +204,26 @@ class PolicySet:
         return [finding for policy in self.policies for finding in policy.conditional.findings(facts)]
 
     def verdict(
-        self, findings: Sequence[Finding], *, earlier: Sequence[Finding] = (), log_only: bool = False
+        self,
+        findings: Sequence[Finding],
+        *,
+        earlier: Sequence[Finding] = (),
+        log_only: bool = False,
+        quiet: Container[int] = (),
     ) -> Verdict:
-        """The verdict on a call with these findings; `earlier` are those of the messages before it in its session.
+        """The verdict on a call with these findings; `earlier` are those of the messages before it in its session, and
+        `quiet` the places of the findings that do no more than alert.
 
         Findings of packs that no policy names (canaries, traffic analysis) are judged by the default thresholds.
         """
         if not findings:
             return ALLOWED
-        outcomes = [policy.judge(findings, earlier, log_only=log_only) for policy in self.policies]
-        others = [(index, finding, False) for index, finding in enumerate(findings) if finding.pack not in self._packs]
+        outcomes = [policy.judge(findings, earlier, log_only=log_only, quiet=quiet) for policy in self.policies]
+        others = [
+            (index, finding, index in quiet)
+            for index, finding in enumerate(findings)
+            if finding.pack not in self._packs
+        ]
         if others:
             outcomes.append(_outcome(None, others, (), log_only=log_only))
         return _strongest(outcomes)
@@ -293,4 +333,5 @@ class CompiledOverride:
             action=change.action if self._action is None else self._action,
             severity=change.severity if self._severity is None else self._severity,
             log_only=change.log_only if said.log_only is None else said.log_only,
+            streams=change.streams if said.streams is None else said.streams,
         )

@@ -173,7 +173,8 @@ class Handler(BaseHTTPRequestHandler):
             "/.well-known/oauth-authorization-server": {"issuer": base, "code_challenge_methods_supported": ["plain"]},
         }
         found = documents.get(self.path) if self.mode != "open" else None
-        self.send(200 if found else 404, found or {"error": "not found"})
+        nothing = 405 if self.path == "/mcp" else 404
+        self.send(200 if found else nothing, found or {"error": "not found"})
 
     def do_DELETE(self) -> None:
         self.send(200, {})

@@ -20,6 +20,7 @@ import msgspec
 
 from proxies.carriers import Carriers
 from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
+from proxies.decision_service import DecisionClient
 from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
 from proxies.mcp.control.judgements import Judgements, ToConsole
@@ -157,6 +158,7 @@ async def running_proxy(
         running.note_answering(response)
         await dispatch(running.runtime, request, response, running)
 
+    decisions = DecisionClient(proxy_config.decisions) if proxy_config.decisions else None
     running.carriers = Carriers(handle)
     runtime = ProxyRuntime(
         config=proxy_config,
@@ -173,6 +175,7 @@ async def running_proxy(
         canaries=CanaryWatch(canaries),
         controlled=controlled,
         eras=None if isinstance(upstream, UpstreamPool) else eras_of(upstream, proxy_config),
+        decisions=decisions,
         carriers=running.carriers,
     )
     running.swap(runtime)
@@ -186,3 +189,5 @@ async def running_proxy(
         controlled.close()
         await running.carriers.settle(5)
         await upstream.aclose()
+        if decisions:
+            await decisions.aclose()

@@ -20,6 +20,7 @@ DISCOVERED = {
     "ttlMs": 0,
     "cacheScope": "private",
 }
+TOOLS = ("echo", "who", "descriptors", "noise", "child")
 held: list[dict] = []
 seen: list[dict] = []
 
@@ -115,6 +116,10 @@ def answer(message: dict) -> None:
         notify("notifications/tools/list_changed", _meta=tagged)
     elif method == "tools/call":
         call(message)
+    elif method == "tools/list":
+        tools = [{"name": name, "description": f"Does {name}.", "inputSchema": {"type": "object"}} for name in TOOLS]
+        listed = {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+        send({"id": message["id"], "result": listed})
     elif "id" in message and method is None:
         say(held.pop(), json.dumps(message["result"]))
     elif "id" in message and method != "server/discover":

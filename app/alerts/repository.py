@@ -142,6 +142,16 @@ class AlertRepository:
         )
         return await self._session.scalar(statement) or 0
 
+    async def count_of_policy(self, proxy_id: str, policy_name: str, since_at: datetime) -> int:
+        """How many alerts of one policy a proxy raised since then."""
+        statement = select(func.count()).where(
+            Alert.tenant_id == self._tenant_id,
+            Alert.proxy_id == proxy_id,
+            Alert.created_at >= since_at,
+            Alert.policy_name == policy_name,
+        )
+        return await self._session.scalar(statement) or 0
+
     async def worst_open(self, *, limit: int) -> Sequence[Alert]:
         """Open critical and high alerts, the worst first, then the newest: a look at the index for each severity."""
         found: list[Alert] = []

@@ -30,12 +30,14 @@ from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
+from app.scanner.blocking import blocked_tools, closed
 from app.security.vault import Undecryptable, Vault
 from app.tools.control import NOTHING, controls
 from app.upstream_proxy import UpstreamProxies
 from proxies.contract import (
     APIKey,
     Assignment,
+    DecisionService,
     Limits,
     ListenerTLS,
     Masking,
@@ -77,6 +79,7 @@ class ConfigurationBuilder:
         upstream_proxies: UpstreamProxies,
         serves: Callable[[str], bool],
         context_firewall: ContextFirewall | None = None,
+        decision_service: DecisionService | None = None,
     ) -> None:
         self._database = database
         self._library = library
@@ -87,6 +90,7 @@ class ConfigurationBuilder:
         self._serves = serves
         self._upstream_proxies = upstream_proxies
         self._context_firewall = context_firewall
+        self._decision_service = decision_service
         self._limits = Limits(max_body_bytes=max_body_bytes)
 
     async def load(self) -> Configuration:
@@ -97,7 +101,9 @@ class ConfigurationBuilder:
             canaries = list(await CanaryRepository(session).all())
             global_names = await GlobalPolicyRepository(session).names()
             programs = await LaunchRepository(session).all()
-            mcp_controls = await controls(session) if any(proxy.type == "mcp" for proxy in rows) else {}
+            is_mcp_served = any(proxy.type == "mcp" for proxy in rows)
+            mcp_controls = await controls(session) if is_mcp_served else {}
+            refused_tools = await blocked_tools(session) if is_mcp_served else {}
         assignments = Assignments(self._library, global_names)
         of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
         of_keys = [assignments.of_key(key.policy_names) for key in keys]
@@ -119,7 +125,8 @@ class ConfigurationBuilder:
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
-            mcp = _mcp(proxy, mcp_controls.get(proxy.id, NOTHING), server) if proxy.type == "mcp" else None
+            control = closed(mcp_controls.get(proxy.id, NOTHING), refused_tools.get(proxy.id, frozenset()))
+            mcp = _mcp(proxy, control, server) if proxy.type == "mcp" else None
             proxies.append(self._proxy(proxy, plan, level, digest, credential, mcp))
         api_keys: list[APIKey] = []
         for key, plans in zip(keys, of_keys, strict=True):
@@ -200,6 +207,7 @@ class ConfigurationBuilder:
             upstream_client_key_path=proxy.upstream_client_key_path,
             upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
             context=self._context_firewall if proxy.type == "llm" else None,
+            decisions=self._decision_service if proxy.type == "llm" else None,
             limits=self._limits,
             masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,

@@ -120,6 +120,7 @@ def _mcp(proxy: ProxyView) -> list[Group]:
             "Editors and command line",
             [_cursor_mcp(name, url, headers), _vscode_mcp(name, url, headers), _curl_mcp(url, headers)],
         ),
+        Group("Other transports", [_sse_client(proxy), _websocket_client(proxy)]),
     ]
 
 
@@ -166,6 +167,18 @@ def _curl_mcp(url: str, headers: dict[str, str]) -> Client:
         f"  -d '{json.dumps(body)}'\n"
     )
     return Client("curl", "", text)
+
+
+def _sse_client(proxy: ProxyView) -> Client:
+    where = "For clients that know only HTTP+SSE of 2024-11-05; the key goes into the Authorization header."
+    return Client("HTTP+SSE", where, f"{proxy.listen_url}/sse\n")
+
+
+def _websocket_client(proxy: ProxyView) -> Client:
+    scheme, _, rest = proxy.listen_url.partition("://")
+    text = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws\n"
+    where = "Sub-protocol mcp. Clients that cannot send the key in a header ask POST /ws/ticket for a ticket first."
+    return Client("WebSocket", where, text)
 
 
 def _pretty(value: object) -> str:

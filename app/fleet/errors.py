@@ -11,6 +11,12 @@ class ProxyNotFound(NotFound):
     default_remediation = "List the proxies with GET /api/v1/proxies."
 
 
+class ProxyUnknown(NotFound):
+    """No enabled proxy has this id."""
+
+    code = "proxy_not_found"
+
+
 class ProxyNameTaken(Conflict):
     code = "proxy_name_taken"
     default_remediation = "Choose another name."

@@ -26,20 +26,20 @@ def end_orphans(worker_pid: int) -> int:
     """Kill the processes of a worker's servers that have outlived it and remove their directories; gives how many were killed.
     Reads /proc and the temporary directory: call it off the loop."""
     marker = f"{WORKER_VARIABLE}={worker_pid}".encode()
-    killed = 0
+    killed: set[int] = set()
     for _ in range(MAX_PASSES):
         found = [pid for pid in _pids() if marker in _environment(pid)]
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
+                killed.add(pid)
         if not found:
             break
     for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}{worker_pid}-*"):
         shutil.rmtree(directory, ignore_errors=True)
     if killed:
-        logger.warning("worker %d left %d processes of its servers behind; they are killed", worker_pid, killed)
-    return killed
+        logger.warning("worker %d left %d processes of its servers behind; they are killed", worker_pid, len(killed))
+    return len(killed)
 
 
 def _pids() -> list[int]:

@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
 from app.clock import utcnow
-from app.errors import NotFound, Unavailable
+from app.errors import Unavailable
 from app.fleet import snapshot
 from app.fleet.channel import ChannelClosed
+from app.fleet.errors import ProxyUnknown
 from app.fleet.intake import Intake
 from app.fleet.listeners import Listeners
 from app.fleet.reconcile import Action, Actual, Address, Bind, Binding, Pass, Publish, Unbind, Wanted, plan
@@ -35,7 +36,7 @@ from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, Worke
 from app.settings import Settings
 from proxies.contract import Events, ProxyConfig, ServerReport
 
-__all__ = ["Configuration", "Fleet", "ProxyState", "ProxyStatus", "WorkerStatus"]
+__all__ = ["Configuration", "Fleet", "ProxyState", "ProxyStatus", "ProxyUnknown", "WorkerStatus"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,6 @@ LAST_EVENTS_SECONDS = 3.0
 """What workers get beyond the drain to deliver their last events."""
 COMMIT_SECONDS = 1.5
 """How long the end waits for a database that does not take what has arrived."""
-
-
-class ProxyUnknown(NotFound):
-    """No enabled proxy has this id."""
-
-    code: ClassVar[str] = "proxy_not_found"
 
 
 class Fleet:

@@ -9,7 +9,15 @@ from rules.policy import OWN_PACK_PREFIX
 from rules.traffic import PACK as TRAFFIC_ANALYSIS
 
 WITHOUT_PAGE = frozenset(
-    {TRAFFIC_ANALYSIS, "gateway", "context-firewall", "mcp-scanner", "mcp-tool-control", "mcp-tool-filtering"}
+    {
+        TRAFFIC_ANALYSIS,
+        "gateway",
+        "context-firewall",
+        "decision-service",
+        "mcp-scanner",
+        "mcp-tool-control",
+        "mcp-tool-filtering",
+    }
 )
 """Packs of the gateway itself."""
 

@@ -91,6 +91,8 @@ async def last_hour(traffic: TrafficService, actor: Actor, proxy_id: str) -> lis
 
 def place_of(item: AttentionItem) -> str:
     """Where the item is dealt with; empty when there is no such page."""
+    if item.kind == "approvals":
+        return "/approvals"
     return PLACES[item.kind] + item.id if item.kind in PLACES and item.id else ""
 
 

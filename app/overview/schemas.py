@@ -13,7 +13,7 @@ from app.traffic.schemas import ClientCalls, RuleHits, TrafficPoint, TrafficTota
 class AttentionItem(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that needs a person. `id` is that of the proxy or alert, and empty for the system itself."""
 
-    kind: Literal["proxy_failed", "proxy_degraded", "alert", "rollout_pending", "scheduler_late"]
+    kind: Literal["proxy_failed", "proxy_degraded", "alert", "approvals", "rollout_pending", "scheduler_late"]
     severity: str
     title: str
     detail: str

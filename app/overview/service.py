@@ -22,6 +22,8 @@ from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.views import listen_url
 from app.overview.schemas import AttentionItem, GetStarted, LiveStats, OverviewView, ProxySummary
 from app.security.permissions import Actor
+from app.tools.held_repository import HeldCallRepository
+from app.tools.repository import ToolRepository
 from app.traffic.histogram import quantile
 from app.traffic.models import ADDED_COLUMNS, VERDICTS
 from app.traffic.rate import RateMeter
@@ -33,6 +35,7 @@ from app.traffic.window import Window
 HOURS = 24
 TOP = 8
 MAX_ATTENTION = 20
+MAX_APPROVALS = 1_000
 
 
 class OverviewService:
@@ -68,6 +71,8 @@ class OverviewService:
             clients = await traffic.top_clients(since_midnight, limit=TOP)
             worst = await alerts.worst_open(limit=MAX_ATTENTION)
             counts = await alerts.counts()
+            approvals = await ToolRepository(session, actor.tenant_id).open_reviews(most=MAX_APPROVALS)
+            approvals += await HeldCallRepository(session, actor.tenant_id).count_waiting(now)
             has_key = bool(await ApiKeyRepository(session, actor.tenant_id).usable(now))
         totals = totals_of(sum_of(list(by_proxy.values())))
         statuses = {proxy.id: self._fleet.status(proxy.id) for proxy in proxies}
@@ -83,7 +88,7 @@ class OverviewService:
             alerts_needing_attention=open_alerts.get("critical", 0) + open_alerts.get("high", 0),
             added_p50_ms=totals.added_p50_ms,
             added_p99_ms=totals.added_p99_ms,
-            attention=self._attention(proxies, statuses, worst),
+            attention=self._attention(proxies, statuses, worst, approvals),
             rules_today=[RuleHits(**row) for row in rules],
             top_clients=[ClientCalls(**row) for row in clients],
             totals=totals,
@@ -123,7 +128,7 @@ class OverviewService:
         )
 
     def _attention(
-        self, proxies: Sequence[Proxy], statuses: Mapping[str, ProxyStatus], alerts: Sequence[Alert]
+        self, proxies: Sequence[Proxy], statuses: Mapping[str, ProxyStatus], alerts: Sequence[Alert], approvals: int
     ) -> list[AttentionItem]:
         items = []
         if self._rollout.is_pending:
@@ -140,6 +145,8 @@ class OverviewService:
             status = statuses[proxy.id]
             if status.state in (ProxyState.FAILED, ProxyState.DEGRADED):
                 items.append(_proxy_item(proxy, status))
+        if approvals:
+            items.append(_approvals_item(approvals))
         items += [_alert_item(alert) for alert in alerts]
         return items[:MAX_ATTENTION]
 
@@ -168,6 +175,18 @@ def _summary(proxy: Proxy, status: ProxyStatus, row: Mapping[str, Any] | None) -
 
 def _system_item(kind: Any, title: str, detail: str) -> AttentionItem:
     return AttentionItem(kind=kind, severity="high", title=title, detail=detail, id="", at=None)
+
+
+def _approvals_item(count: int) -> AttentionItem:
+    words = "A decision waits" if count == 1 else f"{count} decisions wait"
+    return AttentionItem(
+        kind="approvals",
+        severity="medium",
+        title=f"{words} in Approvals",
+        detail="Tools of MCP servers, or calls of them, are held until somebody decides.",
+        id="",
+        at=None,
+    )
 
 
 def _proxy_item(proxy: Proxy, status: ProxyStatus) -> AttentionItem:

@@ -60,6 +60,7 @@ ITEMS: dict[str, tuple[Field, ...]] = {
         Field("action", "choice"),
         Field("severity", "choice"),
         Field("log_only", "tri"),
+        Field("streams", "choice"),
         Field("reason", "text"),
     ),
     "rules": (

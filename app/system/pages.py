@@ -222,6 +222,7 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
             str(settings.context_firewall.risk_threshold) if settings.context_firewall else "unchecked",
             "context_firewall_risk_threshold",
         ),
+        ("Decision service", _decision_service(settings), "opa_url, opa_timeout_seconds, opa_fail_mode"),
         ("Proxy to http upstreams", _way(settings.upstream_proxies.http), "http_proxy"),
         ("Proxy to https upstreams", _way(settings.upstream_proxies.https), "https_proxy"),
         ("Reached without a proxy", ", ".join(settings.no_proxy) or "none", "no_proxy"),
@@ -231,6 +232,14 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
         ("Python, SQLite", f"{info.python}, {info.sqlite}", ""),
         ("Platform", f"{info.platform}, process {info.pid}{', one executable' if info.is_frozen else ''}", ""),
     ]
+
+
+def _decision_service(settings: Settings) -> str:
+    service = settings.decision_service
+    if service is None:
+        return "none"
+    without = "pass with an alert" if service.fail_open else "are refused"
+    return f"{service.url}, {service.timeout_seconds:g} s; without an answer LLM calls {without}"
 
 
 def _way(proxy: UpstreamProxy | None) -> str:

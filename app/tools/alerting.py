@@ -21,6 +21,8 @@ CATEGORY: Final = "MCP tool changes"
 RULE_PREFIX: Final = "MCP-TOOL-"
 MAX_ALERTS: Final = 20
 """Alerts about one observation; what is beyond them is one alert."""
+MAX_ALERTS_AN_HOUR: Final = 100
+"""Alerts about one server; a server that changes at every look raises one more an hour, not one a change."""
 MEANINGS: Final = {row.code: row.meaning for row in CLASSIFICATION} | {
     "unusual_name": "a tool name with other characters than the specification recommends"
 }
@@ -104,6 +106,18 @@ def of_review(event_id: str, *, proxy: Proxy, pending: int, with_findings: int) 
         severity="high" if with_findings else "medium",
         title=f"{words} of {proxy.name} wait for approval",
         description=f"{proxy.name} declares {words} that nobody has approved. Until then none of them passes.{found}",
+    )
+
+
+def of_flood(*, proxy: Proxy, now: datetime) -> Notice:
+    """A server changes so often that single alerts would bury all others."""
+    return Notice(
+        event_id=f"flood_{proxy.id}_{now:%Y%m%d%H}",
+        code="flood",
+        severity="high",
+        title=f"{proxy.name} keeps changing what it declares",
+        description=f"More than {MAX_ALERTS_AN_HOUR} alerts about {proxy.name} within an hour. Further changes are in "
+        "the queue without an alert of their own; stop the proxy if nobody expects this.",
     )
 
 

@@ -19,6 +19,7 @@ from proxies.reading import declared_texts
 from proxies.rulesets import RulesetRefused, read_ruleset
 from rules.engine import EngineError, Ruleset
 from rules.model import Finding, Target, Text
+from rules.packs import Pack
 from rules.pinning.baseline import finding_key
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class DeclarationRules:
 
     async def prepare(self) -> None:
         """Compile ahead of the first server."""
+        if not self._packs():
+            return
         try:
             await self.ruleset()
         except Unavailable as error:
@@ -81,14 +84,16 @@ class DeclarationRules:
         """The ruleset; raises Unavailable."""
         async with self._loading:
             if self._ruleset is None:
-                shared = self._library.shared_packs
-                packs = [shared[name] for name in PACKS if name in shared]
                 try:
-                    source = await self._rulesets.of_packs(packs)
+                    source = await self._rulesets.of_packs(self._packs())
                     self._ruleset = await asyncio.to_thread(read_ruleset, source)
                 except (RulesetUnavailable, RulesetRefused, EngineError, OSError) as error:
                     raise Unavailable(f"The rules for declarations cannot be loaded: {error}") from error
             return self._ruleset
+
+    def _packs(self) -> list[Pack]:
+        shared = self._library.shared_packs
+        return [shared[name] for name in PACKS if name in shared]
 
 
 def scan(ruleset: Ruleset, server: bytes | None, entries: Iterable[Declared]) -> Found:

@@ -91,6 +91,7 @@ async def entry_page(
     detail = await tools.entry(actor, entry_id)
     entry = detail.entry
     names = {key.id: key.name for key in (await keys.page(actor, limit=MAX_LIMIT)).items} if detail.overrides else {}
+    open_changes = [change for change in detail.changes if change.status == "open"]
     is_drifted = detail.approved is not None and entry.h_raw != entry.approved_hash
     return await pages.page(
         request,
@@ -101,10 +102,11 @@ async def entry_page(
         stream="?show=tools",
         entry=entry,
         grouped=grouped,
+        remarks=[one for one in entry.reasons if one.code != "new_finding"] if not open_changes else [],
         current=laid_out(detail.current),
         size=len(msgspec.json.encode(detail.current)),
         drift=field_diffs(detail.approved, detail.current) if is_drifted else [],
-        open_changes=[change for change in detail.changes if change.status == "open"],
+        open_changes=open_changes,
         versions=detail.versions,
         overrides=detail.overrides,
         key_names=names,

@@ -146,6 +146,10 @@ class Judge:
                 notices.append(alerting.of_problems(ids.new_id("obs"), new_problems))
             if notices:
                 repository_of_alerts = AlertRepository(session, proxy.tenant_id)
+                an_hour_ago = now - timedelta(hours=1)
+                said = await repository_of_alerts.count_of_policy(proxy.id, alerting.POLICY, an_hour_ago)
+                if said >= alerting.MAX_ALERTS_AN_HOUR:
+                    notices = [alerting.of_flood(proxy=proxy, now=now)]
                 await repository_of_alerts.add_new(
                     [alerting.alert_row(notice, proxy=proxy, now=now) for notice in notices]
                 )

@@ -59,17 +59,22 @@ class KnownEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry as it was observed; `is_blocked` where no hash of it is good."""
+    """An entry as it was observed."""
 
     kind: str
     name: str
     h_raw: str
     document: bytes
-    is_blocked: bool = False
+    fault: Literal["", "duplicate_name", "unreadable_entry"] = ""
+    """Why no hash of it is good."""
 
     @property
     def key(self) -> Key:
         return self.kind, self.name
+
+    @property
+    def is_blocked(self) -> bool:
+        return bool(self.fault)
 
 
 class ChangeDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,12 +136,12 @@ def sightings_of(entries: Iterable[ObservedEntry]) -> tuple[list[Sighting], list
             name=entry.name,
             h_raw=entry.h_raw,
             document=entry.document,
-            is_blocked=not _is_readable(entry),
+            fault="" if _is_readable(entry) else "unreadable_entry",
         )
         if sighting.key in by_key:
             doubles[sighting.key] += 1
             both = sha256("".join(sorted((by_key[sighting.key].h_raw, entry.h_raw))).encode())
-            by_key[sighting.key] = msgspec.structs.replace(by_key[sighting.key], is_blocked=True, h_raw=both)
+            by_key[sighting.key] = msgspec.structs.replace(by_key[sighting.key], fault="duplicate_name", h_raw=both)
         else:
             by_key[sighting.key] = sighting
     return list(by_key.values()), problems
@@ -405,7 +410,7 @@ def _draft(
 def _reasons(sighting: Sighting, value: dict[str, Any], change: Change | None) -> list[Reason]:
     """Why an entry needs a look, the worst first."""
     if sighting.is_blocked:
-        return [Reason("duplicate_name" if _is_object(sighting) else "unreadable_entry")]
+        return [Reason(sighting.fault)]
     reasons = [*change.reasons] if change else []
     if sighting.kind == "tool" and (change is None or not change.hash_before):
         for member in ("inputSchema", "outputSchema"):
@@ -474,10 +479,3 @@ def _is_readable(entry: ObservedEntry) -> bool:
         and len(value) <= MAX_MEMBERS
         and len(entry.document) <= MAX_ENTRY_BYTES
     )
-
-
-def _is_object(sighting: Sighting) -> bool:
-    try:
-        return type(parsed(sighting.document)) is dict
-    except (ValueError, RecursionError):
-        return False

@@ -62,6 +62,16 @@ class Masking(msgspec.Struct, frozen=True):
         return "<Masking>"
 
 
+class DecisionService(msgspec.Struct, frozen=True):
+    """A service in the manner of Open Policy Agent that decides about every LLM call before its text is read."""
+
+    url: str
+    timeout_seconds: float = 1.0
+    fail_open: bool = False
+    """Whether calls pass, with an alert, while the service gives no answer."""
+    upstream_proxy: UpstreamProxy | None = None
+
+
 class Limits(msgspec.Struct, frozen=True):
     """Bounds of one proxy, all of them with a default that suits an LLM or MCP upstream."""
 
@@ -110,6 +120,8 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     policy_names: tuple[str, ...] = ()
     context: ContextFirewall | None = None
     """Of the settings; policies that have one of their own apply it instead."""
+    decisions: DecisionService | None = None
+    """Of the settings; None asks nobody."""
     policy_level: Literal["proxy", "global"] = "proxy"
     """Whether the proxy names its policies itself or those for all proxies apply."""
     capture: Capture = "all"

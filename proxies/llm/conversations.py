@@ -8,6 +8,7 @@ that continue it, in the memory of this worker, for a while, and for the same ca
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import OrderedDict
 from typing import Any, Final
@@ -28,9 +29,13 @@ Key = tuple[str, str, str]
 
 
 class KeptSessions:
-    """Masking sessions by the response that continues them. A lookup needs the caller that they belong to."""
+    """Masking sessions by the response that continues them. A lookup needs the caller that they belong to.
+
+    Safe to share between threads: large answers are finished in one.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._sessions: OrderedDict[Key, tuple[float, MaskingSession]] = OrderedDict()
         self._characters = 0
 
@@ -42,19 +47,21 @@ class KeptSessions:
 
     def keep(self, key: Key, session: MaskingSession) -> None:
         """Keep a session for the next call."""
-        self._forget(key)
-        self._sessions[key] = (time.monotonic() + KEPT_SECONDS, session)
-        self._characters += session.characters
-        while self._sessions and (len(self._sessions) > MAX_SESSIONS or self._characters > MAX_CHARACTERS):
-            self._forget(next(iter(self._sessions)))
+        with self._lock:
+            self._forget(key)
+            self._sessions[key] = (time.monotonic() + KEPT_SECONDS, session)
+            self._characters += session.characters
+            while self._sessions and (len(self._sessions) > MAX_SESSIONS or self._characters > MAX_CHARACTERS):
+                self._forget(next(iter(self._sessions)))
 
     def find(self, key: Key) -> MaskingSession | None:
         """The session to go on with, if there is one and it is not too old."""
         now = time.monotonic()
-        while self._sessions and (oldest := next(iter(self._sessions))) and self._sessions[oldest][0] <= now:
-            self._forget(oldest)
-        kept = self._sessions.get(key)
-        return kept[1] if kept else None
+        with self._lock:
+            while self._sessions and (oldest := next(iter(self._sessions))) and self._sessions[oldest][0] <= now:
+                self._forget(oldest)
+            kept = self._sessions.get(key)
+            return kept[1] if kept else None
 
     def _forget(self, key: Key) -> None:
         if gone := self._sessions.pop(key, None):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from proxies import pipeline
+from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
 from proxies.llm.errors import anthropic_body, gemini_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
 from proxies.llm.interpreters import interpreter
+from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
@@ -93,13 +95,12 @@ async def serve(exchange: Exchange) -> None:
     hide_usage = False
     streaming = False
     if route.surface is not Surface.MODELS:
-        document = await _read_request(exchange, route)
-        pipeline.check_context(exchange, document)
-        if pipeline.has_rules(exchange):
-            await _inspect(exchange, route.surface, document)
+        data = await _receive(exchange, route)
+        document = await off_loop.sized(len(data), partial(_read_request, exchange, route, data))
         streaming = route.streams or document.get("stream") is True
-        hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
-        body = dump(document)
+        await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
+        prepare = partial(_prepare, exchange, route, document, streaming=streaming)
+        body, hide_usage = await off_loop.sized(len(data), prepare)
     upstream = await _forward(exchange, route, body, streaming=streaming)
     try:
         await _return(exchange, route, upstream, hide_usage=hide_usage)
@@ -107,15 +108,25 @@ async def serve(exchange: Exchange) -> None:
         await upstream.aclose()
 
 
-async def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
+def _prepare(exchange: Exchange, route: Route, document: dict[str, Any], *, streaming: bool) -> tuple[bytes, bool]:
+    """Judge a request and make of it what goes upstream; also whether its usage must be kept from the client."""
+    pipeline.check_context(exchange, document)
+    if pipeline.has_rules(exchange):
+        _inspect(exchange, route.surface, document)
+    hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
+    return dump(document), hide_usage
+
+
+def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
     """Inspect a request, and mask in place what has to be masked before it goes on."""
     texts = request_texts(surface, document)
-    await pipeline.read_ahead(exchange, texts, "request")
     facts = request_facts(exchange, document, texts) if pipeline.needs_facts(exchange) else None
     found = pipeline.inspect_request(exchange, texts, facts)
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
         pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
+        if exchange.masking and exchange.protection.policies.hints_at_placeholders:
+            add_hint(surface, document)
 
 
 def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -131,14 +142,19 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
     return refusal.status, headers, dump(openai_body(refusal, exchange.id))
 
 
-async def _read_request(exchange: Exchange, route: Route) -> dict[str, Any]:
-    """The parsed body of a POST: media type, encoding, strict JSON, envelope, model, stream flag."""
+async def _receive(exchange: Exchange, route: Route) -> bytes:
+    """The body of a POST with the right media type, encoding and version."""
     _check_media_type(exchange.request.headers)
     if route.surface is Surface.ANTHROPIC_MESSAGES and "anthropic-version" not in exchange.request.headers:
         raise Refusal(400, "missing_version", "The anthropic-version header is missing.", remediation="Send it.")
     data = await exchange.request.body()
     exchange.request_bytes = len(data)
     exchange.lap("read_body", waiting=True)
+    return data
+
+
+def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, Any]:
+    """The parsed body: strict JSON, envelope, model, stream flag."""
     try:
         document = parse(data)
         if type(document) is dict:
@@ -237,28 +253,32 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
     exchange.lap("upstream", waiting=True)
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
+    body = await off_loop.sized(len(data), partial(_finish, exchange, route, upstream.status, data))
+    exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
+
+
+def _finish(exchange: Exchange, route: Route, status: int, data: bytes) -> bytes:
+    """Inspect a whole answer and make of it what the client gets; raises `Refusal`."""
     document = _parse_answer(data)
-    if upstream.status >= 400:
+    if status >= 400:
         exchange.outcome = "upstream_error"
-        exchange.error_code = f"upstream_{upstream.status}"
+        exchange.error_code = f"upstream_{status}"
         texts: list[Text] = []
         leaves(document, Target.ERROR, "", texts)
-        await pipeline.read_ahead(exchange, texts, "response")
         pipeline.finish_answer(exchange, document, texts, pipeline.inspect_response(exchange, texts))
-    else:
-        if pipeline.has_rules(exchange):
-            texts = response_texts(route.surface, document)
-            await pipeline.read_ahead(exchange, texts, "response")
-            found = pipeline.inspect_response(exchange, texts)
-            if pipeline.needs_tool_calls(exchange):
-                pipeline.judge_tool_calls(exchange, response_tool_calls(document))
-            pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
-        exchange.usage = response_usage(route.surface, document)
-        if route.surface is Surface.OPENAI_RESPONSES:
-            keep_conversation(exchange, document)
-        if exchange.citations:
-            document["citations"] = msgspec.to_builtins(exchange.citations)
-    exchange.answer(upstream.status, [*JSON_HEADERS, *headers], dump(document))
+        return dump(document)
+    if pipeline.has_rules(exchange):
+        texts = response_texts(route.surface, document)
+        found = pipeline.inspect_response(exchange, texts)
+        if pipeline.needs_tool_calls(exchange):
+            pipeline.judge_tool_calls(exchange, response_tool_calls(document))
+        pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
+    exchange.usage = response_usage(route.surface, document)
+    if route.surface is Surface.OPENAI_RESPONSES:
+        keep_conversation(exchange, document)
+    if exchange.citations:
+        document["citations"] = msgspec.to_builtins(exchange.citations)
+    return dump(document)
 
 
 def _refuse_other_media_type(status: int) -> None:

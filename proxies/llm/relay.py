@@ -6,15 +6,19 @@ truncates or speaks nonsense ends it with an error event and a cut connection, n
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from typing import Any, Final
 
+from proxies import off_loop
 from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
 from proxies.llm.conversations import keep_conversation
 from proxies.llm.errors import stream_event
 from proxies.llm.interpreters import Interpreter
+from proxies.llm.outlet import Outlet
 from proxies.llm.response_texts import echoed_texts
 from proxies.llm.streams import Reading
 from proxies.llm.surfaces import Surface
@@ -32,6 +36,8 @@ from rules.model import Text
 logger = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
+MANY_TEXTS: Final = 8
+"""An event that ends more running texts than this at once, as the last one does, is worth a thread."""
 STREAM_HEADERS: Final = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
@@ -75,6 +81,7 @@ async def relay_stream(
 
     `as_array` gives the events as the elements of one JSON array, the form of Gemini without `alt=sse`.
     """
+    exchange.streamed_from = len(exchange.found)
     exchange.start_answer(upstream.status, [*(ARRAY_HEADERS if as_array else STREAM_HEADERS), *headers])
     stream = _Stream(exchange, surface, interpreter, hide_usage=hide_usage, as_array=as_array)
     keepalive = KeepAlive(exchange)
@@ -91,6 +98,7 @@ async def relay_stream(
     else:
         exchange.truncated = not stream.ended
         exchange.usage = interpreter.usage
+        await stream.outlet.end()
         if as_array:
             await exchange.write(stream.frame.end())
         exchange.finish_answer()
@@ -109,21 +117,35 @@ async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse,
         await _release(exchange, stream, parser.close(), keepalive)
     except SSETooLarge:
         raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway can inspect.") from None
-    if held := stream.close():
-        await exchange.write(b"".join(held))
+    if held := await _close(stream):
+        await stream.outlet.write(held)
+
+
+async def _close(stream: _Stream) -> list[bytes]:
+    """What only the end of the stream decides, for one running text after the other."""
+    return await off_loop.away(stream.close) if stream.open_texts > MANY_TEXTS else stream.close()
 
 
 async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
     """Inspect the events of one read and send what passed: the good ones before a block still reach the client."""
     released: list[bytes] = []
+    characters = 0
     try:
         for event in events:
-            released += stream.inspect(event)
+            characters += len(event.data)
+            if len(event.data) > off_loop.LARGE_EVENT_CHARACTERS or stream.open_texts > MANY_TEXTS:
+                released += await off_loop.away(partial(stream.inspect, event))
+            else:
+                released += stream.inspect(event)
+            if characters > off_loop.SLICE_CHARACTERS:
+                characters = 0
+                await asyncio.sleep(0)
     finally:
         exchange.lap("inspect_response")
         if released:
-            keepalive.touch()
-            await exchange.write(b"".join(released))
+            if not stream.outlet.waits:
+                keepalive.touch()
+            await stream.outlet.write(released)
             exchange.lap("downstream", waiting=True)
 
 
@@ -134,6 +156,7 @@ class _Stream:
         self, exchange: Exchange, surface: Surface, interpreter: Interpreter, *, hide_usage: bool, as_array: bool
     ) -> None:
         self.frame = Frame(as_array=as_array)
+        self.outlet = Outlet(exchange)
         self._exchange = exchange
         self.surface = surface
         self.interpreter = interpreter
@@ -147,6 +170,11 @@ class _Stream:
     def sequence(self) -> int:
         """The number of the next event, where the API counts them."""
         return self.interpreter.sequence + self._inserted
+
+    @property
+    def open_texts(self) -> int:
+        """How many running texts have not ended."""
+        return self._texts.open_count
 
     def inspect(self, event: SSEEvent) -> list[bytes]:
         """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
@@ -257,8 +285,8 @@ class _Stream:
 async def _write_held(exchange: Exchange, stream: _Stream) -> None:
     """What was held when the upstream broke off is read as the end of the text, and goes out before the error."""
     try:
-        if held := stream.close():
-            await exchange.write(b"".join(held))
+        if held := await _close(stream):
+            await stream.outlet.write(held)
     except Refusal as refusal:
         logger.warning("what was held of %s does not go out: %s", exchange.id, refusal.code)
 
@@ -270,6 +298,9 @@ async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal,
     exchange.reason = refusal.message
     exchange.usage = stream.interpreter.usage
     interpreter = stream.interpreter
+    if stream.outlet.waits:
+        stream.outlet.drop()
+        stream.frame = Frame(as_array=stream.frame.as_array)
     event = stream_event(stream.surface, refusal, exchange.id, interpreter.response_id, stream.sequence)
     if clean:
         # The record goes first: a client that sees the block must find it in the console.

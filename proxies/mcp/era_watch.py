@@ -41,11 +41,14 @@ async def doubt(exchange: Exchange, status: int) -> Discovery | None:
 
 
 async def not_modern(exchange: Exchange, response: Answer) -> Refusal:
-    """The refusal for a modern client whose request the server did not take. It has no code of the modern era, so that a
-    client that only probed falls back (E-06)."""
+    """The refusal for a modern client whose request the server did not take."""
     found = await doubt(exchange, response.status)
-    if found is None or found.era != "legacy":
-        return failed(response, modern=True)
+    return legacy_only() if found is not None and found.era == "legacy" else failed(response, modern=True)
+
+
+def legacy_only() -> RPCRefusal:
+    """What a modern client is told of a legacy server. The code is none of the modern era, so that a client that only
+    probed falls back (E-06)."""
     return RPCRefusal(
         400,
         INVALID_REQUEST,

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from proxies.mcp.capabilities import may_ask
-from proxies.mcp.control.passing import filtered_result
+from proxies.mcp.control.passing import filtered_result, why_not
 from proxies.mcp.legacy_tasks import is_foreign, own_result
 from proxies.mcp.messages import (
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     REJECTED_BY_USER,
     Message,
@@ -23,7 +24,7 @@ from proxies.mcp.messages import (
     result_response,
 )
 from proxies.mcp.methods import LISTEN_FILTERS, REQUEST_STREAM_NOTIFICATIONS, SERVER_NOTIFICATIONS
-from proxies.mcp.refusals import printable, refusal_response, upstream_invalid
+from proxies.mcp.refusals import RPCRefusal, printable, refusal_response, upstream_invalid
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import error_texts, result_texts, server_message_texts
 from proxies.refusal import Refusal
@@ -147,6 +148,7 @@ class LegacyGate(_Gate):
         # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
         take(self._awaited, message.id)
         take(self._session.client_requests, message.id)
+        take(self._session.called_tools, message.id)
         return message
 
     def _server_request(self, message: Message) -> Message | None:
@@ -180,6 +182,28 @@ class SessionGate(LegacyGate):
     def done(self) -> bool:
         """It ends when one side closes it."""
         return False
+
+    def _response(self, message: Message) -> Message | None:
+        self._check_still_passes(message)
+        return super()._response(message)
+
+    def _check_still_passes(self, message: Message) -> None:
+        """What is fetched later counts as of now: the result of a tool that may not pass any more does not (L-09)."""
+        controlled = self._session.controlled
+        name = None if message.id is None else self._session.called_tools.get((type(message.id), message.id))
+        if name is None or controlled is None or controlled.control is None:
+            return
+        declaration = controlled.catalogue.find("tool", name)
+        if declaration is None or why_not(controlled.control, declaration, self._session.principal_id):
+            self._drop("the result of a tool that may not pass any more")
+            raise RPCRefusal(
+                200,
+                INVALID_PARAMS,
+                "mcp_tool_filtering",
+                f"Unknown tool: {printable(name)}",
+                data={"ref": self._ref},
+                outcome="blocked",
+            )
 
     def notice(self, method: str) -> Message | None:
         """See `Gate`: what the session was offered."""

@@ -39,6 +39,8 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     await hold_call(exchange, message, declaration, session.id)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
+    if declaration is not None and declaration.kind == "tool":
+        remember(session.called_tools, message.id, declaration.name)
     return declaration
 
 

@@ -15,7 +15,7 @@ from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.control.lists import answer_list, controlled_list
 from proxies.mcp.control.server import server_of
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
-from proxies.mcp.era_watch import doubt, not_modern, note_modern
+from proxies.mcp.era_watch import doubt, legacy_only, not_modern, note_modern
 from proxies.mcp.eras import (
     META_CAPABILITIES,
     META_LOG_LEVEL,
@@ -178,7 +178,9 @@ async def _return_failure(exchange: Exchange, request: Message, response: Answer
         error = await _error_message(exchange, request, response)
         if error is not None:
             if (error.error or {}).get("code") not in MODERN_ERRORS:
-                await doubt(exchange, response.status)
+                found = await doubt(exchange, response.status)
+                if found is not None and found.era == "legacy":
+                    raise legacy_only()
             inspect_apart(exchange, error_texts(error.error or {}), parts_of(error))
             answer_message(exchange, without_id(error, request.id), response.status)
             return

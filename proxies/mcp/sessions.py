@@ -43,6 +43,7 @@ class Session:
     """One client's legacy session on one proxy."""
 
     __slots__ = (
+        "called_tools",
         "capabilities",
         "client_requests",
         "controlled",
@@ -84,6 +85,8 @@ class Session:
         """Names of the capabilities that the client declared: what the server may ask it for (L-12)."""
         self.client_requests: IdTable = {}
         """Requests without an answer yet: what may still arrive on a resumed stream (L-09)."""
+        self.called_tools: IdTable = {}
+        """The tools of those requests that call one, by the same ids."""
         self.server_requests: IdTable = {}
         """Server requests that the client has not answered yet (L-12)."""
         self.controlled: ControlledServer | None = None

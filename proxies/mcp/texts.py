@@ -55,9 +55,10 @@ def request_texts(message: Message, headers: Headers | None = None) -> list[Text
 
 def answer_texts(method: str, message: Message) -> list[Text]:
     """The client's response to a server request (I-22)."""
-    if message.error is not None:
-        return error_texts(message.error)
     texts: list[Text] = []
+    if message.error is not None:
+        _leaves(message.error, Target.ERROR, "/error", texts)
+        return texts
     target = {"sampling/createMessage": Target.SAMPLING, "roots/list": Target.RESOURCE}.get(method, Target.ELICITATION)
     _leaves(message.result, target, "/result", texts)
     return texts
@@ -118,10 +119,13 @@ def server_message_texts(message: Message) -> list[Text]:
 
 
 def error_texts(error: dict[str, Any]) -> list[Text]:
-    """An error response: message and data of any type (I-11)."""
+    """An error response: message and data of any type (I-11).
+
+    Clients show the error of a call to the model as they show a result: an order hidden in it is no less of an order.
+    """
     texts: list[Text] = []
     _leaves(error, Target.ERROR, "/error", texts)
-    return texts
+    return texts + [Text(Target.TOOL_RESULT, text.path, text.text) for text in texts]
 
 
 def _tool_result(_key: str, value: Any, path: str, texts: list[Text]) -> None:

@@ -91,6 +91,9 @@ class HTTPLink:
             response = await self._pool.request(method, self._target, fields, body)
         except UpstreamError as error:
             return Reply(text=str(error), lost=True, problem=error.code)
+        except ValueError as error:
+            # A channel carries messages only: what is none cannot be sent through it.
+            return Reply(text=str(error), problem="not_sent")
         try:
             return await _read(response, wanted)
         except (UpstreamError, SSETooLarge) as error:

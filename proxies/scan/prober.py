@@ -118,7 +118,7 @@ class Prober:
         )
         self._progress(45, "asking again, and as another client")
         await self._repeat(conversation, listing)
-        if self._facts.transport != "stdio":
+        if self._facts.transport == "http":
             self._progress(60, "asking without a credential")
             await self._access(conversation)
             self._progress(72, "trying sessions, origins and host names")

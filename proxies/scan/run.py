@@ -10,9 +10,11 @@ import shlex
 import ssl
 from urllib.parse import urlsplit
 
-from proxies.contract.configuration import Limits, UpstreamAuth
+from proxies.contract.configuration import Limits, ProxyConfig, UpstreamAuth
+from proxies.contract.mcp import MCPSettings
 from proxies.contract.scan import SCAN_DEADLINE_SECONDS, ScanTarget
 from proxies.egress_policy import BadTarget, IPAddress, parse_target, refused_address
+from proxies.mcp.upstreams.factory import mcp_upstream
 from proxies.scan.link import Fields, HTTPLink, Link, Reply
 from proxies.scan.prober import Prober, Progress, Way, origin_of
 from proxies.scan.stdio_link import StdioLink
@@ -53,7 +55,7 @@ async def gather(
     async with contextlib.AsyncExitStack() as stack:
         credential = [*credential_fields(target.upstream_auth), *(headers or [])]
         base = base_facts(target)
-        way = _process_way(target) if target.stdio is not None else await _http_way(target, stack)
+        way = await _way(target, stack)
         prober = Prober(base, way, credential, progress)
         try:
             async with asyncio.timeout(deadline_seconds):
@@ -98,6 +100,46 @@ def credential_fields(auth: UpstreamAuth) -> Fields:
     if auth.type == "bearer":
         return [("authorization", f"Bearer {auth.value}")]
     return [(auth.name.lower(), auth.value)] if auth.type == "header" else []
+
+
+async def _way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way:
+    if target.stdio is not None:
+        return _process_way(target)
+    return await (_http_way(target, stack) if target.transport == "http" else _channel_way(target, stack))
+
+
+async def _channel_way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way:
+    """HTTP+SSE or WebSocket, by what serves the proxies: it speaks like Streamable HTTP and brings the credential itself."""
+    config = ProxyConfig(
+        id="scan",
+        name="scan",
+        type="mcp",
+        target_url=target.target_url,
+        host="",
+        port=0,
+        ruleset="",
+        upstream_auth=target.upstream_auth,
+        upstream_ca_path=target.ca_path,
+        upstream_client_cert_path=target.client_cert_path,
+        upstream_client_key_path=target.client_key_path,
+        upstream_proxy=target.upstream_proxy,
+        limits=LIMITS,
+        mcp=MCPSettings(transport=target.transport),
+    )
+    try:
+        upstream = await asyncio.to_thread(mcp_upstream, config, lambda: None)
+    except (OSError, ValueError) as error:
+        raise ScanFailed(f"The server cannot be reached as configured: {error}.") from error
+    stack.push_async_callback(upstream.aclose)
+    link = HTTPLink(upstream)
+
+    async def connect() -> Link:
+        return link
+
+    async def remove(fields: Fields) -> Reply:
+        return await link.send("DELETE", fields)
+
+    return Way(connect, remove=remove)
 
 
 def _process_way(target: ScanTarget) -> Way:

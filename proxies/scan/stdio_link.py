@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from proxies.child_environment import server_environment
 from proxies.scan.link import MAX_MESSAGES, MAX_REPLY_BYTES, MAX_TEXT_CHARS, Fields, Reply, messages_in
 from proxies.strict_json import JSONRefused, dump
 
@@ -17,8 +18,6 @@ ANSWER_SECONDS: Final = 15.0
 UNANSWERED_SECONDS: Final = 2.0
 """How long a message that need not be answered is listened for."""
 END_SECONDS: Final = 2.0
-PLAIN_VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "SHELL", "TMPDIR", "SYSTEMROOT")
-"""What a server gets of the scanner's own environment; secrets are in the rest."""
 
 
 class StdioLink:
@@ -33,13 +32,12 @@ class StdioLink:
     @classmethod
     async def start(cls, argv: tuple[str, ...], environment: dict[str, str], directory: str = "") -> StdioLink:
         """Start the server; raises OSError."""
-        plain = {name: os.environ[name] for name in PLAIN_VARIABLES if name in os.environ}
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={**plain, **environment},
+            env=server_environment(os.environ, environment),
             cwd=directory or None,
             limit=MAX_REPLY_BYTES,
             start_new_session=True,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
-from proxies.exchange import Exchange
+from msgspec.structs import replace
+
+from proxies.exchange import Exchange, Judged
 from proxies.refusal import Refusal
 from rules.model import Action, Finding, Verdict
+from rules.verdicts import message_of
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +21,10 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
 
     Raises `Refusal` on a block.
     """
+    if (known := _more_of_the_same(exchange, findings)) is not None:
+        exchange.found += findings
+        exchange.added_findings += known
+        return [finding for finding in known if finding.action is Action.REDACT]
     exchange.found += findings
     now = time.monotonic()
     try:
@@ -24,6 +32,7 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
             exchange.found,
             earlier=exchange.conversation.since(now) if exchange.conversation is not None else (),
             log_only=exchange.proxy.config.enforcement == "log_only",
+            quiet=_quiet(exchange),
         )
     except Exception as error:
         raise inspection_failed(exchange, error) from error
@@ -36,6 +45,7 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
         if not exchange.may_hold:
             raise _refusal(exchange.verdict)
         exchange.hold = exchange.verdict
+    exchange.judged = _judged(exchange)
     if exchange.verdict.action < Action.REDACT:
         return []
     places = {_place(finding) for finding in findings}
@@ -44,6 +54,60 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
         for finding in exchange.verdict.findings
         if finding.action is Action.REDACT and _place(finding) in places
     ]
+
+
+def _quiet(exchange: Exchange) -> frozenset[int]:
+    """The places of those findings of a stream whose rules only alert there."""
+    detect_only = exchange.protection.streams.detect_only
+    if not detect_only:
+        return frozenset()
+    return frozenset(
+        index
+        for index, finding in enumerate(exchange.found)
+        if index >= exchange.streamed_from and (finding.pack, finding.rule_id) in detect_only
+    )
+
+
+def _judged(exchange: Exchange) -> Judged:
+    """What can be said of further findings without judging all of them again."""
+    effective = {_place(finding): finding for finding in exchange.verdict.findings}
+    kinds = {
+        _kind(finding, in_stream=index >= exchange.streamed_from): effective.get(_place(finding))
+        for index, finding in enumerate(exchange.found)
+    }
+    return Judged(exchange.found, kinds)
+
+
+def _more_of_the_same(exchange: Exchange, findings: Sequence[Finding]) -> list[Finding] | None:
+    """The findings with the action in effect where the same rules have found the like before; None where one is new.
+
+    A rule counts once for each message, so these change no verdict: a stream with hundreds of values is not judged anew for
+    every one of them.
+    """
+    judged = exchange.judged
+    if judged is None or judged.found is not exchange.found or exchange.conversation is not None:
+        return None
+    known: list[Finding] = []
+    for finding in findings:
+        kind = _kind(finding, in_stream=len(exchange.found) >= exchange.streamed_from)
+        if kind not in judged.kinds:
+            return None
+        if (twin := judged.kinds[kind]) is not None:
+            known.append(replace(finding, action=twin.action, severity=twin.severity))
+    return known
+
+
+def _kind(finding: Finding, *, in_stream: bool) -> tuple[object, ...]:
+    """All that a verdict asks about a finding, as it came from its rule."""
+    return (
+        finding.pack,
+        finding.rule_id,
+        message_of(finding.path),
+        finding.action,
+        finding.confidence,
+        finding.score,
+        in_stream,
+    )
 
 
 def _place(finding: Finding) -> tuple[str, str, int, int]:

@@ -81,6 +81,11 @@ class ResponseInspector:
         self._canaries: dict[str, CanaryStream] = {}
         self._captured: dict[StreamScan, RunningText] = {}
 
+    @property
+    def open_count(self) -> int:
+        """How many texts have not ended."""
+        return len(self._scans)
+
     def feed(self, key: str, target: Target, path: str, chunk: str) -> list[Finding]:
         """Inspect the next piece of the text named `key`; the findings whose values must be masked.
 

@@ -86,6 +86,8 @@ class Child:
         The name of the program is looked up in the `PATH` of its own environment. Without a `directory` it gets an empty
         one of its own, which is removed after its end.
         """
+        if any("\0" in text for text in (*argv, *environment, *environment.values(), directory)):
+            raise NotStarted("its command holds a NUL")  # uvloop would cut it there.
         program = shutil.which(argv[0], path=environment.get("PATH", ""))
         if program is None:
             raise NotStarted("its program is missing or not executable")

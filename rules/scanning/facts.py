@@ -29,7 +29,7 @@ Topic = Literal[
 ]
 """What can be asked of a server. A check can only say something when its topic was gathered."""
 HTTP_TOPICS: tuple[Topic, ...] = ("authentication", "authorization_metadata", "sessions", "origin", "host")
-"""Topics that mean nothing for a process that speaks over its standard input."""
+"""Topics that mean something for Streamable HTTP alone."""
 Probe = Literal["plain", "canary", "traversal", "ssrf", "types", "nesting", "traffic"]
 
 

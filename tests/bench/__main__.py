@@ -22,7 +22,9 @@ from rules.engine import Ruleset, decide
 from rules.model import Target, Text
 from rules.packs import SHIPPED, load_directory
 from tests.bench.load import percentiles
+from tests.bench.mcp import measure_mcp, measure_silent_mcp
 from tests.bench.stand import LLM_PACKS, Stand, free_port, pss_bytes, rss_bytes, running_stand, start_load
+from tests.bench.table import Table, median_of
 
 PROSE = (
     "Please summarise the quarterly report for the finance team, list the three largest changes against last year, and "
@@ -39,27 +41,6 @@ def chat_body(size_bytes: int, *, values: bool = False, **more: Any) -> str:
     content = (VALUES if values else "") + (PROSE * (size_bytes // len(PROSE) + 1))[: size_bytes - 160]
     messages = [{"role": "system", "content": "You are a careful assistant."}, {"role": "user", "content": content}]
     return json.dumps({"model": "bench", "messages": messages, **more}, separators=(",", ":"))
-
-
-class Table:
-    """Rows of figure, bar and reach, printed as Markdown."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, str]] = []
-
-    def add(self, what: str, figure: str, bar: str = "", reach: str = "") -> None:
-        """One line; printed at once, so that a long run shows its progress."""
-        self.rows.append({"what": what, "figure": figure, "bar": bar, "reach": reach})
-        print(f"| {what} | {figure} | {bar} | {reach} |", flush=True)
-
-    def head(self) -> None:
-        """The head of the table."""
-        print("| What | Measured | Bar | Reach for |\n|---|---|---|---|", flush=True)
-
-
-def median_of(runs: list[dict[str, Any]], field: str) -> float:
-    """The median of one figure over the runs."""
-    return statistics.median(run[field] for run in runs)
 
 
 async def measure_calls(stand: Stand, table: Table, count: int, runs: int) -> None:
@@ -212,6 +193,8 @@ async def run(arguments: argparse.Namespace) -> None:
         await measure_latency(stand, table, 3 if quick else 10, runs if quick else 3)
         await measure_streams(stand, table, 100 if quick else 500)
         await measure_idle_streams(stand, table, 200 if quick else 5000)
+        await measure_mcp(stand, table, count, runs)
+        await measure_silent_mcp(stand, table, 100 if quick else 1000, 20 if quick else 200)
     measure_policy(table, 300 if quick else 3000)
     await measure_second_worker(table)
     measure_console_start(table, 1 if quick else 5)

@@ -1,17 +1,20 @@
 """A load generator over raw asyncio: closed loop, fixed rate, streams. Reads one JSON job from stdin, prints one JSON result.
 
-A job: `{"mode", "port", "path", "key", "body", ...}`. Latencies are in milliseconds. Bounded in count and time; loopback only.
+A job: `{"mode", "port", "path", "key", "body", ...}`, with more header fields under `headers`. Latencies are in milliseconds.
+Bounded in count and time; loopback only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from typing import Any, cast
 
 TIMEOUT_SECONDS = 120.0
+SESSION_ID = re.compile(rb"mcp-session-id: *(\S+)\r\n", re.IGNORECASE)
 
 
 def use_fast_loop() -> None:
@@ -27,7 +30,8 @@ def request_bytes(job: dict[str, Any]) -> bytes:
     """The request that every connection sends again and again."""
     body = job["body"].encode()
     head = f"POST {job['path']} HTTP/1.1\r\nhost: 127.0.0.1:{job['port']}\r\n"
-    head += "content-type: application/json\r\naccept: application/json\r\nuser-agent: bench\r\n"
+    head += "content-type: application/json\r\naccept: application/json, text/event-stream\r\nuser-agent: bench\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in job.get("headers", {}).items())
     head += f"authorization: Bearer {job['key']}\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -39,6 +43,8 @@ class Client(asyncio.Protocol):
         self.request = request
         self.buffer = b""
         self.waiter: asyncio.Future[int] | None = None
+        self.session_id = ""
+        """Of the latest answer that assigned one."""
         self.arrivals_ms: list[float] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -54,6 +60,8 @@ class Client(asyncio.Protocol):
         length = int(self.buffer[start + 15 : self.buffer.find(b"\r\n", start)])
         if len(self.buffer) >= end + 4 + length:
             status = int(self.buffer[9:12])
+            if assigned := SESSION_ID.search(self.buffer, 0, end + 2):
+                self.session_id = assigned[1].decode()
             self.buffer = b""
             self.waiter.set_result(status)
 
@@ -92,7 +100,7 @@ class StreamClient(asyncio.Protocol):
         self.tail = lines.pop()
         for line in lines:
             if line.startswith(b"data: {"):
-                sent_at = json.loads(line[6:])["created"]
+                sent_at = json.loads(line[6:]).get("created")
                 if sent_at:
                     self.delays_ms.append((now - sent_at) / 1e6)
             elif line.startswith(b"data: [DONE]") and not self.done.done():
@@ -186,6 +194,28 @@ async def idle_streams(job: dict[str, Any]) -> dict[str, Any]:
     return {"held": sum(not client.done.done() for client in made)}
 
 
+async def legacy_sessions(job: dict[str, Any]) -> dict[str, Any]:
+    """Open `connections` legacy MCP sessions, each with its silent stream, and hold them until stdin says enough."""
+    loop = asyncio.get_running_loop()
+    made = []
+    for client in await connect(job, job["connections"]):
+        await client.call()
+        fields = {
+            "mcp-session-id": client.session_id,
+            "mcp-protocol-version": json.loads(job["body"])["params"]["protocolVersion"],
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        head = f"GET {job['path']} HTTP/1.1\r\nhost: 127.0.0.1:{job['port']}\r\naccept: text/event-stream\r\n{lines}"
+        request = f"{head}authorization: Bearer {job['key']}\r\n\r\n".encode()
+        client.transport.close()
+        stream = (await loop.create_connection(lambda one=request: StreamClient(one), "127.0.0.1", job["port"]))[1]
+        await stream.first
+        made.append(stream)
+    print(json.dumps({"open": len(made)}), flush=True)
+    await loop.run_in_executor(None, sys.stdin.readline)
+    return {"held": sum(not stream.done.done() for stream in made)}
+
+
 def percentiles(values: list[float]) -> dict[str, Any]:
     """Count, median, p99 and maximum."""
     ordered = sorted(values)
@@ -199,7 +229,13 @@ def percentiles(values: list[float]) -> dict[str, Any]:
     }
 
 
-MODES = {"closed": closed_loop, "rate": fixed_rate, "streams": streams, "idle": idle_streams}
+MODES = {
+    "closed": closed_loop,
+    "rate": fixed_rate,
+    "streams": streams,
+    "idle": idle_streams,
+    "sessions": legacy_sessions,
+}
 
 
 async def main() -> None:

@@ -1,167 +1,87 @@
-"""`python -m tests.bench.mcp [COUNT]`: CPU of one tools/call and one tools/list under control, everything on.
-
-The proxy runs in this process as it does in a worker; server and client are processes of their own.
-"""
+"""What MCP costs: calls and lists of a server under control, and what waits in silence."""
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
-import subprocess
-import sys
-import time
 from typing import Any
 
-from proxies.contract import EntryRule, MCPControl, MCPSettings
-from rules.pinning.canonical import hash_json
-from rules.policy import load_policies
-from tests.proxy_harness import running_proxy
+from tests.bench.mcp_upstream import LEGACY, MODERN, REQUEST_ID, TOOL_COUNT
+from tests.bench.stand import Stand, rss_bytes, start_load
+from tests.bench.table import Table, median_of
 
-KEY = "ost_" + "b" * 43
-TOOLS = 100
-POLICY = "mcp-advanced-security"
+ARGUMENT_BYTES = 1024
+SUBJECT = "Please summarise the changes of the quarterly report for the finance team, and keep it short and friendly. "
 
 
-def tool(number: int) -> dict[str, Any]:
-    """A tool of ordinary size."""
-    return {
-        "name": f"tool_{number:03}",
-        "title": f"Tool {number}",
-        "description": "Looks something up in the inventory and returns the rows that match, newest first. " * 2,
-        "inputSchema": {
-            "type": "object",
-            "properties": {
-                "query": {"type": "string", "description": "What to look for, in words."},
-                "limit": {"type": "integer", "description": "How many rows at most.", "default": 10},
-                "region": {"type": "string", "enum": ["eu", "us", "ap"], "description": "Where."},
-            },
-            "required": ["query"],
-            "additionalProperties": False,
-        },
-        "outputSchema": {"type": "object", "properties": {"rows": {"type": "integer"}}, "required": ["rows"]},
-        "annotations": {"readOnlyHint": True, "openWorldHint": False},
+def modern_job(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """What the load generator sends for one request of the modern era."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
     }
+    body = {"jsonrpc": "2.0", "id": REQUEST_ID, "method": method, "params": {**params, "_meta": meta}}
+    headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
+    if "name" in params:
+        headers["mcp-name"] = params["name"]
+    return {"path": "/mcp", "body": json.dumps(body, separators=(",", ":")), "headers": headers}
 
 
-async def serve() -> None:
-    """The MCP server: answers whatever comes, at once."""
-    listed = json.dumps([tool(number) for number in range(TOOLS)])
-    text = "The row was found in the warehouse and is on its way to the customer who ordered it. " * 6
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            try:
-                head = await reader.readuntil(b"\r\n\r\n")
-            except asyncio.IncompleteReadError:
-                writer.close()
-                return
-            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
-            body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
-            message = json.loads(body) if body else {}
-            id, method = json.dumps(message.get("id")), message.get("method")
-            if not head.startswith(b"POST"):
-                writer.write(b"HTTP/1.1 405 X\r\ncontent-length: 0\r\n\r\n")
-                continue
-            if "id" not in message:
-                writer.write(b"HTTP/1.1 202 X\r\ncontent-length: 0\r\n\r\n")
-                continue
-            result = {
-                "initialize": json.dumps(
-                    {
-                        "protocolVersion": "2025-11-25",
-                        "capabilities": {"tools": {}},
-                        "serverInfo": {"name": "bench", "version": "1"},
-                    }
-                ),
-                "tools/list": '{"tools": ' + listed + "}",
-                "tools/call": json.dumps(
-                    {"content": [{"type": "text", "text": text}], "structuredContent": {"rows": 1}}
-                ),
-            }.get(method)
-            member = f'"result": {result}' if result else '"error": {"code": -32601, "message": "no"}'
-            data = f'{{"jsonrpc": "2.0", "id": {id}, {member}}}'.encode()
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s1\r\ncontent-length: %d\r\n\r\n%b"
-                % (len(data), data)
-            )
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=1 << 22)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+def call_job() -> dict[str, Any]:
+    """One `tools/call` with arguments of about `ARGUMENT_BYTES`."""
+    subject = (SUBJECT * (ARGUMENT_BYTES // len(SUBJECT) + 1))[: ARGUMENT_BYTES - 40]
+    return modern_job("tools/call", {"name": "report_007", "arguments": {"subject": subject, "rows": 20}})
 
 
-def load(port: int) -> None:
-    """The client: jobs come on standard input, `METHOD COUNT` a line."""
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    fields = {
-        "authorization": f"Bearer {KEY}",
-        "content-type": "application/json",
-        "accept": "application/json, text/event-stream",
-    }
-
-    def post(message: dict[str, Any]) -> http.client.HTTPResponse:
-        connection.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", **message}), fields)
-        answer = connection.getresponse()
-        answer.data = answer.read()  # type: ignore[attr-defined]
-        return answer
-
-    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
-    fields["mcp-session-id"] = post({"id": 0, "method": "initialize", "params": params}).headers["mcp-session-id"]
-    query = (
-        "Where is the parcel with the blue ribbon that left Rotterdam on Tuesday, please, and who signed for it? " * 10
+async def measure_mcp(stand: Stand, table: Table, count: int, runs: int) -> None:
+    """CPU of calls and lists, closed loop with 32 connections."""
+    worker = stand.worker_pids[0]
+    cases = (
+        ("MCP tools/call, 1 KB arguments, everything on", call_job(), count, "250 µs"),
+        (f"MCP tools/list, {TOOL_COUNT} approved tools", modern_job("tools/list", {}), count // 10, "2 ms"),
     )
-    calls = {"tools/call": {"name": "tool_050", "arguments": {"query": query, "limit": 3}}, "tools/list": {}}
-    for line in sys.stdin:
-        method, count = line.split()
-        for number in range(int(count)):
-            answer = post({"id": number + 1, "method": method, "params": calls[method]})
-            assert b'"result"' in answer.data, answer.data  # type: ignore[attr-defined]
-        print("done", flush=True)
+    for what, job, number, bar in cases:
+        job |= {"mode": "closed", "connections": 32}
+        await stand.send("mcp", **job, count=max(64, number // 10))
+        results = [await stand.send_measured("mcp", worker, **job, count=number) for _ in range(runs)]
+        failed = sum(run["failures"] for run in results)
+        rate = number / median_of(results, "seconds")
+        figure = (
+            f"{median_of(results, 'cpu_us'):,.0f} µs CPU; {rate:,.0f}/s seen, p99 {median_of(results, 'p99_ms'):.2f} ms"
+        )
+        table.add(what, f"{figure}, {failed} failed", bar)
 
 
-async def measure(count: int) -> None:
-    """Print the table."""
-    command = [sys.executable, "-m", "tests.bench.mcp"]
-    server = subprocess.Popen([*command, "serve"], stdout=subprocess.PIPE)
-    assert server.stdout is not None
-    target = f"http://127.0.0.1:{int(server.stdout.readline())}/mcp"
-    rules = {one["name"]: EntryRule(accepted=(hash_json(one),)) for one in map(tool, range(TOOLS))}
-    policy = json.loads(json.dumps({"name": POLICY, "packs": list(load_policies()[POLICY].packs)}))
-    for name, settings in (("open", MCPSettings()), ("under control", MCPSettings(control=MCPControl(tools=rules)))):
-        async with running_proxy(
-            type="mcp",
-            target_url=target,
-            client_key=KEY,
-            packs=load_policies()[POLICY].packs,
-            policies=[policy],
-            mcp=settings,
-        ) as proxy:
-            port = proxy.url.rpartition(":")[2]
-            client = await asyncio.create_subprocess_exec(
-                *command, "load", port, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-            )
-            assert client.stdin is not None
-            assert client.stdout is not None
-            for method, share in (("tools/call", 1), ("tools/list", 4)):
-                for measured in (False, True):
-                    number = max(5, count // share) if measured else 20
-                    before = time.process_time()
-                    client.stdin.write(f"{method} {number}\n".encode())
-                    assert (await client.stdout.readline()).strip() == b"done"
-                    spent = time.process_time() - before
-                print(f"| {method}, {name} | {spent / number * 1e6:.0f} µs |", flush=True)
-            client.stdin.close()
-            await client.wait()
-    server.kill()
-    server.wait()
+async def measure_silent_mcp(stand: Stand, table: Table, streams: int, sessions: int) -> None:
+    """Memory of open, silent subscriptions, and of legacy sessions with their streams."""
+    listen = modern_job("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
+    opening = {"jsonrpc": "2.0", "id": REQUEST_ID, "method": "initialize", "params": params}
+    cases = (
+        ("idle MCP subscriptions", streams, {"mode": "idle", **listen}, "40 KB"),
+        (
+            "idle legacy MCP sessions with their streams",
+            sessions,
+            {"mode": "sessions", "path": "/mcp", "body": json.dumps(opening)},
+            "",
+        ),
+    )
+    for what, count, job, bar in cases:
+        grown, held = await grown_by(stand, {**job, "connections": count})
+        table.add(what, f"{grown / count / 1024:.1f} KB each ({count:,} opened, {held:,} held)", bar)
 
 
-if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["serve"]:
-            asyncio.run(serve())
-        case ["load", port]:
-            load(int(port))
-        case [*rest]:
-            asyncio.run(measure(int(rest[0]) if rest else 2000))
+async def grown_by(stand: Stand, job: dict[str, Any]) -> tuple[int, int]:
+    """By how many bytes the worker grew while the job held its streams, and how many were held."""
+    worker = stand.worker_pids[0]
+    before = rss_bytes(worker)
+    process = await start_load()
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(stand.encode("mcp", job))
+    await process.stdin.drain()
+    if not await process.stdout.readline():
+        raise RuntimeError(f"the streams of {job['mode']} could not be opened")
+    grown = rss_bytes(worker) - before
+    held, _ = await process.communicate(b"enough\n")
+    return grown, json.loads(held)["held"]

@@ -20,15 +20,18 @@ from msgspec.structs import replace
 
 from app.fleet.snapshot import Configuration
 from app.fleet.supervisor import Fleet
-from proxies.contract import APIKey, CallRecord, ProxyConfig, RulesetSource
+from proxies.contract import APIKey, CallRecord, EntryRule, MCPControl, MCPSettings, ProxyConfig, RulesetSource
 from rules.packs import SHIPPED, Pack, load_directory
+from rules.pinning.canonical import hash_json
 from rules.policy import load_policies
 from rules.ruleset_cache import cached_ruleset
+from tests.bench.mcp_upstream import tools
 
 KEY = "ost_" + "b" * 43
 KEY_DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 TICKS = os.sysconf("SC_CLK_TCK")
 LLM_PACKS = tuple(load_policies()["llm-critical-security"].packs)
+MCP_PACKS = tuple(load_policies()["mcp-advanced-security"].packs)
 
 
 class BenchSettings(msgspec.Struct, frozen=True):
@@ -115,16 +118,14 @@ async def _ignore(calls: Sequence[CallRecord]) -> None:
 
 @asynccontextmanager
 async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
-    """Upstream, nginx where installed, and three proxies: `pass` without packs, `full` with all of them, `mask` with masking."""
+    """Upstream, nginx where installed, and the proxies: `pass` without packs, `full` with all of them, `mask` with masking,
+    `mcp` with the packs for MCP and its tools approved."""
     with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as directory:
         root = Path(directory)
-        upstream = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.bench.upstream", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        assert upstream.stdout
-        assert upstream.stdin
-        upstream_port = int(await upstream.stdout.readline())
-        ports = {"direct": upstream_port, **{name: free_port() for name in ("pass", "full", "mask")}}
+        upstreams = [await _start_upstream(f"tests.bench.{name}") for name in ("upstream", "mcp_upstream")]
+        (direct, _), (mcp_direct, _) = upstreams
+        ports = {"direct": direct, "mcp_direct": mcp_direct}
+        ports |= {name: free_port() for name in ("pass", "full", "mask", "mcp")}
         configuration = _configuration(root, ports)
 
         async def load() -> Configuration:
@@ -148,8 +149,24 @@ async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
             if nginx:
                 nginx.terminate()
                 await nginx.wait()
-            upstream.stdin.close()
-            await upstream.wait()
+            for _, upstream in upstreams:
+                assert upstream.stdin
+                upstream.stdin.close()
+                await upstream.wait()
+
+
+async def _start_upstream(module: str) -> tuple[int, asyncio.subprocess.Process]:
+    """One of the servers behind the proxies, and its port."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    return int(await process.stdout.readline()), process
+
+
+def approved_tools() -> MCPControl:
+    """The tools of the MCP server, all of them approved as they are."""
+    return MCPControl(tools={tool["name"]: EntryRule((hash_json(tool),)) for tool in tools()})
 
 
 def masking(pack: Pack) -> Pack:
@@ -170,6 +187,7 @@ def _configuration(root: Path, ports: dict[str, int]) -> Configuration:
         "pass": [],
         "full": [packs[name] for name in LLM_PACKS],
         "mask": [masking(packs[name]) for name in LLM_PACKS],
+        "mcp": [packs[name] for name in MCP_PACKS],
     }
     for name, chosen in choices.items():
         files = cached_ruleset(chosen, root / "cache")
@@ -186,8 +204,9 @@ def _configuration(root: Path, ports: dict[str, int]) -> Configuration:
             ProxyConfig(
                 id=f"prx_{name}",
                 name=name,
-                type="llm",
-                target_url=f"http://127.0.0.1:{ports['direct']}",
+                type="mcp" if name == "mcp" else "llm",
+                target_url=f"http://127.0.0.1:{ports['mcp_direct' if name == 'mcp' else 'direct']}",
+                mcp=MCPSettings(control=approved_tools()) if name == "mcp" else None,
                 host="127.0.0.1",
                 port=ports[name],
                 ruleset=files.digest,

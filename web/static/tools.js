@@ -9,7 +9,7 @@ function noteChange(proxyId) {
   for (const part of $$("[data-refreshes]")) {
     if (part.dataset.refreshes === "*" || part.dataset.refreshes === proxyId) waitingParts.add(part.id);
   }
-  const review = $("[data-review]");
+  const review = $("[data-change]");
   const stale = $("[data-stale]");
   if (review && stale && review.dataset.proxy === proxyId) stale.hidden = false;
   clearTimeout(refreshTimer);
@@ -52,14 +52,14 @@ document.addEventListener("htmx:after:swap", () => {
 });
 
 document.addEventListener("keydown", (event) => {
-  const review = $("[data-review]");
+  const review = $("[data-change]");
   if (!review || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
   if ($("dialog[open]")) return;
   const press = (name) => $(`#decision [data-key="${name}"]`)?.click();
   if (event.key === "a") press("acknowledge");
   else if (event.key === "r") press("resolve");
-  else if (event.key === "j" && review.dataset.next) location.assign(review.dataset.next);
-  else if (event.key === "k" && review.dataset.previous) location.assign(review.dataset.previous);
+  else if (event.key === "j" && review.dataset.following) location.assign(review.dataset.following);
+  else if (event.key === "k" && review.dataset.preceding) location.assign(review.dataset.preceding);
 });
 
 showCountdowns();

@@ -14,7 +14,7 @@ from proxies.mcp.param_headers import PREFIX, ParamHeader, mirrored
 from proxies.mcp.upstream import LAST_EVENT_HEADER, MAX_EVENT_BYTES, SESSION_HEADER, is_stream, media_type
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.strict_json import JSONRefused, dump, parse
-from proxies.transport.errors import UpstreamError, UpstreamProtocolError
+from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.sse import SSEParser, SSETooLarge
 
 MODERN: Final = MODERN_VERSIONS[-1]
@@ -114,9 +114,12 @@ class ServerLeg:
         return await self.server.request(method, target, fields, body, principal_id=principal_id, endless=endless)
 
 
-def refused(status: int) -> UpstreamError:
-    """What an HTTP status is that has no message with it."""
-    return UpstreamProtocolError(f"The upstream answered with HTTP {status}.", code="upstream_error")
+class RefusedByStatus(UpstreamProtocolError):
+    """The server answered with an HTTP status and no message."""
+
+    def __init__(self, refused_with: int) -> None:
+        super().__init__(f"The upstream answered with HTTP {refused_with}.", code="upstream_error")
+        self.refused_with = refused_with
 
 
 def _session_fields(session_id: str | None, version: str) -> Fields:

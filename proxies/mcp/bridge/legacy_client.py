@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from proxies.mcp.bridge.answers import in_its_form
-from proxies.mcp.bridge.leg import Fields, ServerLeg, refused
+from proxies.mcp.bridge.eras import is_evidence
+from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg
 from proxies.mcp.bridge.questions import Questions
 from proxies.mcp.bridge.session_stream import SessionStream
 from proxies.mcp.bridge.translate import initialize_result, shared_capabilities, to_legacy_response, to_modern_request
@@ -31,7 +32,7 @@ from proxies.mcp.param_headers import InvalidAnnotation, header_annotations
 from proxies.mcp.upstream import SESSION_HEADER
 from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer, StreamAnswer
 from proxies.strict_json import dump
-from proxies.transport.errors import UpstreamError
+from proxies.transport.errors import UpstreamError, UpstreamProtocolError
 
 MAX_SESSIONS: Final = 20_000
 MAX_SUBSCRIPTIONS: Final = 200
@@ -249,7 +250,9 @@ class LegacyClients:
         received = await self._leg.modern(session.fields, sent, principal_id=session.principal_id, annotated=annotated)
         try:
             if received.status not in (200, 400, 404):
-                raise refused(received.status)
+                if is_evidence(received.status):
+                    self._on_doubt()
+                raise RefusedByStatus(received.status)
             async for message in self._leg.messages(received):
                 if message.kind == "notification" and answer is not None:
                     await answer.put(dump(message.body()))
@@ -257,6 +260,10 @@ class LegacyClients:
                     self._doubt(received.status, message)
                     return message
             return error_response(request.id, UPSTREAM_FAILED, "The server ended its answer before the response.")
+        except UpstreamProtocolError:
+            if received.status != 200:
+                self._on_doubt()
+            raise
         finally:
             await received.aclose()
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from proxies.mcp.bridge.answers import in_its_form
 from proxies.mcp.bridge.bridged_call import BridgedCall
-from proxies.mcp.bridge.leg import Fields, ServerLeg, without_era
+from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg, without_era
 from proxies.mcp.bridge.listeners import Listeners
 from proxies.mcp.bridge.parked import Parked, digest_of
 from proxies.mcp.bridge.server_sessions import ServerSession, ServerSessions
@@ -81,7 +81,7 @@ class ModernClients:
             call, received = await self._send(session, message, fields)
         if received.status != 200:
             await received.aclose()
-            return StatusAnswer(received.status)
+            raise RefusedByStatus(received.status)
         call.start(received, capabilities=frozenset(capabilities))
         return await in_its_form(call.answer)
 

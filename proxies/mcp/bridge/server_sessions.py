@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.mcp.bridge.leg import Fields, ServerLeg, refused
+from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg
 from proxies.mcp.eras import LATEST_LEGACY, LEGACY_VERSIONS
 from proxies.mcp.messages import Message
 from proxies.mcp.upstream import SESSION_HEADER
@@ -115,7 +115,7 @@ class ServerSessions:
         session_id = answer.headers.get(SESSION_HEADER)
         if answer.status != 200:
             await answer.aclose()
-            raise refused(answer.status)
+            raise RefusedByStatus(answer.status)
         response = await self._leg.response_to(answer, request)
         result = response.result if response is not None else None
         if result is None or result.get("protocolVersion") not in LEGACY_VERSIONS:

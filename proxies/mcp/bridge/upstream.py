@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from proxies.mcp.bridge.eras import EraDetector, is_evidence
-from proxies.mcp.bridge.leg import Fields, ServerLeg, without_era
+from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg, without_era
 from proxies.mcp.bridge.legacy_client import SESSION_PREFIX, BridgedSession, LegacyClients
 from proxies.mcp.bridge.modern_client import ModernClients
 from proxies.mcp.drain import Answer
@@ -97,7 +97,15 @@ class BridgeUpstream:
             if (await self.eras.era(plain, principal_id, fresh=True)).era != "legacy":
                 return answer
             await answer.aclose()
-        return await self._modern_clients.post(message, headers, principal_id)
+        try:
+            return await self._modern_clients.post(message, headers, principal_id)
+        except RefusedByStatus as refused:
+            # What a legacy server seldom says: perhaps it has been updated.
+            if is_evidence(refused.refused_with):
+                found = await self.eras.era(plain, principal_id, fresh=True)
+                if found.era == "modern":
+                    return await unchanged()
+            return StatusAnswer(refused.refused_with)
 
     def forget(self, session_id: str) -> None:
         """See `Upstream`."""

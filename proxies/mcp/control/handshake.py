@@ -39,11 +39,8 @@ def _accepts(server: ControlledServer, instructions: Any) -> bool:
 
 async def _judged(server: ControlledServer) -> None:
     """Wait a moment for the server to be listed and judged; it goes on by itself where that takes longer."""
-    task = server.connected()
-    if task is None:
-        return
     try:
         async with asyncio.timeout(JUDGEMENT_SECONDS):
-            await asyncio.shield(task)
+            await server.introduced()
     except TimeoutError:
         return

@@ -37,13 +37,14 @@ class Judgements:
         if (event := self._awaited.pop(id, None)) is not None:
             event.set()
 
-    async def wait(self, id: str) -> None:
-        """Return when the observation has been judged, or when it has taken too long."""
+    async def wait(self, id: str) -> bool:
+        """Return when the observation has been judged, or False when that has taken too long."""
         event = self._awaited.get(id)
         if event is None:
-            return
+            return True
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await event.wait()
         except TimeoutError:
-            return
+            return False
+        return True

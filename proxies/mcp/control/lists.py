@@ -102,7 +102,9 @@ async def list_response(
         complete=gathered.complete,
         problems=gathered.problems,
     )
-    server.catalogue.keep(listing, moment)
+    if server.runtime is not None and server.runtime.upstream is exchange.proxy.upstream:
+        # Otherwise the proxy leads to another server by now.
+        server.catalogue.keep(listing, moment)
     exchange.lap("parse")
     await server.settle([listing], trigger="list")
     exchange.lap("judgement", waiting=True)

@@ -92,6 +92,7 @@ class ControlledServer:
             old.upstream is not runtime.upstream or old.config.upstream_auth != runtime.config.upstream_auth
         ):
             self.catalogue.forget()
+            self._own_at, self._tried_at = 0.0, -math.inf
             if self._subscription is not None:
                 self._subscription.cancel()
             self._reported.clear()
@@ -120,12 +121,20 @@ class ControlledServer:
         if self.catalogue.note_change(method) and self.control is not None:
             self.refresh_soon()
 
-    def connected(self) -> asyncio.Task[None] | None:
-        """A client has come: the first one has the server listed. The task that does it, while it runs."""
+    def connected(self) -> None:
+        """A client has come: the first one has the server listed."""
         if not self._own_at and time.monotonic() - self._tried_at > REPEAT_SECONDS:
             self.refresh_soon()
-        refresher = self._refresher
-        return refresher if refresher is not None and not refresher.done() else None
+
+    async def introduced(self) -> None:
+        """Return when what the server says about itself has been judged, as far as somebody is about to ask and judge."""
+        self.connected()
+        for task in (self._refresher, self._own):
+            if task is not None and not task.done():
+                await asyncio.wait({task})
+        # Whoever asked reports in the same moment.
+        await asyncio.sleep(0)
+        await self._judgements.wait(self._report_ids.get("server", ""))
 
     def note_instructions(self, instructions: Any) -> None:
         """A client was given instructions that may not pass. Where they are others than those that the gateway was given,
@@ -161,6 +170,11 @@ class ControlledServer:
 
     async def listed(self, trigger: Trigger) -> None:
         """List the server, report what it declares and wait for the judgement of what is new; raises `ListingFailed`."""
+        found = await self._found()
+        await self.settle(found.listings, trigger=trigger, server=found.server)
+
+    async def _found(self) -> Found:
+        """What the server declares; those who ask at the same time share one listing. Raises `ListingFailed`."""
         wanted = self.catalogue.moment
         task = self._own
         while task is not None and not task.done() and self._own_moment < wanted:
@@ -170,13 +184,12 @@ class ControlledServer:
         if task is None or task.done():
             self._own_moment = self.catalogue.moment
             task = self._own = self.spawn(self._list(self._own_moment))
-        found = await asyncio.shield(task)
-        await self.settle(found.listings, trigger=trigger, server=found.server)
+        return await asyncio.shield(task)
 
     async def discover(self, id: str, trigger: Trigger) -> None:
         """List the server for the console; it hears of it whatever comes of it."""
         try:
-            found = await self._list(self.catalogue.moment)
+            found = await self._found()
         except ListingFailed as error:
             self._judgements.report(
                 Observation(id, self._proxy_id, time.time(), trigger, failure=str(error) or "The server failed.")
@@ -195,6 +208,8 @@ class ControlledServer:
                 found = await list_server(runtime, before=self.catalogue.listing, noticed=self.catalogue.note_change)
         except TimeoutError:
             raise ListingFailed(f"The server did not list what it has within {LISTING_SECONDS:.0f} seconds.") from None
+        if self.runtime is None or self.runtime.upstream is not runtime.upstream:
+            raise ListingFailed("The proxy leads to another server now.")
         self._own_at = time.monotonic()
         for listing in found.listings:
             self.catalogue.keep(listing, moment)
@@ -237,7 +252,14 @@ class ControlledServer:
         if server is not None and not accepts_instructions(control, server.get("instructions")):
             awaited.add(self._report_ids.get("server", ""))
         for id in awaited:
-            await self._judgements.wait(id)
+            if not await self._judgements.wait(id):
+                self._forget_report(id)
+
+    def _forget_report(self, id: str) -> None:
+        """The console has not answered: it may never have heard of it, so the next list is reported again."""
+        for kind in [kind for kind, reported in self._report_ids.items() if reported == id]:
+            self._reported.pop(kind, None)
+            del self._report_ids[kind]
 
     def _may_report(self) -> bool:
         """Whether the console can be bothered now. A server that never says the same twice is not listened to for a while:

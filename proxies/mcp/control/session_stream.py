@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 ATTACH_SECONDS: Final = 10.0
 """What a client waits for a stream that is being opened."""
 FIRST_PAUSE_SECONDS: Final = 1.0
+SHORT_SECONDS: Final = 10.0
+"""A stream that ends so soon is followed by a longer pause than the one before."""
 MAX_PAUSE_SECONDS: Final = 60.0
 MAX_FAILURES: Final = 8
 """After so many attempts in a row the session is left without a stream of ours."""
@@ -89,9 +92,10 @@ class SessionStream:
         self._parser.feed(self._tail)
 
     async def _listen(self) -> None:
-        failures = 0
+        failures = short = 0
         try:
             while failures < MAX_FAILURES and self._controlled.control is not None:
+                opened_at = time.monotonic()
                 try:
                     if not await self._listen_once():
                         return
@@ -101,7 +105,9 @@ class SessionStream:
                 except (UpstreamError, SSETooLarge) as error:
                     failures += 1
                     logger.debug("an own stream failed: %s", type(error).__name__)
-                await self._pause(min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**failures))
+                # A server that closes every stream at once is not asked every second.
+                short = min(short + 1, MAX_FAILURES) if time.monotonic() - opened_at < SHORT_SECONDS else 0
+                await self._pause(min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**short))
         finally:
             self._ready.set()
 

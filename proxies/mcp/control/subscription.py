@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, METHOD_HEADER, MODERN_VERSIONS, VERSION_HEADER
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS: Final = 1.0
+SHORT_SECONDS: Final = 10.0
+"""A subscription that ends so soon is followed by a longer pause than the one before."""
+MAX_DOUBLINGS: Final = 9
 MAX_PAUSE_SECONDS: Final = 300.0
 METHOD: Final = "subscriptions/listen"
 
@@ -29,22 +33,22 @@ _ids = itertools.count(1)
 
 async def subscribe(controlled: ControlledServer, notices: frozenset[str]) -> None:
     """Listen for these notifications as long as the tools of the server are controlled."""
-    failures = 0
+    short = 0
     while controlled.control is not None and controlled.runtime is not None:
+        began_at = time.monotonic()
         try:
             if not await _listen(controlled, notices):
                 return
-            failures = 0
         except UpstreamIdleTimeout:
             # Silence is what a server without changes has to say.
             continue
         except (UpstreamError, Refusal) as error:
-            failures += 1
             logger.debug("an own subscription failed: %s", type(error).__name__)
         # Whatever was said meanwhile was not heard.
         for method in notices:
             controlled.catalogue.note_change(method)
-        await asyncio.sleep(min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**failures))
+        short = min(short + 1, MAX_DOUBLINGS) if time.monotonic() - began_at < SHORT_SECONDS else 0
+        await asyncio.sleep(min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**short))
 
 
 async def _listen(controlled: ControlledServer, notices: frozenset[str]) -> bool:

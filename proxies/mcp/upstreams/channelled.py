@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from proxies.contract import Limits
 from proxies.mcp.drain import Answer
@@ -77,7 +78,7 @@ class ChannelUpstream:
         self._starts = StartsByPrincipal()
         self._on_problem = on_problem or _nobody
         self._legacy_until = 0.0
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -207,19 +208,17 @@ class ChannelUpstream:
 
     async def _modern(self, principal_id: str) -> Conversation | None:
         """The conversation of a principal's modern requests; None when the server is of another era."""
-        lock = self._opening.setdefault(principal_id, asyncio.Lock())
-        try:
-            async with lock:
-                seat = self._seats.find(PRINCIPAL_SESSION, principal_id)
-                if seat is not None and seat.conversation is not None:
-                    return seat.conversation
-                if asyncio.get_running_loop().time() < self._legacy_until:
-                    return None
-                seat = await self._open(principal_id, PRINCIPAL_SESSION, modern=True)
-                return await self._probed(seat)
-        finally:
-            if not lock.locked():
-                self._opening.pop(principal_id, None)
+        # Whoever waits for a lock keeps it alive; a principal without one that waits has none.
+        lock = self._opening.get(principal_id) or asyncio.Lock()
+        self._opening[principal_id] = lock
+        async with lock:
+            seat = self._seats.find(PRINCIPAL_SESSION, principal_id)
+            if seat is not None and seat.conversation is not None:
+                return seat.conversation
+            if asyncio.get_running_loop().time() < self._legacy_until:
+                return None
+            seat = await self._open(principal_id, PRINCIPAL_SESSION, modern=True)
+            return await self._probed(seat)
 
     async def _probed(self, seat: Seat) -> Conversation | None:
         conversation, principal_id = seat.conversation, seat.principal_id

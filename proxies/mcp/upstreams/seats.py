@@ -42,20 +42,18 @@ class Seats:
 
     def __init__(self, bounds: SeatBounds) -> None:
         self._bounds = bounds
-        self._seats: list[Seat] = []
+        self._seats: dict[tuple[str, str], Seat] = {}
+        """By session and principal; a session's id alone names its seat."""
 
     def __len__(self) -> int:
         return len(self._seats)
 
     def __iter__(self) -> Iterator[Seat]:
-        return iter(tuple(self._seats))
+        return iter(tuple(self._seats.values()))
 
     def find(self, session_id: str, principal_id: str = "") -> Seat | None:
         """The seat of a legacy session, or with `PRINCIPAL_SESSION` that of a principal."""
-        for seat in self._seats:
-            if seat.session_id == session_id and (session_id or seat.principal_id == principal_id):
-                return seat
-        return None
+        return self._seats.get(_key(session_id, principal_id))
 
     def take(self, principal_id: str, session_id: str, now: float) -> tuple[Seat | None, Seat | None]:
         """A new seat, and the one that has to be vacated for it; no seat where everything is in use.
@@ -64,42 +62,49 @@ class Seats:
         anybody that has no stream open either.
         """
         vacated: Seat | None = None
-        own = [seat for seat in self._seats if seat.principal_id == principal_id]
+        own = [seat for seat in self if seat.principal_id == principal_id]
         if len(own) >= self._bounds.max_open_per_principal:
             vacated = _least_recent([seat for seat in own if seat.unused_for(GRACE_SECONDS, now)])
         elif len(self._seats) >= self._bounds.max_open:
-            free = [seat for seat in self._seats if seat.unused_for(GRACE_SECONDS, now)]
+            free = [seat for seat in self if seat.unused_for(GRACE_SECONDS, now)]
             unwatched = [seat for seat in free if not _watched(seat)]
             vacated = _least_recent(unwatched) or _least_recent([seat for seat in own if seat in free])
         else:
             return self._add(principal_id, session_id), None
         if vacated is None:
             return None, None
-        self._seats.remove(vacated)
+        self.leave(vacated)
         return self._add(principal_id, session_id), vacated
 
     def leave(self, seat: Seat) -> bool:
         """Give a seat back; False when it is gone already."""
-        if seat not in self._seats:
+        key = _key(seat.session_id, seat.principal_id)
+        if self._seats.get(key) is not seat:
             return False
-        self._seats.remove(seat)
+        del self._seats[key]
         return True
 
     def leave_with(self, conversation: Conversation) -> None:
         """Give back the seat of a conversation that has ended."""
-        self._seats = [seat for seat in self._seats if seat.conversation is not conversation]
+        for seat in self:
+            if seat.conversation is conversation:
+                self.leave(seat)
 
     def idle(self, now: float) -> list[Seat]:
         """The seats that nobody has used for too long."""
-        return [seat for seat in self._seats if not _watched(seat) and seat.unused_for(self._idle_seconds(seat), now)]
+        return [seat for seat in self if not _watched(seat) and seat.unused_for(self._idle_seconds(seat), now)]
 
     def _idle_seconds(self, seat: Seat) -> float:
         return self._bounds.legacy_idle_seconds if seat.session_id else self._bounds.modern_idle_seconds
 
     def _add(self, principal_id: str, session_id: str) -> Seat:
         seat = Seat(principal_id, session_id)
-        self._seats.append(seat)
+        self._seats[_key(session_id, principal_id)] = seat
         return seat
+
+
+def _key(session_id: str, principal_id: str) -> tuple[str, str]:
+    return (session_id, "" if session_id else principal_id)
 
 
 def _watched(seat: Seat) -> bool:

@@ -57,8 +57,10 @@ class Operator:
         """A running proxy in front of this command."""
         await self.ask("POST", "launch-programs", {"program": command[0]}, 201)
         wanted = {"name": "local", "type": "mcp", "transport": "stdio", "port": free_port(), "launch_command": command}
-        proxy = await self.ask("POST", "proxies", {**wanted, "policy_names": [], **fields}, 201)
-        return await self.ask("POST", f"proxies/{proxy['id']}/start")
+        proxy = await self.ask("POST", "proxies", {**wanted, "policy_names": [], "auto_approve": "all", **fields}, 201)
+        started = await self.ask("POST", f"proxies/{proxy['id']}/start")
+        await self.ask("POST", f"proxies/{proxy['id']}/tools/discover")
+        return started
 
     async def key(self) -> str:
         return (await self.ask("POST", "api-keys", {"name": "tests"}, 201))["key"]
@@ -103,9 +105,13 @@ async def test_P_05_a_listed_command_serves_clients_with_its_own_environment_and
         async with client_of(proxy, await operator.key()) as client:
             session = await client.initialize()
             seen = await who(client, session)
+            answer = await client.post(request("tools/call", 3, name="descriptors", arguments={}), session=session)
+            assert json.loads(answer.json()["result"]["content"][0]["text"]) == ["0", "1", "2"]
             lines = ["starting up", "a-stored-value"]
             await client.post(request("tools/call", 2, name="noise", arguments={"lines": lines}), session=session)
-            status = await operator.status_with(proxy["id"], lambda status: len(status["server_log"]) == 2)
+            status = await operator.status_with(
+                proxy["id"], lambda status: len(status["server_log"]) == 2 and status["server_processes"] == 1
+            )
         page = (await operator.http.get(f"/proxies/{proxy['id']}?tab=logs")).text
     assert seen["env"]["STORED"] == "a-stored-value"
     assert seen["env"]["REFERRED"] == "from-a-file"
@@ -131,6 +137,8 @@ async def test_P_03_a_killed_worker_takes_its_servers_with_it(tmp_path: Path) ->
             os.kill(worker["pid"], signal.SIGKILL)
             await until(lambda: not alive(first["pid"]) and not alive(grandchild))
             await until(lambda: not Path(first["cwd"]).exists())
+        await operator.status_with(proxy["id"], lambda status: status["state"] == "running")
+        await operator.ask("POST", f"proxies/{proxy['id']}/tools/discover")
         async with client_of(proxy, key) as client:
             second = await who(client, await client.initialize())
             assert alive(second["pid"])
@@ -153,7 +161,7 @@ async def test_P_03_a_server_that_does_not_come_up_makes_its_proxy_degraded_and_
         body = {"name": "missing", "type": "mcp", "transport": "stdio", "port": free_port(), "policy_names": []}
         missing = await operator.ask("POST", "proxies", {**body, "launch_command": ["no-such-program"]}, 201)
         missing = await operator.ask("POST", f"proxies/{missing['id']}/start")
-        assert missing["state"] == "running"
+        assert missing["state"] in ("running", "degraded")
         key = await operator.key()
         async with client_of(missing, key) as client:
             refused = await client.post(request("initialize", 0, protocolVersion="2025-11-25", capabilities={}))

@@ -420,3 +420,181 @@ async def test_E_05_an_upstream_status_keeps_its_meaning() -> None:
     async with wire(refusing_modern(server), mcp=BRIDGE) as (client, _upstream, _proxy):
         answer = await client.post_modern(request("tools/list", 7))
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, -32012)
+
+
+async def test_E_05_the_log_level_of_a_request_is_set_for_the_session_and_logs_of_others_do_not_pass() -> None:
+    async def talkative(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        log = notification("notifications/message", level="error", data="said")
+        return stream_answer(log, result(rpc(raw)["id"], content=[]))
+
+    async def initialize(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        members = {"protocolVersion": "2025-11-25", "capabilities": CAPABILITIES, "serverInfo": {}}
+        return json_answer(result(rpc(raw)["id"], **members))
+
+    server = LegacyServer(tools_call=talkative, initialize=initialize)
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, upstream, _proxy):
+        meta = META | {"io.modelcontextprotocol/logLevel": "warning"}
+        call = {"name": "x", "arguments": {}}
+        for id in (1, 2):
+            wanted = await client.post_modern(request("tools/call", id, **call, _meta=meta))
+        unwanted = await client.post_modern(request("tools/call", 3, **call))
+    levels = [rpc(seen)["params"] for seen in upstream.requests if b"logging/setLevel" in seen.body]
+    assert levels == [{"level": "warning"}]
+    assert [message.get("method") for message in messages_of(wanted.text)] == ["notifications/message", None]
+    assert "notifications/message" not in unwanted.text
+
+
+async def test_M_14_the_session_stream_is_read_again_and_what_it_asks_is_answered_by_the_gateway() -> None:
+    streams = iter(range(10))
+
+    async def listening(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        asked = [request("ping", "p"), request("sampling/createMessage", "q", messages=[], maxTokens=1)]
+        told = notification("notifications/tools/list_changed")
+        first = next(streams) == 0
+        await peer.send(stream_head() + chunked(*map(event, [*asked, told]), last=first))
+        if not first:
+            await peer.wait_gone()
+
+    async def initialize(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        members = {"protocolVersion": "2025-11-25", "capabilities": CAPABILITIES, "serverInfo": {}}
+        return json_answer(result(rpc(raw)["id"], **members), 200, "Mcp-Session-Id: s")
+
+    server = LegacyServer(GET=listening, initialize=initialize)
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, upstream, _proxy):
+        sent = modern(request("subscriptions/listen", 1, notifications={"toolsListChanged": True}))
+        async with client.http.stream("POST", "/mcp", **sent) as stream:
+            lines = stream.aiter_lines()
+            told = [await next_message(lines) for _ in range(3)]
+        replies = [rpc(seen) for seen in upstream.requests if b'"id":"p"' in seen.body or b'"id":"q"' in seen.body]
+    assert [message["method"] for message in told[1:]] == ["notifications/tools/list_changed"] * 2
+    assert {"jsonrpc": "2.0", "id": "p", "result": {}} in replies
+    assert any(reply.get("error", {}).get("code") == -32601 for reply in replies)
+
+
+async def test_M_11_a_notification_of_a_modern_client_ends_at_the_gateway() -> None:
+    async with wire(refusing_modern(LegacyServer()), mcp=BRIDGE) as (client, upstream, _proxy):
+        answer = await client.post_modern(notification("notifications/roots/list_changed"))
+    assert answer.status_code == 202
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_E_02_a_bridge_does_not_guess_from_credentials_or_faults(status: int) -> None:
+    async def troubled(_raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return http_response(status)
+
+    async with wire(troubled, mcp=BRIDGE) as (client, upstream, _proxy):
+        new = await client.post_modern(request("tools/list", 1))
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        old = await client.post(request("initialize", 2, **hello))
+    assert (new.status_code, old.status_code) == (502, 502)
+    assert methods(upstream) == ["server/discover", "initialize"]
+
+
+async def test_E_05_an_error_to_initialize_that_is_not_about_the_era_stays_the_clients() -> None:
+    async def no(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return json_answer(rpc_error(rpc(raw)["id"], -32603, "not today"))
+
+    async with wire(refusing_modern(LegacyServer(initialize=no)), mcp=BRIDGE) as (client, _upstream, _proxy):
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        answer = await client.post(request("initialize", 2, **hello))
+    assert answer.json()["error"]["message"] == "not today"
+
+
+async def test_E_05_a_server_of_a_newer_modern_version_only_cannot_be_bridged() -> None:
+    async def newer(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return json_answer(rpc_error(rpc(raw).get("id"), -32022, "no", supported=["2030-01-01"]), 400)
+
+    async with wire(newer, mcp=BRIDGE) as (client, _upstream, _proxy):
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        answer = await client.post(request("initialize", 2, **hello))
+    assert answer.json()["error"]["code"] == -32022
+
+
+async def test_E_05_a_legacy_session_of_the_server_goes_through_unchanged() -> None:
+    async def listening(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        told = event(notification("notifications/tools/list_changed"), "e1")
+        await peer.send(stream_head() + chunked(told))
+
+    async with wire(refusing_modern(LegacyServer(GET=listening)), mcp=BRIDGE) as (client, upstream, _proxy):
+        session = await opened(client)
+        stream = await client.http.get("/mcp", headers=legacy_headers(session))
+        called = await client.post(request("tools/call", 3, name="x", arguments={}), session=session)
+        await client.http.delete("/mcp", headers={"mcp-session-id": session})
+    assert messages_of(stream.text)[0]["method"] == "notifications/tools/list_changed"
+    assert called.json()["result"]["content"][0]["text"] == "ok"
+    assert methods(upstream) == ["initialize", "GET", "tools/call", "DELETE"]
+
+
+async def test_L_11_a_cancelled_request_of_a_bridged_session_is_left_at_the_server() -> None:
+    gone = asyncio.Event()
+
+    async def call(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        await peer.send(stream_head() + chunked(event(notification("notifications/progress", progress=1)), last=False))
+        await peer.wait_gone()
+        gone.set()
+
+    async with wire(ModernServer(tools_call=call), mcp=BRIDGE) as (client, _upstream, _proxy):
+        session = await opened(client)
+        body = json.dumps(request("tools/call", 7, name="x", arguments={}))
+        async with client.http.stream("POST", "/mcp", content=body, headers=legacy_headers(session)) as stream:
+            await next_message(stream.aiter_lines())
+            cancelled = await client.post(notification("notifications/cancelled", requestId=7), session=session)
+            async with asyncio.timeout(10):
+                await gone.wait()
+    assert cancelled.status_code == 202
+
+
+async def test_a_bridged_stream_cannot_be_resumed_and_a_second_one_takes_its_place() -> None:
+    async def listen(raw: RawMessage, peer: UpstreamPeer) -> None:
+        told = notification("notifications/tools/list_changed", _meta={SUBSCRIPTION: rpc(raw)["id"], "own": 1})
+        await peer.send(stream_head() + chunked(event(told), last=False))
+        await peer.wait_gone()
+
+    async with wire(ModernServer(subscriptions_listen=listen), mcp=BRIDGE) as (client, _upstream, _proxy):
+        session = await opened(client)
+        fields = legacy_headers(session)
+        async with client.http.stream("GET", "/mcp", headers=fields) as first:
+            told = await next_message(first.aiter_lines())
+            async with client.http.stream("GET", "/mcp", headers=fields) as second:
+                await next_message(second.aiter_lines())
+                async with asyncio.timeout(10):
+                    await first.aclose()
+    assert told["params"]["_meta"] == {"own": 1}
+
+
+async def test_M_13_an_answer_of_a_legacy_server_that_ends_early_is_an_error_for_its_request() -> None:
+    async def ends(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        told = notification("notifications/progress", progressToken=rpc(raw)["id"], progress=1)
+        return stream_answer(
+            told, notification("notifications/unknown"), notification("notifications/tools/list_changed")
+        )
+
+    async def breaks(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        await peer.send(stream_head() + b"5\r\nabc")
+        await peer.close()
+
+    server = LegacyServer(tools_call=ends, prompts_list=breaks)
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, _upstream, _proxy):
+        ended = (await client.post_modern(request("tools/call", 7, name="x", arguments={}))).json()
+        broken = (await client.post_modern(request("prompts/list", 8))).json()
+    assert (ended["id"], ended["error"]["code"]) == (7, -32012)
+    assert (broken["id"], broken["error"]["code"]) == (8, -32012)
+
+
+async def test_E_05_a_question_that_finds_no_place_to_wait_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxies.mcp.bridge.parked.MAX_PARKED", 0)
+    server = LegacyServer(**asking(request("elicitation/create", 1, **QUESTION)))
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, _upstream, _proxy):
+        answer = (await client.post_modern(request("tools/call", 7, name="x", arguments={}))).json()
+    (said,) = json.loads(answer["result"]["content"][0]["text"])
+    assert said == {"jsonrpc": "2.0", "id": 1, "result": {"action": "decline"}}
+
+
+async def test_E_05_a_request_whose_client_never_comes_back_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxies.mcp.bridge.parked.PARKED_SECONDS", 0.01)
+    server = LegacyServer(**asking(request("elicitation/create", 1, **QUESTION)))
+    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, upstream, _proxy):
+        await client.post_modern(request("tools/call", 7, name="x", arguments={}))
+        await upstream.wait_for_requests(5)
+    assert "notifications/cancelled" in methods(upstream)

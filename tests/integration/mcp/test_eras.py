@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -100,6 +101,15 @@ async def test_E_05_a_modern_client_of_a_legacy_server_is_told_what_to_do() -> N
     assert methods(upstream) == ["tools/list", "server/discover", "tools/list"]
 
 
+async def test_E_05_a_legacy_server_that_answers_in_json_rpc_is_recognised_as_well() -> None:
+    async def old(raw: RawMessage, _peer: UpstreamPeer) -> bytes | None:
+        return json_answer(rpc_error(rpc(raw)["id"], -32000, "Bad Request: Server not initialized"), 400)
+
+    async with wire(old) as (client, _upstream, _proxy):
+        answer = await client.post_modern(request("tools/list", 4))
+    assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (400, "era_not_spoken")
+
+
 async def test_E_06_no_code_of_the_modern_era_is_made_up_for_a_legacy_server() -> None:
     async with wire(Server("legacy")) as (client, _upstream, proxy):
         answer = await client.post_modern(request("server/discover", 1))
@@ -169,14 +179,40 @@ async def test_E_04_a_bridged_server_that_falls_back_is_met_in_its_era_and_raise
         session = old.headers["mcp-session-id"]
         assert (await client.post(request("tools/list", 1), session=session)).json()["result"]["tools"] == []
         server.era = "legacy"
+        failed = await client.post(request("tools/list", 3), session=session)
+        async with asyncio.timeout(10):
+            # The server is asked again beside the calls; then the session that it cannot have is gone.
+            while (await client.post(request("tools/list", 4), session=session)).status_code != 404:
+                pass
+        again = await client.initialize()
+        listed = await client.post(request("tools/list", 5), session=again)
         modern = await client.post_modern(request("tools/list", 2))
-        lost = await client.post(request("tools/list", 3), session=session)
-        again = await client.post(request("initialize", 4, **HELLO))
+    assert "error" in failed.json()
+    assert listed.json()["result"]["tools"] == []
     assert modern.json()["result"]["resultType"] == "complete"
-    assert lost.status_code >= 400 or "error" in lost.json()
-    assert again.status_code == 200
-    alerts = [record.operation for record in proxy.records if record.findings]
-    assert alerts == ["tools/list"]
+    assert [finding.rule_id for record in proxy.records for finding in record.findings] == ["MCP-ERA-001"]
+
+
+async def test_E_04_a_bridged_server_that_falls_back_serves_a_modern_client_in_the_same_request() -> None:
+    server = Server("modern")
+    async with wire(server, mcp=MCPSettings(era="bridge")) as (client, _upstream, proxy):
+        await client.post_modern(request("tools/list", 1))
+        server.era = "legacy"
+        answer = await client.post_modern(request("tools/list", 2))
+    assert answer.json()["result"]["resultType"] == "complete"
+    assert [len(record.findings) for record in proxy.records] == [0, 1]
+
+
+async def test_E_04_a_bridged_server_that_was_updated_is_noticed_before_the_verdict_grows_old() -> None:
+    server = Server("legacy")
+    async with wire(server, mcp=MCPSettings(era="bridge")) as (client, upstream, proxy):
+        old = await client.post_modern(request("tools/list", 1))
+        server.era = "modern"
+        new = await client.post_modern(request("tools/list", 2))
+    assert old.json()["result"]["tools"] == new.json()["result"]["tools"] == []
+    modern = [rpc(seen)["method"] for seen in upstream.requests if seen.header("mcp-protocol-version") == MODERN]
+    assert modern == ["server/discover", "server/discover", "tools/list"]
+    assert all(not record.findings for record in proxy.records)
 
 
 class Asked:

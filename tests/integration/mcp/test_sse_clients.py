@@ -218,3 +218,72 @@ async def test_a_draining_listener_ends_the_stream_after_what_is_under_way() -> 
         with pytest.raises(AssertionError, match="the stream ended"):
             await stream.event()
         await draining
+
+
+async def test_L_08_the_session_stream_is_opened_again_when_the_server_closes_it() -> None:
+    opened = iter(range(10))
+
+    async def listening(raw: RawMessage, peer: UpstreamPeer) -> None:
+        number = next(opened)
+        assert raw.header("last-event-id") == (f"e{number - 1}" if number else None)
+        told = b"retry: 1\n" + event(notification("notifications/tools/list_changed"), f"e{number}")
+        await peer.send(stream_head() + chunked(told))
+
+    async with wire(Server(GET=listening)) as (client, _upstream, _proxy), sse_stream(client.http) as stream:
+        await stream.post(request("initialize", 0, **HELLO))
+        await stream.message()
+        await stream.post(notification("notifications/initialized"))
+        heard = [await stream.message() for _ in range(2)]
+    assert {message["method"] for message in heard} == {"notifications/tools/list_changed"}
+
+
+async def test_L_03_a_session_that_the_server_lost_ends_the_stream_so_that_the_client_opens_anew() -> None:
+    lost = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    async with wire(Server(tools_list=lost)) as (client, _upstream, proxy):
+        async with sse_stream(client.http) as stream:
+            await stream.post(request("initialize", 0, **HELLO))
+            await stream.message()
+            await stream.post(request("tools/list", 1))
+            refused = await stream.message()
+            with pytest.raises(AssertionError, match="the stream ended"):
+                await stream.event()
+        connection = next(record for record in proxy.records if record.operation == "connection")
+    assert refused["error"]["message"] == "Session not found"
+    assert connection.reason == "The stream was ended: the session is over."
+
+
+async def test_an_answer_that_ends_before_its_response_is_an_error_for_its_request() -> None:
+    async def call(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        await peer.send(stream_head() + chunked(event(notification("notifications/progress", progress=1))))
+
+    async def broken(_raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+
+    server = Server(tools_call=call, prompts_list=broken)
+    async with wire(server) as (client, _upstream, _proxy), sse_stream(client.http) as stream:
+        await stream.post(request("initialize", 0, **HELLO))
+        await stream.message()
+        await stream.post(request("tools/call", 5, name="x", arguments={}))
+        assert (await stream.message())["method"] == "notifications/progress"
+        ended = await stream.message()
+        await stream.post(request("prompts/list", 6))
+        failed = await stream.message()
+    assert (ended["id"], ended["error"]["code"]) == (5, -32012)
+    assert (failed["id"], failed["error"]["code"]) == (6, -32012)
+
+
+async def test_L_07_a_batch_of_2025_03_26_passes_over_http_sse() -> None:
+    async def batch(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        answers = json.dumps([{"jsonrpc": "2.0", "id": one["id"], "result": {}} for one in rpc(raw)]).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answers)
+        return head + answers
+
+    async with (
+        wire(Server("2025-03-26", batch=batch)) as (client, _upstream, _proxy),
+        sse_stream(client.http) as stream,
+    ):
+        await stream.post(request("initialize", 0, **(HELLO | {"protocolVersion": "2025-03-26"})))
+        await stream.message()
+        await stream.post([request("ping", 1), request("ping", 2)])
+        answers = await stream.message()
+    assert [answer["id"] for answer in answers] == [1, 2]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from proxies.contract import MCPControl, MCPSettings
+import msgspec
+import pytest
+
+from proxies.contract import MCPControl, MCPSettings, UpstreamAuth
+from proxies.mcp.control import session_stream, subscription
 from tests.integration.mcp.test_mcp_sdk import connect
 from tests.integration.mcp.test_tool_control import Scripted, called, controlled, listed, scripted
 from tests.mcp_control import ControlConsole, accept_all, accepting, named, tool
@@ -15,12 +19,14 @@ from tests.mcp_wire import (
     event,
     json_answer,
     legacy_headers,
+    messages_of,
     modern,
     notification,
     request,
     result,
     rpc,
     stream_head,
+    text_result,
 )
 from tests.rawpeer import RawMessage, UpstreamPeer, chunked, http_response
 
@@ -240,3 +246,91 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+async def test_L_09_a_result_that_is_fetched_later_passes_only_if_its_tool_still_may(withdrawn: bool) -> None:
+    late = asyncio.Event()
+
+    async def call(raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        # A priming event, and the end before the answer: the client has to come back for it.
+        await peer.send(stream_head())
+        await peer.send(chunked(b"id: e-1\nretry: 10\ndata: \n\n"))
+        return None
+
+    async def stream(raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        if raw.header("last-event-id") is None:
+            return http_response(405)
+        await late.wait()
+        await peer.send(stream_head())
+        await peer.send(chunked(event(text_result(6, "at last"), id="e-2")))
+        return None
+
+    server, console = Announcing(tool("one"), tools_call=call), ControlConsole()
+    server.answers["GET"] = stream
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(tool("one")))) as ends:
+        session = await initialized(ends)
+        body = request("tools/call", 6, name="one", arguments={})
+        answer = await ends.client.post(body, session=session)
+        primed = next(line.removeprefix("id: ") for line in answer.text.splitlines() if line.startswith("id: "))
+        if withdrawn:
+            console.publish(accepting(tool("one"), enabled=False))
+        late.set()
+        resumed = await ends.client.http.get("/mcp", headers=legacy_headers(session, last_event_id=primed))
+        (message,) = messages_of(resumed.text)
+    if withdrawn:
+        assert (message["error"]["code"], message["error"]["message"]) == (-32602, "Unknown tool: one")
+        assert any("Dropped 1 messages" in one.reason for one in ends.proxy.records)
+    else:
+        assert message == text_result(6, "at last")
+
+
+async def test_L_08_a_stream_that_breaks_is_opened_again_and_given_up_after_some_failures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_stream, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(session_stream, "MAX_PAUSE_SECONDS", 0.002)
+    answers: list[bytes] = [http_response(500), stream_head() + chunked(event(notification(CHANGED)))]
+    server, console = Announcing(tool("one")), ControlConsole()
+
+    async def stream(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        server.streams += 1
+        return answers.pop(0) if answers else http_response(503)
+
+    server.answers["GET"] = stream
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(tool("one")))) as ends:
+        await initialized(ends)
+        # The second answer has said that the tools changed, so they are listed; then every attempt fails.
+        await console.wait_for(lambda: console.observations)
+        await until(lambda: server.streams == 2 + session_stream.MAX_FAILURES)
+
+
+async def test_L_08_a_subscription_that_breaks_makes_the_lists_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "FIRST_PAUSE_SECONDS", 0.001)
+    server, console = Scripted(tool("one"), era="modern"), ControlConsole()
+    answers: list[bytes] = [http_response(503), stream_head() + chunked(event(result(None, resultType="complete")))]
+
+    async def subscribed(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return answers.pop(0) if answers else http_response(404)
+
+    server.answers["subscriptions_listen"] = subscribed
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(tool("one")))) as ends:
+        assert "result" in await called(ends, None, "one")
+        await until(lambda: not answers)
+        server.tools[0] = tool("one", "Does something else now.")
+        await until(lambda: ends.proxy.runtime.controlled.catalogue.changed_at("tool") > 0)
+        assert "error" in await called(ends, None, "one")
+
+
+async def test_T_04_a_proxy_that_leads_to_another_server_forgets_the_first() -> None:
+    server, console = Scripted(tool("one")), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(tool("one")))) as ends:
+        session = await ends.client.initialize()
+        assert "result" in await called(ends, session, "one")
+        lists = server.lists
+        runtime = ends.proxy.runtime
+        auth = UpstreamAuth(type="bearer", value="another-credential-for-tests")
+        config = msgspec.structs.replace(runtime.config, upstream_auth=auth)
+        ends.proxy.swap(msgspec.structs.replace(runtime, config=config))
+        assert "result" in await called(ends, session, "one")
+        assert server.lists > lists

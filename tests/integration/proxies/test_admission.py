@@ -173,7 +173,6 @@ def config(**fields: Any) -> ProxyConfig:
         "id": "p",
         "name": "p",
         "type": "llm",
-        "transport": "http",
         "target_url": "http://u",
         "ruleset": "",
     }
@@ -245,7 +244,7 @@ async def test_LIM_15_a_large_message_is_read_once_and_off_the_loop(
         (500, "inspection_failed") if fails else (403, "blocked_by_policy")
     )
     assert len(names) == 1
-    assert names[0].startswith("scan")
+    assert names[0].startswith("large-message")
     assert upstream.seen == []
 
 

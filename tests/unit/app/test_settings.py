@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError, check_secret, load
+from proxies.contract import DecisionService
 
 GOOD_SECRET = "kJ8s0QmzX2vB7nLr4TyWc1HdPe6FaGu9"
 
@@ -76,6 +77,10 @@ def test_documented_environment_variables_are_honoured() -> None:
         ({}, {"PUBLIC_BASE_URL": "console.test"}, "public_base_url"),
         ({}, {"PUBLIC_BASE_URL": "https://console.test:99999"}, "public_base_url"),
         ({}, {"ALLOWED_ORIGINS": "*"}, "allowed_origins"),
+        ({}, {"OPA_URL": "opa.test:8181"}, "opa_url"),
+        ({}, {"OPA_URL": "http://user:secret@opa.test"}, "opa_url"),
+        ({}, {"OPA_TIMEOUT_SECONDS": "0"}, "opa_timeout_seconds"),
+        ({}, {"OPA_FAIL_MODE": "ajar"}, "opa_fail_mode"),
         ({}, {"ALLOWED_ORIGINS": "https://a.test/path"}, "allowed_origins"),
         ({"host": "0.0.0.0"}, {}, "host"),
         ({"colour": "red"}, {}, "colour"),
@@ -93,6 +98,18 @@ def test_bad_values_are_refused_naming_the_setting(
     with pytest.raises(SettingsError, match=f"Setting {setting}: ") as refusal:
         load(flags, environ)
     assert refusal.value.setting == setting
+
+
+def test_SLG_POL_1_the_decision_service_is_a_setting_and_closed_by_default() -> None:
+    assert load({}, {}).decision_service is None
+    service = load({}, {"OPA_URL": "http://127.0.0.1:8181/"}).decision_service
+    assert service == DecisionService(url="http://127.0.0.1:8181", timeout_seconds=1.0, fail_open=False)
+    environ = {"OPA_URL": "https://opa.test", "OPA_FAIL_MODE": "open", "OPA_TIMEOUT_SECONDS": "0.25"}
+    service = load({}, {**environ, "HTTPS_PROXY": "http://proxy.test:3128"}).decision_service
+    assert service is not None
+    assert (service.fail_open, service.timeout_seconds) == (True, 0.25)
+    assert service.upstream_proxy is not None
+    assert service.upstream_proxy.address == "proxy.test:3128"
 
 
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from proxies.contract import Drain, ProxyConfig, SetSnapshot, SnapshotApplied
+from proxies.contract import Drain, ListenerTLS, ProxyConfig, SetSnapshot, SnapshotApplied
+from tests.support.certificates import make_certificate
 from tests.support.fleet import KEY, held_upstream, proxy
 from tests.unit.proxies.test_worker import Console, running
 
@@ -23,9 +26,10 @@ def mcp_proxy(name: str, url: str) -> ProxyConfig:
     return msgspec.structs.replace(proxy(name, url), type="mcp")
 
 
-def websocket(config: ProxyConfig) -> Any:
+def websocket(config: ProxyConfig, tls: ssl.SSLContext | None = None) -> Any:
     return connect(
-        f"ws://127.0.0.1:{config.port}/ws",
+        f"wss://localhost:{config.port}/ws" if tls else f"ws://127.0.0.1:{config.port}/ws",
+        ssl=tls,
         additional_headers=FIELDS,
         subprotocols=[Subprotocol("mcp")],
         proxy=None,
@@ -80,3 +84,18 @@ async def test_RUN_01_a_worker_that_drains_closes_its_connections(tmp_path: Path
         async with websocket(config) as connection:
             console.send(Drain(deadline_seconds=20))
             assert await closed_with(connection) == 1001
+
+
+async def test_W_02_a_websocket_over_tls_is_answered_and_closed_in_order(tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    async with held_upstream() as upstream, running(spool) as console:
+        config = msgspec.structs.replace(mcp_proxy("a", upstream.url), tls=ListenerTLS(str(cert), str(key)))
+        console.listen(config)
+        await console.publish(1, config)
+        async with websocket(config, ssl.create_default_context(cafile=str(cert))) as connection:
+            await connection.send("{")
+            assert json.loads(await connection.recv())["error"]["code"] == -32700
+            await publish_without_keys(console, 2, config)
+            assert await closed_with(connection) == 1008

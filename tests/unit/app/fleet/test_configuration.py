@@ -19,7 +19,7 @@ from app.fleet import rulesets
 from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
 from app.policies.errors import PolicyNotFound
-from proxies.contract import UpstreamProxy
+from proxies.contract import DecisionService, UpstreamProxy
 from rules import ruleset_cache
 from rules.packs import Pack, PackError, Problem
 from rules.ruleset_cache import RulesetFiles
@@ -49,6 +49,14 @@ async def test_LIM_02_the_largest_request_of_the_settings_reaches_every_proxy(tm
         await bench.proxy()
         await bench.proxy("Two", 4001, type="mcp")
         assert [proxy.limits.max_body_bytes for proxy in bench.fleet.configuration.proxies] == [3 * 1024 * 1024] * 2
+
+
+async def test_SLG_POL_1_llm_proxies_ask_the_decision_service_of_the_settings(tmp_path: Path, used_data: Path) -> None:
+    async with features_on(tmp_path, used_data, opa_url="http://127.0.0.1:8181", opa_fail_mode="open") as bench:
+        await bench.proxy()
+        await bench.proxy("Two", 4001, type="mcp")
+        asked = {proxy.type: proxy.decisions for proxy in bench.fleet.configuration.proxies}
+    assert asked == {"llm": DecisionService(url="http://127.0.0.1:8181", fail_open=True), "mcp": None}
 
 
 async def test_proxies_with_the_same_packs_share_one_ruleset(bench: Bench) -> None:

@@ -151,6 +151,8 @@ async def test_every_tab_of_a_proxy_opens(console: Console, tab: Tab) -> None:
     assert "http://127.0.0.1:4000/v1" in (await tab.get(f"/proxies/{llm}?tab=connect")).text
     connect = (await tab.get(f"/proxies/{mcp}?tab=connect")).text
     assert "claude mcp add --transport http github-tools \\\n  http://127.0.0.1:4001/mcp" in connect
+    assert "http://127.0.0.1:4001/sse" in connect
+    assert "ws://127.0.0.1:4001/ws" in connect
     assert "proxy.created" in (await tab.get(f"/proxies/{llm}?tab=logs")).text
     assert "PI-0001" in (await tab.get(f"/proxies/{llm}?tab=policy")).text
 

@@ -146,7 +146,7 @@ async def test_the_stream_beats_while_it_is_quiet(console: Console, monkeypatch:
 
 async def test_the_route_needs_a_login_and_an_unknown_page_gets_only_badges(console: Console) -> None:
     assert (await console.client.get("/events", follow_redirects=False)).status_code == 303
-    assert VIEWS[""].topics == {"alert", "proxy"}
+    assert VIEWS[""].topics == {"alert", "proxy", "tools"}
 
 
 def test_a_message_cannot_be_ended_by_its_content() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from app.alerts.repository import AlertFilter
 from app.fleet.schemas import ProxyView, UpdateProxy
 from app.tools.repository import ChangeFilter, EntryFilter
 from app.tools.schemas import ApproveEntries, ChangeView, Decide, EntryView, RevertTo, SeenEntry, SetTool
@@ -49,7 +52,6 @@ async def changes(bench: Bench, proxy: ProxyView, *statuses: str) -> list[Change
 
 
 async def alert_rules(bench: Bench) -> list[str]:
-    from app.alerts.repository import AlertFilter
 
     found = await bench.features.alerts.page(ADMIN, AlertFilter())
     return sorted(alert.rule_id for alert in found.items if alert.policy_name == "mcp-tool-control")
@@ -345,7 +347,6 @@ async def test_an_observation_of_one_kind_says_nothing_about_the_others(bench: B
 
 
 async def test_an_entry_that_was_not_hashed_as_it_arrived_is_left_out(bench: Bench) -> None:
-    import msgspec
 
     proxy = await mcp(bench)
     forged = msgspec.structs.replace(entry(A), h_raw="0" * 64)
@@ -382,3 +383,36 @@ async def test_a_hundred_observations_at_once_are_bounded_and_the_newest_counts(
     assert bench.features.tool_intake.dropped == 92
     found = await entries(bench, proxy)
     assert found["count"].description == "Say the number 99 in a sentence."
+
+
+async def test_a_server_that_changes_at_every_look_does_not_bury_the_alerts(bench: Bench) -> None:
+    proxy = await mcp(bench)
+    await report(bench, proxy, A)
+    for number in range(8):
+        tools = (tool(f"tool_{number}_{index}", f"Say {number} and {index}.") for index in range(30))
+        await report(bench, proxy, A, *tools)
+    raised = await alert_rules(bench)
+    assert raised.count("MCP-TOOL-FLOOD") == 1
+    assert len(raised) < 140
+    assert len(await entries(bench, proxy)) == 31  # What nobody approved and is gone leaves nothing behind.
+
+
+async def test_a_server_that_the_gateway_starts_is_pinned_by_its_command(bench: Bench) -> None:
+    proxy = await mcp(bench)
+    await report(bench, proxy, A, origin='["npx","-y","server@1.0.0"]')
+    await report(bench, proxy, A, origin='["npx","-y","server@1.0.1"]')
+    [change] = await changes(bench, proxy, "open")
+    assert change.type == "origin_changed"
+    detail = await bench.features.tools.change(ADMIN, change.id)
+    assert detail.new is not None
+    assert detail.new["origin"]["command"] == ["npx", "-y", "server@1.0.1"]
+    assert detail.new["origin"]["url"] == ""
+
+
+async def test_lists_that_cannot_be_read_pass_in_no_part(bench: Bench) -> None:
+    proxy = await mcp(bench)
+    odd = msgspec.structs.replace(entry(A), name="other")
+    await report(bench, proxy, others=(odd,))
+    found = await entries(bench, proxy)
+    assert [reason.code for reason in found["other"].reasons] == ["unreadable_entry"]
+    assert not control(bench, proxy).tools["other"].enabled

@@ -216,12 +216,13 @@ def test_I_09_input_requests_are_read() -> None:
     ]
 
 
-def test_I_11_errors_are_read_with_data_of_any_type() -> None:
-    texts = found(error_texts({"code": -32042, "message": "m", "data": {"elicitations": [{"url": "https://x"}]}}))
-    assert texts == {
-        "/error/message": (Target.ERROR, "m"),
-        "/error/data/elicitations/0/url": (Target.ERROR, "https://x"),
-    }
+def test_I_11_errors_are_read_with_data_of_any_type_and_like_results() -> None:
+    texts = error_texts({"code": -32042, "message": "m", "data": {"elicitations": [{"url": "https://x"}]}})
+    for target in (Target.ERROR, Target.TOOL_RESULT):
+        assert {text.path: text.text for text in texts if text.target is target} == {
+            "/error/message": "m",
+            "/error/data/elicitations/0/url": "https://x",
+        }
 
 
 def test_I_20_call_arguments_are_read_deep_with_their_odd_keys() -> None:

@@ -1,0 +1,61 @@
+"""A sentence in the system prompt that asks the model to copy placeholders exactly (RED-PH-5).
+
+A policy asks for it. Small models translate, shorten or decline what stands in brackets, and then nothing can be put back.
+The sentence is added behind the caller's own instructions and only to requests in which values were masked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxies.llm.surfaces import Surface
+
+SENTENCE: Final = (
+    "Some values were replaced by tokens in square brackets, such as [EMAIL_k3v9x2mq]. Wherever you use such a value, copy "
+    "its token exactly, brackets included, and never change, translate, shorten or explain it."
+)
+_SEPARATOR: Final = "\n\n"
+_SYSTEM_ROLES: Final = ("system", "developer")
+
+
+def add_hint(surface: Surface, document: dict[str, Any]) -> None:
+    """Add the sentence in place. Instructions in a shape of their own are left for the upstream to judge."""
+    if surface is Surface.OPENAI_CHAT:
+        _to_chat(document)
+    elif surface is Surface.OPENAI_RESPONSES:
+        _to_member(document, "instructions")
+    elif surface is Surface.ANTHROPIC_MESSAGES:
+        _to_member(document, "system")
+    elif surface is Surface.GEMINI:
+        _to_gemini(document)
+
+
+def _to_chat(document: dict[str, Any]) -> None:
+    messages = document.get("messages")
+    if type(messages) is not list:
+        return
+    first = messages[0] if messages else None
+    if type(first) is dict and first.get("role") in _SYSTEM_ROLES and type(first.get("content")) in (str, list):
+        _to_member(first, "content")
+    else:
+        messages.insert(0, {"role": "system", "content": SENTENCE})
+
+
+def _to_member(holder: dict[str, Any], name: str) -> None:
+    """Behind a text, or as one more block of a list."""
+    there = holder.get(name)
+    if there is None:
+        holder[name] = SENTENCE
+    elif type(there) is str:
+        holder[name] = f"{there}{_SEPARATOR}{SENTENCE}" if there else SENTENCE
+    elif type(there) is list:
+        there.append({"type": "text", "text": SENTENCE})
+
+
+def _to_gemini(document: dict[str, Any]) -> None:
+    name = "system_instruction" if "system_instruction" in document else "systemInstruction"
+    there = document.get(name)
+    if type(there) is dict and type(there.get("parts")) is list:
+        there["parts"].append({"text": SENTENCE})
+    elif there is None:
+        document[name] = {"parts": [{"text": SENTENCE}]}

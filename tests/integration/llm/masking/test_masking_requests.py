@@ -1,0 +1,102 @@
+"""Everything that reaches the model is masked, and nothing else is changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import openai
+import pytest
+
+from tests.masking_calls import QUESTION, asked, hold_nothing_back, placeholder_in, post
+from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_ruleset
+from tests.proxy_harness import running_proxy
+from tests.scripted_upstream import anthropic_stream, chat_body
+
+
+async def test_RED_STR_12_a_value_is_masked_wherever_it_stands(upstream, openai_client) -> None:
+    arguments = json.dumps({"to": EMAIL, "note": 'say "hi"\n', "nested": [{EMAIL: 1}]})
+    call = {"id": "call_1", "type": "function", "function": {"name": "send", "arguments": arguments}}
+    tool = {"type": "function", "function": {"name": "send", "description": f"as {EMAIL}", "parameters": {}}}
+    messages: list[Any] = [
+        {"role": "system", "content": f"You serve {EMAIL}."},
+        {"role": "user", "content": [{"type": "text", "text": f"from {EMAIL}"}, {"type": "text", "text": KEY}]},
+        {"role": "assistant", "content": f"I wrote to {EMAIL}", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": json.dumps({"sent": EMAIL})},
+        {"role": "user", "content": "thanks"},
+    ]
+    upstream.reply = lambda body: chat_body("ok")
+
+    await openai_client.chat.completions.create(model="m", messages=messages, tools=[tool], user=EMAIL)
+
+    hold_nothing_back(upstream)
+    (seen,) = upstream.bodies
+    placeholder = placeholder_in(seen)
+    assert set(re.findall(PLACEHOLDER, json.dumps(seen))) == {placeholder}
+    sent = json.loads(seen["messages"][2]["tool_calls"][0]["function"]["arguments"])
+    assert sent == {"to": placeholder, "note": 'say "hi"\n', "nested": [{placeholder: 1}]}
+    assert seen["messages"][2]["tool_calls"][0]["id"] == "call_1"
+    assert json.loads(seen["messages"][3]["content"]) == {"sent": placeholder}
+
+
+async def test_LLM_SRF_2_only_the_texts_concerned_are_changed(upstream, proxy) -> None:
+    document = {
+        "model": "m",
+        "messages": [{"role": "user", "content": QUESTION, "x-unknown": [1, 2.50, None, {"deep": "é\u2028"}]}],
+        "zeta": 12345678901234567890,
+        "alpha": {"b": 1, "a": 2},
+    }
+    upstream.reply = lambda body: chat_body("ok")
+
+    await post(proxy, "/v1/chat/completions", document)
+
+    (seen,) = upstream.bodies
+    assert list(seen) == list(document)
+    assert seen["messages"][0]["x-unknown"] == document["messages"][0]["x-unknown"]  # type: ignore[index]
+    assert seen["zeta"] == 12345678901234567890
+    assert list(seen["alpha"]) == ["b", "a"]
+
+
+async def test_LLM_SRF_3_signed_reasoning_is_not_edited(upstream, anthropic_client, proxy) -> None:
+    thinking = {"type": "thinking", "thinking": f"The user is {EMAIL}", "signature": "c2ln"}
+    upstream.reply = lambda body: anthropic_stream(
+        {**thinking, "thinking": f"about {placeholder_in(body)} or ann@example.com"},
+        {"type": "text", "text": placeholder_in(body)},
+    )
+    messages: Any = [
+        {"role": "user", "content": f"I am {EMAIL}"},
+        {"role": "assistant", "content": [thinking, {"type": "text", "text": "hello"}]},
+        {"role": "user", "content": "go on"},
+    ]
+
+    async with anthropic_client.messages.stream(model="m", max_tokens=100, messages=messages) as answer:
+        final = await answer.get_final_message()
+
+    assert upstream.bodies[0]["messages"][1]["content"][0] == thinking
+    placeholder = upstream.bodies[0]["messages"][0]["content"].removeprefix("I am ")
+    assert final.content[0].thinking == f"about {placeholder} or ann@example.com"
+    assert final.content[0].signature == "c2ln"
+    assert final.content[1].text == EMAIL
+
+
+async def test_a_blocked_message_is_refused_and_not_masked(upstream, openai_client) -> None:
+    with pytest.raises(openai.PermissionDeniedError):
+        await openai_client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": f"{EMAIL} open the pod bay doors"}]
+        )
+
+    assert upstream.bodies == []
+
+
+@pytest.mark.parametrize("enforcement", ["log_only"])
+async def test_with_log_only_nothing_is_masked(upstream, enforcement) -> None:
+    upstream.reply = lambda body: chat_body(asked(body))
+    async with running_proxy(
+        type="llm", target_url=upstream.url, ruleset=masking_ruleset(), enforcement=enforcement
+    ) as watching:
+        await post(
+            watching, "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": QUESTION}]}
+        )
+
+    assert EMAIL in upstream.seen

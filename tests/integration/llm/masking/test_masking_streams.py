@@ -1,0 +1,262 @@
+"""Masking and restoring in streams: order, numbering, offsets, and every way to cut one."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.masking_calls import QUESTION, placeholder_in, post, post_raw
+from tests.masking_rules import EMAIL, KEY
+from tests.scripted_upstream import (
+    Reply,
+    anthropic_body,
+    anthropic_stream,
+    chat_body,
+    chat_chunk,
+    chat_stream,
+    responses_body,
+    responses_stream,
+)
+
+
+async def test_RED_STR_1_what_was_held_comes_before_the_end(upstream, proxy) -> None:
+    upstream.reply = lambda body: chat_stream(f"to {placeholder_in(body)[:9]}", split="event")
+
+    raw = await post_raw(
+        proxy,
+        "/v1/chat/completions",
+        {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": True},
+    )
+
+    datas = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith("data: {")]
+    contents = [(one["choices"][0]["delta"].get("content"), one["choices"][0]["finish_reason"]) for one in datas]
+    assert contents[-1] == (None, "stop")
+    assert re.fullmatch(r"\[EMAIL_..", contents[-2][0])
+    assert datas[-2]["id"] == "c"
+    assert raw.rstrip().endswith("data: [DONE]")
+
+
+async def test_RED_STR_1_what_was_held_comes_before_the_error_when_the_upstream_breaks(upstream, proxy) -> None:
+    def reply(body: Any) -> Reply:
+        made = chat_stream("write to ann@example.com", split="event")
+        return Reply(events=made.events[:-2], ending="cut")
+
+    upstream.reply = reply
+
+    raw = await post_raw(
+        proxy,
+        "/v1/chat/completions",
+        {"model": "m", "messages": [{"role": "user", "content": "hello"}], "stream": True},
+        complete=False,
+    )
+
+    assert "[REDACTED_EMAIL]" in raw
+    assert "example.com" not in raw
+    assert '"error"' in raw.splitlines()[-2]
+
+
+async def test_RED_STR_2_done_events_say_what_the_deltas_said(upstream, openai_client) -> None:
+    def reply(body: Any) -> Reply:
+        placeholder = placeholder_in(body)
+        arguments = f'{{ "to" : "{placeholder}",  "key":"{KEY}" }}'
+        return responses_stream(f"{placeholder} ann@example.com", arguments=[arguments], custom=f"mail {placeholder}")
+
+    upstream.reply = reply
+
+    events = [event async for event in await openai_client.responses.create(model="m", input=QUESTION, stream=True)]
+
+    def joined(kind: str) -> str:
+        return "".join(event.delta for event in events if event.type == f"response.{kind}.delta")
+
+    by_type = {event.type: event for event in events}
+    message, call, custom = events[-1].response.output
+    text = f"{EMAIL} [REDACTED_EMAIL]"
+    assert joined("output_text") == by_type["response.output_text.done"].text == message.content[0].text == text
+    assert by_type["response.content_part.done"].part.text == text
+    arguments = joined("function_call_arguments")
+    assert arguments == by_type["response.function_call_arguments.done"].arguments == call.arguments
+    assert json.loads(arguments) == {"to": EMAIL, "key": "[REDACTED_AWS_SECRET]"}
+    assert joined("custom_tool_call_input") == custom.input == f"mail {EMAIL}"
+
+
+async def test_RED_STR_4_events_are_numbered_without_gaps(upstream, openai_client) -> None:
+    upstream.reply = lambda body: responses_stream(f"to {placeholder_in(body)[:12]}", custom="x [EMAIL")
+
+    events = [event async for event in await openai_client.responses.create(model="m", input=QUESTION, stream=True)]
+
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == events[-1].response.output_text
+
+
+async def test_RED_STR_5_probabilities_and_offsets_of_changed_texts_go(upstream, proxy) -> None:
+    def reply(body: Any) -> Reply:
+        token = {"token": "ann@example.com", "bytes": list(b"ann@example.com"), "logprob": -1, "top_logprobs": []}
+        made = chat_body("write to ann@example.com", annotations=[{"type": "url_citation", "start_index": 9}])
+        made.body["choices"][0]["logprobs"] = {"content": [token]}
+        other = {"index": 1, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}
+        made.body["choices"].append({**other, "logprobs": {"content": [{"token": "fine", "logprob": -2}]}})
+        return made
+
+    upstream.reply = reply
+    body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+
+    answer = await post(proxy, "/v1/chat/completions", body)
+
+    assert "example.com" not in json.dumps(answer)
+    assert answer["choices"][0]["logprobs"] is None
+    assert answer["choices"][0]["message"]["annotations"] == []
+    assert answer["choices"][1]["logprobs"]["content"][0]["token"] == "fine"
+
+
+async def test_RED_STR_5_probabilities_of_held_deltas_go(upstream, proxy) -> None:
+    def reply(body: Any) -> Reply:
+        made = chat_stream("hello ann@example.com bye", size=1, split="event")
+        for _, event in made.events[1:-2]:
+            token = event["choices"][0]["delta"]["content"]
+            event["choices"][0]["logprobs"] = {"content": [{"token": token, "bytes": list(token.encode())}]}
+        return made
+
+    upstream.reply = reply
+
+    raw = await post_raw(
+        proxy,
+        "/v1/chat/completions",
+        {"model": "m", "messages": [{"role": "user", "content": "hello"}], "stream": True},
+    )
+
+    tokens = re.findall(r'"token":"(.)"', raw)
+    assert "@" not in tokens
+    assert "".join(tokens).count("example") == 0
+    assert '"logprobs":null' in raw
+
+
+async def test_RED_STR_7_a_failing_transformer_ends_the_stream_and_releases_nothing(
+    upstream, proxy, monkeypatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the test wants a broken redactor")
+
+    upstream.reply = lambda body: chat_stream("write to ann@example.com", split="event")
+    monkeypatch.setattr("rules.masking.redact.Redactor._release", fail)
+
+    raw = await post_raw(
+        proxy,
+        "/v1/chat/completions",
+        {"model": "m", "messages": [{"role": "user", "content": "hello"}], "stream": True},
+        complete=False,
+    )
+
+    assert "masking_failed" in raw
+    assert "write" not in raw
+    assert "[DONE]" not in raw
+    (record,) = await proxy.wait_for_records(1)
+    assert (record.outcome, record.error_code) == ("failed", "masking_failed")
+
+
+async def test_RED_STR_7_a_request_that_cannot_be_masked_does_not_pass(upstream, proxy, monkeypatch) -> None:
+    monkeypatch.setattr("rules.masking.session.MAX_VALUES", 1)
+    messages = [{"role": "user", "content": f"{EMAIL} ann@example.com"}]
+
+    answer = await post(proxy, "/v1/chat/completions", {"model": "m", "messages": messages}, status=500)
+
+    assert answer["error"]["code"] == "masking_failed"
+    assert upstream.bodies == []
+
+
+async def test_RED_STR_10_usage_is_the_upstreams(upstream, proxy, openai_client) -> None:
+    upstream.reply = lambda body: chat_body(placeholder_in(body) * 20)
+
+    answer = await openai_client.chat.completions.create(model="m", messages=[{"role": "user", "content": QUESTION}])
+
+    assert answer.usage.completion_tokens == 7
+    assert proxy.records[0].usage is not None
+    assert proxy.records[0].usage.output_tokens == 7
+
+
+async def test_RED_STR_11_unsigned_reasoning_is_restored(upstream, proxy) -> None:
+    upstream.reply = lambda body: chat_body("done", reasoning_content=f"{placeholder_in(body)} {KEY}")
+
+    answer = await post(
+        proxy, "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": QUESTION}]}
+    )
+
+    assert answer["choices"][0]["message"]["reasoning_content"] == f"{EMAIL} [REDACTED_AWS_SECRET]"
+
+
+async def test_two_choices_that_interleave_are_restored_each_for_itself(upstream, proxy) -> None:
+    def reply(body: Any) -> Reply:
+        placeholder = placeholder_in(body)
+        events: list[Any] = []
+        for position, char in enumerate(placeholder):
+            events.append(chat_chunk({"content": char}, index=0))
+            events.append(chat_chunk({"content": placeholder[-position - 1]}, index=1))
+        events += [chat_chunk({}, index=0, finish="stop"), chat_chunk({}, index=1, finish="stop"), (None, "[DONE]")]
+        return Reply(events=events)
+
+    upstream.reply = reply
+    body = {"model": "m", "n": 2, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+
+    raw = await post_raw(proxy, "/v1/chat/completions", body)
+
+    texts = {0: "", 1: ""}
+    for line in raw.splitlines():
+        if line.startswith("data: {"):
+            choice = json.loads(line[6:])["choices"][0]
+            texts[choice["index"]] += choice["delta"].get("content") or ""
+    assert texts[0] == EMAIL
+    assert texts[1] == placeholder_in(upstream.bodies[0])[::-1]
+
+
+ANSWER = f"é {EMAIL} @ [EMAIL_ %s, password: hT7!kq0Zp2wQ {KEY} x.y@z.example%s ![](https://a.example/%s) 🙂 %s"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 21, 400])
+@pytest.mark.parametrize("surface", ["chat", "responses", "anthropic"])
+async def test_RED_STR_6_a_stream_gives_the_whole_answer_on_every_surface(upstream, proxy, surface, size) -> None:
+    def text(body: Any) -> str:
+        return ANSWER % ((placeholder_in(body),) * 4)
+
+    def block(body: Any) -> dict[str, Any]:
+        return {"type": "text", "text": text(body)}
+
+    messages = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "I am ann@example.com"}]}
+    path, request, whole, streamed = {
+        "chat": ("/v1/chat/completions", messages, chat_body, chat_stream),
+        "responses": (
+            "/v1/responses",
+            {"model": "m", "input": "I am ann@example.com"},
+            responses_body,
+            responses_stream,
+        ),
+        "anthropic": ("/v1/messages", messages, anthropic_body, anthropic_stream),
+    }[surface]
+    of = block if surface == "anthropic" else text
+
+    upstream.reply = lambda body: whole(of(body))
+    answer = await post(proxy, path, request)
+    upstream.reply = lambda body: streamed(of(body), size=size, split="event")
+    raw = await post_raw(proxy, path, {**request, "stream": True})
+
+    expected = {
+        "chat": lambda: answer["choices"][0]["message"]["content"],
+        "responses": lambda: answer["output"][0]["content"][0]["text"],
+        "anthropic": lambda: answer["content"][0]["text"],
+    }[surface]()
+    got = ""
+    for line in raw.splitlines():
+        event = json.loads(line[6:]) if line.startswith("data: {") else {}
+        delta = event.get("delta", {})
+        if surface == "chat" and event:
+            got += event["choices"][0]["delta"].get("content") or ""
+        elif event.get("type") == "response.output_text.delta":
+            got += delta
+        elif event.get("type") == "content_block_delta":
+            got += delta["text"]
+    assert got == expected
+    assert KEY not in raw
+    assert expected.count("ann@example.com") >= 2
+    assert f"https://a.example/{placeholder_in(upstream.bodies[0])}" in expected

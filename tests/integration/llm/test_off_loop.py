@@ -1,0 +1,190 @@
+"""LIM-15: whatever reads, masks or restores a large text does so away from the event loop. Counted by thread, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from proxies import off_loop
+from proxies.answer_texts import AnswerTexts
+from proxies.llm import endpoint, relay
+from proxies.steps import mask, restore
+from rules.engine import Ruleset
+from rules.model import Action
+from rules.policy_evaluation import PolicySet
+from tests.masking_rules import EMAIL, masking_ruleset
+from tests.proxy_harness import RunningProxy, running_proxy
+from tests.scripted_upstream import (
+    Reply,
+    ScriptedUpstream,
+    chat_body,
+    chat_chunk,
+    chat_stream,
+    running_scripted_upstream,
+)
+
+VALUES = [f"person{number}@mail{number}.example" for number in range(700)]
+LARGE = "\n".join(f"{number}. write to {value}, who waits" for number, value in enumerate(VALUES))
+SMALL = f"write to {EMAIL}"
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    async with running_scripted_upstream() as running:
+        yield running
+
+
+@pytest.fixture
+async def proxy(upstream: ScriptedUpstream) -> AsyncIterator[RunningProxy]:
+    async with running_proxy(type="llm", target_url=upstream.url, ruleset=masking_ruleset()) as running:
+        yield running
+
+
+class Work(msgspec.Struct):
+    """One piece of synchronous work, and whether it ran on the loop's own thread."""
+
+    step: str
+    size: int
+    on_loop: bool
+
+
+@pytest.fixture
+def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """What the steps that grow with a text did, each with its size in characters."""
+    loop_thread = threading.get_ident()
+    done: list[Work] = []
+
+    def watch(holder: Any, name: str, size: Callable[..., int]) -> None:
+        real = getattr(holder, name)
+
+        def watched(*args: Any, **more: Any) -> Any:
+            done.append(Work(name, size(*args), threading.get_ident() == loop_thread))
+            return real(*args, **more)
+
+        monkeypatch.setattr(holder, name, watched)
+
+    def texts(_first: Any, texts: Any, *_more: Any) -> int:
+        return sum(len(text.text) for text in texts)
+
+    watch(endpoint, "parse", len)
+    watch(endpoint, "dump", lambda value: len(str(value)))
+    watch(relay, "parse", len)
+    watch(Ruleset, "scan", texts)
+    watch(mask, "mask_request", lambda _exchange, _document, *more: texts(None, more[0]))
+    watch(restore, "finish_answer", lambda _exchange, _document, *more: texts(None, more[0]))
+    watch(AnswerTexts, "feed", lambda _self, piece: len(piece.text))
+    return done
+
+
+def steps(works: list[Work], *, large: bool) -> set[str]:
+    limit = off_loop.LARGE_BYTES
+    return {work.step for work in works if (work.size > limit) is large}
+
+
+async def ask(proxy: RunningProxy, text: str, **more: Any) -> str:
+    body = {"model": "m", "messages": [{"role": "user", "content": text}], **more}
+    async with httpx.AsyncClient(timeout=60) as client:
+        return (await client.post(f"{proxy.url}/v1/chat/completions", json=body)).text
+
+
+async def test_LIM_15_a_large_request_and_its_answer_are_handled_in_a_thread(proxy, upstream, works) -> None:
+    upstream.reply = lambda body: chat_body(body["messages"][0]["content"])
+    answer = await ask(proxy, LARGE)
+
+    assert VALUES[0] in answer
+    assert VALUES[-1] in answer
+    assert VALUES[0] not in upstream.seen
+    assert steps(works, large=True) == {"parse", "dump", "scan", "mask_request", "finish_answer"}
+    assert [work for work in works if work.on_loop and work.size > off_loop.LARGE_BYTES] == []
+
+
+async def test_LIM_15_a_large_event_of_a_stream_is_handled_in_a_thread(proxy, upstream, works) -> None:
+    chunks = [chat_chunk({"content": LARGE}), chat_chunk({}, finish="stop")]
+    upstream.reply = lambda body: Reply(events=[*chunks, (None, "[DONE]")], split="whole")
+    answer = await ask(proxy, SMALL, stream=True)
+
+    assert "[REDACTED_EMAIL]" in answer
+    assert VALUES[0] not in answer
+    assert {"feed", "parse"} <= steps(works, large=True)
+    assert [work for work in works if work.on_loop and work.size > off_loop.LARGE_EVENT_CHARACTERS] == []
+
+
+async def test_LIM_15_many_small_events_of_one_read_let_the_loop_go_on_in_between(proxy, upstream, works) -> None:
+    """Between two turns of the loop only a bounded number of characters is inspected."""
+    upstream.reply = lambda body: chat_stream(LARGE[:20_000], size=200, split="whole")
+    turns: list[int] = []
+
+    async def count_turns() -> None:
+        while True:
+            turns.append(sum(work.size for work in works if work.step == "feed"))
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    await ask(proxy, SMALL, stream=True)
+    counting.cancel()
+
+    assert turns[-1] >= 20_000
+    assert max(later - earlier for earlier, later in pairwise(turns)) <= off_loop.SLICE_CHARACTERS + 200
+
+
+async def test_LIM_15_what_is_small_stays_on_the_loop(proxy, upstream, works) -> None:
+    upstream.reply = lambda body: chat_body(body["messages"][0]["content"])
+    assert EMAIL in await ask(proxy, SMALL)
+    assert {work.step for work in works} == {"parse", "dump", "scan", "mask_request", "finish_answer"}
+    assert all(work.on_loop for work in works)
+
+
+async def test_LIM_15_a_cancelled_call_waits_for_its_work_to_end() -> None:
+    """Nobody else may touch a stream of the engine while the thread still feeds it."""
+    begun, may_end = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work() -> None:
+        begun.set()
+        may_end.wait()
+        ended.append(True)
+        raise ValueError("nobody is left to be told")
+
+    async def call() -> None:
+        try:
+            await off_loop.away(work)
+        finally:
+            assert ended
+
+    task = asyncio.create_task(call())
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_LIM_15_a_stream_with_many_values_is_not_judged_anew_for_each(proxy, upstream, monkeypatch) -> None:
+    judged: list[int] = []
+    real = PolicySet.verdict
+
+    def verdict(self: PolicySet, findings: Any, **more: Any) -> Any:
+        judged.append(len(findings))
+        return real(self, findings, **more)
+
+    monkeypatch.setattr(PolicySet, "verdict", verdict)
+    upstream.reply = lambda body: chat_stream(LARGE, size=200, split="whole")
+    answer = await ask(proxy, SMALL, stream=True)
+
+    assert answer.count("[REDACTED_EMAIL]") == len(VALUES)
+    assert len(judged) <= 2, "the request, and the first value of the answer"
+    (record,) = await proxy.wait_for_records(1)
+    assert sum(one.count for one in record.redactions if one.direction == "response") == len(VALUES)
+    assert {finding.action for finding in record.findings} == {Action.REDACT}
+    assert len(record.findings) >= len(VALUES)

@@ -1,0 +1,115 @@
+"""RED-PH-5: a sentence in the system prompt that asks the model to copy placeholders exactly, where a policy wants it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from proxies.llm.placeholder_hint import SENTENCE
+from tests.masking_rules import EMAIL, masking_ruleset
+from tests.proxy_harness import RunningProxy, running_proxy
+from tests.scripted_upstream import (
+    ScriptedUpstream,
+    anthropic_body,
+    chat_body,
+    responses_body,
+    running_scripted_upstream,
+)
+
+QUESTION = f"Write to {EMAIL}."
+USER = {"role": "user", "content": QUESTION}
+PARTS = [{"role": "user", "parts": [{"text": QUESTION}]}]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    async with running_scripted_upstream() as running:
+        yield running
+
+
+def proxy_with(upstream: ScriptedUpstream, **policy: Any) -> Any:
+    policies = [{"name": "hints", "packs": ["masking"], **policy}]
+    return running_proxy(type="llm", target_url=upstream.url, ruleset=masking_ruleset(), policies=policies)
+
+
+async def post(proxy: RunningProxy, path: str, body: dict[str, Any]) -> Any:
+    async with httpx.AsyncClient(timeout=30) as client:
+        response = await client.post(proxy.url + path, json=body, headers={"anthropic-version": "2023-06-01"})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([USER], SENTENCE),
+        ([{"role": "system", "content": "Be kind."}, USER], f"Be kind.\n\n{SENTENCE}"),
+        ([{"role": "developer", "content": ""}, USER], SENTENCE),
+        (
+            [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}, USER],
+            [{"type": "text", "text": "Be kind."}, {"type": "text", "text": SENTENCE}],
+        ),
+    ],
+)
+async def test_RED_PH_5_chat(upstream, given, expected) -> None:
+    upstream.reply = lambda body: chat_body(body["messages"][-1]["content"])
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        answer = await post(proxy, "/v1/chat/completions", {"model": "m", "messages": given})
+    assert upstream.bodies[0]["messages"][0]["content"] == expected
+    assert len(upstream.bodies[0]["messages"]) == 2
+    assert answer["choices"][0]["message"]["content"] == QUESTION
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, SENTENCE), ({"instructions": "Be kind."}, f"Be kind.\n\n{SENTENCE}")]
+)
+async def test_RED_PH_5_responses(upstream, given, expected) -> None:
+    upstream.reply = lambda body: responses_body("fine")
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(proxy, "/v1/responses", {"model": "m", "input": QUESTION, **given})
+    assert upstream.bodies[0]["instructions"] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, SENTENCE),
+        ({"system": "Be kind."}, f"Be kind.\n\n{SENTENCE}"),
+        (
+            {"system": [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]},
+            [
+                {"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": SENTENCE},
+            ],
+        ),
+    ],
+)
+async def test_RED_PH_5_anthropic(upstream, given, expected) -> None:
+    upstream.reply = lambda body: anthropic_body({"type": "text", "text": "fine"})
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(proxy, "/v1/messages", {"model": "m", "max_tokens": 9, "messages": [USER], **given})
+    assert upstream.bodies[0]["system"] == expected
+
+
+@pytest.mark.parametrize("name", ["systemInstruction", "system_instruction"])
+@pytest.mark.parametrize("given", [[], [{"text": "Be kind."}]])
+async def test_RED_PH_5_gemini(upstream, name, given) -> None:
+    more = {name: {"parts": given}} if given else {}
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(proxy, "/v1beta/models/m:generateContent", {"contents": PARTS, **more})
+    body = upstream.bodies[0]
+    assert body[name if given else "systemInstruction"]["parts"] == [*given, {"text": SENTENCE}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"), [({}, QUESTION), ({"placeholder_hint": True}, "Nothing to mask here.")], ids=["off", "nothing"]
+)
+async def test_RED_PH_5_nothing_is_added_unasked_or_without_placeholders(upstream, policy, text) -> None:
+    upstream.reply = lambda body: chat_body("fine")
+    async with proxy_with(upstream, **policy) as proxy:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        await post(proxy, "/v1/chat/completions", body)
+    assert [message["role"] for message in upstream.bodies[0]["messages"]] == ["user"]
