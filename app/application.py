@@ -196,7 +196,7 @@ def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None
             "tool_intake": features.tool_intake,
             **{name: getattr(features, name) for name in FEATURE_NAMES},
             "metrics": metrics,
-            "system": System(settings, database),
+            "system": System(settings, database, lambda: features.fleet.first_rules_count),
             "parts": parts,
         }
     )

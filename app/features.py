@@ -118,6 +118,7 @@ def worker_fleet(settings: Settings) -> FleetFactory:
 class NoFleet:
     """Stands in where the console runs without workers: everything is stopped, nothing can be started."""
 
+    first_rules_count = 0
     calls_dropped = 0
     texts_dropped = 0
     worker_deaths = 0
@@ -273,6 +274,7 @@ def build_features(
         environ=os.environ,
         max_body_bytes=settings.max_request_bytes,
         upstream_proxies=settings.upstream_proxies,
+        serves=lambda proxy_id: status_of(proxy_id).state.serves,
         context_firewall=settings.context_firewall,
         decision_service=settings.decision_service,
     )
@@ -313,6 +315,7 @@ def build_features(
     fleet: FleetPart = make_fleet(hooks) if make_fleet else NoFleet(clock.utcnow())
     FleetMetrics(fleet, metrics.registry)
     rollout = Rollout(fleet)
+    rulesets.on_compiled = rollout.roll_out_soon
     tool_intake = ToolIntake(
         judge=Judge(database=database, audit=audit, bus=bus, rules=declaration_rules, turns=turns),
         rollout=rollout,

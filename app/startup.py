@@ -74,12 +74,20 @@ def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
     # Imported here: the checks above fail in a tenth of the time that these imports take.
     from app.application import create_app
     from app.features import worker_fleet
+    from app.fleet.rulesets import Rulesets
     from app.http.events import EventBus
     from app.http.server import ConsoleServer
 
     app = create_app(settings, keys, make_fleet=worker_fleet(settings))
     bus: EventBus = app.state.bus
-    server = ConsoleServer(app, settings, on_stop=bus.close)
+    rulesets: Rulesets = app.state.rulesets
+
+    def on_stop() -> None:
+        # What would keep a request open: streams of events, and waiting for rules.
+        bus.close()
+        rulesets.close()
+
+    server = ConsoleServer(app, settings, on_stop=on_stop)
     server.run(sockets=[listener])
     if not server.started:
         raise SystemExit(1)

@@ -58,6 +58,22 @@ def cached_ruleset(packs: Sequence[Pack], cache_dir: Path, in_use: Collection[st
 
     Older rulesets are removed, but none whose digest is `in_use`.
     """
+    found = find_ruleset(packs, cache_dir)
+    if found is not None:
+        return found
+    ordered = sorted(packs, key=lambda pack: pack.name)
+    cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    compiled = compile_ruleset(ordered, PartCache(cache_dir / "parts"))
+    files = _describe(cache_dir, compiled)
+    _write_private(files.packs_path, compiled.packs_bytes)
+    _write_private(files.database_path, compiled.database_bytes)
+    _write_private(_manifest_path(cache_dir, files.digest), msgspec.json.encode(_Manifest.of(files)))
+    _remove_old(cache_dir, {files.digest, *in_use})
+    return files
+
+
+def find_ruleset(packs: Sequence[Pack], cache_dir: Path) -> RulesetFiles | None:
+    """The files of the compiled packs when they can be had without compiling; raises PackError as compiling would."""
     ordered = sorted(packs, key=lambda pack: pack.name)
     check_together(ordered)
     packs_bytes = dump_packs(ordered)
@@ -66,15 +82,7 @@ def cached_ruleset(packs: Sequence[Pack], cache_dir: Path, in_use: Collection[st
     if found is not None:
         with contextlib.suppress(OSError):
             os.utime(_manifest_path(cache_dir, digest))  # It is among the newest again.
-        return found
-    cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    compiled = compile_ruleset(ordered, PartCache(cache_dir / "parts"))
-    files = _describe(cache_dir, compiled)
-    _write_private(files.packs_path, compiled.packs_bytes)
-    _write_private(files.database_path, compiled.database_bytes)
-    _write_private(_manifest_path(cache_dir, digest), msgspec.json.encode(_Manifest.of(files)))
-    _remove_old(cache_dir, {digest, *in_use})
-    return files
+    return found
 
 
 def _remove_old(cache_dir: Path, keep: Set[str]) -> None:

@@ -135,8 +135,11 @@ async def delete_proxy(
 async def start_proxy(
     proxy_id: FromPath[str], actor: NamedDependency[Actor], proxies: NamedDependency[ProxyService]
 ) -> Envelope[ProxyView]:
-    """Start a proxy and wait until it serves, or answer 409 with the reason why it does not."""
-    return Envelope(await proxies.start(actor, proxy_id), message="The proxy is started.")
+    """Start a proxy and wait until it serves, or answer 409 with the reason why it does not.
+
+    The state is `starting` when its rules have to be compiled first; it runs as soon as they are.
+    """
+    return _started(await proxies.start(actor, proxy_id), "The proxy is started.")
 
 
 @post("/api/v1/proxies/{proxy_id:str}/stop", opt=ADMIN, status_code=200, tags=TAGS)
@@ -152,7 +155,11 @@ async def restart_proxy(
     proxy_id: FromPath[str], actor: NamedDependency[Actor], proxies: NamedDependency[ProxyService]
 ) -> Envelope[ProxyView]:
     """Stop and start a proxy."""
-    return Envelope(await proxies.restart(actor, proxy_id), message="The proxy is restarted.")
+    return _started(await proxies.restart(actor, proxy_id), "The proxy is restarted.")
+
+
+def _started(proxy: ProxyView, done: str) -> Envelope[ProxyView]:
+    return Envelope(proxy, message="The proxy is starting." if proxy.state == "starting" else done)
 
 
 @get("/api/v1/proxies/{proxy_id:str}/running", opt=VIEWER, tags=TAGS)

@@ -1,14 +1,15 @@
 """From the database to the `Configuration` of the fleet: everything resolved, nothing left to look up.
 
 One proxy that cannot be resolved (a missing `env:` or `file:`, a policy that no longer exists, a damaged pack) becomes
-`broken` with its reason and leaves all others untouched.
+`broken` with its reason and leaves all others untouched. One that does not serve yet and whose rules are being compiled
+stands in `compiling`; for the rules of one that serves the builder waits, so that it goes on serving.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,7 +20,7 @@ from app.canaries.repository import CanaryRepository
 from app.canaries.service import watched
 from app.database.engine import Database
 from app.fleet import credentials, launch_environment
-from app.fleet.assignments import Assignments, Plan
+from app.fleet.assignments import PROXY_TYPES, Assignments, Plan
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
@@ -54,6 +55,8 @@ logger = logging.getLogger(__name__)
 
 SEALED_TABLE = "proxies"
 SEALED_COLUMN = "upstream_auth_secret"
+COMPILING = "Rules are being compiled."
+"""The reason of a proxy, and of the refusals of a key, whose rules are not there yet."""
 
 
 class Unresolvable(Exception):
@@ -74,6 +77,7 @@ class ConfigurationBuilder:
         environ: Mapping[str, str],
         max_body_bytes: int,
         upstream_proxies: UpstreamProxies,
+        serves: Callable[[str], bool],
         context_firewall: ContextFirewall | None = None,
         decision_service: DecisionService | None = None,
     ) -> None:
@@ -83,6 +87,7 @@ class ConfigurationBuilder:
         self._rulesets = rulesets
         self._data_directory = data_directory
         self._environ = environ
+        self._serves = serves
         self._upstream_proxies = upstream_proxies
         self._context_firewall = context_firewall
         self._decision_service = decision_service
@@ -105,21 +110,33 @@ class ConfigurationBuilder:
         proxies: list[ProxyConfig] = []
         rulesets: dict[str, RulesetSource] = {}
         broken: dict[str, str] = {}
+        compiling: set[str] = set()
         for proxy, (plan, level) in zip(rows, of_proxies, strict=True):
             digest, credential, server = "", UpstreamAuth(), None
             try:
                 if proxy.transport == "stdio":
                     server = await asyncio.to_thread(self._server, proxy, programs)
-                ruleset = await self._ruleset(plan)
                 credential = await asyncio.to_thread(self._credential, proxy)
-                digest, rulesets[ruleset.digest] = ruleset.digest, ruleset
+                ruleset = await self._ruleset(plan, must_wait=self._serves(proxy.id))
+                if ruleset is None:
+                    compiling.add(proxy.id)
+                else:
+                    digest, rulesets[ruleset.digest] = ruleset.digest, ruleset
             except (Unresolvable, RulesetUnavailable) as error:
                 logger.warning("Proxy %s cannot be served: %s", proxy.id, error)
                 broken[proxy.id] = str(error)
             control = closed(mcp_controls.get(proxy.id, NOTHING), refused_tools.get(proxy.id, frozenset()))
             mcp = _mcp(proxy, control, server) if proxy.type == "mcp" else None
             proxies.append(self._proxy(proxy, plan, level, digest, credential, mcp))
-        api_keys = [_key(key, await self._assigned(plans, rulesets)) for key, plans in zip(keys, of_keys, strict=True)]
+        api_keys: list[APIKey] = []
+        for key, plans in zip(keys, of_keys, strict=True):
+            opened = _opened_by(key, rows)
+            assigned = await self._assigned(plans, rulesets, opened)
+            api_keys.append(_key(key, assigned))
+            for type, assignment in assigned.items():
+                if assignment.problem == COMPILING:
+                    # Its calls would be refused: no proxy begins to serve before everybody is served.
+                    compiling |= opened[type] - broken.keys()
         self._rulesets.keep_only(rulesets)
         return Configuration(
             proxies=tuple(proxies),
@@ -129,21 +146,31 @@ class ConfigurationBuilder:
             canaries=watched(canaries, self._vault),
             auto_start=frozenset(proxy.id for proxy in rows if proxy.auto_start),
             broken=broken,
+            compiling=dict.fromkeys(compiling, COMPILING),
         )
 
-    async def _ruleset(self, plan: Plan) -> RulesetSource:
+    async def _ruleset(self, plan: Plan, *, must_wait: bool) -> RulesetSource | None:
+        """None while it is being compiled and nobody must wait for it."""
         if plan.problem:
             raise RulesetUnavailable(plan.problem)
-        return await self._rulesets.of_packs(plan.packs)
+        if must_wait:
+            return await self._rulesets.of_packs(plan.packs)
+        return await self._rulesets.at_hand(plan.packs)
 
     async def _assigned(
-        self, plans: Mapping[ProxyType, Plan], rulesets: dict[str, RulesetSource]
+        self,
+        plans: Mapping[ProxyType, Plan],
+        rulesets: dict[str, RulesetSource],
+        opened: Mapping[ProxyType, set[str]],
     ) -> dict[ProxyType, Assignment]:
         """The assignments of one key; what cannot be had is told to the workers, which refuse the calls of the key."""
         assigned: dict[ProxyType, Assignment] = {}
         for type, plan in plans.items():
             try:
-                source = await self._ruleset(plan)
+                source = await self._ruleset(plan, must_wait=any(map(self._serves, opened[type])))
+                if source is None:
+                    assigned[type] = Assignment(plan.policy_names, "", COMPILING)
+                    continue
                 rulesets[source.digest] = source
                 assigned[type] = Assignment(plan.policy_names, source.digest)
             except RulesetUnavailable as error:
@@ -236,6 +263,14 @@ def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSe
         era="bridge" if proxy.era == "bridge" else "same",
         control=control,
     )
+
+
+def _opened_by(key: ApiKey, rows: Sequence[Proxy]) -> dict[ProxyType, set[str]]:
+    """The ids of the proxies that a key opens, by type."""
+    return {
+        type: {row.id for row in rows if row.type == type and (key.proxy_ids is None or row.id in key.proxy_ids)}
+        for type in PROXY_TYPES
+    }
 
 
 def _key(key: ApiKey, assignments: dict[ProxyType, Assignment]) -> APIKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -38,6 +39,9 @@ class FleetControl(Protocol):
     def workers(self) -> Sequence[WorkerStatus]: ...
 
     @property
+    def first_rules_count(self) -> int: ...
+
+    @property
     def calls_dropped(self) -> int: ...
 
     @property
@@ -57,6 +61,7 @@ class Rollout:
     def __init__(self, fleet: FleetControl) -> None:
         self._fleet = fleet
         self._failed_reason = ""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Rollout {'pending' if self._failed_reason else 'current'}>"
@@ -75,6 +80,12 @@ class Rollout:
             logger.exception("A committed change could not be handed to the workers; it will be tried again")
         else:
             self._failed_reason = ""
+
+    def roll_out_soon(self) -> None:
+        """As `roll_out`, for what happens by itself: rules that are compiled."""
+        task = asyncio.get_running_loop().create_task(self.roll_out())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def retry(self) -> None:
         """Try again if the last attempt failed."""

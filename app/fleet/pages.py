@@ -123,8 +123,7 @@ async def create_proxy(
     toast = Toast(f"{created.name} is created.")
     if given.get("then") == "start":
         try:
-            await proxies.start(actor, created.id)
-            toast = Toast(f"{created.name} is running.")
+            toast = Toast(_told(await proxies.start(actor, created.id), "is running"))
         except AppError as error:
             toast = Toast(f"{created.name} is created but did not start. {error.message}", kind="error")
     return redirect(request, f"/proxies/{created.id}", toast)
@@ -223,13 +222,20 @@ async def operate_proxy(
     if verb not in operations:
         return pages.error(request, ProxyVerbUnknown(), request.scope["state"].get("request_id", ""))
     proxy = await operations[verb](actor, proxy_id)
-    toast = Toast(f"{proxy.name} {DONE[verb]}.")
+    toast = Toast(_told(proxy, DONE[verb]))
     if not is_htmx(request):
         return redirect(request, f"/proxies/{proxy_id}", toast)
     if target_id(request) == "proxy-actions":
         return pages.answer(request, "fleet/_state.html", toast=toast, proxy=proxy)
     row = await _row(traffic, actor, proxy)
     return pages.answer(request, "fleet/_row.html", toast=toast, row=row)
+
+
+def _told(proxy: ProxyView, done: str) -> str:
+    """What has come of an operation, also when the proxy still waits for its rules."""
+    if proxy.state == "starting":
+        return f"{proxy.name} is starting. {proxy.state_reason}".rstrip()
+    return f"{proxy.name} {done}."
 
 
 class ProxyVerbUnknown(AppError):

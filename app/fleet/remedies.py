@@ -19,6 +19,7 @@ _REMEDIES: Final = tuple(
             "Provide the variable or the file, then start the proxy; for a variable restart the console first.",
         ),
         (r"There is no policy named", "Assign another policy, or make this one again."),
+        (r"Rules are being compiled", "It happens once for each set of policies, and takes up to a minute."),
         (
             r"The rules cannot be",
             "Assign another policy, or delete the directory of compiled rules and restart Ostiary.",

@@ -1,8 +1,9 @@
 """Compiled rulesets for sets of policies: each set of packs is compiled once, off the loop, and kept.
 
-Compiling takes seconds of processor time. It therefore happens before a change is committed, not while the fleet
-waits for its configuration: nobody else's change, such as a revoked key, stands behind it. The threads are daemons of
-low priority: the end of the program does not wait for them, and the calls through the proxies come first.
+Compiling takes seconds of processor time. Whoever changes what is served waits for it before the commit; the fleet, when
+it asks for its configuration, does not: a proxy that does not serve yet goes without (`at_hand`) until `on_compiled` says
+that there is more, so that nobody else's change, such as a revoked key, stands behind it. The threads are daemons of low
+priority: the end of the program does not wait for them, and the calls through the proxies come first.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import AppError
+from app.errors import AppError, Unavailable
 from app.policies.library import PolicyLibrary
 from proxies.contract import RulesetSource
 from rules.compiler import pattern_keys
 from rules.packs import Pack, PackError
-from rules.ruleset_cache import cached_ruleset
+from rules.ruleset_cache import RulesetFiles, cached_ruleset, find_ruleset
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,14 @@ class Compiled(NamedTuple):
     pattern_count: int
 
 
+class _Compilation(NamedTuple):
+    """What becomes of one set of packs."""
+
+    result: asyncio.Future[Compiled]
+    looked_up: asyncio.Event
+    """Set once it is known whether the cache has it; also when it has failed."""
+
+
 class RulesetUnavailable(Exception):
     """There is no ruleset for these policies; the message is the reason that operators see."""
 
@@ -45,8 +54,13 @@ class Rulesets:
     def __init__(self, library: PolicyLibrary, cache_directory: Path) -> None:
         self._library = library
         self._cache_directory = cache_directory
-        self._compiled: dict[tuple[tuple[str, str], ...], asyncio.Future[Compiled]] = {}
+        self._compiled: dict[tuple[tuple[str, str], ...], _Compilation] = {}
         """By name and version of the packs."""
+        self.on_compiled: Callable[[], None] = lambda: None
+        """Called when a ruleset that `at_hand` did not have is there, or cannot be made."""
+        self._awaited: set[tuple[tuple[str, str], ...]] = set()
+        """What `at_hand` did not have."""
+        self._is_closed = False
         self._in_use: set[str] = set()
         """Digests whose files stay: those of the newest configuration, and what was asked for since."""
 
@@ -63,33 +77,66 @@ class Rulesets:
 
     def is_ready(self, packs: Sequence[Pack]) -> bool:
         """Whether the ruleset of these packs can be had without compiling."""
-        compiling = self._compiled.get(tuple((pack.name, pack.version) for pack in packs))
-        return compiling is not None and compiling.done() and not compiling.exception() and not _is_gone(compiling)
+        found = self._compiled.get(_key(packs))
+        return found is not None and _has_succeeded(found.result) and not _is_gone(found.result)
 
     def pattern_counts(self, packs: Sequence[Pack]) -> tuple[int, int | None]:
         """(distinct patterns that the packs declare, those in their compiled ruleset; None while there is none)."""
         declared = len(set(pattern_keys(packs)))
         if not self.is_ready(packs):
             return declared, None
-        return declared, self._compiled[tuple((pack.name, pack.version) for pack in packs)].result().pattern_count
+        return declared, self._compiled[_key(packs)].result.result().pattern_count
 
     async def of_packs(self, packs: Sequence[Pack]) -> RulesetSource:
-        """The ruleset of these packs together; raises RulesetUnavailable."""
-        names = tuple((pack.name, pack.version) for pack in packs)
-        compiling = self._compiled.get(names)
-        if compiling is None or _is_gone(compiling):
-            compiling = self._compiled[names] = _compile_in_thread(
-                packs, self._cache_directory, frozenset(self._in_use)
-            )
-            _tell_when_it_takes_long(compiling, len(packs))
+        """The ruleset of these packs together; raises RulesetUnavailable, and Unavailable when the console stops."""
+        compilation = self._compilation(packs)
         try:
             # Shielded: whoever stops waiting does not take the ruleset away from the others.
-            source = (await asyncio.shield(compiling)).source
+            source = (await asyncio.shield(compilation.result)).source
         except (PackError, OSError) as error:
-            self._compiled.pop(names, None)
+            self._compiled.pop(_key(packs), None)
             raise RulesetUnavailable(f"The rules cannot be compiled: {error}") from error
         self._in_use.add(source.digest)
         return source
+
+    async def at_hand(self, packs: Sequence[Pack]) -> RulesetSource | None:
+        """The ruleset when it need not be compiled; None while it is, and `on_compiled` is called at its end.
+
+        Raises as `of_packs`.
+        """
+        compilation = self._compilation(packs)
+        await compilation.looked_up.wait()
+        if compilation.result.done():
+            return await self.of_packs(packs)
+        key = _key(packs)
+        if key not in self._awaited:
+            self._awaited.add(key)
+            compilation.result.add_done_callback(lambda _: self._note_compiled(key))
+        return None
+
+    def close(self) -> None:
+        """Whoever waits for rules hears that the console is shutting down; the threads end with the program."""
+        self._is_closed = True
+        for compilation in self._compiled.values():
+            if not compilation.result.done():
+                compilation.result.set_exception(_shutting_down())
+                compilation.looked_up.set()
+
+    def _compilation(self, packs: Sequence[Pack]) -> _Compilation:
+        if self._is_closed:
+            raise _shutting_down()
+        key = _key(packs)
+        found = self._compiled.get(key)
+        if found is None or _is_gone(found.result):
+            found = _compile_in_thread(packs, self._cache_directory, frozenset(self._in_use))
+            self._compiled[key] = found
+            _tell_when_it_takes_long(found.result, len(packs))
+        return found
+
+    def _note_compiled(self, key: tuple[tuple[str, str], ...]) -> None:
+        self._awaited.discard(key)
+        if not self._is_closed:
+            self.on_compiled()
 
     def keep_only(self, digests: Iterable[str]) -> None:
         """Let the files of all other rulesets go when the cache is full."""
@@ -117,8 +164,16 @@ def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
     )
 
 
+def _key(packs: Sequence[Pack]) -> tuple[tuple[str, str], ...]:
+    return tuple((pack.name, pack.version) for pack in packs)
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("The console is shutting down.")
+
+
 def _tell_when_it_takes_long(compiling: asyncio.Future[Compiled], pack_count: int) -> None:
-    """The start of the console waits for the rules of its proxies: after an upgrade nobody should wonder why."""
+    """Proxies wait for their rules: after an upgrade nobody should wonder why."""
     notice = asyncio.get_running_loop().call_later(
         TELL_AFTER_SECONDS,
         logger.info,
@@ -128,17 +183,23 @@ def _tell_when_it_takes_long(compiling: asyncio.Future[Compiled], pack_count: in
     compiling.add_done_callback(lambda _: notice.cancel())
 
 
+def _has_succeeded(compiling: asyncio.Future[Compiled]) -> bool:
+    return compiling.done() and compiling.exception() is None
+
+
 def _is_gone(compiling: asyncio.Future[Compiled]) -> bool:
-    return compiling.done() and compiling.exception() is None and bool(missing([compiling.result().source]))
+    return _has_succeeded(compiling) and bool(missing([compiling.result().source]))
 
 
-def _compile_in_thread(
-    packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]
-) -> asyncio.Future[Compiled]:
+def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]) -> _Compilation:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Compiled] = loop.create_future()
+    # Retrieved here: of a ruleset for which nobody waits any more, nobody need hear that it failed.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    looked_up = asyncio.Event()
 
     def settle(result: Compiled | None, error: Exception | None) -> None:
+        looked_up.set()
         if future.done():
             return
         if error is not None:
@@ -151,7 +212,11 @@ def _compile_in_thread(
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         result, failure = None, None
         try:
-            result = _source(packs, cache_directory, in_use)
+            found = find_ruleset(packs, cache_directory)
+            if found is None:
+                loop.call_soon_threadsafe(looked_up.set)
+                found = cached_ruleset(packs, cache_directory, in_use)
+            result = _compiled(found)
         except Exception as error:  # Whatever it is belongs to the one who waits for the future.
             failure = error
         try:
@@ -160,11 +225,10 @@ def _compile_in_thread(
             logger.info("The console ended while rules were being compiled")
 
     threading.Thread(target=work, name="compile-rules", daemon=True).start()
-    return future
+    return _Compilation(future, looked_up)
 
 
-def _source(packs: Sequence[Pack], cache_directory: Path, in_use: frozenset[str]) -> Compiled:
-    files = cached_ruleset(packs, cache_directory, in_use)
+def _compiled(files: RulesetFiles) -> Compiled:
     source = RulesetSource(
         digest=files.digest,
         packs_path=str(files.packs_path),

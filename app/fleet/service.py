@@ -161,7 +161,7 @@ class ProxyService:
     # --- Changing -------------------------------------------------------------------------------------------------
 
     async def create(self, actor: Actor, request: CreateProxy) -> ProxyView:
-        """Make a proxy; it is started separately.
+        """Make a proxy; it is started separately. Its rules are compiled behind the scenes when they have to be.
 
         Raises ValidationFailed (422), PolicyNotFound (404), ProxyNameTaken and PortAssigned (409).
         """
@@ -172,7 +172,6 @@ class ProxyService:
         if problems := drafts.problems(wanted) | credential_problems | launch_problems:
             raise ValidationFailed(fields=problems)
         self._check_policies(wanted)
-        await self._prepare_rules(wanted.policy_names)
         now = clock.utcnow()
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
@@ -196,7 +195,9 @@ class ProxyService:
 
     async def update(self, actor: Actor, proxy_id: str, request: UpdateProxy) -> ProxyView:
         """Change a proxy; a running one serves the change at once. Raises as `create`, and ProxyNotFound."""
-        if isinstance(request.policy_names, list) and not self._library.unknown(request.policy_names):
+        serves = self._fleet.status(proxy_id).state.serves
+        if serves and isinstance(request.policy_names, list) and not self._library.unknown(request.policy_names):
+            # Before the commit: it goes on with the rules that it has, and nobody else's change waits.
             await self._prepare_rules(request.policy_names)
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
@@ -267,7 +268,10 @@ class ProxyService:
     # --- Running --------------------------------------------------------------------------------------------------
 
     async def start(self, actor: Actor, proxy_id: str) -> ProxyView:
-        """Start a proxy and wait until it runs; raises ProxyDisabled, ProxyNotStarted or what binding the port says."""
+        """Start a proxy and wait until it runs, or until it is clear that its rules have to be compiled first (`starting`).
+
+        Raises ProxyDisabled, ProxyNotStarted or what binding the port says.
+        """
         return await self._operate(actor, proxy_id, self._fleet.start_proxy, "started", must_run=True)
 
     async def stop(self, actor: Actor, proxy_id: str) -> ProxyView:

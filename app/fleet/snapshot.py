@@ -24,6 +24,13 @@ class Configuration(msgspec.Struct, frozen=True):
     """Ids of the proxies that start with the console."""
     broken: dict[str, str] = {}
     """Enabled proxies that could not be resolved, by id, with the reason (a missing `env:` or `file:`, bad rules)."""
+    compiling: dict[str, str] = {}
+    """Enabled proxies whose rules, or those of a key that opens them, are not there yet, by id, with the reason."""
+
+    @property
+    def unfit(self) -> frozenset[str]:
+        """Ids of the proxies that no worker may get."""
+        return frozenset(self.broken) | frozenset(self.compiling)
 
 
 def build(
@@ -63,13 +70,13 @@ def _with_types(key: APIKey, types: AbstractSet[ProxyType]) -> APIKey:
 
 def fall_back(newest: Configuration, accepted: Configuration) -> Configuration:
     """What is in force while workers refuse the newest configuration: the accepted proxies and rules as they were,
-    without those that are gone, and always the newest keys, so that a revoked key opens nothing. A key keeps the policies
-    that it had, since their rules are those that workers accepted."""
+    without those that are gone or were unfit, and always the newest keys, so that a revoked key opens nothing. A key keeps
+    the policies that it had, since their rules are those that workers accepted."""
     present = {proxy.id for proxy in newest.proxies}
     assigned = {key.id: key.assignments for key in accepted.api_keys}
     return msgspec.structs.replace(
         newest,
-        proxies=tuple(proxy for proxy in accepted.proxies if proxy.id in present),
+        proxies=tuple(proxy for proxy in accepted.proxies if proxy.id in present - accepted.unfit),
         api_keys=tuple(
             msgspec.structs.replace(key, assignments=assigned.get(key.id, key.assignments)) for key in newest.api_keys
         ),

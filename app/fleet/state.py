@@ -129,12 +129,13 @@ class WorkerReport(msgspec.Struct, frozen=True):
 
 
 def judge(
-    proxy_id: str, *, wanted: bool, failure: str, refused: str, reports: Sequence[WorkerReport]
+    proxy_id: str, *, wanted: bool, failure: str, refused: str, reports: Sequence[WorkerReport], waiting: str = ""
 ) -> tuple[ProxyState, str, int]:
     """State, reason and number of serving workers of one proxy.
 
     `failure` is why the console itself cannot offer the proxy (port, configuration); empty when it can. `refused` is why
     workers refused the newest configuration of this proxy, so that an older one is in force; empty when they did not.
+    `waiting` is what it has to wait for before a worker may get it; empty when there is nothing.
     """
     found: dict[str, list[ListenerStatus]] = {"running": [], "draining": [], "failed": [], "stopped": []}
     for report in reports:
@@ -146,6 +147,8 @@ def judge(
         return ProxyState.FAILED, failure, serving
     if not wanted:
         return (ProxyState.DRAINING if found["draining"] or serving else ProxyState.STOPPED), "", serving
+    if waiting and not serving:
+        return ProxyState.STARTING, waiting, 0
     if not serving:
         return *_without_service(found["failed"], reports), 0
     state, reason = _with_service(found["failed"], serving, refused, len(reports))

@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 SETTLE_TIMEOUT_SECONDS = 5.0
 """How long a caller waits for a proxy to settle; the work itself goes on."""
+COMPILE_PATIENCE_SECONDS = 0.5
+"""How long a caller waits for a proxy whose rules are being compiled: what is put together from parts takes no longer."""
 TICK_SECONDS = 1.0
 RECOVER_EVERY_TICKS = 10
 LAST_EVENTS_SECONDS = 3.0
@@ -101,6 +103,8 @@ class Fleet:
         self._published: tuple[int, frozenset[Binding]] | None = None
         self._wanted: set[str] = set()
         self._restarting: set[str] = set()
+        self._first_rules: set[str] = set()
+        """Proxies that start by themselves and have waited for their rules since the console started."""
         self._statuses: dict[str, ProxyStatus] = {}
         self._loading = asyncio.Lock()
         self._changing = asyncio.Lock()
@@ -125,6 +129,7 @@ class Fleet:
             # The console must come up so that an operator can see and repair what is wrong; no proxy runs meanwhile.
             logger.exception("the configuration cannot be loaded: no proxy is started")
         self._wanted = {proxy.id for proxy in self._newest.proxies} & self._newest.auto_start
+        self._first_rules = self._wanted & self._newest.compiling.keys()
         await self._change()
         self._spawn(self._intake.run())
         self._spawn(self._attend())
@@ -196,6 +201,7 @@ class Fleet:
         """Read what is committed and bring it into force on every worker. Raises what `load_configuration` raises."""
         await self._load()
         self._wanted &= {proxy.id for proxy in self._newest.proxies}
+        self._first_rules &= self._wanted & self._newest.compiling.keys()
         await self._change_within()
 
     async def scan(self, order: ScanOrder) -> bool:
@@ -224,6 +230,11 @@ class Fleet:
         """How the server that a worker starts for this proxy stands; None where none is started."""
         reports = [slot.ready.server_report(proxy_id) for slot in self._slots if slot.ready is not None]
         return next((report for report in reports if report is not None), None)
+
+    @property
+    def first_rules_count(self) -> int:
+        """How many of the proxies that start by themselves have waited for their rules since the console started."""
+        return len(self._first_rules)
 
     def statuses(self) -> dict[str, ProxyStatus]:
         """How every enabled proxy stands, by id."""
@@ -342,7 +353,7 @@ class Fleet:
             binding
             for proxy in self._in_force.proxies
             if proxy.id in self._wanted
-            and proxy.id not in self._in_force.broken
+            and proxy.id not in self._in_force.unfit
             and not self._listeners.waits(binding := _binding_of(proxy))
         }
         served = {binding for binding in bindings if binding.proxy_id not in self._restarting}
@@ -375,6 +386,7 @@ class Fleet:
                 failure=self._failure(proxy, refused if proxy_id not in in_force else ""),
                 refused=refused,
                 reports=concerned,
+                waiting=self._newest.compiling.get(proxy_id, ""),
             )
             versions = [
                 report.version
@@ -432,8 +444,9 @@ class Fleet:
 
     async def _settled(self, proxy_id: str, passing: ProxyState) -> ProxyStatus:
         """The status once it is another than the passing one, at the latest after the time a caller waits."""
+        patience = COMPILE_PATIENCE_SECONDS if proxy_id in self._newest.compiling else SETTLE_TIMEOUT_SECONDS
         try:
-            async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
+            async with asyncio.timeout(patience):
                 while self.status(proxy_id).state is passing:
                     await self._changed.wait()
         except TimeoutError:

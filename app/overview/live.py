@@ -49,6 +49,12 @@ def state_part(request: AnyRequest, pages: Pages, proxy: ProxyView) -> str:
     return partial(f"#state-{proxy.id}", "outerHTML", html)
 
 
+def reason_part(request: AnyRequest, pages: Pages, proxy: ProxyView) -> str:
+    """Why a proxy does not serve, in its row of a list."""
+    html = pages.fragment(request, "fleet/_row_reason.html", proxy=proxy)
+    return partial(f"#reason-{proxy.id}", "outerHTML", html)
+
+
 def nothing_more(_query: Mapping[str, str]) -> Viewer:
     """A page without live parts of its own: only the badges of proxies it may mention."""
 
@@ -59,10 +65,12 @@ def nothing_more(_query: Mapping[str, str]) -> Viewer:
 
 
 def overview(_query: Mapping[str, str]) -> Viewer:
-    """The strip of figures, and the badges of the proxies."""
+    """The strip of figures, and the badges and reasons of the proxies."""
 
     def draw(request: AnyRequest, pages: Pages, events: Sequence[BusEvent]) -> list[str]:
-        parts = [state_part(request, pages, proxy) for proxy in proxy_views(events)]
+        parts = []
+        for proxy in proxy_views(events):
+            parts += [state_part(request, pages, proxy), reason_part(request, pages, proxy)]
         if stats := latest(events, "stats"):
             numbers = msgspec.convert(stats[-1], LiveStats)
             parts.append(
@@ -81,11 +89,9 @@ def proxies(_query: Mapping[str, str]) -> Viewer:
     def draw(request: AnyRequest, pages: Pages, events: Sequence[BusEvent]) -> list[str]:
         parts = []
         for proxy in proxy_views(events):
-            parts.append(state_part(request, pages, proxy))
-            for name, template in (("reason", "fleet/_row_reason.html"), ("actions", "fleet/_row_actions.html")):
-                parts.append(
-                    partial(f"#{name}-{proxy.id}", "outerHTML", pages.fragment(request, template, proxy=proxy))
-                )
+            parts += [state_part(request, pages, proxy), reason_part(request, pages, proxy)]
+            actions = pages.fragment(request, "fleet/_row_actions.html", proxy=proxy)
+            parts.append(partial(f"#actions-{proxy.id}", "outerHTML", actions))
         return parts
 
     return draw

@@ -7,6 +7,7 @@ import os
 import platform
 import sqlite3
 import sys
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -57,9 +58,12 @@ class SystemView(msgspec.Struct):
 class System:
     """Answers for the whole console."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, first_rules_count: Callable[[], int] = lambda: 0
+    ) -> None:
         self._settings = settings
         self._database = database
+        self._first_rules_count = first_rules_count
         self.started_at = clock.utcnow()
         self.is_ready = False
         """Set by the lifespan once every part has started, cleared when it begins to stop."""
@@ -72,8 +76,16 @@ class System:
         return HealthView(status="healthy", timestamp=clock.utcnow(), version=__version__)
 
     async def readiness(self) -> ReadinessView:
-        """Started, not stopping, and the database answers in time."""
-        checks = {"started": "ok" if self.is_ready else "starting or stopping", "database": "ok"}
+        """Started, not stopping, the proxies that start by themselves have their rules, the database answers in time.
+
+        A proxy that is made later and waits for its rules changes nothing: the others serve.
+        """
+        waiting = self._first_rules_count()
+        checks = {
+            "started": "ok" if self.is_ready else "starting or stopping",
+            "rules": f"being compiled for {waiting} {'proxy' if waiting == 1 else 'proxies'}" if waiting else "ok",
+            "database": "ok",
+        }
         try:
             async with asyncio.timeout(READINESS_TIMEOUT_SECONDS), self._database.reader() as session:
                 await session.execute(text("SELECT 1"))

@@ -37,6 +37,11 @@ class MemoryFleet:
 
     def __init__(self, hooks: FleetHooks) -> None:
         self.hooks = hooks
+        self.first_rules_count = 0
+        self.waits_for_rules = True
+        """Whether a refresh ends only when the rules of all proxies are there, as most tests want it."""
+        self._loaded = asyncio.Event()
+        self._loading = asyncio.Lock()
         self.calls_dropped = 0
         self.texts_dropped = 0
         self.worker_deaths = 0
@@ -77,7 +82,12 @@ class MemoryFleet:
     async def refresh(self) -> None:
         if self.refresh_error is not None:
             raise self.refresh_error
-        self.configurations.append(await self.hooks.load_configuration())
+        async with self._loading:
+            self.configurations.append(await self.hooks.load_configuration())
+        self._loaded.set()
+        self._loaded = asyncio.Event()
+        while self.waits_for_rules and self.configuration.compiling:
+            await self._loaded.wait()
 
     def report(self, said: ScanReport) -> None:
         """A worker says something about a scan, in the console's own loop, which a test's need not be."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
+from app.access.models import ApiKey
 from app.access.schemas import CreateKey
+from app.clock import utcnow
+from app.errors import Unavailable
 from app.fleet import rulesets
 from app.fleet.models import Proxy
 from app.fleet.schemas import UpdateProxy, UpstreamAuthInput
@@ -154,25 +157,93 @@ async def test_a_start_of_a_broken_proxy_says_why(bench: Bench) -> None:
         await bench.features.proxies.start(ADMIN, bad.id)
 
 
-async def test_a_slow_compilation_keeps_no_other_change_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Nothing is compiled before it is set."""
     gate, compile_for_real = threading.Event(), rulesets.cached_ruleset
 
     def slowly(packs: Sequence[Pack], directory: Path, in_use: frozenset[str]) -> RulesetFiles:
         gate.wait(20)
         return compile_for_real(packs, directory, in_use)
 
-    await bench.proxy()
-    key = (await bench.features.keys.create(ADMIN, CreateKey(name="app"))).api_key
     monkeypatch.setattr(rulesets, "cached_ruleset", slowly)
-    creating = asyncio.create_task(bench.proxy("Slow", 4001, type="mcp"))
-    await asyncio.sleep(0)
+    yield gate
+    gate.set()
+
+
+async def until_compiled(bench: Bench) -> None:
+    async with asyncio.timeout(20):
+        while bench.fleet.configuration.compiling:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_proxy_whose_rules_are_being_compiled_is_made_at_once_and_served_by_nobody_until_they_are(
+    bench: Bench, gate: threading.Event
+) -> None:
+    bench.fleet.waits_for_rules = False
+    made = await bench.proxy()
+    found = bench.fleet.configuration
+    assert (found.compiling, found.broken) == ({made.id: "Rules are being compiled."}, {})
+    assert found.unfit == {made.id}
+    assert found.proxies[0].ruleset == ""
+    gate.set()
+    await until_compiled(bench)
+    found = bench.fleet.configuration
+    assert found.unfit == frozenset()
+    assert found.proxies[0].ruleset == found.rulesets[0].digest
+
+
+async def test_a_slow_compilation_keeps_no_other_change_waiting(bench: Bench, gate: threading.Event) -> None:
+    bench.fleet.waits_for_rules = False
+    key = (await bench.features.keys.create(ADMIN, CreateKey(name="app"))).api_key
+    await bench.proxy("Slow", 4001, type="mcp")
     await bench.features.keys.revoke(ADMIN, key.id)
     assert bench.fleet.configuration.api_keys == ()
-    assert not creating.done()
+    assert bench.fleet.configuration.compiling
     gate.set()
-    made = await creating
+    await until_compiled(bench)
     assert bench.fleet.configuration.broken == {}
-    assert made.id in {proxy.id for proxy in bench.fleet.configuration.proxies}
+
+
+async def test_a_proxy_waits_for_the_rules_of_the_keys_that_open_it(bench: Bench, gate: threading.Event) -> None:
+    bench.fleet.waits_for_rules = False
+    made = await bench.proxy(policy_names=[])
+    gate.set()
+    await until_compiled(bench)
+    gate.clear()
+    async with bench.database.writer() as session:
+        session.add(_key_with_policies("monitor-only"))
+    await bench.fleet.refresh()
+    assert set(bench.fleet.configuration.compiling) == {made.id}
+    gate.set()
+    await until_compiled(bench)
+    assert bench.fleet.configuration.api_keys[0].assignments["llm"].problem == ""
+
+
+async def test_the_rules_of_a_proxy_that_serves_are_waited_for(bench: Bench, gate: threading.Event) -> None:
+    gate.set()
+    made = await bench.proxy()
+    await bench.features.proxies.start(ADMIN, made.id)
+    gate.clear()
+    changing = asyncio.create_task(bench.features.proxies.update(ADMIN, made.id, UpdateProxy(policy_names=[])))
+    await asyncio.sleep(0.05)
+    assert not changing.done()
+    assert bench.fleet.configuration.proxies[0].policy_names == ("llm-standard-security",)
+    gate.set()
+    await changing
+    assert bench.fleet.configuration.proxies[0].policy_names == ()
+    assert bench.fleet.configuration.compiling == {}
+
+
+async def test_whoever_waits_for_rules_hears_that_the_console_stops(bench: Bench, gate: threading.Event) -> None:
+    packs = bench.features.library.packs_of(["llm-standard-security"])
+    waiting = [asyncio.create_task(bench.features.rulesets.of_packs(packs)) for _ in range(2)]
+    await asyncio.sleep(0)
+    bench.features.rulesets.close()
+    for refused in (*waiting, bench.features.rulesets.at_hand(packs)):
+        with pytest.raises(Unavailable, match="shutting down"):
+            await refused
+    gate.set()
 
 
 async def test_a_slow_compilation_is_told_to_the_log(
@@ -259,3 +330,17 @@ async def test_the_way_to_each_upstream_is_resolved(tmp_path: Path, used_data: P
             "Plain": None,
         }
         assert "dXNlcjpwYXNz" not in repr(bench.fleet.configuration)
+
+
+def _key_with_policies(*names: str) -> ApiKey:
+    return ApiKey(
+        id="key_1",
+        name="app",
+        digest="0" * 64,
+        prefix="ost_",
+        last4="abcd",
+        proxy_ids=None,
+        policy_names=list(names),
+        created_at=utcnow(),
+        created_by="admin",
+    )
