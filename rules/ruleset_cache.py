@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,11 @@ from rules.compiler import (
 from rules.hyperscan_database import ENGINE, EngineError
 from rules.packs import Pack, dump_packs
 from rules.patterns import PatternKey, expression, hyperscan_flags
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may compile the same, which costs time and harms nothing.
+    fcntl = None  # type: ignore[assignment]
 
 
 class RulesetFiles(msgspec.Struct, frozen=True):
@@ -158,6 +163,11 @@ class PartCache:
     def __call__(self, mode: Mode, keys: Sequence[PatternKey]) -> bytes:
         """The data of a part; raises `EngineError`, and OSError where the directory cannot be written."""
         path = self._directory / f"{_part_digest(mode, keys)}.part"
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(path.with_suffix(".lock")):
+            return self._kept(path, mode, keys)
+
+    def _kept(self, path: Path, mode: Mode, keys: Sequence[PatternKey]) -> bytes:
         with contextlib.suppress(OSError, EngineError):
             content = _read_private(path)
             digest, data = content[:SHA256_BYTES], content[SHA256_BYTES:]
@@ -166,7 +176,6 @@ class PartCache:
                 os.utime(path)  # It is among the newest again.
                 return data
         data = compile_part(mode, keys)
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(path, hashlib.sha256(data).digest() + data)
         self._remove_old()
         return data
@@ -177,6 +186,19 @@ class PartCache:
             parts = sorted(self._directory.glob("*.part"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
             for path in parts[KEPT_PARTS:]:
                 path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock file: of several processes that share the directory one compiles, and the others take what it made."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _part_digest(mode: Mode, keys: Sequence[PatternKey]) -> str:

@@ -150,10 +150,9 @@ class Rulesets:
             logger.warning("No ruleset for %s: %s", ", ".join(policy_names) or "no policies", error)
 
     async def warm_up(self) -> None:
-        """Compile every policy by itself, those that new proxies get first, so that nobody has to wait for one."""
-        first = [*self._library.defaults("llm"), *self._library.defaults("mcp")]
-        others = [policy.name for policy in self._library.policies() if policy.active and policy.name not in first]
-        for name in (*first, *others):
+        """Compile the policies that new proxies get, so that the first proxy has its rules at once. Others are compiled when
+        somebody chooses them: all of them together would keep a small machine busy for minutes."""
+        for name in (*self._library.defaults("llm"), *self._library.defaults("mcp")):
             await self.prepare([name])
 
 

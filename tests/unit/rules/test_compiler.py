@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_a_part_that_is_damaged_exposed_or_of_another_machine_is_made_again(tmp_
     keys = [PatternKey("bad", "")]
     cache = ruleset_cache.PartCache(tmp_path / "parts")
     data = cache("block", keys)
-    (path,) = (tmp_path / "parts").iterdir()
+    (path,) = (tmp_path / "parts").glob("*.part")
     whole = path.read_bytes()
     if damage == "truncate":
         os.truncate(path, len(whole) // 2)
@@ -182,9 +183,17 @@ def test_the_cache_keeps_the_parts_used_last(tmp_path: Path, monkeypatch: pytest
     cache = ruleset_cache.PartCache(tmp_path)
     for age, word in enumerate(("alpha", "beta")):
         cache("block", [PatternKey(word, "")])
-        newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime)
+        newest = max(tmp_path.glob("*.part"), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (1000 + age, 1000 + age))
-    oldest = min(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime)
+    oldest = min(tmp_path.glob("*.part"), key=lambda path: path.stat().st_mtime)
     cache("stream", [PatternKey("alpha", "")])
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 4
     assert not oldest.exists()
+
+
+def test_of_several_that_want_a_part_one_compiles_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = count_compiled(monkeypatch)
+    cache = ruleset_cache.PartCache(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        made = {*threads.map(lambda _: cache("block", [PatternKey("bad", "")]), range(8))}
+    assert (len(made), compiled) == (1, [{"bad"}])
