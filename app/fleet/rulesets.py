@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 NICENESS = 10
 TELL_AFTER_SECONDS = 1.0
+THREAD_NAME = "compile-rules"
 
 
 class Compiled(NamedTuple):
@@ -157,6 +158,11 @@ class Rulesets:
             await self.prepare([name])
 
 
+def is_compiling() -> bool:
+    """Whether a thread of this process compiles rules."""
+    return any(thread.name == THREAD_NAME for thread in threading.enumerate())
+
+
 def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
     """The digests whose files are gone: the cache is bounded, and another console may share it."""
     return frozenset(
@@ -224,7 +230,7 @@ def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path, in_use: fro
         except RuntimeError:
             logger.info("The console ended while rules were being compiled")
 
-    threading.Thread(target=work, name="compile-rules", daemon=True).start()
+    threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
     return _Compilation(future, looked_up)
 
 
