@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 
 import msgspec
 
@@ -68,6 +69,21 @@ def serve(settings: Settings) -> None:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         _, keys = prepare(settings)
         _run(settings, keys, listener)
+    _leave_compilers()
+
+
+def _leave_compilers() -> None:
+    """End the process at once where a thread still compiles rules: the interpreter's own end would wait for the compiler.
+
+    Everything is committed and closed by now, and rules reach the cache whole or not at all.
+    """
+    from app.fleet.rulesets import is_compiling
+
+    if is_compiling():
+        logging.shutdown()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(0)
 
 
 def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:

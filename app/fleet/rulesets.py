@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 NICENESS = 10
 TELL_AFTER_SECONDS = 1.0
+THREAD_NAME = "compile-rules"
 
 
 class Compiled(NamedTuple):
@@ -156,6 +157,11 @@ class Rulesets:
             await self.prepare([name])
 
 
+def is_compiling() -> bool:
+    """Whether a thread of this process compiles rules."""
+    return any(thread.name == THREAD_NAME for thread in threading.enumerate())
+
+
 def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
     """The digests whose files are gone: the cache is bounded, and another console may share it."""
     return frozenset(
@@ -223,7 +229,7 @@ def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path, in_use: fro
         except RuntimeError:
             logger.info("The console ended while rules were being compiled")
 
-    threading.Thread(target=work, name="compile-rules", daemon=True).start()
+    threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
     return _Compilation(future, looked_up)
 
 

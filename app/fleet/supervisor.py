@@ -22,6 +22,7 @@ import msgspec
 from app.clock import utcnow
 from app.errors import Unavailable
 from app.fleet import snapshot
+from app.fleet.bindings import binding_of, is_single
 from app.fleet.channel import ChannelClosed
 from app.fleet.errors import ProxyUnknown
 from app.fleet.intake import Intake
@@ -42,8 +43,7 @@ logger = logging.getLogger(__name__)
 
 SETTLE_TIMEOUT_SECONDS = 5.0
 """How long a caller waits for a proxy to settle; the work itself goes on."""
-COMPILE_PATIENCE_SECONDS = 0.5
-"""How long a caller waits for a proxy whose rules are being compiled: what is put together from parts takes no longer."""
+COMPILE_PATIENCE_SECONDS = 0.5  # What is put together from compiled parts takes no longer.
 TICK_SECONDS = 1.0
 RECOVER_EVERY_TICKS = 10
 LAST_EVENTS_SECONDS = 3.0
@@ -103,15 +103,14 @@ class Fleet:
         self._published: tuple[int, frozenset[Binding]] | None = None
         self._wanted: set[str] = set()
         self._restarting: set[str] = set()
-        self._first_rules: set[str] = set()
-        """Proxies that start by themselves and have waited for their rules since the console started."""
+        self._first_rules: set[str] = set()  # What `first_rules_count` counts.
         self._statuses: dict[str, ProxyStatus] = {}
         self._loading = asyncio.Lock()
         self._changing = asyncio.Lock()
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._slot_tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -354,14 +353,14 @@ class Fleet:
             for proxy in self._in_force.proxies
             if proxy.id in self._wanted
             and proxy.id not in self._in_force.unfit
-            and not self._listeners.waits(binding := _binding_of(proxy))
+            and not self._listeners.waits(binding := binding_of(proxy))
         }
         served = {binding for binding in bindings if binding.proxy_id not in self._restarting}
         return Wanted(
             bound=frozenset(bindings),
             served=frozenset(served),
             revision=self._revision,
-            single=frozenset(_binding_of(proxy) for proxy in self._in_force.proxies if _is_single(proxy)),
+            single=frozenset(binding_of(proxy) for proxy in self._in_force.proxies if is_single(proxy)),
         )
 
     def _actual(self) -> Actual:
@@ -373,7 +372,7 @@ class Fleet:
     def _judge(self) -> None:
         """Work out every proxy's status and tell about those that changed."""
         newest = {proxy.id: proxy for proxy in self._newest.proxies}
-        self._listeners.keep_failures(frozenset(_binding_of(proxy) for proxy in newest.values()))
+        self._listeners.keep_failures(frozenset(binding_of(proxy) for proxy in newest.values()))
         in_force = {proxy.id: proxy for proxy in self._in_force.proxies}
         reports = [slot.report() for slot in self._slots]
         for proxy_id in newest.keys() | self._statuses.keys():
@@ -412,7 +411,7 @@ class Fleet:
         """Why the console itself cannot offer this proxy; empty when it can."""
         if proxy is None:
             return ""
-        if error := self._listeners.failure(_binding_of(proxy)):
+        if error := self._listeners.failure(binding_of(proxy)):
             return error.message
         if proxy.id not in self._wanted:
             return ""
@@ -436,7 +435,7 @@ class Fleet:
 
     def _workers_for(self, proxy: ProxyConfig | None) -> int:
         """How many of the workers, from the first, serve a proxy."""
-        return 1 if proxy is not None and _is_single(proxy) else len(self._slots)
+        return 1 if proxy is not None and is_single(proxy) else len(self._slots)
 
     def _stopped(self, proxy_id: str) -> ProxyStatus:
         proxy = next((proxy for proxy in self._newest.proxies if proxy.id == proxy_id), None)
@@ -481,12 +480,9 @@ class Fleet:
 
     def _recover_soon(self) -> None:
         if not self._stopping.is_set():
-            self._spawn(self._recover())
+            self._spawn(self._intake.recover())
 
-    async def _recover(self) -> None:
-        await self._intake.recover()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -497,17 +493,8 @@ class Fleet:
     def _binding(self, proxy_id: str) -> Binding:
         for proxy in self._newest.proxies:
             if proxy.id == proxy_id:
-                return _binding_of(proxy)
+                return binding_of(proxy)
         raise ProxyUnknown("No enabled proxy has this id.", remediation="Enable it, or check the id.")
 
     def _name_of(self, proxy_id: str) -> str:
         return next((proxy.name for proxy in self._newest.proxies if proxy.id == proxy_id), proxy_id)
-
-
-def _binding_of(proxy: ProxyConfig) -> Binding:
-    return Binding(proxy.id, Address(proxy.host, proxy.port))
-
-
-def _is_single(proxy: ProxyConfig) -> bool:
-    """Whether one worker alone serves the proxy: a legacy MCP session lives in the memory of the worker that opened it."""
-    return proxy.type == "mcp"
