@@ -70,10 +70,17 @@ class Site:
         wanted = {"name": name, "type": "llm", "target_url": self.upstream.url, "port": free_port(), **fields}
         return await self.create("/proxies", **wanted)
 
+    async def start(self, proxy_id: str, *, becomes: str = "running") -> None:
+        """Start a proxy and wait until it is in that state: its rules may have to be compiled first."""
+        await self.api.post(f"/proxies/{proxy_id}/start")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await self.api.get(f"/proxies/{proxy_id}/status")).json()["data"]["state"] != becomes:
+                await asyncio.sleep(0.05)
+
     async def start_proxy(self) -> None:
         """The proxy and key that `call` uses."""
         self.proxy = await self.create_proxy("openai-prod", tags=["team"])
-        await self.create(f"/proxies/{self.proxy['id']}/start")
+        await self.start(self.proxy["id"])
         self.key = (await self.create("/api-keys", name="growth-team"))["key"]
 
     async def call(self, text: str, *, model: str = "echo", url: str = "", key: str = "") -> int:
@@ -101,7 +108,7 @@ class Site:
         taken = await self.create_proxy(
             "jira", type="mcp", target_url="https://jira.example/mcp", port=int(self.upstream.url.rpartition(":")[2])
         )
-        await self.api.post(f"/proxies/{taken['id']}/start")
+        await self.start(taken["id"], becomes="failed")
         old = await self.create("/api-keys", name="old-key", expires_in_days=30)
         await self.create(f"/api-keys/{old['api_key']['id']}/revoke")
         assert await self.call("Hello") == 200

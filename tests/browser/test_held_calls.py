@@ -36,7 +36,7 @@ async def test_a_held_call_is_released_or_refused_by_a_person(fresh_site: Site, 
         proxy = await site.create_proxy(
             "bank", type="mcp", target_url=server.url, auto_approve="all", policy_names=["payments"]
         )
-        await site.create(f"/proxies/{proxy['id']}/start")
+        await site.start(proxy["id"])
         await site.create(f"/proxies/{proxy['id']}/tools/discover")
         await site.log_in(page)
         await page.goto(f"{site.url}/approvals")

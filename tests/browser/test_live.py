@@ -64,7 +64,7 @@ async def test_a_state_changes_in_the_list_without_a_reload(site: Site, admin: P
     await live(admin)
     row = admin.locator(f"#proxy-{created['id']}")
     await expect(row).to_contain_text("stopped")
-    await site.create(f"/proxies/{created['id']}/start")
+    await site.start(created["id"])
     await expect(row).to_contain_text("running")
     await row.get_by_role("button", name="Stop live-state").click()
     await expect(admin.locator("#confirm-title")).to_have_text("Stop live-state?")

@@ -21,7 +21,7 @@ DESK = {"width": 1280, "height": 860}
 async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(site: Site, admin: Page) -> None:
     page = admin
     proxy = await site.create_proxy("ward-desk", policy_names=[])
-    await site.create(f"/proxies/{proxy['id']}/start")
+    await site.start(proxy["id"])
     question = f"Where does {NUMBER} work?"
     assert await site.call(question, url=proxy["listen_url"]) == 200
 

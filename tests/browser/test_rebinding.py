@@ -127,7 +127,7 @@ async def test_ADM_04_a_rebound_page_reads_nothing_and_changes_nothing(fresh_sit
     site = fresh_site
     await site.change_password()
     proxy = await site.create_proxy("open", require_auth=False)
-    await site.create(f"/proxies/{proxy['id']}/start")
+    await site.start(proxy["id"])
     console_port = int(site.url.rpartition(":")[2])
     async with evil_page() as evil_port, rebound_browser() as browser:
         page = await (await browser.new_context()).new_page()

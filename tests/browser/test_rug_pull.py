@@ -59,7 +59,7 @@ async def test_syp_rug_7_a_changed_tool_disappears_until_a_person_decides(fresh_
     key = (await site.create("/api-keys", name="agent"))["key"]
     async with changing_server([HONEST, OTHER]) as server:
         proxy = await site.create_proxy("github-tools", type="mcp", target_url=server.url, auto_start=False)
-        await site.create(f"/proxies/{proxy['id']}/start")
+        await site.start(proxy["id"])
         url = proxy["listen_url"]
         await site.log_in(page)
 
@@ -133,7 +133,7 @@ async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site
     await site.change_password()
     async with changing_server([HONEST, POISONED | {"name": "read_file"}, OTHER]) as server:
         proxy = await site.create_proxy("github-tools", type="mcp", target_url=server.url)
-        await site.create(f"/proxies/{proxy['id']}/start")
+        await site.start(proxy["id"])
         await site.create(f"/proxies/{proxy['id']}/tools/discover")
         chosen = {"tool_names": ["create_issue", "list_issues"], "enabled": True}
         await site.api.put(f"/proxies/{proxy['id']}/tools/bulk", json=chosen)

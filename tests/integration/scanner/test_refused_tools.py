@@ -45,7 +45,7 @@ async def test_SYP_SCAN_6_a_tool_with_a_critical_finding_is_refused_until_it_is_
                     require_auth=False,
                     auto_approve="all",
                 )
-                await site.create(f"/proxies/{proxy['id']}/start")
+                await site.start(proxy["id"])
                 await site.api.post(f"/proxies/{proxy['id']}/tools/discover")
                 await until(site, f"/proxies/{proxy['id']}/tools", lambda data: data["count"] >= 8)
                 assert "add" in await tools(proxy["listen_url"])
