@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 DEADLINE_SECONDS = 90
+TOOL = "run"
+"""The one tool of the MCP server."""
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -52,10 +54,19 @@ class Upstream(BaseHTTPRequestHandler):
             type(self).calls += 1
             self.reply(ANSWER)
 
+    def do_GET(self) -> None:
+        """There is no stream of its own to open."""
+        self.send_response(405)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
     def result(self, method: str) -> dict[str, Any]:
         """What an MCP server of 2025-11-25 answers."""
         if method == "tools/call":
             return {"content": [{"type": "text", "text": "done"}]}
+        if method == "tools/list":
+            schema = {"type": "object", "properties": {"command": {"type": "string"}}}
+            return {"tools": [{"name": TOOL, "description": "Runs what is asked for.", "inputSchema": schema}]}
         server = {"name": "smoke", "version": "1"}
         return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": server}
 
@@ -146,7 +157,7 @@ class MCP:
 
     def call_tool(self, command: str) -> tuple[int, Any]:
         """One tool call."""
-        call = {"name": "run", "arguments": {"command": command}}
+        call = {"name": TOOL, "arguments": {"command": command}}
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
         return request("POST", f"{self.url}/mcp", body, self.headers)
 
@@ -250,8 +261,10 @@ def set_up(api: API, target: str, port: int, mcp_port: int) -> str:
         api.get("POST", f"/proxies/{proxy_id}/start")
         path = f"/proxies/{proxy_id}/status"
         until("the proxy to run", lambda path=path: api.get("GET", path)["state"] == "running")
+    api.get("POST", f"/proxies/{proxy_id}/tools/discover")
+    api.get("PUT", f"/proxies/{proxy_id}/tools/bulk", {"tool_names": [TOOL], "enabled": True})
     key = str(api.get("POST", "/api-keys", {"name": "smoke"})["key"])
-    step("created and started an LLM and an MCP proxy, created a key")
+    step("created and started an LLM and an MCP proxy, approved its tool, created a key")
     return key
 
 
@@ -265,9 +278,8 @@ def call_and_block(api: API, url: str, key: str) -> None:
         raise SystemExit(f"the injection answered {status}: {answer}")
     if Upstream.calls != 1:
         raise SystemExit(f"the upstream saw {Upstream.calls} calls instead of 1")
-    alerts = until("the alert", lambda: api.get("GET", "/system/alerts")["items"])
-    if alerts[0]["call_id"] != answer["error"]["request_id"]:
-        raise SystemExit(f"the alert names {alerts[0]['call_id']} instead of {answer['error']['request_id']}")
+    reference = answer["error"]["request_id"]
+    until("the alert", lambda: any(a["call_id"] == reference for a in api.get("GET", "/system/alerts")["items"]))
     step("a call passed, an injection was refused and raised its alert")
 
 

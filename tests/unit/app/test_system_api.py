@@ -31,7 +31,7 @@ async def test_ready_follows_the_lifespan_and_the_database(console: Console, mon
     answer = await console.client.get("/ready")
     assert (answer.status_code, answer.json()) == (
         200,
-        {"status": "ready", "checks": {"started": "ok", "database": "ok"}},
+        {"status": "ready", "checks": {"started": "ok", "rules": "ok", "database": "ok"}},
     )
     console.app.state.system.is_ready = False
     assert (await console.client.get("/ready")).status_code == 503
