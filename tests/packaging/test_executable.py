@@ -26,4 +26,4 @@ def test_the_one_file_executable_walks_the_story() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("ok  ") == 9
+    assert result.stdout.count("ok  ") == 10
