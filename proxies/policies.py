@@ -17,8 +17,8 @@ from rules.model import Target
 from rules.policy_evaluation import CompiledPolicy, PolicySet
 from rules.stream_modes import StreamModes
 
-_WARMING: Final = b'He wrote "user_name": ann.lee@mail.example.org, +49 30 901820, key sk-4eC39HqL in C:/tmp\n'
-"""A text with the beginnings that rules look for."""
+_HELD_TARGETS: Final = (Target.COMPLETION, Target.TOOL_ARGS)
+"""What is held back in streams."""
 
 
 class PolicyRefused(Exception):
@@ -54,13 +54,15 @@ class Protection(msgspec.Struct, frozen=True):
         """Whether texts of streamed answers may wait, or come out changed."""
         return bool(self.redacting or self.streams.held)
 
-    def prepare(self) -> None:
-        """Make what a stream needs to hold back values; this takes a while and is kept with the rules.
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a stream can begin without `prepare`."""
+        return all(self.ruleset.has_unfinished(self.held(target), target) for target in _HELD_TARGETS)
 
-        The engine builds its automaton with the first search, which is not left to the first stream on the loop.
-        """
-        for target in (Target.COMPLETION, Target.TOOL_ARGS):
-            self.ruleset.unfinished(self.held(target), target).start(_WARMING)
+    def prepare(self) -> None:
+        """Make what a stream needs to hold back values, and keep it with the rules. This takes a while: not on the loop."""
+        for target in _HELD_TARGETS:
+            self.ruleset.unfinished(self.held(target), target)
 
 
 class PolicyCache:

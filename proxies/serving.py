@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from proxies.contract import (
@@ -114,9 +114,6 @@ class Serving:
             type: protections_of_keys(snapshot.api_keys, type, rulesets, compiler)
             for type in {config.type for config in snapshot.proxies}
         }
-        for protection in (*protections.values(), *(one for ones in by_key.values() for one in ones.values())):
-            if isinstance(protection, Protection) and protection.holds_back:
-                await asyncio.to_thread(protection.prepare)
         self._applying = True
         try:
             await self._swap(snapshot, protections, by_key)
@@ -124,6 +121,7 @@ class Serving:
             self._applying = False
         self._policies.keep(compiler)
         self._rulesets.keep(digests_in_use(snapshot))
+        self._spawn(_prepare([*protections.values(), *(one for ones in by_key.values() for one in ones.values())]))
 
     async def _swap(
         self,
@@ -300,6 +298,13 @@ class Serving:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _prepare(protections: Iterable[Protection | str]) -> None:
+    """Make what streams will need while calls are already served; a stream that comes sooner waits for it."""
+    for protection in protections:
+        if isinstance(protection, Protection) and protection.holds_back and not protection.is_prepared:
+            await asyncio.to_thread(protection.prepare)
 
 
 def _protection(

@@ -7,9 +7,10 @@ must then treat the message as not inspected and fail closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from threading import Lock
 
 import msgspec
 
@@ -80,7 +81,8 @@ class Ruleset:
         """The rules that read answers, which may come in pieces."""
         self._rules = rules
         self._keys = keys
-        self._pending: dict[tuple[int, ...], Pending] = {}
+        self._pending: dict[tuple[frozenset[str], Target, Direction], Pending] = {}
+        self._pending_making = Lock()
         self._watched: dict[int, list[MatchRule]] = {}
         for rule in rules:
             for number in rule.watched:
@@ -133,18 +135,28 @@ class Ruleset:
         scan_views = partial(self._scan_window, target, path, direction) if views and views != {"raw"} else None
         return StreamScan(stream, self._watched, self._evaluator.regexps, target, path, direction, scan_views)
 
-    def unfinished(self, rule_ids: Collection[str], target: Target, *, direction: Direction = "response") -> Pending:
-        """Recognises where a text of this target may end inside a match of one of these rules. Kept once made."""
-        anchors = {
-            number
-            for rule in self._rules
-            if rule.id in rule_ids and target in rule.targets and direction in rule.directions
-            for number in rule.anchors
-        }
-        numbers = tuple(sorted(anchors))
-        if numbers not in self._pending:
-            self._pending[numbers] = Pending(self._keys[number] for number in numbers)
-        return self._pending[numbers]
+    def has_unfinished(self, rule_ids: frozenset[str], target: Target, *, direction: Direction = "response") -> bool:
+        """Whether `unfinished` has its answer at hand; making it takes a while."""
+        return (rule_ids, target, direction) in self._pending
+
+    def unfinished(self, rule_ids: frozenset[str], target: Target, *, direction: Direction = "response") -> Pending:
+        """Recognises where a text of this target may end inside a match of one of these rules. Kept once made.
+
+        May be called from any thread; whoever asks for what is being made waits for it.
+        """
+        key = rule_ids, target, direction
+        if (found := self._pending.get(key)) is not None:
+            return found
+        with self._pending_making:
+            if key not in self._pending:
+                anchors = {
+                    number
+                    for rule in self._rules
+                    if rule.id in rule_ids and target in rule.targets and direction in rule.directions
+                    for number in rule.anchors
+                }
+                self._pending[key] = Pending(self._keys[number] for number in sorted(anchors))
+        return self._pending[key]
 
     def _scan_window(self, target: Target, path: str, direction: Direction, window: str) -> list[Finding]:
         """The findings in the derived views of a part of a stream; their offsets count from its start."""

@@ -109,6 +109,8 @@ async def relay_stream(
 
 async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse, keepalive: KeepAlive) -> None:
     parser = SSEParser(MAX_EVENT_BYTES)
+    if not exchange.protection.is_prepared:
+        await off_loop.away(exchange.protection.prepare)
     try:
         async for chunk in upstream:
             exchange.lap("upstream", waiting=True)

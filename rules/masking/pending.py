@@ -9,7 +9,7 @@ match would cost a sentence.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 # The parser of the standard library: its tree is the only complete description of a pattern's syntax.
 from re import _constants as c  # type: ignore[attr-defined]
@@ -22,7 +22,12 @@ from rules.patterns import PatternKey, PatternRefused, Regexp, settling_margin
 
 MAX_HELD_BYTES: Final = 1024
 """The engine finds no longer match in a stream, so nothing is held for longer."""
+_GROUP_CHARACTERS: Final = 16_384
+"""RE2 compiles with the interpreter's lock held, in a time that grows faster than the source: a few of this size each are
+compiled in as many milliseconds and searched nearly as fast as one of all."""
 _PROGRAM_BYTES: Final = 8 * 1024 * 1024
+_EXACT_REPEATS: Final = 16
+"""A wider repeat counts as one without end: that may hold a text for longer, never shorter, and its program is far smaller."""
 _FLAG_LETTERS: Final = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
 _CATEGORIES: Final = {
     c.CATEGORY_DIGIT: r"\d",
@@ -32,6 +37,8 @@ _CATEGORIES: Final = {
     c.CATEGORY_WORD: r"\w",
     c.CATEGORY_NOT_WORD: r"\W",
 }
+_WARMING: Final = b'He wrote "user_name": ann.lee@mail.example.org, +49 30 901820, key sk-4eC39HqL in C:/tmp\n'
+"""A text with the beginnings that rules look for."""
 _PLACES: Final = {
     c.AT_BEGINNING: "^",
     c.AT_END: "$",
@@ -50,8 +57,10 @@ class Pending:
         self._regexps: list[Regexp] = []
         self._holds_all = False
         """Whether a pattern has too many beginnings to tell them from other text: as much is held as a match may be long."""
-        if keys:
-            self._add([unfinished(key) for key in keys])
+        for sources in _groups([unfinished(key) for key in keys]):
+            self._add(sources)
+        # The engine builds its automaton with the first search, which is not left to the first stream.
+        self.start(_WARMING)
 
     def start(self, data: bytes, position: int = 0) -> int:
         """The earliest offset at or after `position` where an unfinished match may begin; the length if there is none.
@@ -70,7 +79,7 @@ class Pending:
         return earliest
 
     def _add(self, sources: Sequence[str]) -> None:
-        """Compile as few regular expressions as RE2 can hold; one that must be divided is divided in halves."""
+        """Compile one regular expression of these; where RE2 cannot hold it, two of its halves."""
         options = re2.Options()
         options.log_errors = False
         options.max_mem = _PROGRAM_BYTES
@@ -83,6 +92,20 @@ class Pending:
             middle = len(sources) // 2
             self._add(sources[:middle])
             self._add(sources[middle:])
+
+
+def _groups(sources: Iterable[str]) -> Iterator[list[str]]:
+    """The sources in lists of a bounded length together."""
+    group: list[str] = []
+    size = 0
+    for source in sources:
+        if group and size + len(source) > _GROUP_CHARACTERS:
+            yield group
+            group, size = [], 0
+        group.append(source)
+        size += len(source)
+    if group:
+        yield group
 
 
 def unfinished(key: PatternKey) -> str:
@@ -155,7 +178,7 @@ def _repeat(op: Any, value: Any) -> tuple[int, int | None, Any]:
     if op not in (c.MAX_REPEAT, c.MIN_REPEAT):
         raise PatternRefused(f"its beginnings cannot be recognised: {op}")
     low, high, inner = value
-    return low, None if high is c.MAXREPEAT else high, inner
+    return low, None if high is c.MAXREPEAT or high - low > _EXACT_REPEATS else high, inner
 
 
 def _flagged(value: Any, source: str) -> str:

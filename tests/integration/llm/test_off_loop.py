@@ -17,6 +17,7 @@ from proxies.answer_texts import AnswerTexts
 from proxies.llm import endpoint, relay
 from proxies.steps import mask, restore
 from rules.engine import Ruleset
+from rules.masking.pending import Pending
 from rules.model import Action
 from rules.policy_evaluation import PolicySet
 from tests.masking_rules import EMAIL, masking_ruleset
@@ -114,6 +115,29 @@ async def test_LIM_15_a_large_event_of_a_stream_is_handled_in_a_thread(proxy, up
     assert VALUES[0] not in answer
     assert {"feed", "parse"} <= steps(works, large=True)
     assert [work for work in works if work.on_loop and work.size > off_loop.LARGE_EVENT_CHARACTERS] == []
+
+
+async def test_LIM_15_the_first_stream_waits_in_a_thread_for_what_it_holds_back_with(
+    proxy, upstream, monkeypatch
+) -> None:
+    """A worker serves before it is made, so that it answers sooner after a start."""
+    loop_thread = threading.get_ident()
+    made: list[bool] = []
+    real = Pending.__init__
+
+    def make(self: Pending, patterns: Any) -> None:
+        made.append(threading.get_ident() == loop_thread)
+        real(self, patterns)
+
+    monkeypatch.setattr(Pending, "__init__", make)
+    monkeypatch.setattr(masking_ruleset(), "_pending", {})
+    upstream.reply = lambda body: chat_stream(SMALL.replace(EMAIL, VALUES[0]), size=3)
+    answers = await asyncio.gather(*(ask(proxy, "hello", stream=True) for _ in range(3)))
+
+    assert made
+    assert not any(made)
+    assert len(made) == 2, "for texts and for the arguments of calls, each once"
+    assert all(VALUES[0] not in answer for answer in answers)
 
 
 async def test_LIM_15_many_small_events_of_one_read_let_the_loop_go_on_in_between(proxy, upstream, works) -> None:

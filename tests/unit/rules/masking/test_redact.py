@@ -234,7 +234,7 @@ def test_nothing_is_held_for_longer_than_the_engine_looks() -> None:
 
 def test_patterns_too_large_for_one_program_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rules.masking.pending._PROGRAM_BYTES", 64 * 1024)
-    patterns = [key_of(rf"prefix{number}[a-z]{{1,90}}\d", "i") for number in range(10)]
+    patterns = [key_of(rf"prefix{number}[a-z]{{90}}\d", "i") for number in range(10)]
 
     pending = Pending(patterns)
 
@@ -242,12 +242,28 @@ def test_patterns_too_large_for_one_program_are_divided(monkeypatch: pytest.Monk
     assert pending.start(b"hello prefix7abc") == 6
 
 
+def test_LIM_15_many_patterns_are_compiled_in_small_programs() -> None:
+    pending = Pending([key_of(rf"prefix{number}[a-z]{{3}}\d", "i") for number in range(300)])
+
+    assert len(pending._regexps) > 1
+    assert pending.start(b"hello prefix7abc") == pending.start(b"hello prefix299abc") == 6
+
+
+def test_wide_repeats_make_small_programs_that_hold_at_least_as_much() -> None:
+    pending = Pending([key_of(r"key-[a-z]{20,900}\d", "")])
+
+    assert sum(one.programsize for one in pending._regexps) < 500
+    for text in (b"see key-", b"see key-" + b"a" * 19, b"see key-" + b"a" * 900):
+        assert pending.start(text) == 4
+    assert pending.start(b"see key-abc ") == len(b"see key-abc ")
+
+
 def test_a_pattern_whose_beginnings_are_too_many_holds_as_much_as_a_match_may_be_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rules.masking.pending._PROGRAM_BYTES", 64 * 1024)
+    monkeypatch.setattr("rules.masking.pending._PROGRAM_BYTES", 16 * 1024)
 
-    pending = Pending([key_of(r"[a-z]{1,900}\d{1,900}", "")])
+    pending = Pending([key_of(r"[a-z]{900}\d{900}", "")])
 
     assert pending.start(b"x " * 1000) == 2000 - MAX_HELD_BYTES
 
