@@ -272,7 +272,7 @@ def build_features(
         rulesets=rulesets,
         data_directory=directory.root,
         environ=os.environ,
-        max_body_bytes=settings.max_request_bytes,
+        limits=settings.limits,
         upstream_proxies=settings.upstream_proxies,
         serves=lambda proxy_id: status_of(proxy_id).state.serves,
         context_firewall=settings.context_firewall,

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app import upstream_proxy
-from proxies.contract import DecisionService
+from proxies.contract import DecisionService, Limits, ProxyType
 from proxies.egress_policy import BadTarget, parse_target
 from rules.context_firewall import origin_allowed
 from rules.policy import ContextFirewall
@@ -26,6 +26,8 @@ LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 CONFIG_VARIABLE = "OSTIARY_CONFIG"
 MIN_SECRET_CHARACTERS = 32
 MIN_DISTINCT_CHARACTERS = 10
+FIRST_BYTE_TIMEOUT_SECONDS: dict[ProxyType, float] = {"llm": 600.0, "mcp": 120.0}
+"""The official clients of LLM APIs wait for ten minutes; an answer that is not streamed begins when the model has ended."""
 PLACEHOLDER_WORDS = (
     "changeme",
     "change-me",
@@ -87,6 +89,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     opa_timeout_seconds: float = 1.0
     opa_fail_mode: str = "closed"
     """`closed` refuses LLM calls while the service gives no answer, `open` lets them pass with an alert."""
+    upstream_connect_timeout_seconds: float = 10.0
+    upstream_first_byte_timeout_seconds: float = 0.0
+    """Wait for the head of an answer; 0 is 600 for LLM proxies, whose models may think before they begin, and 120 for MCP."""
+    upstream_idle_timeout_seconds: float = 300.0
+    """Silence in the middle of an answer."""
+    upstream_total_timeout_seconds: float = 900.0
+    upstream_keepalive_seconds: float = 55.0
+    """How long a connection that nobody uses is kept: less than what servers usually grant."""
+    max_upstream_connections: int = 0
+    """Connections of one proxy to its upstream; 0 for the default of 8,192."""
     http_proxy: str = ""
     """Proxy towards upstreams whose URL begins with http://; may hold a user and a password."""
     https_proxy: str = ""
@@ -142,6 +154,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def limits(self) -> dict[ProxyType, Limits]:
+        """The bounds of the proxies, by type."""
+        common = Limits(
+            max_body_bytes=self.max_request_bytes,
+            connect_timeout_seconds=self.upstream_connect_timeout_seconds,
+            idle_timeout_seconds=self.upstream_idle_timeout_seconds,
+            total_timeout_seconds=self.upstream_total_timeout_seconds,
+            upstream_keepalive_seconds=self.upstream_keepalive_seconds,
+            max_upstream_connections=self.max_upstream_connections or Limits().max_upstream_connections,
+        )
+        chosen = self.upstream_first_byte_timeout_seconds
+        return {
+            type: msgspec.structs.replace(common, first_byte_timeout_seconds=chosen or default)
+            for type, default in FIRST_BYTE_TIMEOUT_SECONDS.items()
+        }
+
+    @property
     def max_request_bytes(self) -> int:
         """The largest request body that is taken."""
         return self.max_request_size_mb * BYTES_PER_MB
@@ -180,6 +209,12 @@ def check(settings: Settings) -> None:
     _check_range("retention_audit_days", settings.retention_audit_days, 30, 3650)
     _check_range("drain_timeout_seconds", settings.drain_timeout_seconds, 0, 3600)
     _check_range("context_firewall_risk_threshold", settings.context_firewall_risk_threshold, 0, 100_000)
+    _check_range("upstream_connect_timeout_seconds", settings.upstream_connect_timeout_seconds, 0.1, 300)
+    _check_range("upstream_first_byte_timeout_seconds", settings.upstream_first_byte_timeout_seconds, 0, 3600)
+    _check_range("upstream_idle_timeout_seconds", settings.upstream_idle_timeout_seconds, 1, 3600)
+    _check_range("upstream_total_timeout_seconds", settings.upstream_total_timeout_seconds, 1, 86_400)
+    _check_range("upstream_keepalive_seconds", settings.upstream_keepalive_seconds, 0, 3600)
+    _check_range("max_upstream_connections", settings.max_upstream_connections, 0, 65_535)
     _check_decision_service(settings)
     for url in settings.allowed_context_origins:
         if not origin_allowed(url, [url]):
@@ -368,6 +403,12 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "opa_url": (("OPA_URL",), _url),
     "opa_timeout_seconds": (("OPA_TIMEOUT_SECONDS",), _seconds),
     "opa_fail_mode": (("OPA_FAIL_MODE",), _lower),
+    "upstream_connect_timeout_seconds": (("HTTP_CLIENT_POOL_TLS_HANDSHAKE_TIMEOUT",), _seconds),
+    "upstream_first_byte_timeout_seconds": (("HTTP_CLIENT_POOL_RESPONSE_HEADER_TIMEOUT",), _seconds),
+    "upstream_idle_timeout_seconds": (("OSTIARY_UPSTREAM_IDLE_TIMEOUT_SECONDS",), _seconds),
+    "upstream_total_timeout_seconds": (("REQUEST_HANDLER_TIMEOUT",), _seconds),
+    "upstream_keepalive_seconds": (("HTTP_CLIENT_POOL_IDLE_CONN_TIMEOUT", "HTTP_CLIENT_POOL_IDLE_TIMEOUT"), _seconds),
+    "max_upstream_connections": (("HTTP_CLIENT_POOL_MAX_CONNS_PER_HOST",), _integer),
     "http_proxy": (("http_proxy", "HTTP_PROXY"), _text),
     "https_proxy": (("https_proxy", "HTTPS_PROXY"), _text),
     "no_proxy": (("no_proxy", "NO_PROXY"), _list),

@@ -17,6 +17,7 @@ from app.instance import InstanceLock
 from app.paths import DataDirectory
 from app.security.keys import Keys, load_keys
 from app.settings import Settings, SettingsError
+from app.unused_variables import unused
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def serve(settings: Settings) -> None:
     with InstanceLock(directory.lock), contextlib.closing(bind(settings)) as listener:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         _, keys = prepare(settings)
+        for variable, reason in unused(os.environ).items():
+            logger.warning("%s has no effect here: %s", variable, reason)
         _run(settings, keys, listener)
     _leave_compilers()
 

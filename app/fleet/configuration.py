@@ -75,7 +75,7 @@ class ConfigurationBuilder:
         rulesets: Rulesets,
         data_directory: Path,
         environ: Mapping[str, str],
-        max_body_bytes: int,
+        limits: Mapping[ProxyType, Limits],
         upstream_proxies: UpstreamProxies,
         serves: Callable[[str], bool],
         context_firewall: ContextFirewall | None = None,
@@ -91,7 +91,7 @@ class ConfigurationBuilder:
         self._upstream_proxies = upstream_proxies
         self._context_firewall = context_firewall
         self._decision_service = decision_service
-        self._limits = Limits(max_body_bytes=max_body_bytes)
+        self._limits = limits
 
     async def load(self) -> Configuration:
         """The configuration as it is committed now."""
@@ -208,7 +208,7 @@ class ConfigurationBuilder:
             upstream_proxy=self._upstream_proxies.for_target(proxy.target_url),
             context=self._context_firewall if proxy.type == "llm" else None,
             decisions=self._decision_service if proxy.type == "llm" else None,
-            limits=self._limits,
+            limits=self._limits[cast(ProxyType, proxy.type)],
             masking=Masking(key=self._vault.masking_key),
             policy_names=plan.policy_names,
             policy_level=level,

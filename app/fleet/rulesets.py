@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 NICENESS = 10
 TELL_AFTER_SECONDS = 1.0
 THREAD_NAME = "compile-rules"
+_ONE_AT_A_TIME = threading.Lock()
+"""Compiling fills a processor: sets of packs are compiled one after the other, so that there is one left for the calls."""
 
 
 class Compiled(NamedTuple):
@@ -94,9 +96,14 @@ class Rulesets:
         try:
             # Shielded: whoever stops waiting does not take the ruleset away from the others.
             source = (await asyncio.shield(compilation.result)).source
-        except (PackError, OSError) as error:
-            self._compiled.pop(_key(packs), None)
-            raise RulesetUnavailable(f"The rules cannot be compiled: {error}") from error
+        except Unavailable:
+            raise
+        except Exception as error:
+            # Whatever is wrong with one set of packs stays with the proxies and keys that want it.
+            if self._compiled.pop(_key(packs), None) is not None and not isinstance(error, PackError | OSError):
+                logger.error("compiling rules failed in an unforeseen way", exc_info=error)
+            reason = str(error) if isinstance(error, PackError | OSError) else f"{type(error).__name__}, see the log"
+            raise RulesetUnavailable(f"The rules cannot be compiled: {reason}") from error
         self._in_use.add(source.digest)
         return source
 
@@ -220,7 +227,8 @@ def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path, in_use: fro
             found = find_ruleset(packs, cache_directory)
             if found is None:
                 loop.call_soon_threadsafe(looked_up.set)
-                found = cached_ruleset(packs, cache_directory, in_use)
+                with _ONE_AT_A_TIME:
+                    found = cached_ruleset(packs, cache_directory, in_use)
             result = _compiled(found)
         except Exception as error:  # Whatever it is belongs to the one who waits for the future.
             failure = error

@@ -223,6 +223,7 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
             "context_firewall_risk_threshold",
         ),
         ("Decision service", _decision_service(settings), "opa_url, opa_timeout_seconds, opa_fail_mode"),
+        ("Upstreams get", _patience(settings), "upstream_…_timeout_seconds"),
         ("Proxy to http upstreams", _way(settings.upstream_proxies.http), "http_proxy"),
         ("Proxy to https upstreams", _way(settings.upstream_proxies.https), "https_proxy"),
         ("Reached without a proxy", ", ".join(settings.no_proxy) or "none", "no_proxy"),
@@ -240,6 +241,16 @@ def _decision_service(settings: Settings) -> str:
         return "none"
     without = "pass with an alert" if service.fail_open else "are refused"
     return f"{service.url}, {service.timeout_seconds:g} s; without an answer LLM calls {without}"
+
+
+def _patience(settings: Settings) -> str:
+    limits = settings.limits
+    heads = ", ".join(f"{one.first_byte_timeout_seconds:g} s ({type.upper()})" for type, one in limits.items())
+    common = limits["llm"]
+    return (
+        f"{common.connect_timeout_seconds:g} s to connect, {heads} to begin an answer, {common.idle_timeout_seconds:g} s of "
+        f"silence in it, {common.total_timeout_seconds:g} s for all of it"
+    )
 
 
 def _way(proxy: UpstreamProxy | None) -> str:

@@ -85,6 +85,8 @@ class Limits(msgspec.Struct, frozen=True):
     first_byte_timeout_seconds: float = 120.0
     idle_timeout_seconds: float = 120.0
     total_timeout_seconds: float = 900.0
+    upstream_keepalive_seconds: float = 55.0
+    """Idle time after which a pooled connection is closed, under the 60 s that most servers and balancers use."""
     max_connections: int = 8192
     max_upstream_connections: int = 8192
 

@@ -44,8 +44,6 @@ class Bounds(msgspec.Struct, frozen=True):
     """Connections over the cap that are told so; those beyond are reset."""
     max_requests_per_connection: int = 10_000
     max_connection_age_seconds: float = 3600.0
-    upstream_keepalive_seconds: float = 55.0
-    """Idle time after which a pooled connection is closed, under the 60 s that most servers and balancers use."""
     sweep_seconds: float = 0.5
     """Resolution of all deadlines."""
 

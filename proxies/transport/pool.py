@@ -250,7 +250,7 @@ class UpstreamPool:
         if self._closing or not connection.usable:
             connection.close()
             return
-        connection.idle_until(asyncio.get_running_loop().time() + self._bounds.upstream_keepalive_seconds)
+        connection.idle_until(asyncio.get_running_loop().time() + self._limits.upstream_keepalive_seconds)
         if not self._wake_next(connection):
             self._idle.append(connection)
 

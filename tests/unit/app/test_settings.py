@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, check_secret, load
-from proxies.contract import DecisionService
+from app.settings import READERS, Settings, SettingsError, check_secret, load
+from app.unused_variables import UNUSED, unused
+from proxies.contract import DecisionService, Limits
 
 GOOD_SECRET = "kJ8s0QmzX2vB7nLr4TyWc1HdPe6FaGu9"
 
@@ -81,6 +82,12 @@ def test_documented_environment_variables_are_honoured() -> None:
         ({}, {"OPA_URL": "http://user:secret@opa.test"}, "opa_url"),
         ({}, {"OPA_TIMEOUT_SECONDS": "0"}, "opa_timeout_seconds"),
         ({}, {"OPA_FAIL_MODE": "ajar"}, "opa_fail_mode"),
+        ({}, {"REQUEST_HANDLER_TIMEOUT": "0"}, "upstream_total_timeout_seconds"),
+        ({}, {"HTTP_CLIENT_POOL_TLS_HANDSHAKE_TIMEOUT": "0"}, "upstream_connect_timeout_seconds"),
+        ({}, {"HTTP_CLIENT_POOL_RESPONSE_HEADER_TIMEOUT": "-1"}, "upstream_first_byte_timeout_seconds"),
+        ({}, {"OSTIARY_UPSTREAM_IDLE_TIMEOUT_SECONDS": "0"}, "upstream_idle_timeout_seconds"),
+        ({}, {"HTTP_CLIENT_POOL_IDLE_CONN_TIMEOUT": "-1"}, "upstream_keepalive_seconds"),
+        ({}, {"HTTP_CLIENT_POOL_MAX_CONNS_PER_HOST": "many"}, "max_upstream_connections"),
         ({}, {"ALLOWED_ORIGINS": "https://a.test/path"}, "allowed_origins"),
         ({"host": "0.0.0.0"}, {}, "host"),
         ({"colour": "red"}, {}, "colour"),
@@ -158,3 +165,41 @@ def test_settings_never_show_their_secrets() -> None:
 )
 def test_base_url_is_one_that_a_browser_can_open(host: str, url: str) -> None:
     assert Settings(host=host, port=81).base_url == url
+
+
+def test_AG_SH_3_upstreams_get_a_time_for_each_part_of_an_answer() -> None:
+    limits = load({}, {}).limits
+    assert (limits["llm"].first_byte_timeout_seconds, limits["mcp"].first_byte_timeout_seconds) == (600, 120)
+    assert limits["llm"].max_upstream_connections == Limits().max_upstream_connections
+    environ = {
+        "MAX_REQUEST_SIZE_MB": "3",
+        "REQUEST_HANDLER_TIMEOUT": "60",
+        "OSTIARY_UPSTREAM_IDLE_TIMEOUT_SECONDS": "20",
+        "HTTP_CLIENT_POOL_TLS_HANDSHAKE_TIMEOUT": "2.5",
+        "HTTP_CLIENT_POOL_RESPONSE_HEADER_TIMEOUT": "15",
+        "HTTP_CLIENT_POOL_IDLE_CONN_TIMEOUT": "90",
+        "HTTP_CLIENT_POOL_MAX_CONNS_PER_HOST": "12",
+    }
+    wanted = Limits(
+        max_body_bytes=3 * 1024 * 1024,
+        total_timeout_seconds=60,
+        idle_timeout_seconds=20,
+        connect_timeout_seconds=2.5,
+        first_byte_timeout_seconds=15,
+        upstream_keepalive_seconds=90,
+        max_upstream_connections=12,
+    )
+    assert load({}, environ).limits == {"llm": wanted, "mcp": wanted}
+
+
+def test_variables_of_other_gateways_that_have_no_effect_are_named_with_the_reason() -> None:
+    environ = {
+        "WEBSOCKET_PING": "30",
+        "DB_QUERY_TIMEOUT": "10",
+        "DB_PATH": "x.db",
+        "GOGC": "",
+        "GOGCX": "1",
+        "PORT": "1",
+    }
+    assert list(unused(environ)) == ["DB_QUERY_TIMEOUT", "WEBSOCKET_PING"]
+    assert not set(UNUSED) & {variable for variables, _ in READERS.values() for variable in variables}

@@ -151,6 +151,43 @@ async def test_rules_that_cannot_be_compiled_break_only_the_proxies_that_use_the
     assert "does not compile" in found.broken[other.id]
 
 
+async def test_a_compiler_that_fails_in_an_unforeseen_way_breaks_only_the_proxies_that_need_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of the engine")
+
+    good = await bench.proxy()
+    with monkeypatch.context() as patched:
+        patched.setattr(rulesets, "cached_ruleset", fail)
+        other = await bench.proxy("Two", 4001, type="mcp")
+        found = bench.fleet.configuration
+        assert found.broken == {other.id: "The rules cannot be compiled: RuntimeError, see the log"}
+        assert good.id in {proxy.id for proxy in found.proxies if proxy.ruleset}
+        assert "of the engine" in caplog.text
+    await bench.fleet.refresh()
+    assert bench.fleet.configuration.broken == {}
+
+
+async def test_sets_of_rules_are_compiled_one_after_the_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most, compile_for_real = 0, 0, rulesets.cached_ruleset
+
+    def counted(packs: Sequence[Pack], directory: Path, in_use: frozenset[str]) -> RulesetFiles:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return compile_for_real(packs, directory, in_use)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(rulesets, "cached_ruleset", counted)
+    library = bench.features.library
+    packs = [library.packs_of(names) for names in (["llm-standard-security"], ["mcp-standard-security"], [])]
+    await asyncio.gather(*(bench.features.rulesets.of_packs(one) for one in packs))
+    assert most == 1
+
+
 async def test_a_start_of_a_broken_proxy_says_why(bench: Bench) -> None:
     bad = await bench.proxy(upstream_auth=UpstreamAuthInput(type="bearer", value="env:OSTIARY_TEST_UNSET"))
     with pytest.raises(Exception, match="the variable is not set"):

@@ -233,8 +233,8 @@ async def test_LIM_18_the_client_decides_about_keep_alive(version: str, field: s
 
 
 async def test_LIM_18_pooled_connections_are_closed_after_their_idle_time() -> None:
-    bounds = msgspec.structs.replace(QUICK, upstream_keepalive_seconds=0.1)
-    async with Upstream() as upstream, passthrough(upstream.url, bounds=bounds) as proxy:
+    limits = msgspec.structs.replace(LIMITS, upstream_keepalive_seconds=0.1)
+    async with Upstream() as upstream, passthrough(upstream.url, limits=limits, bounds=QUICK) as proxy:
         pool = proxy.pool
         assert pool is not None
         await (await pool.request("GET", "/", [], b"")).read(100)
