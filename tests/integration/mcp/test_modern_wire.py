@@ -42,7 +42,7 @@ def server(**answers: Any) -> Any:
     return respond
 
 
-async def test_a_modern_request_passes_with_headers_made_anew() -> None:
+async def test_M_06_and_M_08_a_modern_request_passes_with_headers_made_anew() -> None:
     async with wire(server()) as (client, upstream, proxy):
         answer = await client.post_modern(
             request("tools/call", "c-7", name="café"),
@@ -83,7 +83,7 @@ async def test_M_01_contradictory_evidence_is_a_400_with_the_id(headers: Any, bo
     assert proxy.records[0].protocol == "mcp.modern"
 
 
-async def test_M_01_a_modern_body_without_headers_is_not_taken_for_legacy() -> None:
+async def test_M_01_and_M_07_a_modern_body_without_headers_is_not_taken_for_legacy() -> None:
     async with wire(server()) as (client, upstream, _proxy):
         answer = await client.post({**request("tools/list", 4), "params": {"_meta": META}})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
