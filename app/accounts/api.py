@@ -151,8 +151,19 @@ async def revoke_token(
     actor: NamedDependency[Actor],
     directory: NamedDependency[Directory],
 ) -> Envelope[TokenView]:
-    """End a token at once."""
+    """End a token at once. Ten seconds long it can be restored."""
     return Envelope(await directory.revoke_token(writer, actor, token_id), message="The token is revoked.")
+
+
+@post("/api/v1/tokens/{token_id:str}/restore", opt={"role": "admin"}, status_code=200, tags=["tokens"])
+async def restore_token(
+    token_id: FromPath[str],
+    writer: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+) -> Envelope[TokenView]:
+    """Take a revocation back, within ten seconds."""
+    return Envelope(await directory.restore_token(writer, actor, token_id), message="The token is restored.")
 
 
 def _login_view(login: Login) -> LoginView:
@@ -175,4 +186,5 @@ routes = [
     list_tokens,
     create_token,
     revoke_token,
+    restore_token,
 ]

@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, undo
 from app.accounts import repository
 from app.accounts.errors import LastAdmin, TokenNotFound, UsernameTaken, UserNotFound
 from app.accounts.models import APIToken
@@ -33,6 +33,7 @@ from app.ids import new_id
 from app.security.passwords import Passwords, one_time_password
 from app.security.permissions import Actor, Role
 from app.security.tokens import API_TOKEN_PREFIX, digest, new_token
+from app.undo import NothingToRestore
 
 
 class Directory:
@@ -130,3 +131,15 @@ class Directory:
             token.revoked_at = now
             await self._audit.record(session, "token.revoked", actor=actor, resource=("token", token.id, token.name))
         return token_view(token, now)
+
+    async def restore_token(self, session: AsyncSession, actor: Actor, token_id: str) -> TokenView:
+        """Take the revocation of a token back; raises NothingToRestore when it is long ago or there is no such token."""
+        token = await repository.token_by_id(session, token_id, actor.tenant_id)
+        if token is None:
+            raise NothingToRestore
+        if token.revoked_at is not None:
+            if not undo.is_open(token.revoked_at):
+                raise NothingToRestore(f"The token {token.name} was revoked too long ago to be restored.")
+            token.revoked_at = None
+            await self._audit.record(session, "token.restored", actor=actor, resource=("token", token.id, token.name))
+        return token_view(token, clock.utcnow())

@@ -43,9 +43,17 @@ async def reveal_canary(
 async def delete_canary(
     canary_id: FromPath[str], actor: NamedDependency[Actor], canaries: NamedDependency[CanaryService]
 ) -> Envelope[None]:
-    """Stop looking for a canary; its alerts stay."""
+    """Stop looking for a canary; its alerts stay. Ten seconds long it can be restored."""
     await canaries.delete(actor, canary_id)
     return Envelope(None, message="The canary is deleted.")
 
 
-routes = [list_canaries, create_canary, reveal_canary, delete_canary]
+@post("/api/v1/canaries/{canary_id:str}/restore", opt=ADMIN, status_code=200, tags=TAGS)
+async def restore_canary(
+    canary_id: FromPath[str], actor: NamedDependency[Actor], canaries: NamedDependency[CanaryService]
+) -> Envelope[CanaryView]:
+    """Look for a deleted canary again, within ten seconds."""
+    return Envelope(await canaries.restore(actor, canary_id), message="The canary is restored.")
+
+
+routes = [list_canaries, create_canary, reveal_canary, delete_canary, restore_canary]

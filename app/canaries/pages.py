@@ -16,6 +16,7 @@ from app.http.envelope import MAX_LIMIT
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect
 from app.security.permissions import Actor
+from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -104,13 +105,29 @@ async def delete_canary(
             active="policies",
             crumbs=LIST,
             question=f"Delete canary “{canary.name}”?",
-            detail="Nobody looks for it any more, wherever it is planted. Its alerts stay.",
+            detail=f"Nobody looks for it any more, wherever it is planted. Its alerts stay. {UNDO_WORDS}",
             label="Delete canary",
             url=f"/canaries/{canary_id}/delete",
             back="/canaries",
         )
     name = await canaries.delete(actor, canary_id)
-    return redirect(request, "/canaries", Toast(f"Canary “{name}” is deleted."))
+    undo_url = f"/canaries/{canary_id}/restore"
+    return redirect(request, "/canaries", Toast(f"Canary “{name}” is deleted.", undo_url=undo_url))
+
+
+@post("/canaries/{canary_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_canary(
+    request: Request[Any, Any, Any],
+    canary_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    canaries: NamedDependency[CanaryService],
+) -> Response[str]:
+    """Take a deletion back."""
+    try:
+        canary = await canaries.restore(actor, canary_id)
+    except AppError as error:
+        return redirect(request, "/canaries", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/canaries", Toast(f"Canary “{canary.name}” is watched again."))
 
 
 async def _list(
@@ -171,4 +188,4 @@ async def _places(
     return [(proxy.id, proxy.name) for proxy in known_proxies.items], [(key.id, key.name) for key in known_keys.items]
 
 
-routes = [canaries_page, new_canary_page, create_canary, reveal_canary, delete_canary]
+routes = [canaries_page, new_canary_page, create_canary, reveal_canary, delete_canary, restore_canary]

@@ -24,6 +24,7 @@ from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
 from app.security.permissions import Actor
 from app.security.vault import Undecryptable, Vault
+from app.undo import NothingToRestore
 from rules import canaries as rules
 from rules.model import Action
 
@@ -68,10 +69,7 @@ class CanaryService:
             raise ValidationFailed(fields=problems)
         async with self._database.writer() as session:
             repository = CanaryRepository(session, actor.tenant_id)
-            if await repository.is_named(name):
-                raise CanaryNameTaken(f"There is a canary named {name}.", fields={"name": "This name is taken."})
-            if await repository.count() >= rules.MAX_CANARIES:
-                raise TooManyCanaries(f"There are {rules.MAX_CANARIES} canaries already.")
+            await _check_room(repository, name)
             for proxy_id in request.proxy_ids:
                 if await ProxyRepository(session, actor.tenant_id).get(proxy_id) is None:
                     raise ProxyNotFound(fields={"proxy_ids": f"There is no proxy {proxy_id}."})
@@ -115,16 +113,33 @@ class CanaryService:
         return RevealedCanary(value=value, canary=canary_view(canary, {}))
 
     async def delete(self, actor: Actor, canary_id: str) -> str:
-        """Forget a canary and return its name; raises CanaryNotFound. Its alerts stay."""
+        """Look for a canary no more and return its name; raises CanaryNotFound. Its alerts stay, and for a moment
+        `restore` brings it back."""
         async with self._database.writer() as session:
-            repository = CanaryRepository(session, actor.tenant_id)
-            canary = await _existing(repository, canary_id)
-            await repository.delete(canary)
+            canary = await _existing(CanaryRepository(session, actor.tenant_id), canary_id)
+            canary.deleted_at = clock.utcnow()
             await self._audit.record(
                 session, "canary.deleted", actor=actor, resource=(RESOURCE, canary.id, canary.name)
             )
         await self._rollout.roll_out()
         return canary.name
+
+    async def restore(self, actor: Actor, canary_id: str) -> CanaryView:
+        """Look for a deleted canary again; raises NothingToRestore, CanaryNameTaken or TooManyCanaries."""
+        async with self._database.writer() as session:
+            repository = CanaryRepository(session, actor.tenant_id)
+            if there := await repository.get(canary_id):
+                return canary_view(there, {})
+            canary = await repository.deleted(canary_id)
+            if canary is None:
+                raise NothingToRestore
+            await _check_room(repository, canary.name)
+            canary.deleted_at = None
+            await self._audit.record(
+                session, "canary.restored", actor=actor, resource=(RESOURCE, canary.id, canary.name)
+            )
+        await self._rollout.roll_out()
+        return canary_view(canary, {})
 
 
 def watched(rows: list[Canary], vault: Vault) -> tuple[rules.Canary, ...]:
@@ -187,6 +202,14 @@ def _opened(canary: Canary, vault: Vault) -> str | None:
     except Undecryptable:
         logger.error("Canary %s cannot be decrypted and is not looked for. Delete it and make a new one.", canary.id)
         return None
+
+
+async def _check_room(repository: CanaryRepository, name: str) -> None:
+    """Raises CanaryNameTaken or TooManyCanaries."""
+    if await repository.is_named(name):
+        raise CanaryNameTaken(f"There is a canary named {name}.", fields={"name": "This name is taken."})
+    if await repository.count() >= rules.MAX_CANARIES:
+        raise TooManyCanaries(f"There are {rules.MAX_CANARIES} canaries already.")
 
 
 async def _existing(repository: CanaryRepository, canary_id: str) -> Canary:

@@ -28,6 +28,7 @@ from app.tools.service import ToolService
 from app.tools.usage import UsageService
 from app.traffic.repository import CallFilter
 from app.traffic.service import TrafficService
+from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -37,6 +38,7 @@ LATEST_CALLS = 30
 LATEST_ENTRIES = 30
 PAGE_ROWS = 25
 """Rows of a page, so that it stays below 60 KB."""
+DELETION = f"Its configuration, stored key and approvals are removed. {UNDO_WORDS}"
 DONE = {"start": "is running", "stop": "is stopped", "restart": "is running again"}
 
 
@@ -215,9 +217,11 @@ async def operate_proxy(
     proxies: NamedDependency[ProxyService],
     traffic: NamedDependency[TrafficService],
 ) -> Response[str]:
-    """Start, stop, restart or delete; answers with the row or the buttons that asked."""
+    """Start, stop, restart, delete or restore; answers with the row or the buttons that asked."""
     if verb == "delete":
         return await _delete(request, actor, pages, proxies, proxy_id)
+    if verb == "restore":
+        return await _restore(request, actor, proxies, proxy_id)
     operations = {"start": proxies.start, "stop": proxies.stop, "restart": proxies.restart}
     if verb not in operations:
         return pages.error(request, ProxyVerbUnknown(), request.scope["state"].get("request_id", ""))
@@ -244,7 +248,7 @@ class ProxyVerbUnknown(AppError):
     code = "NOT_FOUND"
     status = 404
     default_message = "There is no such action."
-    default_remediation = "Start, stop, restart or delete the proxy."
+    default_remediation = "Start, stop, restart, delete or restore the proxy."
 
 
 async def _delete(
@@ -259,7 +263,7 @@ async def _delete(
             active="proxies",
             crumbs=HOME,
             question=f"Delete {proxy.name}?",
-            detail="Its configuration and stored key are removed. This cannot be undone.",
+            detail=DELETION,
             label="Delete",
             url=f"/proxies/{proxy_id}/delete",
             back=f"/proxies/{proxy_id}?tab=config",
@@ -269,7 +273,17 @@ async def _delete(
     except AppError as error:
         toast = Toast(f"{error.message} {error.remediation}", kind="error")
         return redirect(request, f"/proxies/{proxy_id}?tab=config", toast)
-    return redirect(request, "/proxies", Toast(f"{proxy.name} is deleted."))
+    return redirect(request, "/proxies", Toast(f"{proxy.name} is deleted.", undo_url=f"/proxies/{proxy_id}/restore"))
+
+
+async def _restore(
+    request: Request[Any, Any, Any], actor: Actor, proxies: ProxyService, proxy_id: str
+) -> Response[str]:
+    try:
+        proxy = await proxies.restore(actor, proxy_id)
+    except AppError as error:
+        return redirect(request, "/proxies", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/proxies", Toast(f"{proxy.name} is restored, stopped as it was."))
 
 
 async def _wizard(

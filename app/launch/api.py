@@ -34,9 +34,21 @@ async def allow_launch_program(
 async def remove_launch_program(
     program_id: FromPath[str], actor: NamedDependency[Actor], launch: NamedDependency[LaunchService]
 ) -> Envelope[None]:
-    """Take a program off the list: proxies whose command needs it fail, and their processes end."""
+    """Take a program off the list: proxies whose command needs it fail, and their processes end.
+
+    Ten seconds long it can be restored.
+    """
     await launch.remove(actor, program_id)
     return Envelope(None, message="The program is off the list.")
 
 
-routes = [list_launch_programs, allow_launch_program, remove_launch_program]
+@post("/api/v1/launch-programs/{program_id:str}/restore", opt=ADMIN, status_code=200, tags=TAGS)
+async def restore_launch_program(
+    program_id: FromPath[str], actor: NamedDependency[Actor], launch: NamedDependency[LaunchService]
+) -> Envelope[None]:
+    """Put a program that was taken off back on the list, within ten seconds."""
+    await launch.restore(actor, program_id)
+    return Envelope(None, message="The program is on the list again.")
+
+
+routes = [list_launch_programs, allow_launch_program, remove_launch_program, restore_launch_program]

@@ -59,7 +59,23 @@ async def remove_program(
             back=TAB,
         )
     program = await launch.remove(actor, program_id)
-    return redirect(request, TAB, Toast(f"Proxies may not start {program} any more."))
+    undo_url = f"/settings/launch-programs/{program_id}/restore"
+    return redirect(request, TAB, Toast(f"Proxies may not start {program} any more.", undo_url=undo_url))
+
+
+@post("/settings/launch-programs/{program_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_program(
+    request: Request[Any, Any, Any],
+    program_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    launch: NamedDependency[LaunchService],
+) -> Response[str]:
+    """Put a program back on the list."""
+    try:
+        program = await launch.restore(actor, program_id)
+    except AppError as error:
+        return redirect(request, TAB, Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, TAB, Toast(f"Proxies may start {program} again."))
 
 
 def what_removal_does(entry: LaunchProgramView) -> str:
@@ -90,4 +106,4 @@ async def launch_tab(
     )
 
 
-routes = [allow_program, remove_program]
+routes = [allow_program, remove_program, restore_program]

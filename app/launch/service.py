@@ -17,6 +17,7 @@ from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
 from app.launch.schemas import AllowProgram, LaunchProgramView
 from app.security.permissions import Actor
+from app.undo import NothingToRestore
 
 RESOURCE = "launch_program"
 MAX_PROGRAMS = 200
@@ -56,10 +57,7 @@ class LaunchService:
         async with self._database.writer() as session:
             repository = LaunchRepository(session, actor.tenant_id)
             listed = await repository.all()
-            if any((row.program, row.first_arguments) == (program, first) for row in listed):
-                raise LaunchProgramListed(fields={"program": "It is on the list already."})
-            if len(listed) >= MAX_PROGRAMS:
-                raise TooManyLaunchPrograms(f"There are {MAX_PROGRAMS} entries already.")
+            _check_room(listed, program, first)
             row = LaunchProgram(
                 id=ids.new_id("lau"),
                 program=program,
@@ -81,8 +79,27 @@ class LaunchService:
             row = await repository.get(program_id)
             if row is None:
                 raise LaunchProgramNotFound
-            await repository.delete(row)
+            row.deleted_at = clock.utcnow()
             await self._record(session, "launch_program.removed", actor, row)
+        await self._rollout.roll_out()
+        return row.program
+
+    async def restore(self, actor: Actor, program_id: str) -> str:
+        """Put an entry that was taken off back on the list and return its program.
+
+        Raises NothingToRestore, LaunchProgramListed or TooManyLaunchPrograms. Proxies that failed for want of it have to
+        be started again.
+        """
+        async with self._database.writer() as session:
+            repository = LaunchRepository(session, actor.tenant_id)
+            if there := await repository.get(program_id):
+                return there.program
+            row = await repository.deleted(program_id)
+            if row is None:
+                raise NothingToRestore
+            _check_room(await repository.all(), row.program, row.first_arguments)
+            row.deleted_at = None
+            await self._record(session, "launch_program.restored", actor, row)
         await self._rollout.roll_out()
         return row.program
 
@@ -95,6 +112,14 @@ class LaunchService:
             severity="critical",
             details={"program": row.program, "first_arguments": row.first_arguments},
         )
+
+
+def _check_room(listed: Sequence[LaunchProgram], program: str, first_arguments: Sequence[str]) -> None:
+    """Raises LaunchProgramListed or TooManyLaunchPrograms."""
+    if any((row.program, row.first_arguments) == (program, list(first_arguments)) for row in listed):
+        raise LaunchProgramListed(fields={"program": "It is on the list already."})
+    if len(listed) >= MAX_PROGRAMS:
+        raise TooManyLaunchPrograms(f"There are {MAX_PROGRAMS} entries already.")
 
 
 def _view(row: LaunchProgram, rows: Sequence[LaunchProgram], proxies: Sequence[Proxy]) -> LaunchProgramView:

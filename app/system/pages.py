@@ -90,7 +90,10 @@ async def update_user(
     except AppError as error:
         return redirect(request, "/settings?tab=users", Toast(f"{error.message} {error.remediation}", kind="error"))
     words = "may log in again" if is_active else "is deactivated; their sessions are ended"
-    return redirect(request, "/settings?tab=users", Toast(f"{user.username} {words}."))
+    back = Toast(f"{user.username} {words}.")
+    if not is_active:
+        back = Toast(back.text, undo_url=f"/settings/users/{user_id}", undo_values=(("is_active", "yes"),))
+    return redirect(request, "/settings?tab=users", back)
 
 
 @post("/settings/tokens", opt=ADMIN, include_in_schema=False)
@@ -124,7 +127,24 @@ async def revoke_token(
 ) -> Response[str]:
     """End a token at once."""
     token = await directory.revoke_token(writer, actor, token_id)
-    return redirect(request, "/settings?tab=tokens", Toast(f"Token “{token.name}” is revoked."))
+    toast = Toast(f"Token “{token.name}” is revoked.", undo_url=f"/settings/tokens/{token_id}/restore")
+    return redirect(request, "/settings?tab=tokens", toast)
+
+
+@post("/settings/tokens/{token_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_token(
+    request: Request[Any, Any, Any],
+    token_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+    writer: NamedDependency[AsyncSession],
+) -> Response[str]:
+    """Take a revocation back."""
+    try:
+        token = await directory.restore_token(writer, actor, token_id)
+    except AppError as error:
+        return redirect(request, "/settings?tab=tokens", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/settings?tab=tokens", Toast(f"Token “{token.name}” works again."))
 
 
 @get("/goto", opt={"role": "viewer"}, include_in_schema=False)
@@ -247,4 +267,4 @@ def _way(proxy: UpstreamProxy | None) -> str:
     return proxy.address if proxy else "none"
 
 
-routes = [settings_page, create_user, update_user, create_token, revoke_token, places]
+routes = [settings_page, create_user, update_user, create_token, revoke_token, restore_token, places]
