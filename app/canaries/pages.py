@@ -4,23 +4,26 @@ from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from app.access.service import KeyService
 from app.canaries.errors import CanaryNotFound
 from app.canaries.schemas import CreateCanary, RevealedCanary
-from app.canaries.service import CanaryService
+from app.canaries.service import SORTS, CanaryService
 from app.errors import AppError
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, page_of, part_of
+from app.http.filters import search_text
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
 from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
 LIST = (*HOME, ("/canaries", "Canaries"))
 
 
@@ -32,9 +35,14 @@ async def canaries_page(
     canaries: NamedDependency[CanaryService],
     proxies: NamedDependency[ProxyService],
     keys: NamedDependency[KeyService],
+    search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All canaries, newest first."""
-    return await _list(request, actor, pages, canaries, proxies, keys)
+    """The canaries that match, newest first unless sorted otherwise."""
+    return await _list(
+        request, actor, pages, canaries, proxies, keys, search=search_text(search), sort=sort, offset=offset
+    )
 
 
 @get("/canaries/new", opt=ADMIN, include_in_schema=False)
@@ -138,17 +146,25 @@ async def _list(
     proxies: ProxyService,
     keys: KeyService,
     *,
+    search: str = "",
+    sort: str = "",
+    offset: int = 0,
     revealed: RevealedCanary | None = None,
     status: int = 200,
 ) -> Response[str]:
     known_proxies, known_keys = await _places(actor, proxies, keys)
+    order = SORTS.order(sort)
+    found = await canaries.all(actor, search=search, sort=order.sort)
     return await pages.page(
         request,
         "canaries/list.html",
         title="Canaries",
         active="policies",
         crumbs=HOME,
-        canaries=await canaries.all(actor),
+        list=part_of(found, *page_of(PAGE_ROWS, offset)),
+        order=order,
+        search=search,
+        base=with_query("/canaries", search=search, sort=order.param),
         proxy_names=dict(known_proxies),
         key_names=dict(known_keys),
         revealed=revealed,

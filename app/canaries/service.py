@@ -22,6 +22,8 @@ from app.fleet import validation
 from app.fleet.control import Rollout
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
+from app.http.filters import contains
+from app.http.sorting import Sort, Sorts
 from app.security.permissions import Actor
 from app.security.vault import Undecryptable, Vault
 from app.undo import NothingToRestore
@@ -36,6 +38,17 @@ SEALED_COLUMN = "sealed_value"
 ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ"
 RANDOM_CHARACTERS = 16
 """About 77 random bits: nobody writes such a text by chance."""
+SORTS = Sorts(
+    {
+        "created_at": lambda canary: canary.created_at,
+        "name": lambda canary: canary.name.casefold(),
+        "action": lambda canary: canary.action,
+        "sightings": lambda canary: canary.sightings,
+        "last_seen_at": lambda canary: canary.last_seen_at,
+    },
+    default="-created_at",
+    descending_first=frozenset({"created_at", "sightings", "last_seen_at"}),
+)
 Sightings = Mapping[str, tuple[int, datetime]]
 
 
@@ -53,14 +66,18 @@ class CanaryService:
         self._vault = vault
         self._rollout = rollout
 
-    async def all(self, actor: Actor) -> list[CanaryView]:
-        """Every canary, newest first, with how often it was seen."""
+    async def all(self, actor: Actor, *, search: str = "", sort: Sort | None = None) -> list[CanaryView]:
+        """The canaries with how often each was seen, newest first unless sorted otherwise.
+
+        `search` is found in name, note and creator.
+        """
         async with self._database.reader() as session:
             rows = await CanaryRepository(session, actor.tenant_id).all()
             sightings = await AlertRepository(session, actor.tenant_id).seen_by_rule(
                 [rules.rule_id(row.id) for row in rows]
             )
-        return [canary_view(row, sightings) for row in rows]
+        views = [canary_view(row, sightings) for row in rows if contains(search, row.name, row.note, row.created_by)]
+        return SORTS.arranged(views, sort)
 
     async def create(self, actor: Actor, request: CreateCanary) -> RevealedCanary:
         """Make a canary; raises ValidationFailed, CanaryNameTaken, TooManyCanaries, ProxyNotFound or KeyNotFound."""

@@ -13,13 +13,14 @@ from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
-from app.fleet.repository import SORTS
 from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
+from app.fleet.state import ProxyState
 from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.htmx import is_htmx, target_id
 from app.http.page import Form, Pages, Toast, redirect, with_query
+from app.http.sorting import Sorts
 from app.overview.pages import last_hour
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
@@ -38,6 +39,19 @@ LATEST_CALLS = 30
 LATEST_ENTRIES = 30
 PAGE_ROWS = 25
 """Rows of a page, so that it stays below 60 KB."""
+WORST_FIRST = tuple(ProxyState(word) for word in ("failed", "degraded", "draining", "starting", "running", "stopped"))
+PAGE_SORTS = Sorts(
+    {
+        "name": lambda proxy: proxy.name.casefold(),
+        "state": lambda proxy: WORST_FIRST.index(ProxyState(proxy.state)),
+        "port": lambda proxy: (proxy.port, proxy.host),
+        "target_url": lambda proxy: proxy.target_url or " ".join(proxy.launch_command),
+        "policies": lambda proxy: len(proxy.policies),
+    },
+    default="name",
+    descending_first=frozenset({"policies"}),
+)
+"""The page holds all proxies anyhow, so that it can also sort by what no table knows."""
 DELETION = f"Its configuration, stored key and approvals are removed. {UNDO_WORDS}"
 DONE = {"start": "is running", "stop": "is stopped", "restart": "is running again"}
 
@@ -69,11 +83,10 @@ async def proxies_page(
     state = str(request.query_params.get("state", ""))
     filters = {"search": search_text(search), "type": type[:20], "state": state[:20]}
     limit, offset = page_of(PAGE_ROWS, offset)
-    order = SORTS.order(sort)
-    found = await proxies.page(
-        actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT, sort=order.sort
-    )
+    order = PAGE_SORTS.order(sort)
+    found = await proxies.page(actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT)
     fitting = [proxy for proxy in found.items if not filters["state"] or proxy.state == filters["state"]]
+    fitting = PAGE_SORTS.arranged(fitting, order.sort)
     shown = fitting[offset : offset + limit]
     return await pages.page(
         request,

@@ -2,11 +2,12 @@
 
 from litestar import delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from app.http.envelope import Envelope, Listing
+from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of, part_of
+from app.http.filters import search_text
 from app.launch.schemas import AllowProgram, LaunchProgramView
-from app.launch.service import LaunchService
+from app.launch.service import SORTS, LaunchService
 from app.security.permissions import Actor
 
 ADMIN = {"role": "admin"}
@@ -15,11 +16,16 @@ TAGS = ["launch-programs"]
 
 @get("/api/v1/launch-programs", opt=ADMIN, tags=TAGS)
 async def list_launch_programs(
-    actor: NamedDependency[Actor], launch: NamedDependency[LaunchService]
+    actor: NamedDependency[Actor],
+    launch: NamedDependency[LaunchService],
+    search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    limit: FromQuery[int] = DEFAULT_LIMIT,
+    offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[LaunchProgramView]]:
-    """The programs that proxies may start as MCP servers."""
-    found = await launch.all(actor)
-    return Envelope(Listing(found, len(found), len(found), 0))
+    """The programs that proxies may start as MCP servers; `search` is found in commands, notes, proxies and creators."""
+    found = await launch.all(actor, search=search_text(search), sort=SORTS.asked(sort))
+    return Envelope(part_of(found, *page_of(limit, offset)))
 
 
 @post("/api/v1/launch-programs", opt=ADMIN, tags=TAGS)

@@ -7,10 +7,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from app.errors import AppError
+from app.http.filters import search_text
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.schemas import AllowProgram, LaunchProgramView
-from app.launch.service import LaunchService
+from app.launch.service import SORTS, LaunchService
 from app.security.permissions import Actor
 
 ADMIN = {"role": "admin"}
@@ -94,13 +95,19 @@ async def launch_tab(
     status: int = 200,
 ) -> Response[str]:
     """The list and the form for a new entry."""
+    query = request.query_params
+    search, order = search_text(query.get("search", "")), SORTS.order(query.get("sort", ""))
+    found = await launch.all(actor, search=search, sort=order.sort)
     return await pages.page(
         request,
         "system/settings.html",
         title="Settings",
         active="settings",
         tab="launch",
-        programs=[(entry, what_removal_does(entry)) for entry in await launch.all(actor)],
+        programs=[(entry, what_removal_does(entry)) for entry in found],
+        search=search,
+        order=order,
+        base=with_query(TAB, search=search, sort=order.param),
         form=form or Form({}),
         status=status,
     )

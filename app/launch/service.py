@@ -11,6 +11,8 @@ from app.errors import ValidationFailed
 from app.fleet.control import Rollout
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
+from app.http.filters import contains
+from app.http.sorting import Sort, Sorts
 from app.launch import commands
 from app.launch.errors import LaunchProgramListed, LaunchProgramNotFound, TooManyLaunchPrograms
 from app.launch.models import LaunchProgram
@@ -21,6 +23,15 @@ from app.undo import NothingToRestore
 
 RESOURCE = "launch_program"
 MAX_PROGRAMS = 200
+SORTS = Sorts(
+    {
+        "program": lambda entry: (entry.program, entry.first_arguments),
+        "proxies": lambda entry: len(entry.proxies),
+        "created_at": lambda entry: entry.created_at,
+    },
+    default="program",
+    descending_first=frozenset({"proxies", "created_at"}),
+)
 
 
 class LaunchService:
@@ -31,12 +42,13 @@ class LaunchService:
         self._audit = audit
         self._rollout = rollout
 
-    async def all(self, actor: Actor) -> list[LaunchProgramView]:
-        """Every entry, by program."""
+    async def all(self, actor: Actor, *, search: str = "", sort: Sort | None = None) -> list[LaunchProgramView]:
+        """The entries, by program unless sorted otherwise; `search` is found in commands, notes, proxies and creators."""
         async with self._database.reader() as session:
             rows = await LaunchRepository(session, actor.tenant_id).all()
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-        return [_view(row, rows, proxies) for row in rows]
+        views = [_view(row, rows, proxies) for row in rows]
+        return SORTS.arranged([view for view in views if contains(search, *_searched(view))], sort)
 
     async def get(self, actor: Actor, program_id: str) -> LaunchProgramView:
         """One entry; raises LaunchProgramNotFound."""
@@ -112,6 +124,11 @@ class LaunchService:
             severity="critical",
             details={"program": row.program, "first_arguments": row.first_arguments},
         )
+
+
+def _searched(view: LaunchProgramView) -> tuple[str, ...]:
+    command = " ".join([view.program, *view.first_arguments])
+    return (command, view.note, view.created_by, *view.proxies)
 
 
 def _check_room(listed: Sequence[LaunchProgram], program: str, first_arguments: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from app.accounts.repository import TOKEN_SORTS, USER_SORTS
 from app.accounts.schemas import CreateToken, CreateUser, UpdateUser
 from app.errors import AppError
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, page_of
+from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.pages import launch_tab
@@ -26,6 +27,9 @@ from app.system.service import System
 from proxies.contract import UpstreamProxy
 
 ADMIN = {"role": "admin"}
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
+MAX_DIGITS = 9
 TABS = ("general", "users", "tokens", "launch", "about")
 
 
@@ -194,15 +198,18 @@ async def _directory(
         if tab == "users"
         else (TOKEN_SORTS, directory.tokens, {"role": "viewer", "expires_in_days": "90"})
     )
-    order = sorts.order(request.query_params.get("sort", ""))
+    query = request.query_params
+    order, search = sorts.order(query.get("sort", "")), search_text(query.get("search", ""))
+    limit, offset = page_of(PAGE_ROWS, _number(query.get("offset", "")))
     return await _page(
         request,
         pages,
         tab,
         status,
-        items=await listed(session, actor, order.sort),
+        list=await listed(session, actor, search=search, sort=order.sort, limit=limit, offset=offset),
         order=order,
-        base=with_query(f"/settings?tab={tab}", sort=order.param),
+        search=search,
+        base=with_query(f"/settings?tab={tab}", search=search, sort=order.param),
         me=actor.user_id,
         assistants=_assistants(request.app.state.settings.base_url),
         form=form or Form(blank),
@@ -216,6 +223,11 @@ async def _page(
     return await pages.page(
         request, "system/settings.html", title="Settings", active="settings", tab=tab, status=status, **context
     )
+
+
+def _number(text: str) -> int:
+    """A number in the address; what is none means the beginning."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
 
 
 def _workers(request: Request[Any, Any, Any]) -> tuple[Any, ...]:

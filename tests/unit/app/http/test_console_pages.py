@@ -101,7 +101,7 @@ async def test_the_audit_log_filters_and_verifies(tab: Tab) -> None:
     page = (await tab.get("/audit?event_type=auth.&username=admin&result=success")).text
     assert "auth.login" in page
     assert "user.created" not in page
-    assert "No entry matches." in (await tab.get("/audit?username=nobody&result=nonsense")).text
+    assert "No entry matches the filter." in (await tab.get("/audit?username=nobody&result=nonsense")).text
     verified = await tab.get("/audit/verify")
     assert verified.headers["location"] == "/audit"
     cookie = verified.headers["set-cookie"].partition(";")[0]
