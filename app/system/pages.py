@@ -53,7 +53,12 @@ async def settings_page(
             return await launch_tab(request, actor, pages, launch)
         case "about":
             return await _page(
-                request, pages, "about", vendored=pages.assets.versions(), libraries=libraries.installed()
+                request,
+                pages,
+                "about",
+                vendored=pages.assets.versions(),
+                libraries=libraries.installed(),
+                direct=libraries.DIRECT,
             )
     return await _page(request, pages, "general", facts=_facts(settings, system), workers=_workers(request))
 
