@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import repository as audit_repository
+from app.audit.repository import AuditFilter
 from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
@@ -360,10 +361,7 @@ async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[An
     """The latest audit entries about this proxy."""
     found, _ = await audit_repository.search(
         reader,
-        tenant_id=actor.tenant_id,
-        event_type="proxy.",
-        actor="",
-        result="",
+        AuditFilter(tenant_id=actor.tenant_id, event_type="proxy."),
         limit=MAX_LIMIT,
         offset=0,
     )

@@ -34,6 +34,8 @@ LIBRARIES = (
 )
 """What our own code asks for; a test holds it to pyproject.toml."""
 MAX_LICENCE_CHARACTERS = 60
+USUAL_WORDS = {"MIT License": "MIT"}
+"""One word for the same licence, where its own words leave no doubt."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -105,7 +107,7 @@ def _library(distribution: metadata.Distribution, requires: tuple[str, ...]) -> 
         name=about["Name"],
         version=about["Version"],
         summary=(about.get_all("Summary") or [""])[0],
-        licence=licence.strip().splitlines()[0][:MAX_LICENCE_CHARACTERS],
+        licence=USUAL_WORDS.get(licence, licence.strip().splitlines()[0][:MAX_LICENCE_CHARACTERS]),
         expression=expression,
         requires=requires,
     )

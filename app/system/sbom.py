@@ -27,7 +27,6 @@ SPDX_IDS = frozenset(
     """0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause ISC LGPL-3.0-or-later MIT MPL-2.0 PSF-2.0 Unlicense Zlib""".split()
 )
 """Those that packages write into their free-text field as they should."""
-OTHER_WORDS = {"MIT License": "MIT"}
 
 
 def document(libraries: Sequence[Library], vendored: Sequence[Mapping[str, Any]], made_at: datetime) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def _of_library(one: Library) -> dict[str, Any]:
 
 def _licence(one: Library) -> dict[str, Any]:
     """An SPDX expression or identifier where the package's words are one, else its words."""
-    words = OTHER_WORDS.get(one.licence, one.licence)
+    words = one.licence
     if one.expression or (words not in SPDX_IDS and SPDX_IDS.issuperset(re.split(" (?:OR|AND) ", words))):
         return {"expression": one.expression or words}
     return {"license": {"id" if words in SPDX_IDS else "name": words}}

@@ -507,6 +507,7 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 
 document.addEventListener("DOMContentLoaded", () => {
+  if (!/Mac|iPhone|iPad/.test(navigator.platform)) for (const key of $$(".goto kbd")) key.textContent = "Ctrl K";
   for (const wizard of $$(".wizard")) showStep(wizard, 0, false);
   for (const form of $$("form")) { showForType(form); showDependent(form); }
   for (const note of $$("[data-toast]")) retire(note);
