@@ -31,6 +31,8 @@ from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Fleet
 from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, WorkerStatus
 from app.http.events import EventBus
+from app.jobs import deletions
+from app.jobs.deletions import Deletions
 from app.jobs.live_stats import LiveStatsJob
 from app.jobs.retention import Retention
 from app.jobs.scheduler import Job, Scheduler
@@ -470,6 +472,13 @@ def _jobs(
             every_seconds=WARM_UP_SECONDS,
             deadline_seconds=600,
             first_after_seconds=WARM_UP_AFTER_SECONDS,
+        ),
+        Job(
+            name="deletions",
+            run=Deletions(database).run,
+            every_seconds=deletions.EVERY_SECONDS,
+            deadline_seconds=60,
+            first_after_seconds=0,
         ),
         Job(name="live_stats", run=live_stats.run, every_seconds=STATS_SECONDS, deadline_seconds=10),
         Job(name="rollout_retry", run=rollout.retry, every_seconds=RETRY_SECONDS, deadline_seconds=60),

@@ -62,7 +62,7 @@ async def update_key(
 async def revoke_key(
     key_id: FromPath[str], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
 ) -> Envelope[KeyView]:
-    """End a key for good; it stays in the list."""
+    """End a key; it stays in the list. Ten seconds long it can be restored."""
     return Envelope(await keys.revoke(actor, key_id), message="The key is revoked.")
 
 
@@ -70,9 +70,17 @@ async def revoke_key(
 async def delete_key(
     key_id: FromPath[str], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
 ) -> Envelope[None]:
-    """End a key and remove it from the list."""
+    """End a key and take it off the list. Ten seconds long it can be restored."""
     await keys.delete(actor, key_id)
     return Envelope(None, message="The key is deleted.")
 
 
-routes = [list_keys, create_key, update_key, revoke_key, delete_key]
+@post("/api/v1/api-keys/{key_id:str}/restore", opt=ADMIN, status_code=200, tags=TAGS)
+async def restore_key(
+    key_id: FromPath[str], actor: NamedDependency[Actor], keys: NamedDependency[KeyService]
+) -> Envelope[KeyView]:
+    """Take a revocation or a deletion back, within ten seconds."""
+    return Envelope(await keys.restore(actor, key_id), message="The key is restored.")
+
+
+routes = [list_keys, create_key, update_key, revoke_key, delete_key, restore_key]

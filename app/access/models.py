@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy import JSON, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, Tenanted, UTCDateTime
+from app.database.base import Base, Deletable, Tenanted, UTCDateTime
 
 
-class ApiKey(Tenanted, Base):
+class ApiKey(Deletable, Tenanted, Base):
     """One client credential. `proxy_ids` is null for a key that opens every proxy; `policy_names` is empty for one whose
     calls come under the policies of the proxies."""
 

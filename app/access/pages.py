@@ -19,6 +19,7 @@ from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
+from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -107,13 +108,28 @@ async def revoke_key(
             active="access",
             crumbs=HOME,
             question=f"Revoke key “{key.name}”?",
-            detail=f"Clients that send …{key.last4} are refused within a second. This cannot be undone.",
+            detail=f"Clients that send …{key.last4} are refused within a second. {UNDO_WORDS}",
             label="Revoke key",
             url=f"/access/{key_id}/revoke",
             back="/access",
         )
     key = await keys.revoke(actor, key_id)
-    return redirect(request, "/access", Toast(f"Key “{key.name}” is revoked."))
+    return redirect(request, "/access", Toast(f"Key “{key.name}” is revoked.", undo_url=f"/access/{key_id}/restore"))
+
+
+@post("/access/{key_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_key(
+    request: Request[Any, Any, Any],
+    key_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    keys: NamedDependency[KeyService],
+) -> Response[str]:
+    """Take a revocation back."""
+    try:
+        key = await keys.restore(actor, key_id)
+    except AppError as error:
+        return redirect(request, "/access", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/access", Toast(f"Key “{key.name}” works again."))
 
 
 async def _list(
@@ -172,4 +188,4 @@ async def _form(
     )
 
 
-routes = [keys_page, new_key_page, create_key, revoke_key]
+routes = [keys_page, new_key_page, create_key, revoke_key, restore_key]

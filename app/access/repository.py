@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import ApiKey
 from app.database.base import DEFAULT_TENANT
+from app.database.deletion import restorable
 from app.http.sorting import Sort, Sorts
 
 SORTS = Sorts(
@@ -42,12 +43,16 @@ class ApiKeyRepository:
     def __init__(self, session: AsyncSession, tenant_id: str = DEFAULT_TENANT) -> None:
         self._session = session
         self._tenant_id = tenant_id
+        self._mine = (ApiKey.tenant_id == tenant_id, ApiKey.deleted_at.is_(None))
 
     async def get(self, key_id: str) -> ApiKey | None:
         """The key with this id."""
-        statement = select(ApiKey).where(ApiKey.tenant_id == self._tenant_id, ApiKey.id == key_id)
-        found: ApiKey | None = await self._session.scalar(statement)
+        found: ApiKey | None = await self._session.scalar(select(ApiKey).where(*self._mine, ApiKey.id == key_id))
         return found
+
+    async def deleted(self, key_id: str) -> ApiKey | None:
+        """The key with this id that was deleted and may be restored."""
+        return await restorable(self._session, ApiKey, ApiKey.tenant_id == self._tenant_id, ApiKey.id == key_id)
 
     async def page(
         self, now: datetime, *, limit: int, offset: int, search: str = "", state: str = "", sort: Sort | None = None
@@ -56,7 +61,7 @@ class ApiKeyRepository:
 
         `search` is found in name, shown parts and creator.
         """
-        wanted = [ApiKey.tenant_id == self._tenant_id]
+        wanted: list[ColumnElement[bool]] = [*self._mine]
         if search:
             shown = (ApiKey.name, ApiKey.prefix, ApiKey.last4, ApiKey.created_by)
             text = search.lower()
@@ -70,15 +75,15 @@ class ApiKeyRepository:
     async def usable(self, now: datetime) -> Sequence[ApiKey]:
         """Keys that are neither revoked nor expired."""
         statement = select(ApiKey).where(
-            ApiKey.tenant_id == self._tenant_id,
+            *self._mine,
             ApiKey.revoked_at.is_(None),
             or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now),
         )
         return (await self._session.scalars(statement.order_by(ApiKey.id))).all()
 
-    async def has_active_named(self, name: str, now: datetime) -> bool:
+    async def has_active_named(self, name: str, now: datetime, *, but: str = "") -> bool:
         """Whether a usable key has this name, so that the names in traffic and alerts stay unambiguous."""
-        return any(key.name == name for key in await self.usable(now))
+        return any(key.name == name and key.id != but for key in await self.usable(now))
 
     async def mark_used(self, uses: Iterable[tuple[str, datetime]]) -> None:
         """Remember the latest use of each key; an older time never replaces a newer one."""
@@ -98,7 +103,3 @@ class ApiKeyRepository:
         """Insert with the unit of work."""
         key.tenant_id = self._tenant_id
         self._session.add(key)
-
-    async def delete(self, key: ApiKey) -> None:
-        """Delete with the unit of work."""
-        await self._session.delete(key)

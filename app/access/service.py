@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
-from app import clock, ids
+from app import clock, ids, undo
 from app.access import keytext
 from app.access.errors import KeyAlreadyRevoked, KeyNameTaken, KeyNotFound
 from app.access.models import ApiKey
@@ -24,6 +24,7 @@ from app.http.sorting import Sort
 from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
+from app.undo import NothingToRestore
 
 RESOURCE = "api_key"
 
@@ -125,7 +126,7 @@ class KeyService:
         return key_view(key, clock.utcnow())
 
     async def revoke(self, actor: Actor, key_id: str) -> KeyView:
-        """End a key for good and keep its row; raises KeyNotFound or KeyAlreadyRevoked."""
+        """End a key and keep its row; for a moment `restore` brings it back. Raises KeyNotFound or KeyAlreadyRevoked."""
         now = clock.utcnow()
         async with self._database.writer() as session:
             key = await _existing(ApiKeyRepository(session, actor.tenant_id), key_id)
@@ -142,11 +143,10 @@ class KeyService:
         return key_view(key, now)
 
     async def delete(self, actor: Actor, key_id: str) -> None:
-        """End a key and remove its row; raises KeyNotFound."""
+        """End a key and take it off the list; for a moment `restore` brings it back. Raises KeyNotFound."""
         async with self._database.writer() as session:
-            repository = ApiKeyRepository(session, actor.tenant_id)
-            key = await _existing(repository, key_id)
-            await repository.delete(key)
+            key = await _existing(ApiKeyRepository(session, actor.tenant_id), key_id)
+            key.deleted_at = clock.utcnow()
             await self._audit.record(
                 session,
                 "apikey.deleted",
@@ -154,6 +154,35 @@ class KeyService:
                 resource=(RESOURCE, key.id, key.name),
             )
         await self._rollout.roll_out()
+
+    async def restore(self, actor: Actor, key_id: str) -> KeyView:
+        """Take the latest deletion or revocation of a key back; raises NothingToRestore or KeyNameTaken."""
+        now = clock.utcnow()
+        async with self._database.writer() as session:
+            repository = ApiKeyRepository(session, actor.tenant_id)
+            key = await repository.get(key_id)
+            if key is not None and key.revoked_at is None:
+                return key_view(key, now)
+            if key is None:
+                key = await repository.deleted(key_id)
+                what = "deletion"
+            elif undo.is_open(key.revoked_at):
+                what = "revocation"
+            else:
+                raise NothingToRestore(f"The key {key.name} was revoked too long ago to be restored.")
+            if key is None:
+                raise NothingToRestore
+            if what == "deletion":
+                key.deleted_at = None
+            else:
+                key.revoked_at = None
+            if key_state(key, now) == "active" and await repository.has_active_named(key.name, now, but=key.id):
+                raise KeyNameTaken(f"There is another active key named {key.name} now.")
+            await self._audit.record(
+                session, "apikey.restored", actor=actor, resource=(RESOURCE, key.id, key.name), details={"after": what}
+            )
+        await self._rollout.roll_out()
+        return key_view(key, now)
 
     async def _check_policies(self, names: Sequence[str]) -> None:
         """Refuse names that no policy has; compile the rules before anybody waits for them."""

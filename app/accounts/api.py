@@ -26,7 +26,8 @@ from app.accounts.schemas import (
     user_view,
 )
 from app.accounts.service import Accounts, Login
-from app.http.envelope import Envelope, Listing
+from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
+from app.http.filters import search_text
 from app.security.permissions import Actor
 
 WITH_ONE_TIME_PASSWORD = {"role": "viewer", "before_password_change": True}
@@ -89,11 +90,16 @@ async def list_users(
     reader: NamedDependency[AsyncSession],
     actor: NamedDependency[Actor],
     directory: NamedDependency[Directory],
+    search: FromQuery[str] = "",
     sort: FromQuery[str] = "",
+    limit: FromQuery[int] = DEFAULT_LIMIT,
+    offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[UserView]]:
-    """Everybody."""
-    users = await directory.users(reader, actor, USER_SORTS.asked(sort))
-    return Envelope(Listing(users, len(users), len(users), 0))
+    """People by name; `search` is found in name, mail address and role."""
+    limit, offset = page_of(limit, offset)
+    order = USER_SORTS.asked(sort)
+    found = await directory.users(reader, actor, search=search_text(search), sort=order, limit=limit, offset=offset)
+    return Envelope(found)
 
 
 @post("/api/v1/users", opt={"role": "admin"}, tags=["users"])
@@ -126,11 +132,16 @@ async def list_tokens(
     reader: NamedDependency[AsyncSession],
     actor: NamedDependency[Actor],
     directory: NamedDependency[Directory],
+    search: FromQuery[str] = "",
     sort: FromQuery[str] = "",
+    limit: FromQuery[int] = DEFAULT_LIMIT,
+    offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[TokenView]]:
-    """All API tokens."""
-    tokens = await directory.tokens(reader, actor, TOKEN_SORTS.asked(sort))
-    return Envelope(Listing(tokens, len(tokens), len(tokens), 0))
+    """API tokens, newest first; `search` is found in name, last characters, role and person."""
+    limit, offset = page_of(limit, offset)
+    order = TOKEN_SORTS.asked(sort)
+    found = await directory.tokens(reader, actor, search=search_text(search), sort=order, limit=limit, offset=offset)
+    return Envelope(found)
 
 
 @post("/api/v1/tokens", opt={"role": "admin"}, tags=["tokens"])
@@ -151,8 +162,19 @@ async def revoke_token(
     actor: NamedDependency[Actor],
     directory: NamedDependency[Directory],
 ) -> Envelope[TokenView]:
-    """End a token at once."""
+    """End a token at once. Ten seconds long it can be restored."""
     return Envelope(await directory.revoke_token(writer, actor, token_id), message="The token is revoked.")
+
+
+@post("/api/v1/tokens/{token_id:str}/restore", opt={"role": "admin"}, status_code=200, tags=["tokens"])
+async def restore_token(
+    token_id: FromPath[str],
+    writer: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+) -> Envelope[TokenView]:
+    """Take a revocation back, within ten seconds."""
+    return Envelope(await directory.restore_token(writer, actor, token_id), message="The token is restored.")
 
 
 def _login_view(login: Login) -> LoginView:
@@ -175,4 +197,5 @@ routes = [
     list_tokens,
     create_token,
     revoke_token,
+    restore_token,
 ]

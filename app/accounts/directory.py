@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, undo
 from app.accounts import repository
 from app.accounts.errors import LastAdmin, TokenNotFound, UsernameTaken, UserNotFound
 from app.accounts.models import APIToken
@@ -28,11 +28,13 @@ from app.accounts.schemas import (
 from app.accounts.service import new_user
 from app.audit.service import AuditLog
 from app.errors import Forbidden
+from app.http.envelope import DEFAULT_LIMIT, Listing
 from app.http.sorting import Sort
 from app.ids import new_id
 from app.security.passwords import Passwords, one_time_password
 from app.security.permissions import Actor, Role
 from app.security.tokens import API_TOKEN_PREFIX, digest, new_token
+from app.undo import NothingToRestore
 
 
 class Directory:
@@ -45,9 +47,21 @@ class Directory:
     def __repr__(self) -> str:
         return "<Directory>"
 
-    async def users(self, session: AsyncSession, actor: Actor, sort: Sort | None = None) -> list[UserView]:
-        """Everybody, by name unless sorted otherwise."""
-        return [user_view(user) for user in await repository.users(session, actor.tenant_id, sort)]
+    async def users(
+        self,
+        session: AsyncSession,
+        actor: Actor,
+        *,
+        search: str = "",
+        sort: Sort | None = None,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+    ) -> Listing[UserView]:
+        """A page of the people that match, by name unless sorted otherwise."""
+        rows, total = await repository.users(
+            session, actor.tenant_id, search=search, sort=sort, limit=limit, offset=offset
+        )
+        return Listing([user_view(user) for user in rows], total, limit, offset)
 
     async def create_user(self, session: AsyncSession, actor: Actor, wanted: CreateUser) -> CreatedUserView:
         """Add a person with a one-time password; raises UsernameTaken."""
@@ -87,10 +101,22 @@ class Directory:
         user.role, user.is_active, user.updated_at = role, is_active, clock.utcnow()
         return user_view(user)
 
-    async def tokens(self, session: AsyncSession, actor: Actor, sort: Sort | None = None) -> list[TokenView]:
-        """All API tokens, newest first unless sorted otherwise."""
+    async def tokens(
+        self,
+        session: AsyncSession,
+        actor: Actor,
+        *,
+        search: str = "",
+        sort: Sort | None = None,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+    ) -> Listing[TokenView]:
+        """A page of the API tokens that match, newest first unless sorted otherwise."""
         now = clock.utcnow()
-        return [token_view(token, now) for token in await repository.tokens(session, actor.tenant_id, sort)]
+        rows, total = await repository.tokens(
+            session, actor.tenant_id, search=search, sort=sort, limit=limit, offset=offset
+        )
+        return Listing([token_view(token, now) for token in rows], total, limit, offset)
 
     async def create_token(self, session: AsyncSession, actor: Actor, wanted: CreateToken) -> CreatedTokenView:
         """Make a token for the actor, never with more rights than the credential that asks for it."""
@@ -130,3 +156,15 @@ class Directory:
             token.revoked_at = now
             await self._audit.record(session, "token.revoked", actor=actor, resource=("token", token.id, token.name))
         return token_view(token, now)
+
+    async def restore_token(self, session: AsyncSession, actor: Actor, token_id: str) -> TokenView:
+        """Take the revocation of a token back; raises NothingToRestore when it is long ago or there is no such token."""
+        token = await repository.token_by_id(session, token_id, actor.tenant_id)
+        if token is None:
+            raise NothingToRestore
+        if token.revoked_at is not None:
+            if not undo.is_open(token.revoked_at):
+                raise NothingToRestore(f"The token {token.name} was revoked too long ago to be restored.")
+            token.revoked_at = None
+            await self._audit.record(session, "token.restored", actor=actor, resource=("token", token.id, token.name))
+        return token_view(token, clock.utcnow())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.accounts.models import APIToken, LoginSession, LoginThrottle, User
 from app.http.sorting import Sort, Sorts
@@ -49,10 +50,19 @@ async def user_by_id(session: AsyncSession, user_id: str, tenant_id: str) -> Use
     return await session.scalar(select(User).where(User.id == user_id, User.tenant_id == tenant_id))
 
 
-async def users(session: AsyncSession, tenant_id: str, sort: Sort | None = None) -> Sequence[User]:
-    """All people of this tenant, by name unless sorted otherwise."""
-    query = select(User).where(User.tenant_id == tenant_id).order_by(*USER_SORTS.clauses(sort), User.username)
-    return (await session.scalars(query)).all()
+async def users(
+    session: AsyncSession, tenant_id: str, *, search: str = "", sort: Sort | None = None, limit: int, offset: int
+) -> tuple[Sequence[User], int]:
+    """A page of the people of this tenant, by name unless sorted otherwise, and how many match.
+
+    `search` is found in name, mail address and role.
+    """
+    wanted = [User.tenant_id == tenant_id]
+    if search:
+        wanted.append(_contains(search, User.username, User.email, User.role))
+    total = await session.scalar(select(func.count()).select_from(User).where(*wanted)) or 0
+    page = select(User).where(*wanted).order_by(*USER_SORTS.clauses(sort), User.username)
+    return (await session.scalars(page.limit(limit).offset(offset))).all(), total
 
 
 async def count_active_admins(session: AsyncSession, tenant_id: str) -> int:
@@ -109,10 +119,19 @@ async def token_by_id(session: AsyncSession, token_id: str, tenant_id: str) -> A
     return await session.scalar(query)
 
 
-async def tokens(session: AsyncSession, tenant_id: str, sort: Sort | None = None) -> Sequence[APIToken]:
-    """All API tokens of this tenant, newest first unless sorted otherwise."""
-    query = select(APIToken).join(User).where(User.tenant_id == tenant_id)
-    return (await session.scalars(query.order_by(*TOKEN_SORTS.clauses(sort), APIToken.id.desc()))).all()
+async def tokens(
+    session: AsyncSession, tenant_id: str, *, search: str = "", sort: Sort | None = None, limit: int, offset: int
+) -> tuple[Sequence[APIToken], int]:
+    """A page of the API tokens of this tenant, newest first unless sorted otherwise, and how many match.
+
+    `search` is found in name, last characters, role and the name of the person.
+    """
+    wanted = [User.tenant_id == tenant_id]
+    if search:
+        wanted.append(_contains(search, APIToken.name, APIToken.last4, APIToken.role, User.username))
+    total = await session.scalar(select(func.count()).select_from(APIToken).join(User).where(*wanted)) or 0
+    page = select(APIToken).join(User).where(*wanted).order_by(*TOKEN_SORTS.clauses(sort), APIToken.id.desc())
+    return (await session.scalars(page.limit(limit).offset(offset))).all(), total
 
 
 async def touch_token(session: AsyncSession, token_id: str, now: datetime) -> None:
@@ -128,3 +147,7 @@ async def throttle_for(session: AsyncSession, subject: str) -> LoginThrottle | N
 async def prune_throttle(session: AsyncSession, before: datetime) -> None:
     """Forget counters that nobody has touched for long."""
     await session.execute(delete(LoginThrottle).where(LoginThrottle.updated_at < before))
+
+
+def _contains(text: str, *columns: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    return or_(*(func.lower(column).contains(text.lower(), autoescape=True) for column in columns))

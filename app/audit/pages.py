@@ -8,6 +8,7 @@ from litestar.params import FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import repository
+from app.audit.repository import AuditFilter
 from app.audit.schemas import audit_entry_view
 from app.audit.service import AuditLog
 from app.http.envelope import DEFAULT_LIMIT, Listing, page_of
@@ -40,10 +41,12 @@ async def audit_page(
     order = repository.SORTS.order(sort)
     entries, total = await repository.search(
         reader,
-        tenant_id=actor.tenant_id,
-        event_type=filters["event_type"],
-        actor=filters["username"],
-        result=filters["result"],
+        AuditFilter(
+            tenant_id=actor.tenant_id,
+            event_type=filters["event_type"],
+            actor=filters["username"],
+            result=filters["result"],
+        ),
         limit=limit,
         offset=offset,
         sort=order.sort,
@@ -55,6 +58,7 @@ async def audit_page(
         active="audit",
         list=Listing([audit_entry_view(entry) for entry in entries], total, limit, offset),
         base=with_query("/audit", **filters, sort=order.param),
+        export=with_query("/api/v1/audit/export", **filters),
         order=order,
         filters=filters,
         filtered=any(filters.values()),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+import msgspec
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.models import AuditEntry
@@ -22,6 +23,16 @@ SORTS = Sorts(
     default="-timestamp",
     descending_first=frozenset({"timestamp"}),
 )
+
+
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries; empty fields match everything."""
+
+    tenant_id: str
+    event_type: str = ""
+    """Matches by its beginning."""
+    actor: str = ""
+    result: str = ""
 
 
 async def newest(session: AsyncSession) -> AuditEntry | None:
@@ -51,26 +62,33 @@ async def delete_before(session: AsyncSession, at: datetime, limit: int) -> int:
 
 
 async def search(
-    session: AsyncSession,
-    *,
-    tenant_id: str,
-    event_type: str,
-    actor: str,
-    result: str,
-    limit: int,
-    offset: int,
-    sort: Sort | None = None,
+    session: AsyncSession, wanted: AuditFilter, *, limit: int, offset: int, sort: Sort | None = None
 ) -> tuple[Sequence[AuditEntry], int]:
-    """One page, newest first unless sorted otherwise, and the number of all that match; empty filters match everything."""
-    query = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id)
-    if event_type:
-        query = query.where(AuditEntry.event_type.startswith(event_type, autoescape=True))
-    if actor:
-        query = query.where(AuditEntry.actor_name == actor)
-    if result:
-        query = query.where(AuditEntry.result == result)
+    """One page, newest first unless sorted otherwise, and the number of all that match."""
+    query = _matching(wanted)
     total = await session.scalar(select(func.count()).select_from(query.subquery()))
     rows = await session.scalars(
         query.order_by(*SORTS.clauses(sort), AuditEntry.sequence.desc()).limit(limit).offset(offset)
     )
     return rows.all(), total or 0
+
+
+async def portion(
+    session: AsyncSession, wanted: AuditFilter, *, before: int | None, limit: int
+) -> Sequence[AuditEntry]:
+    """The newest entries that match, or those before a sequence number."""
+    query = _matching(wanted)
+    if before is not None:
+        query = query.where(AuditEntry.sequence < before)
+    return (await session.scalars(query.order_by(AuditEntry.sequence.desc()).limit(limit))).all()
+
+
+def _matching(wanted: AuditFilter) -> Select[AuditEntry]:
+    query = select(AuditEntry).where(AuditEntry.tenant_id == wanted.tenant_id)
+    if wanted.event_type:
+        query = query.where(AuditEntry.event_type.startswith(wanted.event_type, autoescape=True))
+    if wanted.actor:
+        query = query.where(AuditEntry.actor_name == wanted.actor)
+    if wanted.result:
+        query = query.where(AuditEntry.result == wanted.result)
+    return query

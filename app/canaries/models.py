@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, String, Text, UniqueConstraint
+from sqlalchemy import JSON, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, Tenanted, UTCDateTime
+from app.database.base import Base, Deletable, Tenanted, UTCDateTime, unique_while_there
 
 
-class Canary(Tenanted, Base):
+class Canary(Deletable, Tenanted, Base):
     """One planted text. Empty lists name no place or caller in particular."""
 
     __tablename__ = "canaries"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (unique_while_there("canaries", "tenant_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))

@@ -4,22 +4,26 @@ from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from app.access.service import KeyService
 from app.canaries.errors import CanaryNotFound
 from app.canaries.schemas import CreateCanary, RevealedCanary
-from app.canaries.service import CanaryService
+from app.canaries.service import SORTS, CanaryService
 from app.errors import AppError
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, page_of, part_of
+from app.http.filters import search_text
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
+from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
 LIST = (*HOME, ("/canaries", "Canaries"))
 
 
@@ -31,9 +35,14 @@ async def canaries_page(
     canaries: NamedDependency[CanaryService],
     proxies: NamedDependency[ProxyService],
     keys: NamedDependency[KeyService],
+    search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All canaries, newest first."""
-    return await _list(request, actor, pages, canaries, proxies, keys)
+    """The canaries that match, newest first unless sorted otherwise."""
+    return await _list(
+        request, actor, pages, canaries, proxies, keys, search=search_text(search), sort=sort, offset=offset
+    )
 
 
 @get("/canaries/new", opt=ADMIN, include_in_schema=False)
@@ -104,13 +113,29 @@ async def delete_canary(
             active="policies",
             crumbs=LIST,
             question=f"Delete canary “{canary.name}”?",
-            detail="Nobody looks for it any more, wherever it is planted. Its alerts stay.",
+            detail=f"Nobody looks for it any more, wherever it is planted. Its alerts stay. {UNDO_WORDS}",
             label="Delete canary",
             url=f"/canaries/{canary_id}/delete",
             back="/canaries",
         )
     name = await canaries.delete(actor, canary_id)
-    return redirect(request, "/canaries", Toast(f"Canary “{name}” is deleted."))
+    undo_url = f"/canaries/{canary_id}/restore"
+    return redirect(request, "/canaries", Toast(f"Canary “{name}” is deleted.", undo_url=undo_url))
+
+
+@post("/canaries/{canary_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_canary(
+    request: Request[Any, Any, Any],
+    canary_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    canaries: NamedDependency[CanaryService],
+) -> Response[str]:
+    """Take a deletion back."""
+    try:
+        canary = await canaries.restore(actor, canary_id)
+    except AppError as error:
+        return redirect(request, "/canaries", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/canaries", Toast(f"Canary “{canary.name}” is watched again."))
 
 
 async def _list(
@@ -121,17 +146,25 @@ async def _list(
     proxies: ProxyService,
     keys: KeyService,
     *,
+    search: str = "",
+    sort: str = "",
+    offset: int = 0,
     revealed: RevealedCanary | None = None,
     status: int = 200,
 ) -> Response[str]:
     known_proxies, known_keys = await _places(actor, proxies, keys)
+    order = SORTS.order(sort)
+    found = await canaries.all(actor, search=search, sort=order.sort)
     return await pages.page(
         request,
         "canaries/list.html",
         title="Canaries",
         active="policies",
         crumbs=HOME,
-        canaries=await canaries.all(actor),
+        list=part_of(found, *page_of(PAGE_ROWS, offset)),
+        order=order,
+        search=search,
+        base=with_query("/canaries", search=search, sort=order.param),
         proxy_names=dict(known_proxies),
         key_names=dict(known_keys),
         revealed=revealed,
@@ -171,4 +204,4 @@ async def _places(
     return [(proxy.id, proxy.name) for proxy in known_proxies.items], [(key.id, key.name) for key in known_keys.items]
 
 
-routes = [canaries_page, new_canary_page, create_canary, reveal_canary, delete_canary]
+routes = [canaries_page, new_canary_page, create_canary, reveal_canary, delete_canary, restore_canary]

@@ -22,8 +22,11 @@ from app.fleet import validation
 from app.fleet.control import Rollout
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
+from app.http.filters import contains
+from app.http.sorting import Sort, Sorts
 from app.security.permissions import Actor
 from app.security.vault import Undecryptable, Vault
+from app.undo import NothingToRestore
 from rules import canaries as rules
 from rules.model import Action
 
@@ -35,6 +38,17 @@ SEALED_COLUMN = "sealed_value"
 ALPHABET = "23456789BCDFGHJKLMNPQRSTVWXZ"
 RANDOM_CHARACTERS = 16
 """About 77 random bits: nobody writes such a text by chance."""
+SORTS = Sorts(
+    {
+        "created_at": lambda canary: canary.created_at,
+        "name": lambda canary: canary.name.casefold(),
+        "action": lambda canary: canary.action,
+        "sightings": lambda canary: canary.sightings,
+        "last_seen_at": lambda canary: canary.last_seen_at,
+    },
+    default="-created_at",
+    descending_first=frozenset({"created_at", "sightings", "last_seen_at"}),
+)
 Sightings = Mapping[str, tuple[int, datetime]]
 
 
@@ -52,14 +66,18 @@ class CanaryService:
         self._vault = vault
         self._rollout = rollout
 
-    async def all(self, actor: Actor) -> list[CanaryView]:
-        """Every canary, newest first, with how often it was seen."""
+    async def all(self, actor: Actor, *, search: str = "", sort: Sort | None = None) -> list[CanaryView]:
+        """The canaries with how often each was seen, newest first unless sorted otherwise.
+
+        `search` is found in name, note and creator.
+        """
         async with self._database.reader() as session:
             rows = await CanaryRepository(session, actor.tenant_id).all()
             sightings = await AlertRepository(session, actor.tenant_id).seen_by_rule(
                 [rules.rule_id(row.id) for row in rows]
             )
-        return [canary_view(row, sightings) for row in rows]
+        views = [canary_view(row, sightings) for row in rows if contains(search, row.name, row.note, row.created_by)]
+        return SORTS.arranged(views, sort)
 
     async def create(self, actor: Actor, request: CreateCanary) -> RevealedCanary:
         """Make a canary; raises ValidationFailed, CanaryNameTaken, TooManyCanaries, ProxyNotFound or KeyNotFound."""
@@ -68,10 +86,7 @@ class CanaryService:
             raise ValidationFailed(fields=problems)
         async with self._database.writer() as session:
             repository = CanaryRepository(session, actor.tenant_id)
-            if await repository.is_named(name):
-                raise CanaryNameTaken(f"There is a canary named {name}.", fields={"name": "This name is taken."})
-            if await repository.count() >= rules.MAX_CANARIES:
-                raise TooManyCanaries(f"There are {rules.MAX_CANARIES} canaries already.")
+            await _check_room(repository, name)
             for proxy_id in request.proxy_ids:
                 if await ProxyRepository(session, actor.tenant_id).get(proxy_id) is None:
                     raise ProxyNotFound(fields={"proxy_ids": f"There is no proxy {proxy_id}."})
@@ -115,16 +130,33 @@ class CanaryService:
         return RevealedCanary(value=value, canary=canary_view(canary, {}))
 
     async def delete(self, actor: Actor, canary_id: str) -> str:
-        """Forget a canary and return its name; raises CanaryNotFound. Its alerts stay."""
+        """Look for a canary no more and return its name; raises CanaryNotFound. Its alerts stay, and for a moment
+        `restore` brings it back."""
         async with self._database.writer() as session:
-            repository = CanaryRepository(session, actor.tenant_id)
-            canary = await _existing(repository, canary_id)
-            await repository.delete(canary)
+            canary = await _existing(CanaryRepository(session, actor.tenant_id), canary_id)
+            canary.deleted_at = clock.utcnow()
             await self._audit.record(
                 session, "canary.deleted", actor=actor, resource=(RESOURCE, canary.id, canary.name)
             )
         await self._rollout.roll_out()
         return canary.name
+
+    async def restore(self, actor: Actor, canary_id: str) -> CanaryView:
+        """Look for a deleted canary again; raises NothingToRestore, CanaryNameTaken or TooManyCanaries."""
+        async with self._database.writer() as session:
+            repository = CanaryRepository(session, actor.tenant_id)
+            if there := await repository.get(canary_id):
+                return canary_view(there, {})
+            canary = await repository.deleted(canary_id)
+            if canary is None:
+                raise NothingToRestore
+            await _check_room(repository, canary.name)
+            canary.deleted_at = None
+            await self._audit.record(
+                session, "canary.restored", actor=actor, resource=(RESOURCE, canary.id, canary.name)
+            )
+        await self._rollout.roll_out()
+        return canary_view(canary, {})
 
 
 def watched(rows: list[Canary], vault: Vault) -> tuple[rules.Canary, ...]:
@@ -187,6 +219,14 @@ def _opened(canary: Canary, vault: Vault) -> str | None:
     except Undecryptable:
         logger.error("Canary %s cannot be decrypted and is not looked for. Delete it and make a new one.", canary.id)
         return None
+
+
+async def _check_room(repository: CanaryRepository, name: str) -> None:
+    """Raises CanaryNameTaken or TooManyCanaries."""
+    if await repository.is_named(name):
+        raise CanaryNameTaken(f"There is a canary named {name}.", fields={"name": "This name is taken."})
+    if await repository.count() >= rules.MAX_CANARIES:
+        raise TooManyCanaries(f"There are {rules.MAX_CANARIES} canaries already.")
 
 
 async def _existing(repository: CanaryRepository, canary_id: str) -> Canary:

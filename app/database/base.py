@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import DateTime, Dialect, MetaData, String
+from sqlalchemy import DateTime, Dialect, Index, MetaData, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -49,6 +49,19 @@ class Base(DeclarativeBase):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'id', '?')}>"
+
+
+def unique_while_there(table: str, *columns: str) -> Index:
+    """A unique index for what is `Deletable`: whoever is deleted keeps no name from others."""
+    living = text("deleted_at IS NULL")
+    name = f"uq_{table}_{'_'.join(columns)}"
+    return Index(name, *columns, unique=True, sqlite_where=living, postgresql_where=living)
+
+
+class Deletable:
+    """Mixin for what can be deleted and restored (`app.undo`): repositories show only rows without `deleted_at`."""
+
+    deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class Tenanted:

@@ -126,9 +126,17 @@ async def update_proxy(
 async def delete_proxy(
     proxy_id: FromPath[str], actor: NamedDependency[Actor], proxies: NamedDependency[ProxyService]
 ) -> Envelope[None]:
-    """Delete a stopped proxy; its traffic and alerts stay until their retention ends."""
+    """Delete a stopped proxy; its traffic and alerts stay until their retention ends. Ten seconds long it can be restored."""
     await proxies.delete(actor, proxy_id)
     return Envelope(None, message="The proxy is deleted.")
+
+
+@post("/api/v1/proxies/{proxy_id:str}/restore", opt=ADMIN, status_code=200, tags=TAGS)
+async def restore_proxy(
+    proxy_id: FromPath[str], actor: NamedDependency[Actor], proxies: NamedDependency[ProxyService]
+) -> Envelope[ProxyView]:
+    """Take a deletion back, within ten seconds: the proxy is there again as it was, stopped."""
+    return Envelope(await proxies.restore(actor, proxy_id), message="The proxy is restored.")
 
 
 @post("/api/v1/proxies/{proxy_id:str}/start", opt=ADMIN, status_code=200, tags=TAGS)
@@ -215,6 +223,7 @@ routes = [
     get_proxy,
     update_proxy,
     delete_proxy,
+    restore_proxy,
     start_proxy,
     stop_proxy,
     restart_proxy,

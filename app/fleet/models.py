@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, Boolean, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Boolean, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, Tenanted, UTCDateTime
+from app.database.base import Base, Deletable, Tenanted, UTCDateTime, unique_while_there
 
 
-class Proxy(Tenanted, Base):
+class Proxy(Deletable, Tenanted, Base):
     """One wanted proxy. Names collide case-insensitively and after NFKC (INJ-14), hence `name_key`."""
 
     __tablename__ = "proxies"
-    __table_args__ = (UniqueConstraint("tenant_id", "name_key"),)
+    __table_args__ = (unique_while_there("proxies", "tenant_id", "name_key"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))

@@ -9,17 +9,19 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit import repository as audit_repository
+from app.audit.repository import AuditFilter
 from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
-from app.fleet.repository import SORTS
 from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
+from app.fleet.state import ProxyState
 from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.htmx import is_htmx, target_id
 from app.http.page import Form, Pages, Toast, redirect, with_query
+from app.http.sorting import Sorts
 from app.overview.pages import last_hour
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
@@ -28,6 +30,7 @@ from app.tools.service import ToolService
 from app.tools.usage import UsageService
 from app.traffic.repository import CallFilter
 from app.traffic.service import TrafficService
+from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -37,6 +40,20 @@ LATEST_CALLS = 30
 LATEST_ENTRIES = 30
 PAGE_ROWS = 25
 """Rows of a page, so that it stays below 60 KB."""
+WORST_FIRST = tuple(ProxyState(word) for word in ("failed", "degraded", "draining", "starting", "running", "stopped"))
+PAGE_SORTS = Sorts(
+    {
+        "name": lambda proxy: proxy.name.casefold(),
+        "state": lambda proxy: WORST_FIRST.index(ProxyState(proxy.state)),
+        "port": lambda proxy: (proxy.port, proxy.host),
+        "target_url": lambda proxy: proxy.target_url or " ".join(proxy.launch_command),
+        "policies": lambda proxy: len(proxy.policies),
+    },
+    default="name",
+    descending_first=frozenset({"policies"}),
+)
+"""The page holds all proxies anyhow, so that it can also sort by what no table knows."""
+DELETION = f"Its configuration, stored key and approvals are removed. {UNDO_WORDS}"
 DONE = {"start": "is running", "stop": "is stopped", "restart": "is running again"}
 
 
@@ -67,11 +84,10 @@ async def proxies_page(
     state = str(request.query_params.get("state", ""))
     filters = {"search": search_text(search), "type": type[:20], "state": state[:20]}
     limit, offset = page_of(PAGE_ROWS, offset)
-    order = SORTS.order(sort)
-    found = await proxies.page(
-        actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT, sort=order.sort
-    )
+    order = PAGE_SORTS.order(sort)
+    found = await proxies.page(actor, type_=filters["type"] or None, search=filters["search"], limit=MAX_LIMIT)
     fitting = [proxy for proxy in found.items if not filters["state"] or proxy.state == filters["state"]]
+    fitting = PAGE_SORTS.arranged(fitting, order.sort)
     shown = fitting[offset : offset + limit]
     return await pages.page(
         request,
@@ -215,9 +231,11 @@ async def operate_proxy(
     proxies: NamedDependency[ProxyService],
     traffic: NamedDependency[TrafficService],
 ) -> Response[str]:
-    """Start, stop, restart or delete; answers with the row or the buttons that asked."""
+    """Start, stop, restart, delete or restore; answers with the row or the buttons that asked."""
     if verb == "delete":
         return await _delete(request, actor, pages, proxies, proxy_id)
+    if verb == "restore":
+        return await _restore(request, actor, proxies, proxy_id)
     operations = {"start": proxies.start, "stop": proxies.stop, "restart": proxies.restart}
     if verb not in operations:
         return pages.error(request, ProxyVerbUnknown(), request.scope["state"].get("request_id", ""))
@@ -244,7 +262,7 @@ class ProxyVerbUnknown(AppError):
     code = "NOT_FOUND"
     status = 404
     default_message = "There is no such action."
-    default_remediation = "Start, stop, restart or delete the proxy."
+    default_remediation = "Start, stop, restart, delete or restore the proxy."
 
 
 async def _delete(
@@ -259,7 +277,7 @@ async def _delete(
             active="proxies",
             crumbs=HOME,
             question=f"Delete {proxy.name}?",
-            detail="Its configuration and stored key are removed. This cannot be undone.",
+            detail=DELETION,
             label="Delete",
             url=f"/proxies/{proxy_id}/delete",
             back=f"/proxies/{proxy_id}?tab=config",
@@ -269,7 +287,17 @@ async def _delete(
     except AppError as error:
         toast = Toast(f"{error.message} {error.remediation}", kind="error")
         return redirect(request, f"/proxies/{proxy_id}?tab=config", toast)
-    return redirect(request, "/proxies", Toast(f"{proxy.name} is deleted."))
+    return redirect(request, "/proxies", Toast(f"{proxy.name} is deleted.", undo_url=f"/proxies/{proxy_id}/restore"))
+
+
+async def _restore(
+    request: Request[Any, Any, Any], actor: Actor, proxies: ProxyService, proxy_id: str
+) -> Response[str]:
+    try:
+        proxy = await proxies.restore(actor, proxy_id)
+    except AppError as error:
+        return redirect(request, "/proxies", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/proxies", Toast(f"{proxy.name} is restored, stopped as it was."))
 
 
 async def _wizard(
@@ -333,10 +361,7 @@ async def _entries(reader: AsyncSession, actor: Actor, proxy_id: str) -> list[An
     """The latest audit entries about this proxy."""
     found, _ = await audit_repository.search(
         reader,
-        tenant_id=actor.tenant_id,
-        event_type="proxy.",
-        actor="",
-        result="",
+        AuditFilter(tenant_id=actor.tenant_id, event_type="proxy."),
         limit=MAX_LIMIT,
         offset=0,
     )

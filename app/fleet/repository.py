@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, String, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
+from app.database.deletion import restorable
 from app.fleet.models import Proxy
 from app.http.sorting import Sort, Sorts
 
@@ -30,10 +31,15 @@ class ProxyRepository:
     def __init__(self, session: AsyncSession, tenant_id: str = DEFAULT_TENANT) -> None:
         self._session = session
         self._tenant_id = tenant_id
+        self._mine = (Proxy.tenant_id == tenant_id, Proxy.deleted_at.is_(None))
 
     async def get(self, proxy_id: str) -> Proxy | None:
         """The proxy with this id."""
         return await self._one(Proxy.id == proxy_id)
+
+    async def deleted(self, proxy_id: str) -> Proxy | None:
+        """The proxy with this id that was deleted and may be restored."""
+        return await restorable(self._session, Proxy, Proxy.tenant_id == self._tenant_id, Proxy.id == proxy_id)
 
     async def by_name_key(self, name_key: str) -> Proxy | None:
         """The proxy whose folded name is this."""
@@ -61,7 +67,7 @@ class ProxyRepository:
 
         `search` is found in name, target, description and tags.
         """
-        conditions: list[ColumnElement[bool]] = [Proxy.tenant_id == self._tenant_id]
+        conditions: list[ColumnElement[bool]] = [*self._mine]
         if type_ is not None:
             conditions.append(Proxy.type == type_)
         if enabled is not None:
@@ -80,15 +86,11 @@ class ProxyRepository:
         proxy.tenant_id = self._tenant_id
         self._session.add(proxy)
 
-    async def delete(self, proxy: Proxy) -> None:
-        """Delete with the unit of work."""
-        await self._session.delete(proxy)
-
     async def _one(self, condition: ColumnElement[bool]) -> Proxy | None:
-        statement = select(Proxy).where(Proxy.tenant_id == self._tenant_id, condition)
+        statement = select(Proxy).where(*self._mine, condition)
         found: Proxy | None = await self._session.scalar(statement)
         return found
 
     async def _many(self, *conditions: ColumnElement[bool]) -> Sequence[Proxy]:
-        statement = select(Proxy).where(Proxy.tenant_id == self._tenant_id, *conditions).order_by(Proxy.name_key)
+        statement = select(Proxy).where(*self._mine, *conditions).order_by(Proxy.name_key)
         return (await self._session.scalars(statement)).all()

@@ -49,6 +49,7 @@ from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
 from app.security.vault import Vault
+from app.undo import NothingToRestore
 from app.upstream_proxy import UpstreamProxies
 from proxies.contract import ServerReport
 
@@ -249,13 +250,16 @@ class ProxyService:
         return self._view(proxy)
 
     async def delete(self, actor: Actor, proxy_id: str) -> None:
-        """Delete a proxy that is stopped; its traffic and alerts stay. Raises ProxyNotFound, ProxyRunning."""
+        """Delete a proxy that is stopped; its traffic and alerts stay, and for a moment `restore` brings it back.
+
+        Raises ProxyNotFound, ProxyRunning.
+        """
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
             proxy = await _existing(repository, proxy_id)
             if self._fleet.status(proxy.id).state.occupied:
                 raise ProxyRunning(f"The proxy {proxy.name} is running.")
-            await repository.delete(proxy)
+            proxy.deleted_at = clock.utcnow()
             await self._audit.record(
                 session,
                 "proxy.deleted",
@@ -264,6 +268,26 @@ class ProxyService:
                 details={"type": proxy.type, "port": proxy.port},
             )
         await self._roll_out(proxy)
+
+    async def restore(self, actor: Actor, proxy_id: str) -> ProxyView:
+        """Take a deletion back: the proxy is there again as it was, stopped, with what was approved of its server.
+
+        Raises NothingToRestore, and ProxyNameTaken or PortAssigned when something else has taken its name or port.
+        """
+        async with self._database.writer() as session:
+            repository = ProxyRepository(session, actor.tenant_id)
+            if there := await repository.get(proxy_id):
+                return self._view(there)
+            proxy = await repository.deleted(proxy_id)
+            if proxy is None:
+                raise NothingToRestore
+            await self._check_collisions(repository, drafts.from_row(proxy), own_id=proxy.id)
+            proxy.deleted_at = None
+            await self._audit.record(
+                session, "proxy.restored", actor=actor, resource=(RESOURCE, proxy.id, proxy.name), details={}
+            )
+        await self._roll_out(proxy)
+        return self._view(proxy)
 
     # --- Running --------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The documented shape of every JSON answer of the API."""
 
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -26,6 +27,11 @@ class Listing(msgspec.Struct, Generic[T]):
     total: int
     limit: int
     offset: int
+
+
+def part_of(items: Sequence[T], limit: int, offset: int) -> Listing[T]:
+    """One page of a list that is in memory."""
+    return Listing(list(items[offset : offset + limit]), len(items), limit, offset)
 
 
 def page_of(limit: int, offset: int) -> tuple[int, int]:

@@ -24,6 +24,11 @@ def search_text(given: str) -> str:
     return given.strip()[:MAX_SEARCH_CHARACTERS].replace("\x00", "\ufffd")
 
 
+def contains(text: str, *searched: str) -> bool:
+    """Whether a text of a list in memory is what `search` looks for."""
+    return text.lower() in "\n".join(searched).lower()
+
+
 def moment(field: str, given: datetime | None) -> datetime | None:
     """A time as UTC; one without offset is taken as UTC. Raises ValidationFailed outside the calendar."""
     if given is None:

@@ -6,7 +6,7 @@ version). Everything is autoescaped; an undefined name in a template is an error
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -15,6 +15,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 
+from app import clock
 from app.errors import AppError
 from app.http import formats
 from app.http.assets import Assets
@@ -24,6 +25,7 @@ from app.http.htmx import is_htmx
 from app.http.rule_url import comes_by_policy, rule_url
 from app.paths import TEMPLATES
 from app.security.permissions import Actor
+from app.undo import UNDO_SECONDS, UNDO_WORDS
 from app.version import __version__
 
 NAVIGATION = (
@@ -45,6 +47,8 @@ ADMIN_ONLY = frozenset({"audit", "settings"})
 
 TOAST_COOKIE = "ostiary_toast"
 MAX_TOAST_COOKIE_CHARACTERS = 3500
+MAX_TOASTS = 4
+TOAST_COOKIE_SECONDS = 30
 THEMES = ("light", "dark", "system")
 
 
@@ -55,6 +59,13 @@ class Toast(msgspec.Struct, frozen=True):
     kind: str = "ok"
     undo_url: str = ""
     undo_values: tuple[tuple[str, str], ...] = ()
+    until: float = 0.0
+    """Unix time at which the way back closes; set when the toast goes out."""
+
+    @property
+    def left_ms(self) -> int:
+        """For how long the way back is still open."""
+        return max(0, round((self.until - clock.utcnow().timestamp()) * 1000))
 
 
 class Badges(msgspec.Struct, frozen=True):
@@ -85,7 +96,7 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     urgent_alerts: int = 0
     failed_proxies: int = 0
     open_approvals: int = 0
-    toast: Toast | None = None
+    toasts: tuple[Toast, ...] = ()
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -131,6 +142,7 @@ def environment(assets: Assets) -> jinja2.Environment:
     )
     env.globals["static"] = assets.url
     env.globals["rule_url"] = rule_url
+    env.globals["undo_words"] = UNDO_WORDS
     env.globals["comes_by_policy"] = comes_by_policy
     env.filters |= {
         "when": formats.when,
@@ -181,16 +193,13 @@ class Pages:
         **context: Any,
     ) -> Response[str]:
         """The whole page. `stream` is the query of its live stream (`?show=alerts`)."""
-        toast = read_toast(request)
+        toasts = read_toasts(request)
         actor = request.scope.get("user")
         badges = await self._badges(actor) if actor is not None and not actor.must_change_password else Badges()
-        shell = self.shell(request, badges, toast)
+        shell = self.shell(request, badges, toasts)
         html = self._render(template, shell, title=title, active=active, crumbs=crumbs, stream=stream, **context)
-        cookies = (
-            []
-            if toast is None
-            else [Cookie(TOAST_COOKIE, value="", path="/", max_age=0, httponly=True, samesite="strict")]
-        )
+        # What can be taken back is offered on every page until its time is over; the rest is said once.
+        cookies = [toast_cookie([toast for toast in toasts if toast.undo_url])] if toasts else []
         return Response(
             html, status_code=status, media_type="text/html", cookies=cookies, headers={"Cache-Control": "no-store"}
         )
@@ -199,7 +208,7 @@ class Pages:
         self, request: Request[Any, Any, Any], template: str, *, badges: Badges | None = None, **context: Any
     ) -> str:
         """A piece of a page."""
-        return self._render(template, self.shell(request, badges or Badges(), None), **context)
+        return self._render(template, self.shell(request, badges or Badges()), **context)
 
     def answer(
         self,
@@ -218,7 +227,7 @@ class Pages:
 
     def toast_partial(self, request: Request[Any, Any, Any], toast: Toast) -> str:
         """The markup that makes htmx add a toast wherever the answer itself goes."""
-        note = self.fragment(request, "_toast.html", toast=toast)
+        note = self.fragment(request, "_toast.html", toast=_timed(toast))
         return f'<hx-partial hx-target="#toasts" hx-swap="beforeend">{note}</hx-partial>'
 
     def error(self, request: Request[Any, Any, Any], told: AppError, request_id: str) -> Response[str]:
@@ -232,7 +241,7 @@ class Pages:
         known = actor is not None and not actor.must_change_password
         html = self._render(
             "errors/error.html" if known else "errors/plain.html",
-            self.shell(request, Badges(), None),
+            self.shell(request, Badges()),
             title=told.message.rstrip("."),
             active="",
             crumbs=(),
@@ -245,7 +254,7 @@ class Pages:
         )
         return Response(html, status_code=told.status, media_type="text/html", headers=headers)
 
-    def shell(self, request: Request[Any, Any, Any], badges: Badges, toast: Toast | None) -> Shell:
+    def shell(self, request: Request[Any, Any, Any], badges: Badges, toasts: tuple[Toast, ...] = ()) -> Shell:
         """What surrounds the content, from the request and the counts."""
         actor = request.scope.get("user")
         theme = request.cookies.get("ostiary_theme", "system")
@@ -260,7 +269,7 @@ class Pages:
             urgent_alerts=badges.urgent_alerts,
             failed_proxies=badges.failed_proxies,
             open_approvals=badges.open_approvals,
-            toast=toast,
+            toasts=toasts,
         )
 
     def _render(self, template: str, shell: Shell, **context: Any) -> str:
@@ -271,35 +280,55 @@ class Pages:
 def redirect(
     request: Request[Any, Any, Any], url: str, toast: Toast | None = None, cookies: list[Cookie] | None = None
 ) -> Response[str]:
-    """Go to a local address after a change; the toast is shown there."""
+    """Go to a local address after a change; the toast is shown there, beside those that can still be taken back."""
     kept = list(cookies or [])
+    waiting = [other for other in read_toasts(request) if other.undo_url and other.undo_url != request.url.path]
     if toast is not None:
-        kept.append(toast_cookie(toast))
+        waiting.append(_timed(toast))
+    if toast is not None or len(waiting) != len(read_toasts(request)):
+        kept.append(toast_cookie(waiting))
     if is_htmx(request):
         return Response("", media_type="text/html", headers={"HX-Redirect": url}, cookies=kept)
     return Response("", status_code=303, media_type="text/html", headers={"Location": url}, cookies=kept)
 
 
-def toast_cookie(toast: Toast) -> Cookie:
-    """The cookie that carries a toast over a redirect; a way back that does not fit is left out."""
-    value = base64.urlsafe_b64encode(msgspec.msgpack.encode(toast)).decode()
+def _timed(toast: Toast) -> Toast:
+    """The toast with the moment at which its way back closes."""
+    if not toast.undo_url or toast.until:
+        return toast
+    return msgspec.structs.replace(toast, until=clock.utcnow().timestamp() + UNDO_SECONDS)
+
+
+def toast_cookie(toasts: Sequence[Toast]) -> Cookie:
+    """The cookie that carries toasts over a redirect, the newest last. What does not fit goes: older toasts first, then
+    the way back of the newest."""
+    kept = list(toasts)[-MAX_TOASTS:]
+    while len(kept) > 1 and len(_encoded(kept)) > MAX_TOAST_COOKIE_CHARACTERS:
+        del kept[0]
+    value = _encoded(kept)
     if len(value) > MAX_TOAST_COOKIE_CHARACTERS:
-        short = Toast(toast.text[:300], toast.kind)
-        value = base64.urlsafe_b64encode(msgspec.msgpack.encode(short)).decode()
-    return Cookie(TOAST_COOKIE, value=value, path="/", max_age=30, httponly=True, samesite="strict")
+        value = _encoded([Toast(kept[-1].text[:300], kept[-1].kind)])
+    age_seconds = TOAST_COOKIE_SECONDS if kept else 0
+    return Cookie(TOAST_COOKIE, value=value, path="/", max_age=age_seconds, httponly=True, samesite="strict")
 
 
-def read_toast(request: Request[Any, Any, Any]) -> Toast | None:
-    """The toast that the request before left behind; None for anything that is not one."""
+def _encoded(toasts: Sequence[Toast]) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(toasts)).decode() if toasts else ""
+
+
+def read_toasts(request: Request[Any, Any, Any]) -> tuple[Toast, ...]:
+    """The toasts that the requests before left behind; none for anything that is not ours or no longer true."""
     value = request.cookies.get(TOAST_COOKIE, "")
     if not value:
-        return None
+        return ()
     try:
-        toast = msgspec.msgpack.decode(base64.urlsafe_b64decode(value.encode("ascii", "replace")), type=Toast)
+        encoded = base64.urlsafe_b64decode(value.encode("ascii", "replace"))
+        toasts = msgspec.msgpack.decode(encoded, type=tuple[Toast, ...])
     except (binascii.Error, msgspec.DecodeError):
-        return None
-    return (
-        toast
-        if not toast.undo_url or (toast.undo_url.startswith("/") and not toast.undo_url.startswith("//"))
-        else None
-    )
+        return ()
+    return tuple(toast for toast in toasts[-MAX_TOASTS:] if not toast.undo_url or _is_offered(toast))
+
+
+def _is_offered(toast: Toast) -> bool:
+    """Whether the way back is still open, and leads to this console."""
+    return toast.left_ms > 0 and toast.undo_url.startswith("/") and not toast.undo_url.startswith("//")

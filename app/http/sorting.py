@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement
@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.errors import ValidationFailed
 
+Item = TypeVar("Item")
 Columns = Mapping[str, InstrumentedAttribute[Any] | ColumnElement[Any]]
 
 
@@ -59,7 +60,7 @@ class Sorts(msgspec.Struct, frozen=True):
     """What a list can be sorted by."""
 
     columns: dict[str, Any]
-    """The columns by their names in the API."""
+    """The columns by their names in the API; for a list in memory what gives the value of an item (`arranged`)."""
     default: str
     descending_first: frozenset[str] = frozenset()
 
@@ -82,3 +83,11 @@ class Sorts(msgspec.Struct, frozen=True):
         column = self.columns[wanted.name]
         clause: ColumnElement[Any] = column.desc() if wanted.descending else column.asc()
         return [clause.nulls_last() if getattr(column, "nullable", False) else clause]
+
+    def arranged(self, items: Iterable[Item], sort: Sort | None) -> list[Item]:
+        """The items of a list in memory in this order; what has no value comes last in either direction."""
+        wanted = sort or Sort.parse(self.default)
+        value: Callable[[Item], Any] = self.columns[wanted.name]
+        every = list(items)
+        known = sorted((item for item in every if value(item) is not None), key=value, reverse=wanted.descending)
+        return known + [item for item in every if value(item) is None]

@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy import JSON, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, Tenanted, UTCDateTime
+from app.database.base import Base, Deletable, Tenanted, UTCDateTime
 
 
-class LaunchProgram(Tenanted, Base):
+class LaunchProgram(Deletable, Tenanted, Base):
     """One program, with the arguments that a command must begin with."""
 
     __tablename__ = "launch_programs"

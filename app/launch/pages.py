@@ -7,10 +7,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from app.errors import AppError
+from app.http.filters import search_text
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.schemas import AllowProgram, LaunchProgramView
-from app.launch.service import LaunchService
+from app.launch.service import SORTS, LaunchService
 from app.security.permissions import Actor
 
 ADMIN = {"role": "admin"}
@@ -59,7 +60,23 @@ async def remove_program(
             back=TAB,
         )
     program = await launch.remove(actor, program_id)
-    return redirect(request, TAB, Toast(f"Proxies may not start {program} any more."))
+    undo_url = f"/settings/launch-programs/{program_id}/restore"
+    return redirect(request, TAB, Toast(f"Proxies may not start {program} any more.", undo_url=undo_url))
+
+
+@post("/settings/launch-programs/{program_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_program(
+    request: Request[Any, Any, Any],
+    program_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    launch: NamedDependency[LaunchService],
+) -> Response[str]:
+    """Put a program back on the list."""
+    try:
+        program = await launch.restore(actor, program_id)
+    except AppError as error:
+        return redirect(request, TAB, Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, TAB, Toast(f"Proxies may start {program} again."))
 
 
 def what_removal_does(entry: LaunchProgramView) -> str:
@@ -78,16 +95,22 @@ async def launch_tab(
     status: int = 200,
 ) -> Response[str]:
     """The list and the form for a new entry."""
+    query = request.query_params
+    search, order = search_text(query.get("search", "")), SORTS.order(query.get("sort", ""))
+    found = await launch.all(actor, search=search, sort=order.sort)
     return await pages.page(
         request,
         "system/settings.html",
         title="Settings",
         active="settings",
         tab="launch",
-        programs=[(entry, what_removal_does(entry)) for entry in await launch.all(actor)],
+        programs=[(entry, what_removal_does(entry)) for entry in found],
+        search=search,
+        order=order,
+        base=with_query(TAB, search=search, sort=order.param),
         form=form or Form({}),
         status=status,
     )
 
 
-routes = [allow_program, remove_program]
+routes = [allow_program, remove_program, restore_program]

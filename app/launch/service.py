@@ -11,15 +11,27 @@ from app.errors import ValidationFailed
 from app.fleet.control import Rollout
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
+from app.http.filters import contains
+from app.http.sorting import Sort, Sorts
 from app.launch import commands
 from app.launch.errors import LaunchProgramListed, LaunchProgramNotFound, TooManyLaunchPrograms
 from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
 from app.launch.schemas import AllowProgram, LaunchProgramView
 from app.security.permissions import Actor
+from app.undo import NothingToRestore
 
 RESOURCE = "launch_program"
 MAX_PROGRAMS = 200
+SORTS = Sorts(
+    {
+        "program": lambda entry: (entry.program, entry.first_arguments),
+        "proxies": lambda entry: len(entry.proxies),
+        "created_at": lambda entry: entry.created_at,
+    },
+    default="program",
+    descending_first=frozenset({"proxies", "created_at"}),
+)
 
 
 class LaunchService:
@@ -30,12 +42,13 @@ class LaunchService:
         self._audit = audit
         self._rollout = rollout
 
-    async def all(self, actor: Actor) -> list[LaunchProgramView]:
-        """Every entry, by program."""
+    async def all(self, actor: Actor, *, search: str = "", sort: Sort | None = None) -> list[LaunchProgramView]:
+        """The entries, by program unless sorted otherwise; `search` is found in commands, notes, proxies and creators."""
         async with self._database.reader() as session:
             rows = await LaunchRepository(session, actor.tenant_id).all()
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-        return [_view(row, rows, proxies) for row in rows]
+        views = [_view(row, rows, proxies) for row in rows]
+        return SORTS.arranged([view for view in views if contains(search, *_searched(view))], sort)
 
     async def get(self, actor: Actor, program_id: str) -> LaunchProgramView:
         """One entry; raises LaunchProgramNotFound."""
@@ -56,10 +69,7 @@ class LaunchService:
         async with self._database.writer() as session:
             repository = LaunchRepository(session, actor.tenant_id)
             listed = await repository.all()
-            if any((row.program, row.first_arguments) == (program, first) for row in listed):
-                raise LaunchProgramListed(fields={"program": "It is on the list already."})
-            if len(listed) >= MAX_PROGRAMS:
-                raise TooManyLaunchPrograms(f"There are {MAX_PROGRAMS} entries already.")
+            _check_room(listed, program, first)
             row = LaunchProgram(
                 id=ids.new_id("lau"),
                 program=program,
@@ -81,8 +91,27 @@ class LaunchService:
             row = await repository.get(program_id)
             if row is None:
                 raise LaunchProgramNotFound
-            await repository.delete(row)
+            row.deleted_at = clock.utcnow()
             await self._record(session, "launch_program.removed", actor, row)
+        await self._rollout.roll_out()
+        return row.program
+
+    async def restore(self, actor: Actor, program_id: str) -> str:
+        """Put an entry that was taken off back on the list and return its program.
+
+        Raises NothingToRestore, LaunchProgramListed or TooManyLaunchPrograms. Proxies that failed for want of it have to
+        be started again.
+        """
+        async with self._database.writer() as session:
+            repository = LaunchRepository(session, actor.tenant_id)
+            if there := await repository.get(program_id):
+                return there.program
+            row = await repository.deleted(program_id)
+            if row is None:
+                raise NothingToRestore
+            _check_room(await repository.all(), row.program, row.first_arguments)
+            row.deleted_at = None
+            await self._record(session, "launch_program.restored", actor, row)
         await self._rollout.roll_out()
         return row.program
 
@@ -95,6 +124,19 @@ class LaunchService:
             severity="critical",
             details={"program": row.program, "first_arguments": row.first_arguments},
         )
+
+
+def _searched(view: LaunchProgramView) -> tuple[str, ...]:
+    command = " ".join([view.program, *view.first_arguments])
+    return (command, view.note, view.created_by, *view.proxies)
+
+
+def _check_room(listed: Sequence[LaunchProgram], program: str, first_arguments: Sequence[str]) -> None:
+    """Raises LaunchProgramListed or TooManyLaunchPrograms."""
+    if any((row.program, row.first_arguments) == (program, list(first_arguments)) for row in listed):
+        raise LaunchProgramListed(fields={"program": "It is on the list already."})
+    if len(listed) >= MAX_PROGRAMS:
+        raise TooManyLaunchPrograms(f"There are {MAX_PROGRAMS} entries already.")
 
 
 def _view(row: LaunchProgram, rows: Sequence[LaunchProgram], proxies: Sequence[Proxy]) -> LaunchProgramView:

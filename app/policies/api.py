@@ -123,9 +123,21 @@ async def save_policy(
 async def delete_policy(
     name: FromPath[str], actor: NamedDependency[Actor], policies: NamedDependency[PolicyService]
 ) -> Envelope[None]:
-    """Delete a policy made here with all its versions; refused while a proxy or key uses it."""
+    """Delete a policy made here with all its versions; refused while a proxy or key uses it.
+
+    Ten seconds long it can be restored.
+    """
     await policies.delete(actor, name)
     return Envelope(None, message="The policy is deleted.")
+
+
+@post("/api/v1/policies/{name:str}/restore", opt=ADMIN, status_code=200, tags=TAGS)
+async def restore_policy(
+    name: FromPath[str], actor: NamedDependency[Actor], policies: NamedDependency[PolicyService]
+) -> Envelope[None]:
+    """Take a deletion back, all versions included, within ten seconds."""
+    await policies.restore(actor, name)
+    return Envelope(None, message="The policy is restored.")
 
 
 @get("/api/v1/policies/{name:str}/document", opt=VIEWER, tags=TAGS)
@@ -334,6 +346,7 @@ routes = [
     get_policy,
     save_policy,
     delete_policy,
+    restore_policy,
     get_document,
     get_draft,
     discard_draft,

@@ -265,7 +265,22 @@ async def delete_policy(
         await policies.delete(actor, name)
     except AppError as error:
         return redirect(request, f"/policies/{name}", Toast(f"{error.message} {error.remediation}", kind="error"))
-    return redirect(request, "/policies", Toast(f"The policy {name} is deleted."))
+    return redirect(request, "/policies", Toast(f"The policy {name} is deleted.", undo_url=f"/policies/{name}/restore"))
+
+
+@post("/policies/{name:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_policy(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    actor: NamedDependency[Actor],
+    policies: NamedDependency[PolicyService],
+) -> Response[str]:
+    """Take a deletion back."""
+    try:
+        await policies.restore(actor, name)
+    except AppError as error:
+        return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, f"/policies/{name}", Toast(f"The policy {name} is restored."))
 
 
 @post("/policies/everywhere", opt=ADMIN, include_in_schema=False)
@@ -468,5 +483,6 @@ routes = [
     discard,
     roll_back,
     delete_policy,
+    restore_policy,
     name_everywhere,
 ]

@@ -11,16 +11,16 @@ from datetime import datetime
 from sqlalchemy import JSON, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, Tenanted, UTCDateTime
+from app.database.base import Base, Deletable, Tenanted, UTCDateTime, unique_while_there
 
 STATUSES = ("draft", "published", "retired")
 
 
-class StoredPolicy(Tenanted, Base):
+class StoredPolicy(Deletable, Tenanted, Base):
     """One policy made here. `current_version` is null until the first version is published."""
 
     __tablename__ = "policies"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (unique_while_there("policies", "tenant_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(64))

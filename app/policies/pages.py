@@ -15,7 +15,9 @@ from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT
+from app.http.filters import search_text
 from app.http.page import Pages, with_query
+from app.http.sorting import Sorts
 from app.policies import builder, documents, rule_list
 from app.policies.builder_pages import builder_context
 from app.policies.errors import PolicyNotFound
@@ -28,6 +30,7 @@ from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
 from app.policies.trial_pages import playground_context
 from app.security.permissions import Actor
+from rules.model import Severity
 from rules.policy import OWN_PACK_PREFIX
 
 VIEWER = {"role": "viewer"}
@@ -61,6 +64,32 @@ class PolicyRow(msgspec.Struct, frozen=True):
     hits: int
 
 
+POLICY_SORTS = Sorts(
+    {
+        "title": lambda row: row.title.casefold(),
+        "type": lambda row: row.type,
+        "enforcement": lambda row: (row.shipped or row.version is not None, row.enforcement),
+        "version": lambda row: row.version,
+        "severity": lambda row: Severity.parse(row.severity),
+        "rules": lambda row: row.rule_count + row.condition_count,
+        "users": lambda row: row.users,
+        "hits": lambda row: row.hits,
+    },
+    default="title",
+    descending_first=frozenset({"version", "severity", "rules", "users", "hits"}),
+)
+PACK_SORTS = Sorts(
+    {
+        "title": lambda pack_hits: (pack_hits[0].title or pack_hits[0].name).casefold(),
+        "used_by": lambda pack_hits: len(pack_hits[0].policies),
+        "rules": lambda pack_hits: pack_hits[0].rule_count,
+        "hits": lambda pack_hits: pack_hits[1],
+    },
+    default="title",
+    descending_first=frozenset({"used_by", "rules", "hits"}),
+)
+
+
 @get("/policies", opt=VIEWER, include_in_schema=False)
 async def policies_page(
     request: Request[Any, Any, Any],
@@ -73,6 +102,8 @@ async def policies_page(
     reader: NamedDependency[AsyncSession],
     search: FromQuery[str] = "",
     type: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    pack_sort: FromQuery[str] = "",
 ) -> Response[str]:
     """All policies and packs."""
     assigned = await proxies.page(actor, limit=MAX_LIMIT)
@@ -82,10 +113,12 @@ async def policies_page(
             users.setdefault(name, []).append(proxy.id)
     hits = await HitRepository(reader, actor.tenant_id).by_proxy_and_pack(clock.utcnow(), DAY_HOURS)
     rows = _rows(library, await policies.stored(actor), users, hits)
-    text = search.strip().lower()[:200]
-    rows = [
+    filters = {"search": search_text(search), "type": type[:20]}
+    text = filters["search"].lower()
+    order, pack_order = POLICY_SORTS.order(sort), PACK_SORTS.order(pack_sort)
+    found = [
         row
-        for row in rows
+        for row in POLICY_SORTS.arranged(rows, order.sort)
         if text in f"{row.name} {row.title} {row.description}".lower() and (not type or row.type in ("both", type))
     ]
     by_pack = Counter(dict.fromkeys(library.shared_packs, 0))
@@ -96,11 +129,17 @@ async def policies_page(
         "policies/list.html",
         title="Policies",
         active="policies",
-        own=[row for row in rows if not row.shipped],
-        shipped=[row for row in rows if row.shipped],
-        packs=library.packs(),
+        own=[row for row in found if not row.shipped],
+        shipped=[row for row in found if row.shipped],
+        every=rows,
+        packs=[
+            pack for pack, _ in PACK_SORTS.arranged([(p, by_pack[p.name]) for p in library.packs()], pack_order.sort)
+        ],
         pack_hits=by_pack,
-        filters={"search": search[:200], "type": type},
+        filters=filters,
+        order=order,
+        pack_order=pack_order,
+        base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),
         everywhere=await global_policies.view(actor),
     )
 

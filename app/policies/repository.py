@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
+from app.database.deletion import restorable
 from app.policies.models import PolicyVersion, RuleFeedback, StoredPolicy
 
 
@@ -19,24 +20,30 @@ class PolicyRepository:
     def __init__(self, session: AsyncSession, tenant_id: str = DEFAULT_TENANT) -> None:
         self._session = session
         self._tenant_id = tenant_id
+        self._mine = (StoredPolicy.tenant_id == tenant_id, StoredPolicy.deleted_at.is_(None))
 
     async def all(self) -> Sequence[StoredPolicy]:
         """Every policy, by name."""
-        mine = select(StoredPolicy).where(StoredPolicy.tenant_id == self._tenant_id)
-        return (await self._session.scalars(mine.order_by(StoredPolicy.name))).all()
+        statement = select(StoredPolicy).where(*self._mine).order_by(StoredPolicy.name)
+        return (await self._session.scalars(statement)).all()
 
     async def get(self, name: str) -> StoredPolicy | None:
         """The policy with this name."""
-        statement = select(StoredPolicy).where(StoredPolicy.tenant_id == self._tenant_id, StoredPolicy.name == name)
+        statement = select(StoredPolicy).where(*self._mine, StoredPolicy.name == name)
         found: StoredPolicy | None = await self._session.scalar(statement)
         return found
+
+    async def deleted(self, name: str) -> StoredPolicy | None:
+        """The policy with this name that was deleted last and may be restored."""
+        mine = StoredPolicy.tenant_id == self._tenant_id
+        return await restorable(self._session, StoredPolicy, mine, StoredPolicy.name == name)
 
     async def published(self) -> list[tuple[StoredPolicy, PolicyVersion]]:
         """Every policy that is in force, with the version that is."""
         statement = (
             select(StoredPolicy, PolicyVersion)
             .join(PolicyVersion, PolicyVersion.policy_id == StoredPolicy.id)
-            .where(StoredPolicy.tenant_id == self._tenant_id, PolicyVersion.number == StoredPolicy.current_version)
+            .where(*self._mine, PolicyVersion.number == StoredPolicy.current_version)
             .order_by(StoredPolicy.name)
         )
         return [(policy, version) for policy, version in (await self._session.execute(statement)).all()]
@@ -90,15 +97,6 @@ class PolicyRepository:
     async def delete_version(self, version: PolicyVersion) -> None:
         """Delete one version with the unit of work."""
         await self._session.delete(version)
-
-    async def delete(self, policy: StoredPolicy) -> None:
-        """Delete a policy and all its versions with the unit of work."""
-        await self._session.execute(
-            delete(PolicyVersion).where(
-                PolicyVersion.tenant_id == self._tenant_id, PolicyVersion.policy_id == policy.id
-            )
-        )
-        await self._session.delete(policy)
 
 
 class FeedbackRepository:

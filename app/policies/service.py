@@ -38,6 +38,7 @@ from app.policies.repository import PolicyRepository
 from app.policies.schemas import DocumentView, StoredView, VersionView
 from app.policies.workbench import Workbench
 from app.security.permissions import Actor
+from app.undo import NothingToRestore
 from rules.packs import Pack, Problem
 from rules.policy import Policy
 from rules.policy_lint import lint_policy, remarks
@@ -278,22 +279,41 @@ class PolicyService:
             if draft is None:
                 raise NothingToPublish(f"The policy {name} has no draft.")
             if row.current_version is None:
-                await repository.delete(row)
+                row.deleted_at = clock.utcnow()
             else:
                 await repository.delete_version(draft)
             await self._record(session, actor, row, "policy.draft_discarded", {"version": draft.number})
 
     async def delete(self, actor: Actor, name: str) -> None:
-        """Delete a policy with all its versions; raises PolicyNotFound, ShippedPolicy, or PolicyInUse naming who uses it."""
+        """Delete a policy with all its versions; for a moment `restore` brings it back.
+
+        Raises PolicyNotFound, ShippedPolicy, or PolicyInUse naming who uses it.
+        """
         self._refuse_shipped(name)
         async with self._database.writer() as session:
             repository = PolicyRepository(session, actor.tenant_id)
             row = await _existing(repository, name)
             if users := await users_of(session, actor, name):
                 raise PolicyInUse(f"The policy {name} is used by {', '.join(users)}.")
-            await repository.delete(row)
+            row.deleted_at = clock.utcnow()
             await self._record(session, actor, row, "policy.deleted", {"version": row.current_version})
         self._library.remove(name)
+        await self._rollout.roll_out()
+
+    async def restore(self, actor: Actor, name: str) -> None:
+        """Take a deletion back, all versions included; raises NothingToRestore or PolicyNameTaken."""
+        async with self._database.writer() as session:
+            repository = PolicyRepository(session, actor.tenant_id)
+            there, row = await repository.get(name), await repository.deleted(name)
+            if row is None:
+                if there is None:
+                    raise NothingToRestore
+                return
+            if there is not None:
+                raise PolicyNameTaken(f"There is a new policy named {name}.")
+            row.deleted_at = None
+            await self._record(session, actor, row, "policy.restored", {"version": row.current_version})
+        await self.reload()
         await self._rollout.roll_out()
 
     async def reload(self) -> None:

@@ -7,7 +7,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
+from app.http.filters import search_text
 from app.scanner.report import MEDIA_TYPES, render
+from app.scanner.repository import SORTS
 from app.scanner.result import ScanResult
 from app.scanner.schemas import Comparison, GateView, LiftTool, ScanView, SetGate, StartScanRequest
 from app.scanner.service import ScannerService
@@ -31,12 +33,18 @@ async def list_scans(
     actor: NamedDependency[Actor],
     scanner: NamedDependency[ScannerService],
     proxy_id: FromQuery[str] = "",
+    search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     limit: FromQuery[int] = DEFAULT_LIMIT,
     offset: FromQuery[int] = 0,
 ) -> Envelope[Listing[ScanView]]:
-    """Scans, newest first."""
+    """Scans, newest first; `search` is found in name, target, state, risk and who started it."""
     limit, offset = page_of(limit, offset)
-    return Envelope(await scanner.page(actor, proxy_id=proxy_id, limit=limit, offset=offset))
+    order = SORTS.asked(sort)
+    found = await scanner.page(
+        actor, proxy_id=proxy_id, search=search_text(search), sort=order, limit=limit, offset=offset
+    )
+    return Envelope(found)
 
 
 @get("/api/v1/mcp/scan/latest", opt=VIEWER, tags=TAGS)

@@ -1,5 +1,6 @@
 """Pages of the scanner: start a scan, watch it, read what it came to, decide what follows."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from litestar import Request, Response, get, post
@@ -9,13 +10,15 @@ from litestar.params import FromPath, FromQuery
 from app.errors import AppError
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
+from app.http.filters import search_text
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
 from app.scanner.api import report_response
 from app.scanner.errors import ScanNotFinished
 from app.scanner.reading import default_policy
 from app.scanner.report import SEVERITIES
+from app.scanner.repository import SORTS
 from app.scanner.result import ScanResult
 from app.scanner.schemas import LiftTool, ScanView, SetGate, StartScanRequest
 from app.scanner.service import ScannerService
@@ -24,6 +27,7 @@ from app.security.permissions import Actor
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/scanner", "Scanner"),)
+NO_FILTERS = {"proxy_id": "", "search": ""}
 PAGE_SCANS = 25
 MAX_SHOWN_FINDINGS = 30
 """Of one page, so that it stays small; the severities are filters, and the reports have all."""
@@ -38,11 +42,16 @@ async def scanner_page(
     proxies: NamedDependency[ProxyService],
     library: NamedDependency[PolicyLibrary],
     proxy_id: FromQuery[str] = "",
+    search: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All scans, newest first, and the form for the next one."""
+    """The scans that match, newest first unless sorted otherwise, and the form for the next one."""
     form = Form({"proxy_id": proxy_id, "policy": default_policy(library)})
-    return await _list(request, actor, pages, scanner, proxies, library, form, proxy_id=proxy_id, offset=offset)
+    filters = {"proxy_id": proxy_id[:64], "search": search_text(search)}
+    return await _list(
+        request, actor, pages, scanner, proxies, library, form, filters=filters, sort=sort, offset=offset
+    )
 
 
 @post("/scanner", opt=ADMIN, include_in_schema=False)
@@ -162,10 +171,12 @@ async def _list(
     library: PolicyLibrary,
     form: Form,
     *,
-    proxy_id: str = "",
+    filters: Mapping[str, str] = NO_FILTERS,
+    sort: str = "",
     offset: int = 0,
     status: int = 200,
 ) -> Response[str]:
+    order = SORTS.order(sort)
     limit, offset = page_of(PAGE_SCANS, offset)
     servers = await proxies.page(actor, type_="mcp", limit=MAX_LIMIT)
     return await pages.page(
@@ -173,12 +184,13 @@ async def _list(
         "scanner/list.html",
         title="Scanner",
         active="scanner",
-        list=await scanner.page(actor, proxy_id=proxy_id, limit=limit, offset=offset),
-        base=f"/scanner?proxy_id={proxy_id}" if proxy_id else "/scanner",
+        list=await scanner.page(actor, **filters, sort=order.sort, limit=limit, offset=offset),
+        base=with_query("/scanner", **filters, sort=order.param),
+        order=order,
+        filters=filters,
         servers=[(proxy.id, proxy.name) for proxy in servers.items],
         policies=[(view.name, view.title or view.name) for view in library.policies(type_="mcp") if view.active],
         form=form,
-        proxy_id=proxy_id,
         severities=SEVERITIES[:-1],
         status=status,
     )

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
 from app.database.base import DEFAULT_TENANT
+from app.http.sorting import Sort, Sorts
 from app.scanner.models import Scan, ScanGate
 from app.traffic.models import Call
 
 MAX_TRAFFIC_ALERTS = 100
+SORTS = Sorts(
+    {
+        "started_at": Scan.started_at,
+        "name": func.lower(Scan.name),
+        "risk_score": Scan.risk_score,
+        "state": Scan.state,
+    },
+    default="-started_at",
+    descending_first=frozenset({"started_at", "risk_score"}),
+)
 
 
 class ScanRepository:
@@ -30,13 +41,22 @@ class ScanRepository:
         )
         return found
 
-    async def page(self, *, proxy_id: str, limit: int, offset: int) -> tuple[Sequence[Scan], int]:
-        """A page of scans, newest first, and how many there are; an empty proxy id does not restrict."""
-        conditions = [Scan.tenant_id == self._tenant_id]
+    async def page(
+        self, *, proxy_id: str, search: str = "", sort: Sort | None = None, limit: int, offset: int
+    ) -> tuple[Sequence[Scan], int]:
+        """A page of scans, newest first unless sorted otherwise, and how many match; an empty proxy id does not restrict.
+
+        `search` is found in name, target, state, risk and who started it.
+        """
+        conditions: list[ColumnElement[bool]] = [Scan.tenant_id == self._tenant_id]
+        if search:
+            searched = (Scan.name, Scan.target, Scan.state, Scan.overall_risk, Scan.started_by)
+            text = search.lower()
+            conditions.append(or_(*(func.lower(column).contains(text, autoescape=True) for column in searched)))
         if proxy_id:
             conditions.append(Scan.proxy_id == proxy_id)
         total = await self._session.scalar(select(func.count()).select_from(Scan).where(*conditions))
-        statement = select(Scan).where(*conditions).order_by(Scan.started_at.desc(), Scan.id.desc())
+        statement = select(Scan).where(*conditions).order_by(*SORTS.clauses(sort), Scan.id.desc())
         return (await self._session.scalars(statement.limit(limit).offset(offset))).all(), total or 0
 
     async def latest(self, target_key: str, *, before: datetime | None = None) -> Scan | None:

@@ -28,6 +28,7 @@ from app.fleet.rulesets import RulesetUnavailable
 from app.fleet.worker import ScanReport
 from app.http.envelope import Listing
 from app.http.events import EventBus
+from app.http.sorting import Sort
 from app.policies.evaluation import Evaluator
 from app.policies.library import PolicyLibrary
 from app.policies.workbench import Workbench
@@ -154,11 +155,21 @@ class ScannerService:
         else:
             self._end_soon(report)
 
-    async def page(self, actor: Actor, *, proxy_id: str = "", limit: int = 50, offset: int = 0) -> Listing[ScanView]:
-        """A page of scans, newest first."""
+    async def page(
+        self,
+        actor: Actor,
+        *,
+        proxy_id: str = "",
+        search: str = "",
+        sort: Sort | None = None,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Listing[ScanView]:
+        """A page of scans, newest first unless sorted otherwise."""
         async with self._database.reader() as session:
-            repository = ScanRepository(session, actor.tenant_id)
-            rows, total = await repository.page(proxy_id=proxy_id, limit=limit, offset=offset)
+            rows, total = await ScanRepository(session, actor.tenant_id).page(
+                proxy_id=proxy_id, search=search, sort=sort, limit=limit, offset=offset
+            )
         return Listing([self._view(row) for row in rows], total, limit, offset)
 
     async def get(self, actor: Actor, scan_id: str) -> ScanView:

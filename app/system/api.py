@@ -3,16 +3,20 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, HeaderParameter
 from litestar.response import Stream
 
+from app import clock
 from app.errors import NotFound, ValidationFailed
 from app.http.envelope import Envelope
 from app.http.events import TOPICS, EventBus, stream
+from app.http.page import Pages
 from app.security.permissions import Actor, Authenticator
 from app.settings import Settings
+from app.system import libraries, sbom
 from app.system.metrics import CONTENT_TYPE, Metrics
 from app.system.service import HealthView, ReadinessView, System, SystemView
 
@@ -49,6 +53,17 @@ async def system_info(system: NamedDependency[System], bus: NamedDependency[Even
     return Envelope(system.info(bus.subscribers))
 
 
+@get("/api/v1/system/sbom", opt={"role": "viewer"}, tags=["system"], media_type=sbom.MEDIA_TYPE)
+async def bill_of_materials(pages: NamedDependency[Pages]) -> Response[bytes]:
+    """What runs here, every package with version and licence, as a CycloneDX file."""
+    found = sbom.document(libraries.installed(), pages.assets.versions(), clock.utcnow())
+    return Response(
+        msgspec.json.format(msgspec.json.encode(found), indent=2),
+        media_type=sbom.MEDIA_TYPE,
+        headers={"Content-Disposition": f'attachment; filename="{sbom.FILE_NAME}"', "Cache-Control": "no-store"},
+    )
+
+
 @get("/api/v1/events", opt={"role": "viewer"}, tags=["system"], media_type="text/event-stream")
 async def events(
     request: Request[Any, Any, Any],
@@ -73,4 +88,4 @@ async def events(
     )
 
 
-routes = [health, ready, metrics_text, system_info, events]
+routes = [health, ready, metrics_text, system_info, bill_of_materials, events]

@@ -12,7 +12,8 @@ from app.accounts.repository import TOKEN_SORTS, USER_SORTS
 from app.accounts.schemas import CreateToken, CreateUser, UpdateUser
 from app.errors import AppError
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, page_of
+from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.pages import launch_tab
@@ -26,6 +27,9 @@ from app.system.service import System
 from proxies.contract import UpstreamProxy
 
 ADMIN = {"role": "admin"}
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
+MAX_DIGITS = 9
 TABS = ("general", "users", "tokens", "launch", "about")
 
 
@@ -49,7 +53,12 @@ async def settings_page(
             return await launch_tab(request, actor, pages, launch)
         case "about":
             return await _page(
-                request, pages, "about", vendored=pages.assets.versions(), libraries=libraries.installed()
+                request,
+                pages,
+                "about",
+                vendored=pages.assets.versions(),
+                libraries=libraries.installed(),
+                direct=libraries.DIRECT,
             )
     return await _page(request, pages, "general", facts=_facts(settings, system), workers=_workers(request))
 
@@ -90,7 +99,10 @@ async def update_user(
     except AppError as error:
         return redirect(request, "/settings?tab=users", Toast(f"{error.message} {error.remediation}", kind="error"))
     words = "may log in again" if is_active else "is deactivated; their sessions are ended"
-    return redirect(request, "/settings?tab=users", Toast(f"{user.username} {words}."))
+    back = Toast(f"{user.username} {words}.")
+    if not is_active:
+        back = Toast(back.text, undo_url=f"/settings/users/{user_id}", undo_values=(("is_active", "yes"),))
+    return redirect(request, "/settings?tab=users", back)
 
 
 @post("/settings/tokens", opt=ADMIN, include_in_schema=False)
@@ -124,7 +136,24 @@ async def revoke_token(
 ) -> Response[str]:
     """End a token at once."""
     token = await directory.revoke_token(writer, actor, token_id)
-    return redirect(request, "/settings?tab=tokens", Toast(f"Token “{token.name}” is revoked."))
+    toast = Toast(f"Token “{token.name}” is revoked.", undo_url=f"/settings/tokens/{token_id}/restore")
+    return redirect(request, "/settings?tab=tokens", toast)
+
+
+@post("/settings/tokens/{token_id:str}/restore", opt=ADMIN, include_in_schema=False)
+async def restore_token(
+    request: Request[Any, Any, Any],
+    token_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    directory: NamedDependency[Directory],
+    writer: NamedDependency[AsyncSession],
+) -> Response[str]:
+    """Take a revocation back."""
+    try:
+        token = await directory.restore_token(writer, actor, token_id)
+    except AppError as error:
+        return redirect(request, "/settings?tab=tokens", Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, "/settings?tab=tokens", Toast(f"Token “{token.name}” works again."))
 
 
 @get("/goto", opt={"role": "viewer"}, include_in_schema=False)
@@ -174,15 +203,18 @@ async def _directory(
         if tab == "users"
         else (TOKEN_SORTS, directory.tokens, {"role": "viewer", "expires_in_days": "90"})
     )
-    order = sorts.order(request.query_params.get("sort", ""))
+    query = request.query_params
+    order, search = sorts.order(query.get("sort", "")), search_text(query.get("search", ""))
+    limit, offset = page_of(PAGE_ROWS, _number(query.get("offset", "")))
     return await _page(
         request,
         pages,
         tab,
         status,
-        items=await listed(session, actor, order.sort),
+        list=await listed(session, actor, search=search, sort=order.sort, limit=limit, offset=offset),
         order=order,
-        base=with_query(f"/settings?tab={tab}", sort=order.param),
+        search=search,
+        base=with_query(f"/settings?tab={tab}", search=search, sort=order.param),
         me=actor.user_id,
         assistants=_assistants(request.app.state.settings.base_url),
         form=form or Form(blank),
@@ -196,6 +228,11 @@ async def _page(
     return await pages.page(
         request, "system/settings.html", title="Settings", active="settings", tab=tab, status=status, **context
     )
+
+
+def _number(text: str) -> int:
+    """A number in the address; what is none means the beginning."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
 
 
 def _workers(request: Request[Any, Any, Any]) -> tuple[Any, ...]:
@@ -258,4 +295,4 @@ def _way(proxy: UpstreamProxy | None) -> str:
     return proxy.address if proxy else "none"
 
 
-routes = [settings_page, create_user, update_user, create_token, revoke_token, places]
+routes = [settings_page, create_user, update_user, create_token, revoke_token, restore_token, places]

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
 from app.database.base import DEFAULT_TENANT
+from app.fleet.models import Proxy
 from app.http.sorting import Sort, Sorts
 from app.tools.judgement import Key
 from app.tools.models import MCPChange, MCPEntry, MCPOverride, MCPServer, MCPVersion
@@ -213,7 +214,9 @@ class ToolRepository:
 
     async def open_reviews(self, *, most: int) -> int:
         """How many decisions wait: open changes, and servers with entries that were never looked at."""
-        changes = select(MCPChange.id).where(MCPChange.tenant_id == self._tenant_id, MCPChange.status == Status.OPEN)
+        changes = select(MCPChange.id).where(
+            MCPChange.tenant_id == self._tenant_id, MCPChange.status == Status.OPEN, _is_there(MCPChange.proxy_id)
+        )
         count = await self._session.scalar(select(func.count()).select_from(changes.limit(most).subquery())) or 0
         return count + len(await self.unreviewed())
 
@@ -225,6 +228,7 @@ class ToolRepository:
             .where(
                 MCPEntry.tenant_id == self._tenant_id,
                 MCPEntry.state == State.PENDING,
+                _is_there(MCPEntry.proxy_id),
                 MCPEntry.id.not_in(told.scalar_subquery()),
             )
             .group_by(MCPEntry.proxy_id)
@@ -298,7 +302,7 @@ class ToolRepository:
         return found
 
     def _entry_conditions(self, wanted: EntryFilter) -> list[ColumnElement[bool]]:
-        conditions = [MCPEntry.tenant_id == self._tenant_id]
+        conditions = [MCPEntry.tenant_id == self._tenant_id, _is_there(MCPEntry.proxy_id)]
         conditions += _equal((MCPEntry.proxy_id, wanted.proxy_id), (MCPEntry.risk, wanted.risk))
         if wanted.kinds:
             conditions.append(MCPEntry.kind.in_(wanted.kinds))
@@ -309,7 +313,7 @@ class ToolRepository:
         return conditions
 
     def _change_conditions(self, wanted: ChangeFilter) -> list[ColumnElement[bool]]:
-        conditions = [MCPChange.tenant_id == self._tenant_id]
+        conditions = [MCPChange.tenant_id == self._tenant_id, _is_there(MCPChange.proxy_id)]
         conditions += _equal(
             (MCPChange.proxy_id, wanted.proxy_id),
             (MCPChange.entry_id, wanted.entry_id),
@@ -320,6 +324,13 @@ class ToolRepository:
         if wanted.search:
             conditions.append(_contains(wanted.search, MCPChange.name, MCPChange.code, MCPChange.id))
         return conditions
+
+
+def _is_there(proxy_id: Any) -> ColumnElement[bool]:
+    """Whether the proxy is not one that was deleted and may yet be restored."""
+    deleted = select(Proxy.id).where(Proxy.deleted_at.is_not(None))
+    condition: ColumnElement[bool] = proxy_id.not_in(deleted.scalar_subquery())
+    return condition
 
 
 def _equal(*pairs: tuple[Any, str]) -> list[ColumnElement[bool]]:

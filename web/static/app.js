@@ -41,12 +41,26 @@ async function copyText(button) {
   setTimeout(() => button.classList.remove("done"), 1500);
 }
 
-const TOAST_MS = 10000;
+// A toast stays while somebody points at it, but its Undo goes when the server would refuse it. One with Undo comes back
+// on the next page until then, unless it was dismissed.
+const TOAST_MS = 5000;
+const DISMISSED = "ostiary-dismissed-toasts";
+const dismissed = () => (sessionStorage.getItem(DISMISSED) || "").split(" ");
+function dismiss(note) {
+  if (note.dataset.until) sessionStorage.setItem(DISMISSED, [...dismissed().slice(-9), note.dataset.until].join(" "));
+  note.remove();
+}
 function retire(note) {
   if (note.dataset.timer) return;
   note.dataset.timer = "1";
+  if (note.dataset.until && dismissed().includes(note.dataset.until)) return void note.remove();
   const leave = () => (note.matches(":hover, :focus-within") ? setTimeout(leave, 2000) : note.remove());
-  setTimeout(leave, $("form", note) ? TOAST_MS : TOAST_MS / 2);
+  setTimeout(() => {
+    const form = $("form", note);
+    if (form?.contains(document.activeElement)) $("[data-dismiss]", note).focus();
+    form?.remove();
+    leave();
+  }, Number(note.dataset.leftMs || TOAST_MS));
 }
 function toast(text, kind = "ok") {
   const note = document.createElement("div");
@@ -343,7 +357,7 @@ document.addEventListener("click", (event) => {
   if (at("[data-theme]")) setTheme(at("[data-theme]").dataset.theme);
   else if (at("[data-rail-toggle]")) toggleRail();
   else if (at("[data-copy]")) copyText(at("[data-copy]"));
-  else if (at("[data-dismiss]")) at("[data-toast]").remove();
+  else if (at("[data-dismiss]")) dismiss(at("[data-toast]"));
   else if (at("[data-close]")) at("dialog").close();
   else if (at("#confirm-yes")) confirmed();
   else if (at("[data-href]")) location.assign(at("[data-href]").dataset.href);
@@ -493,6 +507,7 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 
 document.addEventListener("DOMContentLoaded", () => {
+  if (!/Mac|iPhone|iPad/.test(navigator.platform)) for (const key of $$(".goto kbd")) key.textContent = "Ctrl K";
   for (const wizard of $$(".wizard")) showStep(wizard, 0, false);
   for (const form of $$("form")) { showForType(form); showDependent(form); }
   for (const note of $$("[data-toast]")) retire(note);

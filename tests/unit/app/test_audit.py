@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
+import json
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 
 from app import clock
-from app.audit import repository
+from app.audit import export, repository
 from app.audit.service import AuditLog
 from app.security.permissions import Actor, Role
 from tests.support.console import PASSWORD, Console
@@ -80,6 +84,31 @@ async def test_entries_are_found_by_type_actor_and_result(console: Console) -> N
     assert await entries(console, "&username=nobody") == []
     assert await entries(console, "&event_type=%25") == []
     assert all(entry["result"] == "success" for entry in await entries(console, "&result=success"))
+
+
+async def test_the_log_is_exported_whole_by_portions_and_as_filtered(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PORTION_ROWS", 3)
+    async with console.app.state.database.writer() as session:
+        for number in range(8):
+            await console.app.state.audit.record(
+                session, "proxy.created", actor=ACTOR, resource=("proxy", f"prx_{number}", "=HYPERLINK()")
+            )
+
+    async def exported(query: str) -> httpx.Response:
+        answer = await console.client.get(f"/api/v1/audit/export?{query}", headers=console.admin)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    lines = await exported("format=jsonl")
+    assert [json.loads(line) for line in lines.text.splitlines()] == await entries(console)
+    table = await exported("event_type=proxy.")
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert [row["resource_id"] for row in rows] == [f"prx_{number}" for number in range(7, -1, -1)]
+    assert {row["resource_name"] for row in rows} == {"'=HYPERLINK()"}, "a spreadsheet runs nothing"
+    assert table.headers["content-disposition"].endswith('.csv"')
+    assert len((await exported("event_type=nothing")).text.splitlines()) == 1
 
 
 async def test_AUD_04_concurrent_changes_make_one_gapless_chain(console: Console) -> None:

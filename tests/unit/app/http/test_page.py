@@ -14,7 +14,7 @@ from app.http.page import (
     Toast,
     no_badges,
     polyline,
-    read_toast,
+    read_toasts,
     redirect,
     toast_cookie,
     with_query,
@@ -77,34 +77,51 @@ async def test_viewers_do_not_see_what_they_may_not_open(pages: Pages) -> None:
 
 
 async def test_a_toast_survives_one_redirect_and_is_shown_once(pages: Pages) -> None:
-    toast = Toast("Key “<b>” revoked.", undo_url="/undo", undo_values=(("id", "1"),))
+    toast = Toast("Key “<b>” saved.")
     sent = redirect(request(), "/access", toast)
     assert (sent.status_code, sent.headers["Location"]) == (303, "/access")
     (cookie,) = sent.cookies
     assert cookie.httponly
     seen = request(cookies={TOAST_COOKIE: str(cookie.value)}, actor=ADMIN)
-    assert read_toast(seen) == toast
+    assert read_toasts(seen) == (toast,)
     shown = await pages.page(seen, "errors/error.html", title="x", code=1, message="", remediation="", request_id="")
-    assert "Key “&lt;b&gt;” revoked." in shown.content
+    assert "Key “&lt;b&gt;” saved." in shown.content
     assert [kept.max_age for kept in shown.cookies] == [0]
+
+
+def test_what_can_be_taken_back_stays_beside_the_next_toast_until_it_is_taken_back() -> None:
+    first = redirect(request(), "/x", Toast("one", undo_url="/", undo_values=(("id", "1"),))).cookies[0]
+    seen = request(cookies={TOAST_COOKIE: str(first.value)})
+    assert [toast.text for toast in read_toasts(seen)] == ["one"]
+    assert 0 < read_toasts(seen)[0].left_ms <= 10_000
+    made = RequestFactory().post("/other", headers={"cookie": f"{TOAST_COOKIE}={first.value}"})
+    second = redirect(made, "/x", Toast("two")).cookies[0]
+    both = request(cookies={TOAST_COOKIE: str(second.value)})
+    assert [toast.text for toast in read_toasts(both)] == ["one", "two"]
+    taken_back = redirect(both, "/x", Toast("three")).cookies[0]
+    left = read_toasts(request(cookies={TOAST_COOKIE: str(taken_back.value)}))
+    assert [toast.text for toast in left] == ["three"]
+
+
+def test_a_way_back_whose_time_is_over_is_not_offered() -> None:
+    cookie = toast_cookie([Toast("gone", undo_url="/undo", until=1.0), Toast("said")])
+    assert [toast.text for toast in read_toasts(request(cookies={TOAST_COOKIE: str(cookie.value)}))] == ["said"]
 
 
 @pytest.mark.parametrize("value", ["", "!!!", "AAAA", "gaR0ZXh0"])
 def test_a_toast_cookie_that_is_not_ours_is_ignored(value: str) -> None:
-    assert read_toast(request(cookies={TOAST_COOKIE: value})) is None
+    assert read_toasts(request(cookies={TOAST_COOKIE: value})) == ()
 
 
 def test_a_way_back_to_another_site_is_ignored() -> None:
-    cookie = toast_cookie(Toast("x", undo_url="//evil.test"))
-    assert read_toast(request(cookies={TOAST_COOKIE: str(cookie.value)})) is None
+    cookie = toast_cookie([Toast("x", undo_url="//evil.test", until=9e12)])
+    assert read_toasts(request(cookies={TOAST_COOKIE: str(cookie.value)})) == ()
 
 
 def test_a_way_back_that_does_not_fit_into_a_cookie_is_left_out() -> None:
-    cookie = toast_cookie(
-        Toast("many", undo_url="/undo", undo_values=tuple(("alert_ids", "x" * 30) for _ in range(500)))
-    )
-    kept = read_toast(request(cookies={TOAST_COOKIE: str(cookie.value)}))
-    assert kept is not None
+    many = Toast("many", undo_url="/undo", undo_values=tuple(("alert_ids", "x" * 30) for _ in range(500)))
+    cookie = toast_cookie([Toast("older"), many])
+    [kept] = read_toasts(request(cookies={TOAST_COOKIE: str(cookie.value)}))
     assert (kept.text, kept.undo_url) == ("many", "")
 
 

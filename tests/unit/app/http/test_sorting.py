@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 
 from app.access.repository import SORTS
 from app.errors import ValidationFailed
-from app.http.sorting import Sort
+from app.http.sorting import Sort, Sorts
 from app.traffic import repository as traffic_repository
 from rules.model import Severity
 from tests.support.console import Console
@@ -54,6 +54,14 @@ def test_what_has_no_value_comes_last_in_either_direction() -> None:
     assert str(clause) == "api_keys.created_at DESC"
 
 
+def test_a_list_in_memory_has_the_same_order() -> None:
+    sorts = Sorts({"name": lambda item: item[0], "seen": lambda item: item[1]}, default="name")
+    items = [("b", 2), ("a", None), ("c", 1)]
+    assert sorts.arranged(items, None) == [("a", None), ("b", 2), ("c", 1)]
+    assert sorts.arranged(items, Sort("seen")) == [("c", 1), ("b", 2), ("a", None)]
+    assert sorts.arranged(items, Sort("seen", descending=True)) == [("b", 2), ("c", 1), ("a", None)]
+
+
 LISTS = {
     "proxies": ("name", "type", "port", "target_url", "created_at"),
     "traffic": (
@@ -71,6 +79,9 @@ LISTS = {
     "audit": ("timestamp", "event_type", "username", "resource_name", "source_ip"),
     "users": ("username", "role", "last_login_at", "created_at"),
     "tokens": ("created_at", "name", "role", "last_used_at", "expires_at"),
+    "canaries": ("created_at", "name", "action", "sightings", "last_seen_at"),
+    "launch-programs": ("program", "proxies", "created_at"),
+    "mcp/scan": ("started_at", "name", "risk_score", "state"),
 }
 
 

@@ -52,7 +52,7 @@ async def test_the_library_tells_own_from_shipped_and_counts_hits_of_its_proxies
     assert row is not None
     assert 'data-label="Proxies">1<' in row[0]
     assert 'data-label="Hits 24 h">2<' in row[0]
-    assert "Our rules" not in (await tab.get("/policies?search=later")).text
+    assert 'class="name" href="/policies/ours"' not in (await tab.get("/policies?search=later")).text
     assert "later" not in text_of(await tab.get("/policies?type=mcp")).split("Your policies")[1].split("Shipped")[0]
     overview = text_of(await tab.get("/policies/ours"))
     assert "Rules that hit" in overview

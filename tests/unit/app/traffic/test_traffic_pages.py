@@ -32,7 +32,7 @@ async def test_traffic_shows_calls_and_one_call_in_detail(console: Console, tab:
     only = (await tab.get("/traffic?verdict=blocked&hours=1&search=model")).text
     assert "call_1" in only
     assert "call_2" not in only
-    assert "No call matches." in (await tab.get("/traffic?proxy_id=prx_x")).text
+    assert "No call matches the filter." in (await tab.get("/traffic?proxy_id=prx_x")).text
     detail = (await tab.get("/traffic/call_1")).text
     assert "<mark>" in detail
     assert 'class="bad"' in detail, "the step that stopped the call"
