@@ -15,7 +15,7 @@ from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
 from app.scanner.api import report_response
-from app.scanner.errors import ScanNotFinished
+from app.scanner.errors import ScanEnded, ScanNotFinished
 from app.scanner.reading import default_policy
 from app.scanner.report import SEVERITIES
 from app.scanner.repository import SORTS
@@ -127,7 +127,10 @@ async def cancel_scan(
     scanner: NamedDependency[ScannerService],
 ) -> Response[str]:
     """Stop a scan."""
-    await scanner.cancel(actor, scan_id)
+    try:
+        await scanner.cancel(actor, scan_id)
+    except ScanEnded as error:
+        return redirect(request, f"/scanner/{scan_id}", Toast(f"{error.message} {error.remediation}", kind="error"))
     return redirect(request, f"/scanner/{scan_id}", Toast("The scan is cancelled."))
 
 
@@ -156,7 +159,7 @@ async def lift_tool(
     """Let one tool pass, or refuse it again."""
     scan = await scanner.get(actor, scan_id)
     given = await request.form()
-    wanted = LiftTool(tool=str(given.get("tool", "")), lifted=given.get("lifted") == "yes")
+    wanted = convert({"tool": str(given.get("tool", "")), "lifted": given.get("lifted") == "yes"}, LiftTool)
     await scanner.lift(actor, scan.proxy_id, wanted)
     words = "The tool passes again." if wanted.lifted else "The tool is refused."
     return redirect(request, f"/scanner/{scan_id}", Toast(words))
@@ -197,6 +200,7 @@ async def _list(
 
 
 async def _context(actor: Actor, scanner: ScannerService, scan_id: str, severity: str) -> dict[str, Any]:
+    severity = severity if severity in SEVERITIES else ""
     scan = await scanner.get(actor, scan_id)
     result: ScanResult | None = None
     if scan.state == "done":
@@ -210,7 +214,7 @@ async def _context(actor: Actor, scanner: ScannerService, scan_id: str, severity
         "result": result,
         "findings": findings[:MAX_SHOWN_FINDINGS],
         "more": max(0, len(findings) - MAX_SHOWN_FINDINGS),
-        "severity_filter": severity if severity in SEVERITIES else "",
+        "severity_filter": severity,
         "severities": SEVERITIES[:-1],
         "comparison": await scanner.comparison(actor, scan_id) if result else None,
         "gate": await _gate(actor, scanner, scan) if result else None,
