@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from proxies.mcp.bridge.eras import EraDetector, is_evidence
+from proxies.mcp.bridge.eras import Discovery, EraDetector, is_evidence
 from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg, without_era
 from proxies.mcp.bridge.legacy_client import SESSION_PREFIX, BridgedSession, LegacyClients
 from proxies.mcp.bridge.modern_client import ModernClients
@@ -14,7 +14,7 @@ from proxies.mcp.drain import Answer
 from proxies.mcp.eras import VERSION_HEADER, names_modern_version
 from proxies.mcp.messages import UNSUPPORTED_VERSION, Message, error_response, parse_message
 from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER, media_type
-from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
+from proxies.mcp.upstreams.answers import SESSION_GONE, JSONAnswer, StatusAnswer
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError
@@ -70,7 +70,7 @@ class BridgeUpstream:
         if session is not None and session.principal_id == principal_id:
             return await self._bridged(session, method, headers, body)
         if fields.get(SESSION_HEADER, "").startswith(SESSION_PREFIX):
-            return StatusAnswer(404)  # One that is over.
+            return StatusAnswer(SESSION_GONE if method == "GET" else 404)  # One that is over.
 
         async def unchanged() -> Answer:
             return await self.server.request(method, target, headers, body, principal_id=principal_id, endless=endless)
@@ -94,7 +94,7 @@ class BridgeUpstream:
             if not is_evidence(answer.status) or media_type(answer) == "application/json":
                 return answer
             # What a modern server never says: perhaps it is none any more.
-            if (await self.eras.era(plain, principal_id, fresh=True)).era != "legacy":
+            if (await self._asked_again(answer, plain, principal_id)).era != "legacy":
                 return answer
             await answer.aclose()
         try:
@@ -137,7 +137,11 @@ class BridgeUpstream:
                 return answer
         elif not is_evidence(answer.status):
             return answer
-        found = await self.eras.discover(fields, principal_id)
+        try:
+            found = await self.eras.discover(fields, principal_id)
+        except BaseException:
+            await answer.aclose()
+            raise
         if found.era != "modern":
             return answer
         await answer.aclose()
@@ -147,6 +151,14 @@ class BridgeUpstream:
             )
             return JSONAnswer(200, dump(error.body()))
         return self._legacy_clients.initialize(message, fields, principal_id, found.result)
+
+    async def _asked_again(self, answer: Answer, fields: Fields, principal_id: str) -> Discovery:
+        """Ask the server for its era while an answer of it is open; raises UpstreamError, the answer closed."""
+        try:
+            return await self.eras.era(fields, principal_id, fresh=True)
+        except BaseException:
+            await answer.aclose()
+            raise
 
     async def _bridged(
         self, session: BridgedSession, method: str, headers: list[tuple[str, str]], body: bytes
