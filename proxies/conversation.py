@@ -13,7 +13,10 @@ WINDOW_SECONDS: Final = 600.0
 
 
 class RecentFindings:
-    """The alerting findings of the last messages of one session, at most `MAX_FINDINGS` of the last ten minutes."""
+    """The alerting findings of the last messages of one session, at most `MAX_FINDINGS` of the last ten minutes.
+
+    Messages of one session may be judged in several threads: each step here is a single one to the interpreter.
+    """
 
     __slots__ = ("_findings",)
 
@@ -22,10 +25,8 @@ class RecentFindings:
 
     def add(self, findings: Iterable[Finding], now: float) -> None:
         """Remember what was found in a message; `now` is a monotonic time in seconds."""
-        self._findings.extend((now, finding) for finding in findings if finding.action >= Action.ALERT)
+        self._findings.extend([(now, finding) for finding in findings if finding.action >= Action.ALERT])
 
     def since(self, now: float) -> list[Finding]:
         """What still counts."""
-        while self._findings and self._findings[0][0] < now - WINDOW_SECONDS:
-            self._findings.popleft()
-        return [finding for _, finding in self._findings]
+        return [finding for then, finding in tuple(self._findings) if then >= now - WINDOW_SECONDS]

@@ -8,7 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -21,7 +21,7 @@ from proxies.transport.sse import SSEEvent, encode_event
 from rules.context_firewall import Citation
 from rules.facts import Facts
 from rules.masking.session import Masked, MaskingSession
-from rules.model import ALLOWED, Finding, Text, Verdict
+from rules.model import ALLOWED, Finding, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +58,6 @@ def call_id(now: float | None = None) -> str:
     """`call_` and a ULID: sortable by time, unique across workers."""
     number = (int((time.time() if now is None else now) * 1000) << 80) | _random.getrandbits(80)
     return "call_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
-
-
-class ReadAhead(NamedTuple):
-    """What the rules found in a large message before its inspection."""
-
-    direction: Literal["request", "response"]
-    texts: Sequence[Text]
-    findings: list[Finding]
 
 
 class Judged(NamedTuple):
@@ -107,7 +99,6 @@ class Exchange:
         "protection",
         "protocol",
         "proxy",
-        "read_ahead",
         "reason",
         "redactions",
         "request",
@@ -161,7 +152,6 @@ class Exchange:
         """What was inspected, for the record; None where the proxy keeps nothing."""
         self.masking: MaskingSession | None = None
         """What was masked towards the upstream, to be put back into its answer."""
-        self.read_ahead: ReadAhead | None = None
         self.redactions: dict[tuple[str, Direction, str], int] = {}
         """How many values were masked, by type, direction and rule."""
         self.restored: dict[Masked, int] = {}

@@ -9,7 +9,7 @@ never an allow: the steps raise `Refusal`, and whatever else escapes is turned i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from proxies.exchange import Exchange
 from proxies.steps import ask, authenticate, context, decide, inspect, limit, loop, mask, origin, restore
@@ -33,7 +33,6 @@ __all__ = [
     "mask_request",
     "needs_facts",
     "needs_tool_calls",
-    "read_ahead",
 ]
 
 
@@ -63,14 +62,6 @@ def has_rules(exchange: Exchange) -> bool:
     """Whether anything reads the texts of this call; where nothing does there is no need to collect them."""
     protection = exchange.protection
     return protection.ruleset.rule_count > 0 or bool(exchange.proxy.canaries) or protection.policies.needs_facts
-
-
-async def read_ahead(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> None:
-    """Let a large message be read off the loop before it is inspected; raises `Refusal` when that fails."""
-    try:
-        await inspect.read_ahead(exchange, texts, direction)
-    finally:
-        exchange.lap(f"inspect_{direction}")
 
 
 async def ask_decision_service(exchange: Exchange, facts: dict[str, Any]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import partial
+from typing import Final, NamedTuple
 
+from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.mcp.drain import Answer
 from proxies.mcp.gates import Gate
 from proxies.mcp.messages import Message, error_response
 from proxies.mcp.methods import STRING_PARAMS
 from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
-from proxies.mcp.upstream import parse_messages, read_json
+from proxies.mcp.upstream import messages_in, read_json
 from proxies.strict_json import dump
 
 JSON_HEADERS: Final = [("content-type", "application/json"), ("cache-control", "no-store")]
@@ -34,19 +36,27 @@ def check_params(message: Message, *, status: int) -> None:
         raise invalid_params("params.arguments must be an object.", status=status)
 
 
-async def pass_json(exchange: Exchange, response: Answer, gate: Gate) -> list[Message]:
+class Passed(NamedTuple):
+    """What may pass of a JSON answer."""
+
+    messages: list[Message]
+    size: int
+    """Bytes of the answer as it came."""
+
+
+async def pass_json(exchange: Exchange, response: Answer, gate: Gate) -> Passed:
     """The messages of a JSON answer that may pass; raises `Refusal` when a response is missing."""
-    value: Any = await read_json(exchange, response)
-    messages = parse_messages(value, allow_batch=gate.allow_batches)
-    passed = [kept for message in messages if (kept := gate.take(message))]
+    data = await read_json(exchange, response)
+    messages = await messages_in(data, allow_batch=gate.allow_batches)
+    passed = [kept for message in messages if (kept := await gate.take(message, len(data)))]
     if gate.unanswered():
         raise upstream_invalid("The upstream did not answer the request.")
-    return passed
+    return Passed(passed, len(data))
 
 
-def answer_message(exchange: Exchange, message: Message, status: int = 200) -> None:
-    """Send one message as the whole answer."""
-    exchange.answer(status, JSON_HEADERS, dump(message.body()))
+async def answer_message(exchange: Exchange, message: Message, status: int = 200, *, size: int = 0) -> None:
+    """Send one message as the whole answer; `size` is that of the text in which it came."""
+    exchange.answer(status, JSON_HEADERS, await off_loop.sized(size, partial(dump, message.body())))
 
 
 def without_id(message: Message, id: int | str | None) -> Message:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
+from proxies import off_loop
 from proxies.carried import CarriedRequest
 from proxies.exchange import Exchange
 from proxies.mcp import legacy, legacy_streams, modern
@@ -83,7 +85,7 @@ async def _post(exchange: Exchange) -> None:
     data = await exchange.request.body()
     exchange.request_bytes = len(data)
     exchange.lap("read_body", waiting=True)
-    value = _parse(data)
+    value = await off_loop.sized(len(data), partial(_parse, data))
     exchange.lap("parse")
     if era_of(headers, value) == "modern":
         await modern.serve_post(exchange, value)

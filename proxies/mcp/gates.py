@@ -1,15 +1,18 @@
 """Gates: what of an upstream's messages goes to the client, in which form, and when the last one has come. No I/O.
 
-`relay` shows every message of a stream to the gate of that stream. A gate inspects through the function it was given,
-which raises `Refusal` when a message must not pass.
+`relay` shows every message of a stream to the gate of that stream, one after the other. A gate inspects through the function
+it was given, which raises `Refusal` when a message must not pass, and which does with a large message in a thread what grows
+with it; the gate itself only keeps account.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
+from proxies import off_loop
 from proxies.mcp.capabilities import may_ask
 from proxies.mcp.control.passing import filtered_result, why_not
 from proxies.mcp.legacy_tasks import is_foreign, own_result
@@ -32,12 +35,13 @@ from rules.model import Text
 
 logger = logging.getLogger(__name__)
 
-Inspect = Callable[[list[Text], str, dict[str, Any]], None]
-"""Inspects the texts of one message of the named method; raises `Refusal` on a block.
+Inspect = Callable[[Callable[[], list[Text]], str, dict[str, Any], int], Awaitable[None]]
+"""Inspects one message of the named method, whose texts the first argument collects; raises `Refusal` on a block.
 
-The last argument holds the parts of the message by name; what must be masked or restored in them is changed in place."""
-Adapt = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Checks and changes the result of a method before it is inspected; raises `Refusal`."""
+The third argument holds the parts of the message by name; what must be masked or restored in them is changed in place. The
+last one is the size of the text in which it came."""
+Adapt = Callable[[str, dict[str, Any], int], Awaitable[dict[str, Any]]]
+"""Checks and changes the result of a method, of this size, before it is inspected; raises `Refusal`."""
 
 Conform = Callable[[Message], Message | None]
 """The error that takes the place of a result which is not one that its tool gives; None for every other response."""
@@ -60,8 +64,9 @@ class Gate(Protocol):
     def done(self) -> bool:
         """Whether the stream has served its purpose: the last awaited response has passed."""
 
-    def take(self, message: Message) -> Message | None:
-        """The message for the client, or None to drop it; raises `Refusal` to end the stream."""
+    async def take(self, message: Message, size: int = 0) -> Message | None:
+        """The message for the client, or None to drop it; raises `Refusal` to end the stream. `size` is that of the text in
+        which it came. The next message waits until this one is done."""
 
     def unanswered(self) -> list[MessageId]:
         """Ids that still wait for a response."""
@@ -110,12 +115,12 @@ class LegacyGate(_Gate):
         """Every awaited response has come."""
         return not self._awaited
 
-    def take(self, message: Message) -> Message | None:
+    async def take(self, message: Message, size: int = 0) -> Message | None:
         """See `Gate`."""
         if message.kind == "response":
-            return self._response(message)
+            return await self._response(message, size)
         if message.kind == "request":
-            return self._server_request(message)
+            return await self._server_request(message, size)
         if message.method not in SERVER_NOTIFICATIONS:
             self._drop(f"the unknown notification {printable(message.method)}")
             return None
@@ -124,7 +129,7 @@ class LegacyGate(_Gate):
             return None
         if self._session.controlled is not None:
             self._session.controlled.note_change(message.method)
-        self._inspect(server_message_texts(message), message.method, parts_of(message))
+        await self._inspect(partial(server_message_texts, message), message.method, parts_of(message), size)
         return message
 
     def unanswered(self) -> list[MessageId]:
@@ -135,13 +140,13 @@ class LegacyGate(_Gate):
         """Nothing: the eras before 2026 know no last message."""
         return None
 
-    def _response(self, message: Message) -> Message | None:
+    async def _response(self, message: Message, size: int) -> Message | None:
         method = None if message.id is None else self._awaited.get((type(message.id), message.id))
         if method is None:
             self._drop("a response to a request that was not made on this stream")
             return None
         if message.error is not None:
-            self._inspect(error_texts(message.error), method, parts_of(message))
+            await self._inspect(partial(error_texts, message.error), method, parts_of(message), size)
         else:
             if is_foreign(self._session, message):
                 raise upstream_invalid("The upstream answered with the result of another task.")
@@ -149,24 +154,31 @@ class LegacyGate(_Gate):
             session = self._session
             control = session.controlled.control if session.controlled is not None else None
             result = own_result(session, method, message.result or {})
-            result = filtered_result(control, method, result, session.principal_id)
-            message = self._conforming(result_response(message.id, result), method)
+            filtered = partial(filtered_result, control, method, result, session.principal_id)
+            result = await off_loop.sized(size, filtered)
+            message = await self._conforming(result_response(message.id, result), method, size)
         # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
-        take(self._awaited, message.id)
+        if take(self._awaited, message.id) is None:
+            self._drop("a response that came on another stream meanwhile")
+            return None
         take(self._session.client_requests, message.id)
         take(self._session.called_tools, message.id)
         return message
 
-    def _conforming(self, message: Message, method: str) -> Message:
+    async def _conforming(self, message: Message, method: str, size: int) -> Message:
         """A result that was inspected, or the error in its place. Masked values are put back first: a schema is about them."""
         put_back = bool(self._session.masking)
-        error = self._conform(message) if self._conform is not None and not put_back else None
+        error = None if put_back else await self._nonconformity(message, size)
         if error is None:
-            self._inspect(result_texts(method, message.result or {}), method, parts_of(message))
-            error = self._conform(message) if self._conform is not None and put_back else None
+            texts = partial(result_texts, method, message.result or {})
+            await self._inspect(texts, method, parts_of(message), size)
+            error = await self._nonconformity(message, size) if put_back else None
         return error or message
 
-    def _server_request(self, message: Message) -> Message | None:
+    async def _nonconformity(self, message: Message, size: int) -> Message | None:
+        return None if self._conform is None else await off_loop.sized(size, partial(self._conform, message))
+
+    async def _server_request(self, message: Message, size: int) -> Message | None:
         assert message.id is not None  # parse_message gives every request an id.
         if not may_ask(message.method, message.params, self._session.capabilities) or is_foreign(
             self._session, message
@@ -175,7 +187,7 @@ class LegacyGate(_Gate):
             self.replies.append(error_response(message.id, METHOD_NOT_FOUND, "Method not found"))
             return None
         try:
-            self._inspect(server_message_texts(message), message.method, parts_of(message))
+            await self._inspect(partial(server_message_texts, message), message.method, parts_of(message), size)
         except Refusal as refusal:
             if refusal.outcome != "blocked":
                 raise
@@ -200,9 +212,9 @@ class SessionGate(LegacyGate):
         """It ends when one side closes it."""
         return False
 
-    def _response(self, message: Message) -> Message | None:
+    async def _response(self, message: Message, size: int) -> Message | None:
         self._check_still_passes(message)
-        return super()._response(message)
+        return await super()._response(message, size)
 
     def _check_still_passes(self, message: Message) -> None:
         """What is fetched later counts as of now: the result of a tool that may not pass any more does not (L-09)."""
@@ -226,10 +238,10 @@ class SessionGate(LegacyGate):
         """See `Gate`: what the session was offered."""
         return Message(kind="notification", method=method) if method in self._session.offered_notices else None
 
-    def take(self, message: Message) -> Message | None:
+    async def take(self, message: Message, size: int = 0) -> Message | None:
         """See `Gate`."""
         try:
-            return super().take(message)
+            return await super().take(message, size)
         except Refusal as refusal:
             if refusal.outcome != "blocked":
                 raise
@@ -262,16 +274,16 @@ class ModernGate(_Gate):
         """The response has passed."""
         return self._answered
 
-    def take(self, message: Message) -> Message | None:
+    async def take(self, message: Message, size: int = 0) -> Message | None:
         """See `Gate`."""
         if message.kind == "request":
             raise upstream_invalid("The upstream sent a request, which this protocol version forbids.")
         if message.kind == "response":
-            return self._response(message)
+            return await self._response(message, size)
         if not self._may_pass(message):
             self._drop(f"the notification {printable(message.method)}")
             return None
-        self._inspect(server_message_texts(message), message.method, parts_of(message))
+        await self._inspect(partial(server_message_texts, message), message.method, parts_of(message), size)
         return message
 
     def unanswered(self) -> list[MessageId]:
@@ -287,15 +299,16 @@ class ModernGate(_Gate):
             return self._wants_log
         return message.method in REQUEST_STREAM_NOTIFICATIONS
 
-    def _response(self, message: Message) -> Message:
+    async def _response(self, message: Message, size: int) -> Message:
         if (type(message.id), message.id) != (type(self._request.id), self._request.id):
             raise upstream_invalid("The upstream answered a request that was not made.")
+        method = self._request.method
         if message.error is not None:
-            self._inspect(error_texts(message.error), self._request.method, parts_of(message))
+            await self._inspect(partial(error_texts, message.error), method, parts_of(message), size)
             passed = message
         else:
-            result = self._adapt(self._request.method, message.result or {})
-            self._inspect(result_texts(self._request.method, result), self._request.method, {"result": result})
+            result = await self._adapt(method, message.result or {}, size)
+            await self._inspect(partial(result_texts, method, result), method, {"result": result}, size)
             assert message.id is not None  # A result without id does not parse.
             passed = result_response(message.id, result)
         self._answered = True
@@ -328,11 +341,11 @@ class ListenGate(ModernGate):
         ended = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: self._request.id}}
         return result_response(self._request.id, ended)
 
-    def take(self, message: Message) -> Message | None:
+    async def take(self, message: Message, size: int = 0) -> Message | None:
         """See `Gate`."""
         if message.kind == "notification" and self._noticed is not None:
             self._noticed(message.method)
-        return super().take(message)
+        return await super().take(message, size)
 
     def _may_pass(self, message: Message) -> bool:
         if message.method == "notifications/cancelled":

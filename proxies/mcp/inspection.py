@@ -1,10 +1,17 @@
-"""Each message of a call is judged and masked for itself, and the call's record keeps what was found in all of them."""
+"""Each message of a call is judged and masked for itself, and the call's record keeps what was found in all of them.
+
+A large message is inspected in a thread, whole: its texts are collected, judged, masked and restored there. `size` is always
+that of the text in which the message came.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal
 
-from proxies import pipeline
+from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
@@ -14,6 +21,7 @@ from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.sessions import Session
 from proxies.mcp.texts import request_texts
 from proxies.refusal import Refusal
+from proxies.steps.mask import start_session
 from rules.facts import Facts
 from rules.masking.session import MaskingSession
 from rules.model import ALLOWED, Finding, Text
@@ -23,65 +31,93 @@ HEADERS_PATH: Final = "/headers/"
 MAX_FINDINGS: Final = 256
 """Findings kept for one record, so that an upstream that talks for hours cannot fill the worker's memory."""
 
+Texts = Callable[[], list[Text]]
+"""Collects the texts of a message; called once, where it is inspected."""
 
-def inspect_message(exchange: Exchange, message: Message, *, session: Session | None = None) -> dict[str, str]:
+
+async def inspect_message(exchange: Exchange, message: Message, *, session: Session | None = None) -> dict[str, str]:
     """Inspect, judge and mask one request of the client; raises `Refusal` on a block.
 
     Returns the headers whose value was masked as well: those that repeat an argument (M-08).
     """
-    texts = request_texts(message, exchange.request.headers)
-    facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
     exchange.hold, exchange.may_hold = None, message.method == "tools/call"
     try:
-        return mask_apart(exchange, message, texts, facts, session=session)
+        return await off_loop.sized(
+            exchange.request_bytes, partial(_inspect_request, exchange, message, session=session)
+        )
     finally:
         exchange.may_hold = False
 
 
-def mask_apart(
-    exchange: Exchange,
-    message: Message,
-    texts: list[Text],
-    facts: Facts | None = None,
-    *,
-    session: Session | None = None,
-) -> dict[str, str]:
-    """Inspect one message of the client, and mask in place what must not reach the server.
+def _inspect_request(exchange: Exchange, message: Message, *, session: Session | None) -> dict[str, str]:
+    texts = request_texts(message, exchange.request.headers)
+    facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
+    return _mask_apart(exchange, message, texts, facts, session=session)
 
-    A legacy session remembers what was masked, so that whatever the server says in it can be restored.
-    """
+
+async def mask_apart(exchange: Exchange, message: Message, texts: Texts, *, session: Session) -> None:
+    """Inspect a notification or an answer of the client, and mask in place what must not reach the server."""
+
+    def work() -> None:
+        _mask_apart(exchange, message, texts(), None, session=session)
+
+    await off_loop.sized(exchange.request_bytes, work)
+
+
+def _mask_apart(
+    exchange: Exchange, message: Message, texts: list[Text], facts: Facts | None, *, session: Session | None
+) -> dict[str, str]:
+    """A legacy session remembers what was masked, so that whatever the server says in it can be restored."""
     found = _inspect_apart(exchange, texts, "request", facts)
     if session is not None and exchange.masking is None:
         exchange.masking = session.masking
     if not found and not exchange.masking:
         return {}
-    edits = pipeline.mask_request(exchange, parts_of(message), texts, found, session.id if session else "")
-    if session is not None:
-        session.masking = exchange.masking
+    conversation = session.id if session is not None else ""
+    if session is not None and exchange.masking is None:
+        with _starting:
+            exchange.masking = session.masking = session.masking or start_session(exchange, conversation)
+    edits = pipeline.mask_request(exchange, parts_of(message), texts, found, conversation)
     return {path.removeprefix(HEADERS_PATH): text for path, text in edits.items() if path.startswith(HEADERS_PATH)}
 
 
-def inspect_apart(exchange: Exchange, texts: list[Text], document: Any) -> None:
+_starting: Final = threading.Lock()
+"""Two messages of one session that mask the first values at the same time share them."""
+
+
+async def inspect_apart(exchange: Exchange, texts: Texts, document: Any, *, size: int) -> None:
     """Inspect what comes from the server, mask what was found and put the caller's own values back, in place.
 
     Raises `Refusal` on a block.
     """
+    await off_loop.sized(size, partial(inspect_now, exchange, texts, document))
+
+
+def inspect_now(exchange: Exchange, texts: Texts, document: Any) -> None:
+    """`inspect_apart` for a caller that is where the message can be inspected already."""
     check_urls(exchange, document)
-    found = _inspect_apart(exchange, texts, "response")
-    pipeline.finish_answer(exchange, document, texts, found)
+    collected = texts()
+    found = _inspect_apart(exchange, collected, "response")
+    pipeline.finish_answer(exchange, document, collected, found)
 
 
-def inspect_answer(
-    exchange: Exchange, texts: list[Text], document: dict[str, Any], declaration: Declaration | None
+async def inspect_answer(
+    exchange: Exchange, texts: Texts, document: dict[str, Any], declaration: Declaration | None, *, size: int
 ) -> None:
     """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives.
 
     Values that were masked towards the server are put back first: the schema is about the values.
     """
+    await off_loop.sized(size, partial(_inspect_answer, exchange, texts, document, declaration))
+
+
+def _inspect_answer(
+    exchange: Exchange, texts: Texts, document: dict[str, Any], declaration: Declaration | None
+) -> None:
     is_answer = "result" in document or "error" in document
     if is_answer and not exchange.masking:
         check_answer(exchange, declaration, document)
-    inspect_apart(exchange, texts, document)
+    inspect_now(exchange, texts, document)
     if is_answer and exchange.masking:
         check_answer(exchange, declaration, document)
 
@@ -100,7 +136,7 @@ def _inspect_apart(
         if direction == "request":
             return pipeline.inspect_request(exchange, texts, facts) + _judge_taint(exchange, texts)
         to_mask = pipeline.inspect_response(exchange, texts)
-        note_taint(exchange, texts)
+        _note_taint(exchange, texts)
         return to_mask
     finally:
         exchange.found = []
@@ -120,24 +156,21 @@ def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:
     return pipeline.judge_findings(exchange, found)
 
 
-def note_taint(exchange: Exchange, texts: list[Text]) -> None:
+def _note_taint(exchange: Exchange, texts: list[Text]) -> None:
     """Remember what the message that has just been inspected gives the caller and must not go to another server."""
     if exchange.found and exchange.proxy.controlled is not None:
         exchange.proxy.controlled.taints.note(exchange, texts, exchange.found)
 
 
-def inspect_and_record(
-    exchange: Exchange, texts: list[Text], method: str, document: Any, *, masking: MaskingSession | None
+async def inspect_and_record(
+    exchange: Exchange, texts: Texts, method: str, document: Any, *, size: int, masking: MaskingSession | None
 ) -> None:
     """Inspect one message of a stream that lives for hours, masked and restored like any other; what is found is recorded
     at once, as a call of its own."""
     part = exchange.fork(method)
     part.masking = masking
     try:
-        check_urls(part, document)
-        found = pipeline.inspect_response(part, texts)
-        note_taint(part, texts)
-        pipeline.finish_answer(part, document, texts, found)
+        await inspect_apart(part, texts, document, size=size)
     except Refusal as refusal:
         part.outcome = refusal.outcome
         part.error_code = refusal.code

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, operation_of
 from proxies.mcp.control.calls import note_use
@@ -40,7 +42,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     message = messages[0]
     exchange.operation = operation_of(message)
     exchange.rpc_id = message.id if message.kind == "request" else None
-    note_use(exchange, message)
+    await note_use(exchange, message)
     if message.method == "initialize" and message.kind == "request":
         await initialize(exchange, message)
         return
@@ -63,11 +65,12 @@ async def _request(exchange: Exchange, session: Session, message: Message) -> No
         if listed.was_streamed:
             await answer_on_stream(exchange, listed.response)
         else:
-            answer_message(exchange, listed.response)
+            await answer_message(exchange, listed.response)
         return
     awaited: IdTable = {}
     remember(awaited, message.id, message.method)
-    await forward(exchange, session, dump(message.body()), awaited, declaration=declaration)
+    body = await off_loop.sized(exchange.request_bytes, partial(dump, message.body()))
+    await forward(exchange, session, body, awaited, declaration=declaration)
 
 
 async def _notification(exchange: Exchange, session: Session, message: Message) -> None:
@@ -78,7 +81,7 @@ async def _notification(exchange: Exchange, session: Session, message: Message) 
         exchange.reason = f"Dropped the unknown notification {printable(message.method)}."
         exchange.answer(202, [])
         return
-    mask_apart(exchange, message, request_texts(message), session=session)
+    await mask_apart(exchange, message, partial(request_texts, message), session=session)
     if message.method == "notifications/cancelled" and exchange.proxy.controlled is not None:
         exchange.proxy.controlled.holds.cancel(session.id, (message.params or {}).get("requestId"))
     await _post_and_accept(exchange, session, message)
@@ -97,7 +100,7 @@ async def _client_answer(exchange: Exchange, session: Session, message: Message)
         exchange.answer(202, [])
         return
     try:
-        mask_apart(exchange, message, answer_texts(method, message), session=session)
+        await mask_apart(exchange, message, partial(answer_texts, method, message), session=session)
     except Refusal as refusal:
         if refusal.outcome == "blocked":
             await send_reply(exchange, session, declined(Message(kind="request", id=message.id, method=method)))
@@ -106,7 +109,8 @@ async def _client_answer(exchange: Exchange, session: Session, message: Message)
 
 
 async def _post_and_accept(exchange: Exchange, session: Session, message: Message) -> None:
-    response = await send(exchange, "POST", upstream_headers(exchange, session), dump(message.body()))
+    body = await off_loop.sized(exchange.request_bytes, partial(dump, message.body()))
+    response = await send(exchange, "POST", upstream_headers(exchange, session), body)
     exchange.lap("upstream", waiting=True)
     try:
         check_upstream_status(response, session)
@@ -144,7 +148,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
     for message in allowed:
         if message.kind == "request" and message.id is not None:
             remember(awaited, message.id, message.method)
-    body = dump([message.body() for message in allowed])
+    body = await off_loop.sized(exchange.request_bytes, partial(dump, [message.body() for message in allowed]))
     if awaited:
         await forward(exchange, session, body, awaited, tuple(denied), declarations=declarations)
         return
@@ -153,7 +157,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
         await response.aclose()
         check_upstream_status(response, session)
     if denied:
-        answer(exchange, denied, is_batch=True)
+        await answer(exchange, denied, is_batch=True)
     else:
         exchange.answer(202, [])
 
@@ -168,10 +172,10 @@ async def _admit_element(exchange: Exchange, session: Session, message: Message,
     if message.kind == "notification":
         if message.method not in CLIENT_NOTIFICATIONS:
             return False
-        mask_apart(exchange, message, request_texts(message), session=session)
+        await mask_apart(exchange, message, partial(request_texts, message), session=session)
         return True
     method = take(session.server_requests, message.id)
     if method is None:
         return False
-    mask_apart(exchange, message, answer_texts(method, message), session=session)
+    await mask_apart(exchange, message, partial(answer_texts, method, message), session=session)
     return True

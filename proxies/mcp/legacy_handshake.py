@@ -6,6 +6,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final
 
+from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message
 from proxies.mcp.capabilities import change_notices, declared_names, strip
@@ -21,11 +22,11 @@ from proxies.mcp.results import initialize_result
 from proxies.mcp.texts import error_texts, result_texts
 from proxies.mcp.upstream import (
     SESSION_HEADER,
+    Received,
     events,
     is_stream,
     legacy_headers,
-    parse_answer,
-    parse_messages,
+    message_in,
     read_json,
     send,
     session_id_of,
@@ -40,25 +41,27 @@ async def initialize(exchange: Exchange, message: Message) -> None:
     params = strip(message.params or {}, era="legacy")
     params["protocolVersion"] = negotiable(params.get("protocolVersion"))
     request = Message(kind="request", id=message.id, method="initialize", params=params)
-    inspect_message(exchange, request)
+    await inspect_message(exchange, request)
     headers = legacy_headers(exchange, version=None, session_id=None, traced=True)
-    response = await send(exchange, "POST", headers, dump(request.body()))
+    body = await off_loop.sized(exchange.request_bytes, partial(dump, request.body()))
+    response = await send(exchange, "POST", headers, body)
     exchange.lap("upstream", waiting=True)
     try:
         if response.status != 200:
             raise await not_legacy(exchange, response, params["protocolVersion"])
-        answer = await _initialize_answer(exchange, request, response)
+        answer, size = await _initialize_answer(exchange, request, response)
         upstream_id = session_id_of(response)
     except BaseException:
         await response.aclose()
         raise
     DRAINS.start(response, REMAINDER_SECONDS)
     if answer.error is not None:
-        inspect_apart(exchange, error_texts(answer.error), parts_of(answer))
-        answer_message(exchange, answer)
+        texts = partial(error_texts, answer.error)
+        await inspect_apart(exchange, texts, parts_of(answer), size=size)
+        await answer_message(exchange, answer, size=size)
         return
     result = await without_unapproved(exchange, initialize_result(answer.result or {}))
-    inspect_apart(exchange, result_texts("initialize", result), {"result": result})
+    await inspect_apart(exchange, partial(result_texts, "initialize", result), {"result": result}, size=size)
     session = SESSIONS.open(
         proxy_id=exchange.proxy.config.id,
         principal_id=exchange.principal.id,
@@ -71,32 +74,32 @@ async def initialize(exchange: Exchange, message: Message) -> None:
     if upstream_id is not None:
         session.on_close = partial(exchange.proxy.server.forget, upstream_id)
     assert message.id is not None  # A request has an id.
-    body = dump(result_response(message.id, result).body())
+    body = await off_loop.sized(size, partial(dump, result_response(message.id, result).body()))
     exchange.answer(200, [*JSON_HEADERS, (SESSION_HEADER, session.id)], body)
 
 
-async def _initialize_answer(exchange: Exchange, request: Message, response: Answer) -> Message:
+async def _initialize_answer(exchange: Exchange, request: Message, response: Answer) -> Received:
     """The response to initialize, from JSON or from a stream.
 
     The session id must be in the head of our answer and depends on the result, so this one answer is always JSON; what a
     server says before it is dropped, which the protocol leaves it no reason to do.
     """
     if not is_stream(response):
-        (message,) = parse_messages(await read_json(exchange, response), allow_batch=False)
-        if _answers(message, request):
-            return message
+        received = await message_in(await read_json(exchange, response))
+        if _answers(received.message, request):
+            return received
         raise upstream_invalid("The upstream did not answer the request.")
     seen = 0
-    async with aclosing(events(exchange, response)) as received:
-        async for event in received:
+    async with aclosing(events(exchange, response)) as stream:
+        async for event in stream:
             seen += 1
             if seen > MAX_EVENTS_BEFORE_INITIALIZED:
                 break
             if not event.data:
                 continue
-            (message,) = parse_messages(parse_answer(event.data.encode()), allow_batch=False)
-            if _answers(message, request):
-                return message
+            received = await message_in(event.data)
+            if _answers(received.message, request):
+                return received
     raise upstream_invalid("The upstream ended its answer before the response.")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, NamedTuple
 
-from proxies import pipeline
+from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_json
 from proxies.mcp.control.calls import check_call, hold_call
@@ -14,7 +15,7 @@ from proxies.mcp.control.lists import list_response
 from proxies.mcp.control.schemas import check_result
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.gates import LegacyGate
-from proxies.mcp.inspection import inspect_answer, inspect_message
+from proxies.mcp.inspection import Texts, inspect_answer, inspect_message
 from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
 from proxies.mcp.legacy_tasks import check_task_request
 from proxies.mcp.messages import Message, MessageId
@@ -22,11 +23,9 @@ from proxies.mcp.methods import CLIENT_REQUESTS
 from proxies.mcp.refusals import method_not_found, refusal_response
 from proxies.mcp.relay import relay
 from proxies.mcp.sessions import IdTable, Session, remember, take
-from proxies.mcp.texts import request_texts
 from proxies.mcp.upstream import is_stream, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
-from rules.model import Text
 
 Declarations = dict[tuple[type, MessageId | None], Declaration]
 """What the requests of a batch call, by their typed ids."""
@@ -39,8 +38,7 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     check_params(message, status=200)
     check_task_request(session, message)
     declaration = await check_call(exchange, message)
-    await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
-    inspect_message(exchange, message, session=session)
+    await inspect_message(exchange, message, session=session)
     await hold_call(exchange, message, declaration, session.id)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
@@ -109,10 +107,10 @@ async def forward(
     try:
         check_upstream_status(response, session)
 
-        def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
+        async def inspect(texts: Texts, _method: str, document: dict[str, Any], size: int) -> None:
             # What the user answered while the call ran was masked in the session, not in the call.
             exchange.masking = exchange.masking or session.masking
-            inspect_answer(exchange, texts, document, declaration)
+            await inspect_answer(exchange, texts, document, declaration, size=size)
 
         def conform(message: Message) -> Message | None:
             called = (declarations or {}).get((type(message.id), message.id))
@@ -126,8 +124,9 @@ async def forward(
 
             finished = await relay(exchange, response, gate, session=session, reply=reply, first=denied)
         else:
-            passed = [m for m in await pass_json(exchange, response, gate) if m.kind == "response"]
-            answer(exchange, [*denied, *passed], is_batch=exchange.rpc_id is None)
+            passed = await pass_json(exchange, response, gate)
+            answers = [*denied, *(message for message in passed.messages if message.kind == "response")]
+            await answer(exchange, answers, is_batch=exchange.rpc_id is None, size=passed.size)
     except asyncio.CancelledError:
         # The client left, which cancels nothing in these eras (L-11).
         DRAINS.start(response, ABANDONED_SECONDS)
@@ -141,9 +140,10 @@ async def forward(
         await response.aclose()
 
 
-def answer(exchange: Exchange, messages: list[Message], *, is_batch: bool) -> None:
+async def answer(exchange: Exchange, messages: list[Message], *, is_batch: bool, size: int = 0) -> None:
     """The whole JSON answer to one request or to a batch."""
     if is_batch:
-        exchange.answer(200, JSON_HEADERS, dump([message.body() for message in messages]))
+        bodies = [message.body() for message in messages]
+        exchange.answer(200, JSON_HEADERS, await off_loop.sized(size, partial(dump, bodies)))
     else:
-        answer_message(exchange, messages[0])
+        await answer_message(exchange, messages[0], size=size)

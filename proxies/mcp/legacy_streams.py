@@ -9,7 +9,7 @@ from proxies.exchange import Exchange
 from proxies.mcp.drain import Answer
 from proxies.mcp.event_ids import unseal
 from proxies.mcp.gates import SessionGate
-from proxies.mcp.inspection import inspect_and_record
+from proxies.mcp.inspection import Texts, inspect_and_record
 from proxies.mcp.legacy_requests import nonconforming
 from proxies.mcp.legacy_session import (
     SESSIONS,
@@ -25,7 +25,6 @@ from proxies.mcp.sessions import Session
 from proxies.mcp.upstream import LAST_EVENT_HEADER, is_stream, send
 from proxies.refusal import Refusal
 from proxies.transport.errors import UpstreamError
-from rules.model import Text
 
 
 async def serve_get(exchange: Exchange) -> None:
@@ -54,8 +53,8 @@ async def serve_get(exchange: Exchange) -> None:
         # Only on resumption may a response come here: the one that its own stream did not deliver.
         awaited = session.client_requests if resumed_from is not None else {}
 
-        def inspect(texts: list[Text], method: str, document: dict[str, Any]) -> None:
-            inspect_and_record(exchange, texts, method, document, masking=session.masking)
+        async def inspect(texts: Texts, method: str, document: dict[str, Any], size: int) -> None:
+            await inspect_and_record(exchange, texts, method, document, size=size, masking=session.masking)
 
         gate = SessionGate(session, awaited, inspect, partial(_nonconforming, exchange, session), ref=exchange.id)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from proxies import pipeline
+from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message, check_params, operation_of, pass_json, without_id
 from proxies.mcp.capabilities import declared_names, strip_meta
@@ -24,18 +25,17 @@ from proxies.mcp.eras import (
     check_supported,
 )
 from proxies.mcp.gates import ListenGate, ModernGate
-from proxies.mcp.inspection import inspect_and_record, inspect_answer, inspect_apart, inspect_message
+from proxies.mcp.inspection import Texts, inspect_and_record, inspect_answer, inspect_apart, inspect_message
 from proxies.mcp.messages import MODERN_ERRORS, Message, MessageRefused, parse_message, parts_of, result_response
 from proxies.mcp.modern_tasks import admit_task_request, masking_of, note_task, own_tasks_only
 from proxies.mcp.param_headers import mismatch
 from proxies.mcp.refusals import header_mismatch, invalid_request
 from proxies.mcp.relay import relay
 from proxies.mcp.results import check_input_requests, modern_result
-from proxies.mcp.texts import error_texts, request_texts
-from proxies.mcp.upstream import is_stream, media_type, modern_headers, parse_messages, read_json, send
+from proxies.mcp.texts import error_texts
+from proxies.mcp.upstream import Received, is_stream, media_type, message_in, modern_headers, read_json, send
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
-from rules.model import Text
 
 
 async def serve_post(exchange: Exchange, value: Any) -> None:
@@ -53,20 +53,19 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
         return
     exchange.rpc_id = message.id
     _check(exchange, message)
-    note_use(exchange, message)
+    await note_use(exchange, message)
     declaration = await check_call(exchange, message)
     list_kind = controlled_list(exchange, message)
     params = own_tasks_only(exchange, strip_meta(message.params or {}))
     message = Message(kind="request", id=message.id, method=message.method, params=params)
     task = admit_task_request(exchange, message, _declared(message))
-    await pipeline.read_ahead(exchange, request_texts(message, exchange.request.headers), "request")
-    masked_headers = inspect_message(exchange, message)
+    masked_headers = await inspect_message(exchange, message)
     if task is not None:
         task.masking = exchange.masking
     await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
-    body = dump(message.body())
+    body = await off_loop.sized(exchange.request_bytes, partial(dump, message.body()))
     headers = modern_headers(exchange, message, version, masked_headers)
     response = await send(exchange, "POST", headers, body, endless=listening)
     exchange.lap("upstream", waiting=True)
@@ -122,9 +121,10 @@ async def _return(exchange: Exchange, request: Message, response: Answer, declar
         return False
     if is_stream(response):
         return await relay(exchange, response, gate, endless=isinstance(gate, ListenGate))
-    for message in await pass_json(exchange, response, gate):
+    passed = await pass_json(exchange, response, gate)
+    for message in passed.messages:
         if message.kind == "response":
-            answer_message(exchange, message)
+            await answer_message(exchange, message, size=passed.size)
     return False
 
 
@@ -133,30 +133,34 @@ async def _return_discovered(exchange: Exchange, request: Message, response: Ans
     server = server_of(exchange.proxy)
     assert request.id is not None  # A request has an id.
     limit_bytes = exchange.proxy.config.limits.max_response_bytes
-    answer = await read_answer(response, request.id, limit_bytes=limit_bytes, noticed=server.note_change)
+    answer, size = await read_answer(response, request.id, limit_bytes=limit_bytes, noticed=server.note_change)
     exchange.lap("upstream", waiting=True)
     if answer.result is not None:
         answer = result_response(request.id, await without_unapproved(exchange, answer.result))
-    passed = gate.take(answer)
+    passed = await gate.take(answer, size)
     assert passed is not None  # A gate drops no response.
-    answer_message(exchange, passed)
+    await answer_message(exchange, passed, size=size)
 
 
 def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
     declared = _declared(request)
     server = server_of(exchange.proxy)
 
-    def adapt(method: str, result: dict[str, Any]) -> dict[str, Any]:
-        adapted = modern_result(method, result, declared=declared, catalogue=server.catalogue)
-        note_task(exchange, request, adapted)
-        return adapted
+    async def adapt(method: str, result: dict[str, Any], size: int) -> dict[str, Any]:
+        adapted = await off_loop.sized(size, partial(modern_result, method, result, declared=declared))
+        for tool, wanted in adapted.annotations.items():
+            server.catalogue.learn(tool, wanted)
+        note_task(exchange, request, adapted.result)
+        return adapted.result
 
-    def inspect_told(texts: list[Text], method: str, document: dict[str, Any]) -> None:
-        check_input_requests((document.get("params") or {}).get("inputRequests", {}), declared)
-        inspect_and_record(exchange, texts, method, document, masking=masking_of(exchange, document))
+    async def inspect_told(texts: Texts, method: str, document: dict[str, Any], size: int) -> None:
+        asked = (document.get("params") or {}).get("inputRequests", {})
+        await off_loop.sized(size, partial(check_input_requests, asked, declared))
+        masking = masking_of(exchange, document)
+        await inspect_and_record(exchange, texts, method, document, size=size, masking=masking)
 
-    def inspect(texts: list[Text], _method: str, document: dict[str, Any]) -> None:
-        inspect_answer(exchange, texts, document, declaration)
+    async def inspect(texts: Texts, _method: str, document: dict[str, Any], size: int) -> None:
+        await inspect_answer(exchange, texts, document, declaration, size=size)
 
     if request.method == "subscriptions/listen":
         return ListenGate(request, inspect=inspect_told, adapt=adapt, noticed=server.note_change)
@@ -175,23 +179,25 @@ def _meta(request: Message) -> dict[str, Any]:
 async def _return_failure(exchange: Exchange, request: Message, response: Answer) -> None:
     """An answer other than 200. The era's own errors come with 400 or 404 and are messages: inspected and passed on."""
     if response.status in (400, 404) and media_type(response) == "application/json":
-        error = await _error_message(exchange, request, response)
-        if error is not None:
+        received = await _error_message(exchange, request, response)
+        if received is not None:
+            error, size = received
             if (error.error or {}).get("code") not in MODERN_ERRORS:
                 found = await doubt(exchange, response.status)
                 if found is not None and found.era == "legacy":
                     raise legacy_only()
-            inspect_apart(exchange, error_texts(error.error or {}), parts_of(error))
-            answer_message(exchange, without_id(error, request.id), response.status)
+            await inspect_apart(exchange, partial(error_texts, error.error or {}), parts_of(error), size=size)
+            await answer_message(exchange, without_id(error, request.id), response.status, size=size)
             return
     raise await not_modern(exchange, response)
 
 
-async def _error_message(exchange: Exchange, request: Message, response: Answer) -> Message | None:
+async def _error_message(exchange: Exchange, request: Message, response: Answer) -> Received | None:
     """The JSON-RPC error in the body, if it is one that answers this request."""
     try:
-        (message,) = parse_messages(await read_json(exchange, response), allow_batch=False)
+        received = await message_in(await read_json(exchange, response))
     except Refusal:
         return None
+    message = received.message
     answers = message.id is None or (type(message.id), message.id) == (type(request.id), request.id)
-    return message if message.error is not None and answers else None
+    return received if message.error is not None and answers else None

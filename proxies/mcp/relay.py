@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
+from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
 from proxies.mcp.drain import Answer
@@ -21,7 +23,7 @@ from proxies.mcp.media_types import STREAM_HEADERS
 from proxies.mcp.messages import Message
 from proxies.mcp.refusals import refusal_response, upstream_invalid
 from proxies.mcp.sessions import Session
-from proxies.mcp.upstream import events, parse_answer, parse_messages
+from proxies.mcp.upstream import events, messages_in
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout, UpstreamTotalTimeout
@@ -174,17 +176,17 @@ class _Stream:
         if not event.data:
             await self._prime(event, id)
             return
-        value = parse_answer(event.data.encode("utf-8", "surrogatepass"))
+        size = len(event.data)
         passed: list[Message] = []
         try:
-            for message in parse_messages(value, allow_batch=self._gate.allow_batches):
-                if kept := self._gate.take(message):
+            for message in await messages_in(event.data, allow_batch=self._gate.allow_batches):
+                if kept := await self._gate.take(message, size):
                     passed.append(kept)
         finally:
             # What passed before a refusal still goes out, and whoever waits upstream gets its reply.
             await self._send_replies()
             if passed:
-                await self._send(passed, id)
+                await self._send(passed, id, size)
 
     def check_end(self) -> None:
         """The upstream ended its stream: fine where nobody waits, or where the client can resume (L-10)."""
@@ -231,10 +233,8 @@ class _Stream:
         await self._exchange.write(data)
         self._exchange.lap("downstream", waiting=True)
 
-    async def _send(self, messages: list[Message], id: str | None) -> None:
-        rendered = [_event(message) for message in messages]
-        rendered[-1] = _event(messages[-1], id)
-        data = b"".join(encode_event(event) for event in rendered)
+    async def _send(self, messages: list[Message], id: str | None, size: int) -> None:
+        data = await off_loop.sized(size, partial(_written, messages, id))
         if self._gate.done:
             await self._finish(data)
         else:
@@ -267,6 +267,13 @@ class _Stream:
         for message in replies:
             if self._reply is not None:
                 await self._reply(message)
+
+
+def _written(messages: list[Message], id: str | None) -> bytes:
+    """Messages as they are sent; the last one carries the id."""
+    rendered = [_event(message) for message in messages]
+    rendered[-1] = _event(messages[-1], id)
+    return b"".join(map(encode_event, rendered))
 
 
 def _event(message: Message, id: str | None = None) -> SSEEvent:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from proxies.mcp.capabilities import TASKS_EXTENSION, may_ask, strip
-from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.eras import LEGACY_VERSIONS, SUPPORTED_VERSIONS
 from proxies.mcp.methods import CACHEABLE_METHODS, INPUT_METHODS, INPUT_REQUESTS
-from proxies.mcp.param_headers import InvalidAnnotation, header_annotations
+from proxies.mcp.param_headers import InvalidAnnotation, ParamHeader, header_annotations
 from proxies.mcp.refusals import printable, upstream_invalid
 from proxies.mcp.tasks import usable_task_id
 
@@ -27,17 +27,24 @@ def initialize_result(result: dict[str, Any]) -> dict[str, Any]:
     return strip(result, era="legacy")
 
 
-def modern_result(
-    method: str, result: dict[str, Any], *, declared: frozenset[str], catalogue: Catalogue
-) -> dict[str, Any]:
+class Adapted(NamedTuple):
+    """A result as it may pass, before its inspection."""
+
+    result: dict[str, Any]
+    annotations: Mapping[str, tuple[ParamHeader, ...]]
+    """By the name of every tool that a list offers, the arguments that its calls repeat in their headers."""
+
+
+def modern_result(method: str, result: dict[str, Any], *, declared: frozenset[str]) -> Adapted:
     """A modern result, checked and adapted (M-05, M-15..M-17, M-19, M-20); raises `Refusal` for one that must not pass."""
+    annotations: dict[str, tuple[ParamHeader, ...]] = {}
     kind = result.get("resultType", "complete")
     if kind == "input_required":
         _check_input_required(method, result, declared)
-        return result
+        return Adapted(result, annotations)
     if kind == "task":
         _check_created_task(method, result, declared)
-        return result
+        return Adapted(result, annotations)
     if kind != "complete":
         raise upstream_invalid("The upstream sent a result of an unknown type.")
     if method == "server/discover":
@@ -45,13 +52,13 @@ def modern_result(
     elif method == "tasks/get":
         check_input_requests(result.get("inputRequests", {}), declared)
     elif method == "tools/list":
-        result = _tools(result, catalogue)
+        result, annotations = _tools(result)
     if method in CACHEABLE_METHODS:
         ttl = result.get("ttlMs")
         capped = min(ttl, MAX_TTL_MS) if type(ttl) is int and ttl > 0 else 0
         # The credential decides who may see a result, so no cache between client and gateway may share it.
         result = {**result, "ttlMs": capped, "cacheScope": "private"}
-    return result
+    return Adapted(result, annotations)
 
 
 def _check_input_required(method: str, result: dict[str, Any], declared: frozenset[str]) -> None:
@@ -92,17 +99,18 @@ def _discover(result: dict[str, Any]) -> dict[str, Any]:
     return strip({**result, "supportedVersions": [one for one in versions if one in SUPPORTED_VERSIONS]}, era="modern")
 
 
-def _tools(result: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
-    """Leave out tools whose header annotations are invalid (M-05), and learn those of the others."""
+def _tools(result: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[ParamHeader, ...]]]:
+    """The list without tools whose header annotations are invalid (M-05), and the annotations of the others."""
     tools = result.get("tools")
     if type(tools) is not list or not all(type(tool) is dict and type(tool.get("name")) is str for tool in tools):
         raise upstream_invalid("The upstream's list of tools is malformed.")
     offered = []
+    annotations = {}
     for tool in tools:
         try:
-            catalogue.learn(tool["name"], header_annotations(tool.get("inputSchema")))
+            annotations[tool["name"]] = header_annotations(tool.get("inputSchema"))
         except InvalidAnnotation as error:
             logger.warning("tool %s is not offered: %s", printable(tool["name"]), error)
         else:
             offered.append(tool)
-    return {**result, "tools": offered}
+    return {**result, "tools": offered}, annotations

@@ -26,6 +26,13 @@ _NAME_MAPS: Final = frozenset({"properties", "$defs", "definitions", "patternPro
 """Schema keywords whose keys are names that the author chose."""
 _NOT_CONTENT: Final = frozenset({"requestState"})
 _CARRIERS: Final = frozenset({str, dict, list})
+_NAMES_OF_THE_PROTOCOL: Final = frozenset(
+    f"io.modelcontextprotocol/{name}"
+    for name in """clientCapabilities clientInfo logLevel protocolVersion related-task serverInfo subscriptionId
+    tasks""".split()
+)
+"""Keys that the protocol itself has chosen, so that nobody says anything with them. As texts they look like base64, which
+every request would have decoded in vain."""
 
 
 # --- Client to upstream -----------------------------------------------------------------------------------------------
@@ -229,7 +236,7 @@ def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     elif type(value) is dict:
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1:
+            if not key.isidentifier() and len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
                 texts.append(Text(target, key_pointer(path, key), key))
             if type(member) in _CARRIERS:
                 _leaves(member, target, below, texts)
@@ -244,7 +251,7 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     if type(value) is dict:
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1:
+            if not key.isidentifier() and len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
                 texts.append(Text(target, key_pointer(path, key), key))
             if type(member) is str and (key == "blob" or (key == "data" and value.get("type") in ("image", "audio"))):
                 text = _base64_text(member)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from functools import partial
+from typing import Final, NamedTuple
 
+from proxies import off_loop
 from proxies.contract import UpstreamAuth
 from proxies.exchange import Exchange
 from proxies.mcp.downgrade import note_downgrade
@@ -136,26 +138,41 @@ def session_id_of(response: Answer) -> str | None:
     return id
 
 
-async def read_json(exchange: Exchange, response: Answer) -> Any:
-    """The whole JSON body; raises `Refusal` where it is something else."""
+async def read_json(exchange: Exchange, response: Answer) -> bytes:
+    """The whole body of a JSON answer; raises `Refusal` where it is something else."""
     if media_type(response) != "application/json":
         raise upstream_invalid("The upstream's answer is neither JSON nor an event stream.")
     limit_bytes = exchange.proxy.config.limits.max_response_bytes
     data = await response.read(limit_bytes)
     exchange.lap("upstream", waiting=True)
-    return parse_answer(data)
+    return data
 
 
-def parse_answer(data: bytes) -> Any:
-    """The JSON value of upstream bytes; raises `Refusal`."""
+async def messages_in(data: bytes | str, *, allow_batch: bool = False) -> list[Message]:
+    """The messages in one JSON text of the upstream, read in a thread where it is large; raises `Refusal`."""
+    return await off_loop.sized(len(data), partial(parse_messages, data, allow_batch=allow_batch))
+
+
+class Received(NamedTuple):
+    """One message of the upstream."""
+
+    message: Message
+    size: int
+    """Of the text in which it came."""
+
+
+async def message_in(data: bytes | str) -> Received:
+    """The one message in a JSON text of the upstream; raises `Refusal`."""
+    (message,) = await messages_in(data)
+    return Received(message, len(data))
+
+
+def parse_messages(data: bytes | str, *, allow_batch: bool = False) -> list[Message]:
+    """`messages_in` for a caller that is where the text can be read already."""
     try:
-        return parse(data)
+        value = parse(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
     except JSONRefused as error:
         raise upstream_invalid(f"The upstream's answer is not usable. {error}") from None
-
-
-def parse_messages(value: Any, *, allow_batch: bool) -> list[Message]:
-    """The messages in one JSON value from the upstream; raises `Refusal`."""
     try:
         if allow_batch and type(value) is list:
             return parse_batch(value)

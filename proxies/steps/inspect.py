@@ -8,10 +8,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from proxies.capture import RunningText
-from proxies.exchange import Exchange, ReadAhead
+from proxies.exchange import Exchange
 from proxies.steps.decide import inspection_failed, weigh
 from rules.canaries import CanaryStream
-from rules.engine import StreamScan, is_large
+from rules.engine import StreamScan
 from rules.facts import Facts, ToolCall
 from rules.model import Finding, Target, Text
 
@@ -24,12 +24,8 @@ def scan(
     Returns the findings whose values must be masked; raises `Refusal` when the verdict is a block.
     """
     proxy = exchange.proxy
-    ahead, exchange.read_ahead = exchange.read_ahead, None
     try:
-        if ahead is not None and ahead.direction == direction and ahead.texts == texts:
-            findings = ahead.findings
-        else:
-            findings = exchange.protection.ruleset.scan(texts, direction=direction)
+        findings = exchange.protection.ruleset.scan(texts, direction=direction)
         if proxy.canaries:
             findings += proxy.canaries.scan(
                 texts, proxy_id=proxy.config.id, principal_id=exchange.principal.id, direction=direction
@@ -41,17 +37,6 @@ def scan(
         exchange.capture.note(direction, texts, findings)
     findings += conditional
     return weigh(exchange, findings) if findings else []
-
-
-async def read_ahead(exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"]) -> None:
-    """Scan a large message off the loop; `scan` of the same texts, which comes next, takes over what was found."""
-    if not is_large(texts):
-        return
-    try:
-        findings = await exchange.protection.ruleset.scan_large(texts, direction=direction)
-    except Exception as error:
-        raise inspection_failed(exchange, error) from error
-    exchange.read_ahead = ReadAhead(direction, texts, findings)
 
 
 def ask_about(exchange: Exchange, calls: Sequence[ToolCall], *, named_only: bool) -> None:

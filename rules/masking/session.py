@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -39,12 +40,16 @@ class Occurrence(NamedTuple):
 
 
 class MaskingSession:
-    """The map between values and placeholders. It lives in memory only and never shows a value."""
+    """The map between values and placeholders. It lives in memory only and never shows a value.
 
-    __slots__ = ("_by_suffix", "_by_value", "_characters", "_cores", "_key")
+    The calls of one conversation share it, also where their messages are large and handled in threads.
+    """
+
+    __slots__ = ("_adding", "_by_suffix", "_by_value", "_characters", "_cores", "_key")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._adding = threading.Lock()
         self._by_value: dict[tuple[str, str], Masked] = {}
         self._by_suffix: dict[str, Masked] = {}
         self._cores: list[str] = []
@@ -71,14 +76,15 @@ class MaskingSession:
         return self._characters
 
     def values(self) -> Iterator[Masked]:
-        """Everything masked so far."""
-        return iter(self._by_value.values())
+        """Everything masked so far, as it stands now."""
+        return iter(tuple(self._by_value.values()))
 
     def mask(self, label: str, value: str, rule_id: str = "") -> str:
         """The placeholder for a value; the same value of the same type has one only. Raises `MaskingFull`."""
         masked = self._by_value.get((label, value))
         if masked is None:
-            masked = self._add(label, value, rule_id)
+            with self._adding:
+                masked = self._by_value.get((label, value)) or self._add(label, value, rule_id)
         return masked.placeholder
 
     def _add(self, label: str, value: str, rule_id: str) -> Masked:

@@ -121,7 +121,8 @@ class RepeatedValues:
                 continue
             for length in self._lengths.get(text[start : start + MIN_REPEATED_CHARACTERS], ()):
                 end = start + length
-                kind = self._kinds.get(text[start:end])
+                # What is left of the text may be another, shorter value.
+                kind = self._kinds.get(text[start:end]) if end <= len(text) else None
                 if kind is not None and not (text[end - 1].isalnum() and _is_word(text[end : end + 1])):
                     found.append(kind._replace(start=start, end=end))
                     position = end

@@ -5,10 +5,12 @@ A list that hides a tool hides nothing from a client that knows its name, so eve
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
 
+from proxies import off_loop
 from proxies.contract import EntryKind, ToolUse
 from proxies.exchange import Exchange
 from proxies.mcp.control.declarations import Declaration
@@ -67,7 +69,8 @@ async def check_call(exchange: Exchange, message: Message) -> Declaration | None
     if reason:
         raise _hidden(exchange, kind, name, reason)
     if kind == "tool" and declaration is not None:
-        check_arguments(declaration, (message.params or {}).get("arguments", {}))
+        arguments = (message.params or {}).get("arguments", {})
+        await off_loop.sized(exchange.request_bytes, partial(check_arguments, declaration, arguments))
         exchange.lap("tool_control")
     return declaration
 
@@ -90,13 +93,17 @@ async def hold_call(
         raise _hidden(exchange, "tool", declaration.name, "changed")
 
 
-def note_use(exchange: Exchange, message: Message) -> None:
+async def note_use(exchange: Exchange, message: Message) -> None:
     """Say in the record which tool is called, and with which arguments by name."""
     params = message.params or {}
     name, arguments = params.get("name"), params.get("arguments", {})
     if message.method == "tools/call" and type(name) is str and type(arguments) is dict:
-        keys = sorted(key[:200] for key in arguments)[:MAX_ARGUMENT_KEYS]
-        exchange.tool = ToolUse(name=name[:500], argument_keys=tuple(keys))
+        keys = await off_loop.sized(exchange.request_bytes, partial(_argument_keys, arguments))
+        exchange.tool = ToolUse(name=name[:500], argument_keys=keys)
+
+
+def _argument_keys(arguments: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(key[:200] for key in arguments)[:MAX_ARGUMENT_KEYS])
 
 
 def check_answer(exchange: Exchange, declaration: Declaration | None, document: dict[str, Any]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
+from proxies import off_loop
 from proxies.contract import MAX_OBSERVED_ENTRIES
-from proxies.mcp.control.declarations import ListKind
+from proxies.mcp.control.declarations import Listing, ListKind
 from proxies.mcp.messages import Message
 from proxies.mcp.refusals import upstream_invalid
-from proxies.strict_json import dump
+from proxies.mcp.upstream import Received
 
 MAX_PAGES: Final = 200
 MAX_LIST_BYTES: Final = 16 * 1024 * 1024
 
-Fetch = Callable[[str | None], Awaitable[Message]]
+Fetch = Callable[[str | None], Awaitable[Received]]
 """The response to the request for the page after a cursor; raises `Refusal` or `UpstreamError`."""
 
 
@@ -26,6 +28,20 @@ class Gathered(NamedTuple):
     entries: list[Any]
     complete: bool
     problems: list[str]
+    size_bytes: int
+    """Of all answers that were read for it."""
+
+    async def listing(self, list_kind: ListKind, before: Listing | None) -> Listing:
+        """The list, with the hashes of its entries; `before` is the one that it follows."""
+        read = partial(
+            Listing.read,
+            list_kind.kind,
+            self.entries,
+            before=before,
+            complete=self.complete,
+            problems=self.problems,
+        )
+        return await off_loop.sized(self.size_bytes, read)
 
 
 async def gather(list_kind: ListKind, fetch: Fetch) -> Gathered:
@@ -36,14 +52,14 @@ async def gather(list_kind: ListKind, fetch: Fetch) -> Gathered:
     first: Message | None = None
     size_bytes = 0
     while True:
-        answer = await fetch(cursor)
+        answer, answer_bytes = await fetch(cursor)
+        size_bytes += answer_bytes
         first = first or answer
         if answer.error is not None:
             if first is answer:
-                return Gathered(answer, [], True, [])
-            return Gathered(
-                first, entries, False, [f"A page of {list_kind.method} is an error; the rest is not offered."]
-            )
+                return Gathered(answer, [], True, [], size_bytes)
+            problem = f"A page of {list_kind.method} is an error; the rest is not offered."
+            return Gathered(first, entries, False, [problem], size_bytes)
         result = answer.result or {}
         page = result.get(list_kind.member)
         if type(page) is not list:
@@ -51,15 +67,14 @@ async def gather(list_kind: ListKind, fetch: Fetch) -> Gathered:
         entries += page
         cursor = result.get("nextCursor")
         if cursor is None:
-            return Gathered(first, entries[:MAX_OBSERVED_ENTRIES], *_judged(list_kind, len(entries)))
+            return Gathered(first, entries[:MAX_OBSERVED_ENTRIES], *_judged(list_kind, len(entries)), size_bytes)
         if type(cursor) is not str:
             raise upstream_invalid(f"The upstream's answer to {list_kind.method} is malformed.")
-        size_bytes += len(dump(page))
         problem = _overrun(list_kind, len(entries), size_bytes, len(cursors))
         if cursor in cursors:
             problem = f"The pages of {list_kind.method} go in a circle."
         if problem:
-            return Gathered(first, entries[:MAX_OBSERVED_ENTRIES], False, [problem])
+            return Gathered(first, entries[:MAX_OBSERVED_ENTRIES], False, [problem], size_bytes)
         cursors.add(cursor)
 
 

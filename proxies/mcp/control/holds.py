@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
+from proxies import off_loop
 from proxies.contract import MAX_HELD_CALLS, HeldCall, HoldEnded, Release
 from proxies.exchange import Exchange
 from proxies.mcp.control.declarations import Declaration
@@ -74,11 +76,11 @@ class Holds:
         session_id: str = "",
     ) -> None:
         """Return when a person has released the call; raises `Refusal` where that does not happen."""
+        shown = partial(_held_call, exchange, verdict, message, declaration, seconds)
+        call = await off_loop.sized(exchange.request_bytes, shown)
         if len(self._held) >= self._max_calls:
             raise _refusal(exchange, "Too many calls wait for approval already.", "too_many_held")
-        held = _Held(
-            _held_call(exchange, verdict, message, declaration, seconds), (session_id, type(message.id), message.id)
-        )
+        held = _Held(call, (session_id, type(message.id), message.id))
         id = held.call.id
         self._held[id] = held
         self._send(held.call)

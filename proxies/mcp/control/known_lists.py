@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from proxies.mcp.control.declarations import Listing
 from proxies.mcp.messages import Message, MessageId
 from rules.model import Text
 
@@ -24,25 +25,39 @@ class _Envelope(msgspec.Struct):
     result: msgspec.Raw
 
 
-class KnownPage:
-    """The newest first page of one list."""
+class _Page(NamedTuple):
+    raw: bytes
+    result: dict[str, Any]
 
-    __slots__ = ("_raw", "_result")
+
+class KnownPage:
+    """The newest first page of one list. Large pages are read in threads: what is known changes in one assignment."""
+
+    __slots__ = ("_listing", "_page")
 
     def __init__(self) -> None:
-        self._raw = b""
-        self._result: dict[str, Any] = {}
+        self._page = _Page(b"", {})
+        self._listing: tuple[dict[str, Any], Listing] | None = None
 
     def recall(self, data: bytes, id: MessageId) -> Message | None:
         """The message in these bytes, if it holds the page that is known. What it holds must not be changed."""
         raw = _raw_result(data, id)
-        return Message(kind="response", id=id, result=self._result) if raw and raw == self._raw else None
+        known = self._page
+        return Message(kind="response", id=id, result=known.result) if raw and raw == known.raw else None
 
     def keep(self, data: bytes, message: Message) -> None:
         """These bytes were read, strictly, as this message."""
         raw = b"" if message.result is None or message.id is None else _raw_result(data, message.id)
         if 0 < len(raw) <= MAX_PAGE_BYTES:
-            self._raw, self._result = raw, message.result or {}
+            self._page = _Page(raw, message.result or {})
+
+    def listing_of(self, result: dict[str, Any]) -> Listing | None:
+        """The list that was made of this very page and of nothing else."""
+        return self._listing[1] if self._listing is not None and self._listing[0] is result else None
+
+    def keep_listing(self, result: dict[str, Any], listing: Listing) -> None:
+        """This list was made of a page that is the whole of it."""
+        self._listing = (result, listing) if result is self._page.result else None
 
 
 def _raw_result(data: bytes, id: MessageId) -> bytes:

@@ -26,7 +26,7 @@ from proxies.mcp.eras import (
 )
 from proxies.mcp.messages import METHOD_NOT_FOUND, Message
 from proxies.mcp.methods import Era
-from proxies.mcp.upstream import SESSION_HEADER, failed, own_headers, send_to, session_id_of
+from proxies.mcp.upstream import SESSION_HEADER, Received, failed, own_headers, send_to, session_id_of
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.strict_json import dump
@@ -62,7 +62,7 @@ class Peer(Protocol):
     era: Era
     server: dict[str, Any]
 
-    async def ask(self, method: str, params: dict[str, Any]) -> Message:
+    async def ask(self, method: str, params: dict[str, Any]) -> Received:
         """The response to a request; raises `Refusal` or `UpstreamError`."""
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ async def _listing(peer: Peer, list_kind: ListKind, before: Listing | None) -> L
     if kind in _CAPABILITY and _CAPABILITY[kind] not in declared:
         return Listing.read(kind, [], before=before)
 
-    async def fetch(cursor: str | None) -> Message:
+    async def fetch(cursor: str | None) -> Received:
         return await peer.ask(list_kind.method, {} if cursor is None else {"cursor": cursor})
 
     gathered = await gather(list_kind, fetch)
@@ -114,7 +114,7 @@ async def _listing(peer: Peer, list_kind: ListKind, before: Listing | None) -> L
         if gathered.first.error.get("code") != METHOD_NOT_FOUND:
             raise ListingFailed(f"The server answers {list_kind.method} with an error.")
         return Listing.read(kind, [], before=before)
-    return Listing.read(kind, gathered.entries, before=before, complete=gathered.complete, problems=gathered.problems)
+    return await gathered.listing(list_kind, before)
 
 
 class _Modern:
@@ -139,7 +139,7 @@ class _Modern:
                 if response.status in (401, 403, 429) or response.status >= 500:
                     raise failed(response, modern=False)
                 return None
-            answer = await read_answer(response, peer._requests, limit_bytes=MAX_LIST_BYTES, noticed=noticed)
+            answer, _ = await read_answer(response, peer._requests, limit_bytes=MAX_LIST_BYTES, noticed=noticed)
         except Refusal as refusal:
             if refusal.code == "upstream_invalid":
                 return None
@@ -158,7 +158,7 @@ class _Modern:
         }
         return peer
 
-    async def ask(self, method: str, params: dict[str, Any]) -> Message:
+    async def ask(self, method: str, params: dict[str, Any]) -> Received:
         """See `Peer`."""
         response = await self._send(method, params)
         try:
@@ -198,7 +198,7 @@ class _Legacy:
         peer = cls(proxy, noticed)
         params = {"protocolVersion": LATEST_LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO}
         try:
-            answer = await peer.ask("initialize", params)
+            answer, _ = await peer.ask("initialize", params)
             result = answer.result or {}
             version = result.get("protocolVersion")
             if version not in LEGACY_VERSIONS:
@@ -217,7 +217,7 @@ class _Legacy:
             raise
         return peer
 
-    async def ask(self, method: str, params: dict[str, Any]) -> Message:
+    async def ask(self, method: str, params: dict[str, Any]) -> Received:
         """See `Peer`."""
         self._requests += 1
         request = Message(kind="request", id=self._requests, method=method, params=params)

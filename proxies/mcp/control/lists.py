@@ -5,28 +5,32 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 
+from proxies import off_loop
+from proxies.contract import MCPControl
 from proxies.exchange import Exchange
 from proxies.mcp.calls import answer_message
 from proxies.mcp.control.answers import read_answer
 from proxies.mcp.control.declarations import CONTROLLED_LISTS, Declaration, Listing, ListKind
-from proxies.mcp.control.gathering import gather
+from proxies.mcp.control.gathering import Gathered, gather
 from proxies.mcp.control.known_lists import FinishedList
 from proxies.mcp.control.passing import passing
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.drain import Answer
-from proxies.mcp.inspection import inspect_apart
+from proxies.mcp.inspection import inspect_apart, inspect_now
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.param_headers import InvalidAnnotation
 from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
 from proxies.mcp.relay import answer_on_stream
 from proxies.mcp.results import MAX_TTL_MS
 from proxies.mcp.texts import error_texts, result_texts
-from proxies.mcp.upstream import is_stream
+from proxies.mcp.upstream import Received, is_stream
 from proxies.strict_json import dump, parse
+from rules.model import Text
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ async def answer_list(exchange: Exchange, list_kind: ListKind, request: Message,
     if is_stream(first):
         await answer_on_stream(exchange, response)
     else:
-        answer_message(exchange, response)
+        await answer_message(exchange, response)
 
 
 async def list_response(
@@ -67,7 +71,7 @@ async def list_response(
     limit_bytes = exchange.proxy.config.limits.max_response_bytes
     numbers = itertools.count(1)
 
-    async def fetch(cursor: str | None) -> Message:
+    async def fetch(cursor: str | None) -> Received:
         asked, answer = request, first
         if cursor is not None:
             asked = Message(
@@ -93,29 +97,37 @@ async def list_response(
 
     gathered = await gather(list_kind, fetch)
     if gathered.first.error is not None:
-        inspect_apart(exchange, error_texts(gathered.first.error), parts_of(gathered.first))
+        texts = partial(error_texts, gathered.first.error)
+        await inspect_apart(exchange, texts, parts_of(gathered.first), size=gathered.size_bytes)
         return Message(kind="response", id=request.id, error=gathered.first.error)
-    listing = Listing.read(
-        list_kind.kind,
-        gathered.entries,
-        before=server.catalogue.listing(list_kind.kind),
-        complete=gathered.complete,
-        problems=gathered.problems,
-    )
+    listing = await _listing(server, list_kind, gathered)
     if server.runtime is not None and server.runtime.upstream is exchange.proxy.upstream:
         # Otherwise the proxy leads to another server by now.
         server.catalogue.keep(listing, moment)
     exchange.lap("parse")
     await server.settle([listing], trigger="list")
     exchange.lap("judgement", waiting=True)
-    result = _finished(exchange, server, list_kind, listing, gathered.first.result or {})
+    result = await _finished(exchange, server, list_kind, listing, gathered)
     return Message(kind="response", id=request.id, result=cast(dict[str, Any], result))
 
 
-def _finished(
-    exchange: Exchange, server: ControlledServer, list_kind: ListKind, listing: Listing, first: dict[str, Any]
+async def _listing(server: ControlledServer, list_kind: ListKind, gathered: Gathered) -> Listing:
+    """The list with its hashes; where it is one page and that page is known, the one that was made of it before."""
+    known = server.known_pages[list_kind.kind]
+    page = gathered.first.result or {}
+    listing = known.listing_of(page)
+    if listing is None:
+        listing = await gathered.listing(list_kind, server.catalogue.listing(list_kind.kind))
+        if page.get("nextCursor") is None:
+            known.keep_listing(page, listing)
+    return listing
+
+
+async def _finished(
+    exchange: Exchange, server: ControlledServer, list_kind: ListKind, listing: Listing, gathered: Gathered
 ) -> msgspec.Raw:
     """The inspected result; the one that was made before where nothing is different."""
+    first = gathered.first.result or {}
     others = dump({key: value for key, value in first.items() if key not in (list_kind.member, "nextCursor")})
     judges = (server.control, exchange.protection, exchange.proxy.canaries)
     sees_all = not (exchange.proxy.canaries or (server.control and server.control.tool_overrides))
@@ -127,22 +139,29 @@ def _finished(
             exchange.capture.note("response", known.texts, [])
         exchange.reason = exchange.reason or known.note
         return known.result
-    result, note = _result(exchange, server, list_kind, listing, parse(others))
-    texts = result_texts(list_kind.method, result)
     found = len(exchange.added_findings)
-    inspect_apart(exchange, texts, {"result": result})
-    raw = msgspec.Raw(dump(result))
+    finish = partial(_finish, exchange, server.control, list_kind, listing, others)
+    raw, texts, note = await off_loop.sized(gathered.size_bytes, finish)
     if len(exchange.added_findings) == found and not exchange.masking:
         server.finished_lists.keep(key, FinishedList(raw, texts, note, judges))
     exchange.reason = exchange.reason or note
     return raw
 
 
+def _finish(
+    exchange: Exchange, control: MCPControl | None, list_kind: ListKind, listing: Listing, others: bytes
+) -> tuple[msgspec.Raw, list[Text], str]:
+    """The result as it is sent, what was inspected of it, and what the record says about it; raises `Refusal`."""
+    result, note = _result(exchange, control, list_kind, listing, parse(others))
+    texts = result_texts(list_kind.method, result)
+    inspect_now(exchange, lambda: texts, {"result": result})
+    return msgspec.Raw(dump(result)), texts, note
+
+
 def _result(
-    exchange: Exchange, server: ControlledServer, list_kind: ListKind, listing: Listing, others: dict[str, Any]
+    exchange: Exchange, control: MCPControl | None, list_kind: ListKind, listing: Listing, others: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
     """What of the list may pass, and what the record says about the rest."""
-    control = server.control
     is_modern = exchange.protocol == "mcp.modern"
     declared = list(listing.entries.values())
     passed = declared if control is None else passing(control, listing, exchange.principal.id)

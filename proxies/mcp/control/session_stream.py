@@ -11,12 +11,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final
 
+from proxies import off_loop
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import VERSION_HEADER
-from proxies.mcp.messages import MessageRefused, parse_message, result_response
+from proxies.mcp.messages import Message, MessageRefused, parse_message, result_response
 from proxies.mcp.sessions import Session
 from proxies.mcp.upstream import MAX_EVENT_BYTES, SESSION_HEADER, is_stream, own_headers, send_to
 from proxies.mcp.upstreams.answers import SESSION_GONE
@@ -170,7 +172,7 @@ class SessionStream:
 
     async def _handle(self, data: str) -> None:
         try:
-            message = parse_message(parse(data.encode("utf-8", "surrogatepass")))
+            message = await off_loop.sized(len(data), partial(_read, data))
         except (JSONRefused, MessageRefused):
             return
         if message.kind == "notification":
@@ -178,6 +180,10 @@ class SessionStream:
         elif message.kind == "request" and message.method == "ping" and message.id is not None:
             answer = await self._send("POST", dump(result_response(message.id, {}).body()))
             await answer.aclose()
+
+
+def _read(data: str) -> Message:
+    return parse_message(parse(data.encode("utf-8", "surrogatepass")))
 
 
 class Attachment:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, METHOD_HEADER, MODERN_VERSIONS, VERSION_HEADER
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import LISTEN_FILTERS
-from proxies.mcp.upstream import is_stream, own_headers, parse_answer, parse_messages, send_to, stream_events
+from proxies.mcp.upstream import is_stream, message_in, own_headers, send_to, stream_events
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout
@@ -69,9 +69,7 @@ async def _listen(controlled: ControlledServer, notices: frozenset[str]) -> bool
             raise UpstreamError(f"The upstream answered with HTTP {response.status}.")
         async for event in stream_events(response):
             if event.data:
-                (message,) = parse_messages(
-                    parse_answer(event.data.encode("utf-8", "surrogatepass")), allow_batch=False
-                )
+                message = (await message_in(event.data)).message
                 if message.kind == "notification":
                     controlled.note_change(message.method)
                 elif message.kind == "response":

@@ -2,7 +2,8 @@
 in the arguments to the other.
 
 Nothing of a value is kept but a keyed fingerprint and its length, for each principal apart, in worker memory, bounded and for
-an hour. Where a principal has been given nothing of the kind a call costs nothing.
+an hour. Where a principal has been given nothing of the kind a call costs nothing. Large messages are looked at in threads: only
+what changes the tables is done under a lock, and nothing that grows with a message.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from proxies.exchange import Exchange
@@ -59,6 +61,7 @@ class Taints:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._key = os.urandom(32)
+        self._changing = threading.Lock()
         self._principals: OrderedDict[tuple[str, str], _Values] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -70,33 +73,35 @@ class Taints:
         if not wanted:
             return
         by_place = {(text.target, text.path): text.text for text in texts}
-        owner = _owner(exchange)
-        values = self._principals.get(owner) or _Values()
         config = exchange.proxy.config
         until = self._clock() + KEPT_SECONDS
-        for finding in wanted:
+        given: dict[bytes, tuple[int, _Source]] = {}
+        # The last ones of a message are those that are kept.
+        for finding in wanted[-MAX_VALUES:]:
             value = by_place.get((finding.target, finding.path), "")[finding.value_start : finding.value_end].strip()
             if len(value) >= MIN_CHARACTERS:
-                fingerprint = self._fingerprint(value)
-                values.by_fingerprint[fingerprint] = _Source(config.id, config.name, finding.label, until)
-                values.by_fingerprint.move_to_end(fingerprint)
-                values.lengths.add(len(value))
+                source = _Source(config.id, config.name, finding.label, until)
+                given[self._fingerprint(value)] = (len(value), source)
+        if given:
+            with self._changing:
+                self._keep(_owner(exchange), given)
+
+    def _keep(self, owner: tuple[str, str], given: Mapping[bytes, tuple[int, _Source]]) -> None:
+        values = self._principals.setdefault(owner, _Values())
+        for fingerprint, (length, source) in given.items():
+            values.by_fingerprint[fingerprint] = source
+            values.by_fingerprint.move_to_end(fingerprint)
+            values.lengths.add(length)
         while len(values.by_fingerprint) > MAX_VALUES:
             values.by_fingerprint.popitem(last=False)
-        if values.by_fingerprint:
-            self._principals[owner] = values
-            self._principals.move_to_end(owner)
-            if len(self._principals) > MAX_PRINCIPALS:
-                self._principals.popitem(last=False)
+        self._principals.move_to_end(owner)
+        if len(self._principals) > MAX_PRINCIPALS:
+            self._principals.popitem(last=False)
 
     def findings(self, exchange: Exchange, texts: Sequence[Text]) -> list[Finding]:
         """A finding for each place where arguments hold what another server gave."""
-        values = self._principals.get(_owner(exchange))
+        values = self._values(_owner(exchange)) if self._principals else None
         if values is None:
-            return []
-        self._expire(values)
-        if not values.by_fingerprint:
-            del self._principals[_owner(exchange)]
             return []
         action = Action.parse(exchange.protection.policies.tainted_arguments)
         proxy_id = exchange.proxy.config.id
@@ -119,13 +124,20 @@ class Taints:
     def _fingerprint(self, value: str) -> bytes:
         return hashlib.blake2b(value.encode("utf-8", "replace"), key=self._key, digest_size=16).digest()
 
-    def _expire(self, values: _Values) -> None:
-        now = self._clock()
-        while values.by_fingerprint:
-            fingerprint, source = next(iter(values.by_fingerprint.items()))
-            if source.until > now:
-                return
-            del values.by_fingerprint[fingerprint]
+    def _values(self, owner: tuple[str, str]) -> _Values | None:
+        """What a principal was given in the last hour."""
+        with self._changing:
+            values = self._principals.get(owner)
+            if values is None:
+                return None
+            now = self._clock()
+            while values.by_fingerprint:
+                fingerprint, source = next(iter(values.by_fingerprint.items()))
+                if source.until > now:
+                    return values
+                del values.by_fingerprint[fingerprint]
+            del self._principals[owner]
+            return None
 
 
 def _owner(exchange: Exchange) -> tuple[str, str]:

@@ -11,9 +11,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from proxies import off_loop
 from proxies.contract import Limits
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, MODERN_VERSIONS, VERSION_HEADER, names_modern_version
@@ -24,16 +26,15 @@ from proxies.mcp.messages import (
     UNSUPPORTED_VERSION,
     Message,
     error_response,
-    parse_message,
 )
 from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER
 from proxies.mcp.upstreams.answers import SESSION_GONE, JSONAnswer, StatusAnswer
-from proxies.mcp.upstreams.conversation import Call, Conversation
+from proxies.mcp.upstreams.conversation import Call, Conversation, messages_of
 from proxies.mcp.upstreams.interface import Connect
 from proxies.mcp.upstreams.seats import PRINCIPAL_SESSION, Seat, SeatBounds, Seats
 from proxies.mcp.upstreams.server_log import ServerLog
 from proxies.mcp.upstreams.starts import StartsByPrincipal
-from proxies.strict_json import dump, parse
+from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamBusy, UpstreamError, UpstreamFirstByteTimeout, UpstreamUnreachable
 
 logger = logging.getLogger(__name__)
@@ -115,13 +116,12 @@ class ChannelUpstream:
         fields = dict(headers)
         session_id = fields.get(SESSION_HEADER, "")
         if method == "POST":
-            value = parse(body)
-            messages = [parse_message(element) for element in (value if type(value) is list else [value])]
+            messages = await off_loop.sized(len(body), partial(messages_of, body))
             if names_modern_version(fields.get(VERSION_HEADER)):
-                return await self._post_modern(messages[0], principal_id, endless=endless)
+                return await self._post_modern(messages[0], principal_id, size=len(body), endless=endless)
             if messages[0].method == "initialize" and messages[0].kind == "request":
                 return await self._initialize(messages[0], principal_id)
-            return await self._post_legacy(messages, session_id)
+            return await self._post_legacy(messages, session_id, size=len(body))
         conversation = self._conversation(session_id)
         if conversation is None:
             return StatusAnswer(405 if not session_id else SESSION_GONE if method == "GET" else 404)
@@ -181,24 +181,24 @@ class ChannelUpstream:
         self._note_success(principal_id)
         return JSONAnswer(200, dump(answer.body()), [(SESSION_HEADER, session_id)] if kept else None)
 
-    async def _post_legacy(self, messages: list[Message], session_id: str) -> Answer:
+    async def _post_legacy(self, messages: list[Message], session_id: str, *, size: int) -> Answer:
         conversation = self._conversation(session_id)
         if conversation is None:
             return StatusAnswer(404 if session_id else 400)
         if not any(message.kind == "request" for message in messages):
             for message in messages:
-                await conversation.tell(message)
+                await conversation.tell(message, size=size)
             return StatusAnswer(202)
-        return await _answer(await conversation.call(messages), modern=False)
+        return await _answer(await conversation.call(messages, size=size), modern=False)
 
-    async def _post_modern(self, message: Message, principal_id: str, *, endless: bool) -> Answer:
+    async def _post_modern(self, message: Message, principal_id: str, *, size: int, endless: bool) -> Answer:
         if message.kind != "request":
             return StatusAnswer(202)
         conversation = await self._modern(principal_id)
         if conversation is None:
             error = error_response(message.id, METHOD_NOT_FOUND, "The server speaks a legacy protocol version.")
             return JSONAnswer(400, dump(error.body()))
-        return await _answer(await conversation.call([message], endless=endless), modern=True)
+        return await _answer(await conversation.call([message], size=size, endless=endless), modern=True)
 
     def _conversation(self, session_id: str) -> Conversation | None:
         seat = self._seats.find(session_id) if session_id else None

@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
+from proxies import off_loop
 from proxies.contract import Limits
 from proxies.mcp.messages import Message, MessageRefused, parse_message
 from proxies.mcp.upstreams.answers import StreamAnswer
@@ -44,6 +46,12 @@ _BEYOND_CALLS: Final = frozenset(
     }
 )
 """Notifications that are never about the request that happens to be open."""
+
+
+def messages_of(data: bytes) -> list[Message]:
+    """The messages in one text; raises `JSONRefused` or `MessageRefused`."""
+    value = parse(data)
+    return [parse_message(element) for element in (value if type(value) is list else [value])]
 
 
 class Call:
@@ -116,8 +124,9 @@ class Conversation:
 
     # --- From the client ------------------------------------------------------------------------------------------
 
-    async def call(self, messages: Sequence[Message], *, endless: bool = False) -> Call:
-        """Send messages of which at least one is a request; raises UpstreamError."""
+    async def call(self, messages: Sequence[Message], *, size: int = 0, endless: bool = False) -> Call:
+        """Send messages of which at least one is a request; raises UpstreamError. `size` is that of the text that they
+        came in."""
         requests = sum(message.kind == "request" for message in messages)
         if len(self._multiplexer) + requests > MAX_OPEN_REQUESTS:
             raise UpstreamBusy("Too many requests to the upstream are open.")
@@ -129,22 +138,22 @@ class Conversation:
                 if message.kind == "request":
                     opened, sent = self._multiplexer.open(message, call)
                     call.open[opened.wire_id] = opened
-                    await self._send(sent)
+                    await self._send(sent, size)
                 else:
-                    await self.tell(message)
+                    await self.tell(message, size=size)
         except BaseException:
             await call.answer.aclose()
             raise
         return call
 
-    async def tell(self, message: Message) -> None:
-        """Send a notification or a response of the client; raises UpstreamError."""
+    async def tell(self, message: Message, *, size: int = 0) -> None:
+        """Send a notification or a response of the client, from a text of this size; raises UpstreamError."""
         if message.kind == "response":
-            await self._send(message)
+            await self._send(message, size)
             return
         cancelled, sent = self._multiplexer.to_server(message)
         if sent is not None:
-            await self._send(sent)
+            await self._send(sent, size)
         if cancelled is not None:
             self._loop.call_later(CANCELLED_SECONDS, self._give_up, cancelled)
 
@@ -167,14 +176,14 @@ class Conversation:
         self._pump.cancel()
         await self._channel.aclose()
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: Message, size: int = 0) -> None:
         """One message after the other: a server that does not read makes its clients wait, not our memory grow."""
         self.used_at = self._loop.time()
         if self._ended is not None:
             raise self._ended
         try:
             async with asyncio.timeout(self._limits.first_byte_timeout_seconds), self._sending:
-                await self._channel.send(dump(message.body()))
+                await self._channel.send(await off_loop.sized(size, partial(dump, message.body())))
         except TimeoutError as error:
             raise UpstreamFirstByteTimeout("The upstream does not take messages.") from error
 
@@ -206,20 +215,19 @@ class Conversation:
 
     async def _take(self, data: bytes) -> None:
         try:
-            value = parse(data)
-            messages = [parse_message(element) for element in (value if type(value) is list else [value])]
+            messages = await off_loop.sized(len(data), partial(messages_of, data))
         except (JSONRefused, MessageRefused) as error:
             self._violated(f"something that is not a message: {error}")
             return
         for message in messages:
             if message.kind == "response":
-                await self._take_response(message)
+                await self._take_response(message, len(data))
             elif message.kind == "request":
                 await self._take_request(message)
             else:
                 await self._take_notification(message)
 
-    async def _take_response(self, message: Message) -> None:
+    async def _take_response(self, message: Message, size: int) -> None:
         found = self._multiplexer.response(message)
         if found is None:
             if not self._multiplexer.was_issued(message.id):
@@ -231,7 +239,7 @@ class Conversation:
         call.last_response = answer
         self.answered = True
         self.used_at = self._loop.time()
-        body = dump(answer.body())
+        body = await off_loop.sized(size, partial(dump, answer.body()))
         if call.open:
             await call.answer.put(body)
             return

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from proxies.mcp.capabilities import TASKS_EXTENSION, declared_names, strip, strip_meta
-from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.eras import META_CAPABILITIES
 from proxies.mcp.refusals import RPCRefusal
 from proxies.mcp.results import MAX_REQUEST_STATE_CHARACTERS, initialize_result, modern_result
 
 
-def adapted(method: str, result: dict[str, Any], *declared: str, learned: Catalogue | None = None) -> dict[str, Any]:
-    return modern_result(method, result, declared=frozenset(declared), catalogue=learned or Catalogue())
+def adapted(method: str, result: dict[str, Any], *declared: str) -> dict[str, Any]:
+    return modern_result(method, result, declared=frozenset(declared)).result
 
 
 def test_L_05_an_unknown_version_fails_the_handshake() -> None:
@@ -106,11 +105,10 @@ def test_M_15_malformed_requests_for_input_do_not_pass(members: dict[str, Any]) 
 def test_M_05_tools_with_invalid_annotations_are_not_offered() -> None:
     good = {"name": "good", "inputSchema": {"properties": {"r": {"type": "string", "x-mcp-header": "R"}}}}
     bad = {"name": "bad", "inputSchema": {"properties": {"r": {"type": "string", "x-mcp-header": "a b"}}}}
-    learned = Catalogue()
-    result = adapted("tools/list", {"tools": [bad, good]}, learned=learned)
+    result, annotations = modern_result("tools/list", {"tools": [bad, good]}, declared=frozenset())
     assert result["tools"] == [good]
-    assert [one.header for one in learned.wanted_headers("good")] == ["mcp-param-r"]
-    assert learned.wanted_headers("bad") == ()
+    assert [one.header for one in annotations["good"]] == ["mcp-param-r"]
+    assert "bad" not in annotations
 
 
 @pytest.mark.parametrize("tools", [None, "text", ["text"], [{}], [{"name": 7}]])

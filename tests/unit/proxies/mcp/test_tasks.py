@@ -8,15 +8,15 @@ import pytest
 
 from proxies.mcp import legacy_tasks
 from proxies.mcp.capabilities import TASKS_EXTENSION, URL_ELICITATION, may_ask
-from proxies.mcp.control.catalogue import Catalogue
 from proxies.mcp.gates import ACKNOWLEDGED, SUBSCRIPTION_ID, LegacyGate, ListenGate
+from proxies.mcp.inspection import Texts
 from proxies.mcp.messages import Message
 from proxies.mcp.refusals import RPCRefusal
 from proxies.mcp.results import modern_result
 from proxies.mcp.sessions import Session, remember
 from proxies.mcp.tasks import RELATED_TASK, TASKS, TaskTable, usable_task_id
 from proxies.mcp.texts import result_texts, server_message_texts
-from rules.model import Target, Text
+from rules.model import Target
 
 
 def session(principal: str, *capabilities: str, version: str = "2025-11-25") -> Session:
@@ -30,15 +30,19 @@ def session(principal: str, *capabilities: str, version: str = "2025-11-25") -> 
     )
 
 
-def ignore(_texts: list[Text], _method: str, _document: dict[str, Any]) -> None:
+async def ignore(_texts: Texts, _method: str, _document: dict[str, Any], _size: int) -> None:
     return None
 
 
-def answered(owner: Session, method: str, **result: Any) -> dict[str, Any] | None:
+async def unchanged(_method: str, result: dict[str, Any], _size: int) -> dict[str, Any]:
+    return result
+
+
+async def answered(owner: Session, method: str, **result: Any) -> dict[str, Any] | None:
     """What of a result passes the gate of a stream on which its method was asked."""
     awaited: dict[Any, str] = {}
     remember(awaited, 1, method)
-    passed = LegacyGate(owner, awaited, ignore).take(Message(kind="response", id=1, result=result))
+    passed = await LegacyGate(owner, awaited, ignore).take(Message(kind="response", id=1, result=result))
     return passed.result if passed is not None else None
 
 
@@ -67,9 +71,9 @@ def test_a_task_is_its_owners_alone_and_an_id_is_bound_once() -> None:
     assert [usable_task_id(id) for id in ("t", "", 7, "t" * 1025)] == [True, False, False, False]
 
 
-def test_L_15_a_started_task_can_be_asked_for_by_its_principal_in_any_session() -> None:
+async def test_L_15_a_started_task_can_be_asked_for_by_its_principal_in_any_session() -> None:
     alice, again, bob = session("alice"), session("alice"), session("bob")
-    assert answered(alice, "tools/call", task={"taskId": "L15-1", "status": "working"}) is not None
+    assert await answered(alice, "tools/call", task={"taskId": "L15-1", "status": "working"}) is not None
     for method in ("tasks/get", "tasks/result", "tasks/cancel"):
         asked(alice, method, taskId="L15-1")
         asked(again, method, taskId="L15-1")
@@ -81,9 +85,9 @@ def test_L_15_a_started_task_can_be_asked_for_by_its_principal_in_any_session() 
     asked(bob, "tools/list")
 
 
-def test_L_15_without_credentials_a_task_belongs_to_its_session() -> None:
+async def test_L_15_without_credentials_a_task_belongs_to_its_session() -> None:
     first, second = session(""), session("")
-    answered(first, "tools/call", task={"taskId": "L15-3", "status": "working"})
+    await answered(first, "tools/call", task={"taskId": "L15-3", "status": "working"})
     asked(first, "tasks/get", taskId="L15-3")
     with pytest.raises(RPCRefusal):
         asked(second, "tasks/get", taskId="L15-3")
@@ -98,16 +102,16 @@ def test_L_15_tasks_exist_since_2025_11_25() -> None:
     assert refused.value.rpc_code == -32602
 
 
-def test_L_15_a_list_of_tasks_holds_the_callers_own() -> None:
+async def test_L_15_a_list_of_tasks_holds_the_callers_own() -> None:
     alice, bob = session("alice"), session("bob")
     for owner, id in ((alice, "L15-4"), (bob, "L15-5")):
-        answered(owner, "tools/call", task={"taskId": id, "status": "working"})
+        await answered(owner, "tools/call", task={"taskId": id, "status": "working"})
     everything = [{"taskId": "L15-4"}, {"taskId": "L15-5"}, {"taskId": "unknown"}, {"taskId": 7}, "odd"]
-    assert answered(alice, "tasks/list", tasks=everything, nextCursor="c") == {
+    assert await answered(alice, "tasks/list", tasks=everything, nextCursor="c") == {
         "tasks": [{"taskId": "L15-4"}],
         "nextCursor": "c",
     }
-    assert answered(bob, "tasks/list", tasks=everything) == {"tasks": [{"taskId": "L15-5"}]}
+    assert await answered(bob, "tasks/list", tasks=everything) == {"tasks": [{"taskId": "L15-5"}]}
 
 
 @pytest.mark.parametrize(
@@ -121,13 +125,13 @@ def test_L_15_a_list_of_tasks_holds_the_callers_own() -> None:
         ("tasks/result", {"content": [], "_meta": {RELATED_TASK: {"taskId": "L15-7"}}}),
     ],
 )
-def test_L_15_a_result_about_another_task_does_not_pass(method: str, result: dict[str, Any]) -> None:
+async def test_L_15_a_result_about_another_task_does_not_pass(method: str, result: dict[str, Any]) -> None:
     TASKS.bind("p-tasks", "L15-7", "bob")
     with pytest.raises(RPCRefusal):
-        answered(session("alice"), method, **result)
+        await answered(session("alice"), method, **result)
 
 
-def test_L_15_what_a_server_says_of_another_task_is_dropped() -> None:
+async def test_L_15_what_a_server_says_of_another_task_is_dropped() -> None:
     TASKS.bind("p-tasks", "L15-8", "bob")
     for owner, passes in (("alice", False), ("bob", True)):
         gate = LegacyGate(session(owner, "elicitation"), {}, ignore)
@@ -143,7 +147,7 @@ def test_L_15_what_a_server_says_of_another_task_is_dropped() -> None:
             method="elicitation/create",
             params={"message": "?", "_meta": {RELATED_TASK: {"taskId": "L15-8"}}},
         )
-        assert [gate.take(one) is not None for one in (status, progress, question)] == [passes] * 3
+        assert [await gate.take(one) is not None for one in (status, progress, question)] == [passes] * 3
         assert len(gate.replies) == (0 if passes else 1)
 
 
@@ -162,7 +166,7 @@ def test_L_14_only_a_client_that_can_open_pages_is_asked_to() -> None:
 
 
 def adapted(method: str, result: dict[str, Any], *declared: str) -> dict[str, Any]:
-    return modern_result(method, result, declared=frozenset(declared), catalogue=Catalogue())
+    return modern_result(method, result, declared=frozenset(declared)).result
 
 
 def test_M_20_a_task_may_be_started_for_a_tool_and_a_client_that_declared_it() -> None:
@@ -202,13 +206,13 @@ def test_M_20_and_I_10_results_errors_and_questions_of_a_task_are_texts_wherever
         assert (Target.SAMPLING, f"{prefix}/inputRequests/q/params/systemPrompt", "be good") in found
 
 
-def test_M_14_a_listen_stream_tells_of_the_tasks_that_were_asked_for() -> None:
+async def test_M_14_a_listen_stream_tells_of_the_tasks_that_were_asked_for() -> None:
     tag = {"_meta": {SUBSCRIPTION_ID: "s"}}
     request = Message(
         kind="request", id="s", method="subscriptions/listen", params={"notifications": {"taskIds": ["t"]}}
     )
-    gate = ListenGate(request, inspect=ignore, adapt=lambda _method, result: result, noticed=lambda _method: None)
-    assert gate.take(Message(kind="notification", method=ACKNOWLEDGED, params=dict(tag)))
+    gate = ListenGate(request, inspect=ignore, adapt=unchanged, noticed=lambda _method: None)
+    assert await gate.take(Message(kind="notification", method=ACKNOWLEDGED, params=dict(tag)))
     for id, passes in (("t", True), ("u", False), (None, False)):
         told = Message(kind="notification", method="notifications/tasks", params={"taskId": id, **tag})
-        assert (gate.take(told) is not None) is passes
+        assert (await gate.take(told) is not None) is passes

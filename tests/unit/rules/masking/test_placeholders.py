@@ -156,6 +156,12 @@ def test_a_value_is_found_again_where_it_is_not_part_of_a_word() -> None:
     assert RepeatedValues({"short": span(0, 0)}).spans("short short") == []
 
 
+def test_a_value_at_the_end_of_a_text_is_not_taken_for_a_longer_one_that_begins_alike() -> None:
+    repeated = RepeatedValues({value: span(0, 0, value) for value in ("ann@mail1", "ann@mail10.example")})
+    text = "write to ann@mail1"
+    assert [(found.start, found.end, found.label) for found in repeated.spans(text)] == [(9, len(text), "ann@mail1")]
+
+
 def test_ten_thousand_values_are_looked_for_in_one_pass() -> None:
     values = [f"mail{number}@example.com" for number in range(10_000)]
     repeated = RepeatedValues({value: span(0, 0) for value in values})
