@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013_tool_undos"
-down_revision = "0012_mcp_tools"
+revision = "0014_tool_undos"
+down_revision = "0013_deletions"
 branch_labels = None
 depends_on = None
 
