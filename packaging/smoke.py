@@ -183,6 +183,7 @@ def walk(executable: Path, directory: Path) -> None:
     with running(first, directory, {**environment, "BROWSER": str(browser)}, f"http://127.0.0.1:{port}"):
         check_foreign_environment(seen)
         log_in(api, password_file)
+        check_materials(api)
         target = f"http://127.0.0.1:{upstream.server_address[1]}"
         key = set_up(api, target, proxy_port, mcp_port)
         call_and_block(api, llm, key)
@@ -248,6 +249,14 @@ def log_in(api: API, password_file: Path) -> None:
     api.get("POST", "/auth/password", {"current_password": password, "new_password": new})
     api.token = api.get("POST", "/auth/login", {"username": "admin", "password": new})["token"]
     step("logged in with the one-time password and changed it")
+
+
+def check_materials(api: API) -> None:
+    """The executable knows what it contains: packages that it needs are told, one that it leaves out is not."""
+    status, bill = api.call("GET", "/system/sbom")
+    told = {component["name"] for component in bill.get("components", [])}
+    if status != 200 or not told >= {"litestar", "hyperscan", "CPython"} or "httpx" in told:
+        raise SystemExit(f"the bill of materials answered {status}: {sorted(told)}")
 
 
 def set_up(api: API, target: str, port: int, mcp_port: int) -> str:

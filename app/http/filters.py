@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from app.errors import ValidationFailed
 
 MAX_SEARCH_CHARACTERS = 200
+MAX_DIGITS = 9
 
 
 def words(field: str, given: Sequence[str] | None, allowed: Collection[str]) -> tuple[str, ...]:
@@ -22,6 +23,11 @@ def words(field: str, given: Sequence[str] | None, allowed: Collection[str]) -> 
 def search_text(given: str) -> str:
     """A search text within bounds, and without NUL, at which SQLite would end the pattern."""
     return given.strip()[:MAX_SEARCH_CHARACTERS].replace("\x00", "\ufffd")
+
+
+def number(text: str) -> int:
+    """A number in the address of a page; what is none means the beginning."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
 
 
 def contains(text: str, *searched: str) -> bool:

@@ -7,7 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from app.errors import AppError
-from app.http.filters import search_text
+from app.http.envelope import page_of, part_of
+from app.http.filters import number, search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.schemas import AllowProgram, LaunchProgramView
@@ -16,6 +17,8 @@ from app.security.permissions import Actor
 
 ADMIN = {"role": "admin"}
 TAB = "/settings?tab=launch"
+PAGE_ROWS = 25
+"""Rows of a page, so that it stays below 60 KB."""
 
 
 @post("/settings/launch-programs", opt=ADMIN, include_in_schema=False)
@@ -98,13 +101,15 @@ async def launch_tab(
     query = request.query_params
     search, order = search_text(query.get("search", "")), SORTS.order(query.get("sort", ""))
     found = await launch.all(actor, search=search, sort=order.sort)
+    shown = part_of(found, *page_of(PAGE_ROWS, number(query.get("offset", ""))))
     return await pages.page(
         request,
         "system/settings.html",
         title="Settings",
         active="settings",
         tab="launch",
-        programs=[(entry, what_removal_does(entry)) for entry in found],
+        programs=[(entry, what_removal_does(entry)) for entry in shown.items],
+        list=shown,
         search=search,
         order=order,
         base=with_query(TAB, search=search, sort=order.param),

@@ -13,7 +13,7 @@ from app.accounts.schemas import CreateToken, CreateUser, UpdateUser
 from app.errors import AppError
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
-from app.http.filters import search_text
+from app.http.filters import number, search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.pages import launch_tab
@@ -29,7 +29,6 @@ from proxies.contract import UpstreamProxy
 ADMIN = {"role": "admin"}
 PAGE_ROWS = 25
 """Rows of a page, so that it stays below 60 KB."""
-MAX_DIGITS = 9
 TABS = ("general", "users", "tokens", "launch", "about")
 
 
@@ -205,7 +204,7 @@ async def _directory(
     )
     query = request.query_params
     order, search = sorts.order(query.get("sort", "")), search_text(query.get("search", ""))
-    limit, offset = page_of(PAGE_ROWS, _number(query.get("offset", "")))
+    limit, offset = page_of(PAGE_ROWS, number(query.get("offset", "")))
     return await _page(
         request,
         pages,
@@ -228,11 +227,6 @@ async def _page(
     return await pages.page(
         request, "system/settings.html", title="Settings", active="settings", tab=tab, status=status, **context
     )
-
-
-def _number(text: str) -> int:
-    """A number in the address; what is none means the beginning."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
 
 
 def _workers(request: Request[Any, Any, Any]) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import BrowserContext, Dialog, Page, Route, expect
 
 from tests.browser.conftest import Watch
 from tests.browser.site import Site
@@ -67,3 +67,24 @@ async def test_a_list_that_cannot_be_loaded_says_so_and_is_tried_again(site: Sit
     await note.get_by_role("button", name="Try again").click()
     await expect(admin.locator("th[aria-sort=descending]")).to_have_text("Severity")
     await expect(note).to_have_count(0)
+
+
+async def test_unsaved_changes_are_asked_about_before_a_tab_takes_their_place(
+    site: Site, context: BrowserContext
+) -> None:
+    page = await context.new_page()
+    await site.log_in(page)
+    await page.goto(f"{site.url}/proxies/{site.proxy['id']}?tab=config")
+    await page.locator("#description").press_sequentially("not saved")
+    asked = []
+
+    async def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", stay)
+    await page.locator(".tabs").get_by_role("link", name="Logs").click()
+    await expect(page.locator(".tabs [aria-current]")).to_have_text("Config")
+    assert asked == ["beforeunload"]
+    await expect(page.locator("#description")).to_have_value("not saved")
+    await page.close()

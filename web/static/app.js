@@ -338,10 +338,11 @@ function rowKeys(event) {
   if (!rows.length) return false;
   const now = rows.indexOf(document.activeElement.closest?.("tr"));
   const row = rows[now];
+  const go = (to) => { to.tabIndex = -1; to.focus(); };
   const press = (name) => row && $(`[data-key="${name}"]`, row)?.click();
   switch (event.key) {
-    case "j": rows[Math.min(now + 1, rows.length - 1)].focus(); return true;
-    case "k": rows[Math.max(now - 1, 0)].focus(); return true;
+    case "j": go(rows[Math.min(now + 1, rows.length - 1)]); return true;
+    case "k": go(rows[Math.max(now - 1, 0)]); return true;
     case "x": if (row) $('input[type="checkbox"]', row)?.click(); return Boolean(row);
     case "a": press("acknowledge"); return Boolean(row);
     case "r": press("resolve"); return Boolean(row);
@@ -376,6 +377,12 @@ document.addEventListener("click", (event) => {
     event.stopPropagation();
     ask(button);
   }
+}, true);
+
+// A link that would swap a part of the page leaves the page as a whole while a form has unsaved changes: then the browser asks.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  if (link?.closest("[hx-boost\\:inherited]") && $("form[data-dirty]")) event.stopPropagation();
 }, true);
 
 document.addEventListener("submit", (event) => {

@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.startup import prepare
 
 KEYS = Keys("an encryption secret", "a signing secret")
+MOMENT = "2026-11-01 00:00:00.000000"
 
 
 @pytest.fixture
@@ -193,3 +194,42 @@ def test_two_newest_revisions_are_a_mistake_of_ours(newer_migrations: Path) -> N
     (versions / "9998_fork.py").write_text(text.replace("9999_next", "9998_fork"))
     with pytest.raises(DatabaseRefused, match="2 newest revisions"):
         known_revisions(newer_migrations)
+
+
+def test_a_table_that_is_copied_by_an_upgrade_keeps_its_rows_and_what_hangs_on_them(
+    directory: DataDirectory, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (before / "versions").glob("*.py"):
+        if file.stem >= "0013":
+            file.unlink()
+    path = directory.database
+    upgrade_database(path, directory, KEYS, before)
+
+    def insert(table: str, **given: object) -> None:
+        """A row with something in every column that must have a value."""
+        row: dict[str, object] = {}
+        for _, name, kind, needed, *_ in query(path, f"PRAGMA table_info({table})"):
+            if needed:
+                row[str(name)] = {"JSON": "[]", "BOOLEAN": 0, "INTEGER": 0, "DATETIME": MOMENT}.get(str(kind), "x")
+        row |= given
+        names = ", ".join(row)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(
+                f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values())
+            )
+            connection.commit()
+
+    insert("proxies", id="prx_1", tenant_id="default", name_key="one")
+    insert("mcp_entries", id="ent_1", proxy_id="prx_1", current_document=b"{}")
+    insert("canaries", id="can_1", tenant_id="default", name="wiki")
+    upgrade_database(path, directory, KEYS)
+    assert query(path, "SELECT id, deleted_at FROM proxies") == [("prx_1", None)]
+    assert query(path, "SELECT id, proxy_id FROM mcp_entries") == [("ent_1", "prx_1")]
+    assert query(path, "SELECT id, deleted_at FROM canaries") == [("can_1", None)]
+    assert query(path, "PRAGMA foreign_key_check") == []
+    with pytest.raises(sqlite3.IntegrityError):
+        insert("proxies", id="prx_2", tenant_id="default", name_key="one")
+    query(path, "UPDATE proxies SET deleted_at = '2026-11-01 00:00:00.000000'")
+    insert("proxies", id="prx_2", tenant_id="default", name_key="one")

@@ -88,3 +88,19 @@ async def test_proxies_sort_by_state_and_a_filtered_list_of_policies_keeps_what_
     names = re.findall(r'class="name" href="/policies/([^"]+)"', (await tab.get("/policies?sort=-title")).text)
     assert names == sorted(names, reverse=True)
     assert 'aria-sort="descending"' in (await tab.get("/policies?pack_sort=-hits")).text
+
+
+async def test_lists_that_are_full_stay_below_60_KB_and_lead_on(console: Console, tab: Tab) -> None:
+    for item in range(30):
+        await make(console, "users", username=f"user{item:02}")
+        await make(console, "tokens", name=f"token {item:02}")
+        await make(console, "canaries", name=f"canary {item:02}", note="planted somewhere " * 20)
+        await make(console, "launch-programs", program=f"program{item:02}", first_arguments=["-y", "@example/server"])
+    for address in LISTS:
+        page = await tab.get(address)
+        assert len(page.content) < 60 * 1024, address
+        assert "1–25 of 3" in page.text, address
+        assert "offset=25" in page.text, address
+        following = await tab.get(f"{address}{'&' if '?' in address else '?'}offset=25")
+        assert "26–3" in following.text, address
+        assert (await tab.get(f"{address}{'&' if '?' in address else '?'}sort=nonsense")).status_code == 200

@@ -48,7 +48,7 @@ async def test_the_library_tells_own_from_shipped_and_counts_hits_of_its_proxies
     page = await tab.get("/policies")
     assert "Our rules" in page.text
     assert "draft by" in page.text
-    row = re.search(r"<tr>\s*<td[^>]*><a class=\"name\" href=\"/policies/ours\".*?</tr>", page.text, re.DOTALL)
+    row = re.search(r"<tr[^>]*>\s*<td[^>]*><a class=\"name\" href=\"/policies/ours\".*?</tr>", page.text, re.DOTALL)
     assert row is not None
     assert 'data-label="Proxies">1<' in row[0]
     assert 'data-label="Hits 24 h">2<' in row[0]
