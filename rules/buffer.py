@@ -38,6 +38,20 @@ def _stretched(end: int, size: int, runs: Windows) -> tuple[int, int]:
     return low, high
 
 
+def _close(windows: Windows, places: Windows, distance: int) -> Windows:
+    """The windows with one of the places at most so far away; both are in order and apart."""
+    kept: list[tuple[int, int]] = []
+    at = 0
+    for low, high in windows:
+        while at < len(places) and places[at][1] + distance < low:
+            at += 1
+        if at == len(places):
+            break
+        if places[at][0] - distance <= high:
+            kept.append((low, high))
+    return kept
+
+
 class TextBuffer:
     """Several texts, in the order of their groups."""
 
@@ -59,6 +73,7 @@ class TextBuffer:
         self._starts: list[int] = []
         self._parts: dict[int, Part] = {}
         self._runs: dict[int, Windows | None] = {}
+        self._windows: dict[tuple[int, int], Windows | None] = {}
 
     def scan(self, blocks: Sequence[BlockDatabase]) -> Hits:
         """Which patterns occur, each looked for in the texts of the groups that it matters to."""
@@ -85,6 +100,12 @@ class TextBuffer:
 
     def windows(self, index: int, hits: Hits, regexps: Regexps, number: int) -> Windows | None:
         """The spans of a text in which every match of a pattern lies; None when it may be anywhere."""
+        key = index, number
+        if key not in self._windows:
+            self._windows[key] = self._found_windows(index, hits, regexps, number)
+        return self._windows[key]
+
+    def _found_windows(self, index: int, hits: Hits, regexps: Regexps, number: int) -> Windows | None:
         reach = regexps.reaches[number]
         ends = hits.ends.get(number)
         if reach is None or not ends or len(ends) >= MAX_ENDS:
@@ -92,14 +113,26 @@ class TextBuffer:
         runs = self._long_runs(index) if reach.has_runs and LONG_RUN_NUMBER in hits else ()
         if runs is None:
             return None
-        origin, size = self.starts[index], len(self._encoded[index])
+        origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
         windows: list[tuple[int, int]] = []
         for end in sorted(ends):
-            if origin < end <= origin + size:
-                low, high = _stretched(end - origin, reach.size, runs)
+            if origin < end <= origin + length:
+                at = end - origin
+                low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
                 if windows and low <= windows[-1][1]:
                     low = min(low, windows.pop()[0])
-                windows.append((max(0, low), min(size, high)))
+                windows.append((max(0, low), min(length, high)))
+        return windows
+
+    def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:
+        """Those of `windows` that are near enough to what the rule asks to be near its anchors."""
+        windows = self.windows(index, hits, regexps, number)
+        for near, within in rule.near:
+            if not windows:
+                break
+            places = self.windows(index, hits, regexps, near) if near not in rule.common else None
+            if places is not None:
+                windows = _close(windows, places, within if self.is_ascii else 4 * within)
         return windows
 
     def _long_runs(self, index: int) -> Windows | None:

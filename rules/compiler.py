@@ -25,12 +25,12 @@ from rules.hyperscan_database import (
 from rules.matching import all_patterns, scanned_patterns
 from rules.model import Target
 from rules.packs import Pack, PackError, Problem, dump_packs
-from rules.patterns import PatternKey, PatternRefused, key_of, reach_of, regexp
+from rules.patterns import PatternKey, PatternRefused, is_common, key_of, reach_of, regexp
 from rules.policy import OWN_PACK_PREFIX
-from rules.prefilter import LONG_RUN, Reach, is_common
+from rules.prefilter import LONG_RUN, Reach
 from rules.views import TRIGGERS
 
-FORMAT = 7
+FORMAT = 8
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -190,7 +190,7 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
             triggers=triggers(),
             pattern_count=len(taken),
             reaches=tuple(map(reach_of, keys)),
-            common=frozenset(number for number, key in enumerate(keys) if is_common(key.re)),
+            common=frozenset(number for number, key in enumerate(keys) if is_common(key)),
         )
 
 

@@ -70,7 +70,8 @@ class Evaluator:
             if direction not in rule.directions or view not in rule.views:
                 continue
             for text_index in buffer.candidates(rule, hits, self.locators):
-                scan = RuleScan(rule, self.regexps)
+                narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule) if rule.near else None
+                scan = RuleScan(rule, self.regexps, narrowed)
                 windows = partial(buffer.windows, text_index, hits, self.regexps)
                 fresh = scan.advance(buffer.part(text_index, windows), hits)
                 if not rule.sensitive:

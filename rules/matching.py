@@ -15,8 +15,7 @@ from typing import NamedTuple
 from rules import validators
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
-from rules.patterns import PatternKey, Regexps, key_of
-from rules.prefilter import is_common
+from rules.patterns import PatternKey, Regexps, is_common, key_of
 
 MAX_FINDINGS_PER_RULE = 20
 """Per rule and text; further hits change nothing."""
@@ -140,7 +139,7 @@ def scanned_patterns(rule: Rule) -> Iterable[PatternKey]:
     Those that its validators add are included; raises ValueError for a bad validator.
     """
     match = rule.match
-    near = (item for item in _near(rule) if not is_common(item.re))
+    near = (item for item in _near(rule) if not is_common(_key(item)))
     forbidden = (item for item in match.none if item.within is None)
     for items in (match.all, match.any, near, forbidden):
         yield from map(_key, items)
@@ -240,9 +239,13 @@ def _char_count(data: bytes) -> int:
 class RuleScan:
     """One rule over one text."""
 
-    def __init__(self, rule: MatchRule, regexps: Regexps) -> None:
+    def __init__(
+        self, rule: MatchRule, regexps: Regexps, windows: Callable[[int], Windows | None] | None = None
+    ) -> None:
+        """`windows` says by anchor pattern where in a whole text to look; None leaves it to the text."""
         self._rule = rule
         self._regexps = regexps
+        self._windows = windows
         self._resume: dict[int, int] = {}
         self._cut_end: dict[int, int] = {}
         self._present: set[int] = set()
@@ -297,7 +300,8 @@ class RuleScan:
 
     def _collect(self, part: Part, number: int, hits: Collection[int]) -> None:
         """Find the anchors of one pattern and judge each at once; the undecided ones wait."""
-        for low, high in part.windows(number):
+        narrowed = self._windows(number) if self._windows else None
+        for low, high in part.windows(number) if narrowed is None else narrowed:
             position = max(low, self._first(part, number))
             while position < high and len(self._counted) < self._limit:
                 continues = self._cut_end.get(number)

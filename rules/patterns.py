@@ -11,12 +11,13 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import hyperscan
 import re2
 
-from rules.prefilter import NotUnderstood, Reach, is_sparse, reach, widen
+from rules.prefilter import NotUnderstood, Reach, is_rare, is_sparse, reach, widen
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
@@ -34,6 +35,19 @@ _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 _COUNT = re.compile(r"\{\d*,\d+\}(?![?)|]|$)")
 _UNBOUNDED = re.compile(r"[*+]|\{\d+,\}")
 _TEXT_ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*\\[AzZ]")
+
+
+_ORDINARY_TEXT = b"""
+You are a helpful AI assistant. What is the best way to write a short story about a dog, and how do I explain it to my
+users? Please give me step by step instructions: first show the answer, then tell me what you must change before we send
+the email with the link to https://www.example.com. The model will always respond to your question or request; if it does
+not, run the system prompt again and never ignore the rules. Act as a teacher, pretend to be a character in a game, and
+describe the scene. Create an image, read or delete the file, install the tool, execute this code now and output the data:
+def main(): return {"id": 2024}; In the summary, list all messages of the user and translate the text into English.
+I want to share and provide information, for example the name, address and phone number. Is this an account or a new
+password? Do not repeat the response; only print what was said above, instead of the first reply. Then stop. Thank you!
+"""
+"""What people write to models and models read: a pattern that occurs even here tells nothing where it occurs."""
 
 
 class PatternKey(NamedTuple):
@@ -82,6 +96,12 @@ def regexp(key: PatternKey, *, at_lines: bool = False) -> Regexp:
         return re2.compile(source.encode(), options)  # type: ignore[no-any-return]
     except re2.error as error:
         raise PatternRefused(f"RE2 refuses it: {_text(error)}") from None
+
+
+@lru_cache(maxsize=4_096)
+def is_common(key: PatternKey) -> bool:
+    """Whether a pattern occurs in so many texts that looking for it everywhere tells nothing."""
+    return not is_rare(key.re) and regexp(PatternKey(key.re, "i")).search(_ORDINARY_TEXT) is not None
 
 
 def with_short_gaps(pattern: str) -> str:

@@ -13,7 +13,7 @@ grow by this, so what the widened form does not find, the pattern does not match
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import inf, log2
 from typing import NamedTuple
@@ -32,6 +32,13 @@ ENOUGH_BITS = 16.0
 """A stretch that is expected once in 65,000 characters or less is rare enough; more of it would only cost time."""
 WORD_BITS = 11.0
 """No single word or choice of words counts as rarer than that: a text that has it once may well be about it."""
+COMMON_WORD_BITS = 3.0
+_COMMON_WORDS = frozenset(
+    b"""a all an and any are as at be but by can do each for from had has have he his how i if in into is it its like me
+    more my no not of on one only or other our out she so some than that the their them then these they this to up us
+    was we what when which who will with would you your""".split()
+)
+"""Words that nearly every English text has; others of the same length are rarer."""
 LETTER_BITS = 2.2
 """How much one letter of a short word tells in running text."""
 LONG_WORD_BITS = 0.3
@@ -41,15 +48,28 @@ IDEOGRAPH_BITS = 8.0
 """How much one character of a script tells that writes words with one or two."""
 REPEATED_BITS = 1.0
 """How much one more of the same tells: digits stand in numbers."""
+RUN_CHARS = 12
+RUN_BITS = 6.0
+"""How much so many characters without a space tell, whichever they are."""
 MAX_BITS = 60.0
 COMMON_BITS = 9.5
-"""A pattern that is expected more often than every 700 characters says nothing about a text."""
-
+"""A pattern that is rarer than once in 700 characters, by its letters, is worth looking for."""
 MAX_REACH_BYTES = 1_500
 """What may match more than that is looked for in the whole text."""
 REACH_MARGIN_BYTES = 16
 """For the few ASCII letters that stand for others of several bytes when case is ignored."""
 SPARSE_BITS = 7.0
+
+PAGES_CHARS = 20_000
+KNOWN_BITS = 1.5
+"""By how much the words of rules are rarer than their letters tell."""
+LOOP_COST = 12.0
+"""An unbounded repetition is an automaton of its own that runs from the first word of it to the end."""
+MORE_LOOPS_COST = 1.0
+POSITION_COST = 0.03
+FOUND_COST = 4.0
+"""A place that is found is looked at again by RE2."""
+
 TOKEN_RUN_BYTES = 128
 SEPARATOR_RUN_BYTES = 48
 TOKEN_CLASS = r"[\w+/=.~%-]"  # noqa: S105
@@ -60,6 +80,7 @@ _TOKEN_BYTES = re.compile(rb"[\w+/=.~%-]", re.ASCII)
 _SEPARATOR_BYTES = re.compile(rb"[^A-Za-z0-9\x80-\xff]")
 
 _COUNT = re.compile(r"\{(\d{1,4})(,?)(\d{0,4})\}")
+_DIGITS_AT_END = re.compile(rb"\\d\{\d+\}$")
 _GROUP_HEAD = re.compile(r"\((?:\?(?:P?<[A-Za-z_]\w*>|[ims]*(?:-[ims]+)?:))?")
 _INLINE_FLAGS = re.compile(r"\(\?[ims-]+\)")
 _NON_ASCII_BYTES = r"\x80-\xff"
@@ -97,11 +118,28 @@ class Piece(NamedTuple):
     """Whether `reach` counts on there being no `LONG_RUN`."""
     least: bytes = b""
     """Where it is repeated: the text of as few repetitions as suffice, for the end of a stretch."""
+    is_run: bool = False
+    """Whether it is a long run of characters without a space, as only tokens are."""
+    loops: int = 0
+    """How many repetitions without an upper bound it holds, for which an automaton has to run over the text."""
+    elements: tuple[_Element, ...] = ()
+    """What a group of one branch consists of, for a group that nothing repeats."""
+    reduced: Piece | None = None
+    """A wider form of a group of several branches that is cheaper to look for, when nothing beside it is."""
 
     @property
     def is_anchor(self) -> bool:
         """Whether it only says where a match may stand."""
         return self.text in (rb"\b", b"^", b"$")
+
+
+class _Element(NamedTuple):
+    """A piece of a branch, and whether the branch may be cut behind it."""
+
+    piece: Piece
+    cuts: bool = False
+    kept: bool = True
+    """Where the branch is cut: whether the piece belongs to what stands before."""
 
 
 def widen(pattern: str) -> bytes:
@@ -129,12 +167,13 @@ def reach(pattern: str) -> Reach | None:
 def is_sparse(pattern: str) -> bool:
     """Whether the widened form is found in few places of most texts, and once at each, so that all are worth knowing."""
     widened = _widened(pattern)
-    return widened.bits >= SPARSE_BITS and widened.text[-1:] not in (b"+", b"*", b"}") and reach(pattern) is not None
+    ends_in_run = widened.text[-1:] in (b"+", b"*", b"}") and not _DIGITS_AT_END.search(widened.text)
+    return widened.bits >= SPARSE_BITS and not ends_in_run and reach(pattern) is not None
 
 
-def is_common(pattern: str) -> bool:
-    """Whether a pattern occurs in so many texts that looking for it everywhere tells nothing."""
-    return pattern.isascii() and _widened(pattern).bits < COMMON_BITS
+def is_rare(pattern: str) -> bool:
+    """Whether a pattern is rare by its letters and digits alone."""
+    return not pattern.isascii() or _widened(pattern).bits >= COMMON_BITS
 
 
 @lru_cache(maxsize=8_192)
@@ -161,49 +200,37 @@ class _Parser:
     def alternation(self, depth: int) -> Piece:
         if depth > MAX_DEPTH:
             raise NotUnderstood(f"nested deeper than {MAX_DEPTH}")
-        branches: list[Piece] = []
+        branches: list[tuple[_Element, ...]] = []
         while True:
-            branches.append(self._sequence(depth))
+            branches.append(tuple(self._sequence(depth)))
             if self._peek() != "|":
                 break
             self.position += 1
-        text = b"|".join(branch.text for branch in branches)
-        bits = max(0.0, -log2(sum(2.0**-branch.bits for branch in branches)))
-        reach_bytes = max(branch.reach for branch in branches)
-        positions, shortest = sum(b.positions for b in branches), min(b.shortest for b in branches)
-        has_runs = any(branch.has_runs for branch in branches)
-        return Piece(text, positions, shortest, bits=bits, reach=reach_bytes, has_runs=has_runs)
+        if not depth:
+            return _any_of([_best_stretch(branch) for branch in branches])
+        whole = _any_of([_joined([element.piece for element in branch]) for branch in branches])
+        if len(branches) == 1:
+            return whole._replace(elements=branches[0])
+        reduced = _any_of([_best_stretch(branch) for branch in branches])
+        return whole._replace(reduced=reduced if reduced.shortest >= MIN_PART_CHARS else None)
 
-    def _sequence(self, depth: int) -> Piece:
-        """One branch. At the top it is cut at large repeated groups and at gaps, and only the best stretch is kept."""
-        parts: list[list[Piece]] = [[]]
-        flags: list[Piece] = []
-        reach_bytes = 0.0
-        has_runs = False
+    def _sequence(self, depth: int) -> list[_Element]:
+        """One branch: its elements, and where it may be cut: at large or empty repeated groups and at gaps."""
+        elements: list[_Element] = []
         while self._peek() not in ("", "|", ")"):
             is_group = self._peek() == "("
             piece = self._item(depth)
-            if is_group and piece.flags:
-                flags.append(piece)
             start = self.position
             repeated = self._repeated(piece)
-            reach_bytes += repeated.reach
-            has_runs = has_runs or repeated.has_runs
-            parts[-1].append(repeated)
-            if is_group and self.position > start and piece.positions > CUT_POSITIONS and depth == 0:
-                if not repeated.shortest:
-                    parts[-1].pop()
-                parts.append([*flags])
-            elif piece.gap and self.position > start and depth == 0:
+            is_repeated = self.position > start
+            if is_group and not is_repeated and piece.elements and not any(one.piece.flags for one in piece.elements):
+                elements += piece.elements
+            elif is_group and is_repeated and (piece.positions > CUT_POSITIONS or not piece.bits):
+                elements.append(_Element(repeated, True, bool(repeated.shortest)))
+            else:
                 # What lies before a gap would keep the automaton busy to the end of the line.
-                parts[-1].pop()
-                parts.append([*flags])
-        if depth:
-            return _joined(parts[0])
-        best = max(map(_rare_stretch, parts), key=_worth)._replace(reach=reach_bytes, has_runs=has_runs)
-        if best.shortest >= MIN_PART_CHARS or len(parts) == 1:
-            return best
-        return best._replace(text=_ANYTHING.join(_joined(part).text for part in parts))
+                elements.append(_Element(repeated, piece.gap and is_repeated, not piece.gap))
+        return elements
 
     def _item(self, depth: int) -> Piece:
         char = self._peek()
@@ -234,7 +261,16 @@ class _Parser:
         self.position += 1
         opening = "(?:" if head[0] == "(" or "<" in head[0] else head[0]
         text = opening.encode() + inner.text + b")"
-        return inner._replace(text=text, bits=min(inner.bits, WORD_BITS))
+        group = inner._replace(text=text, bits=min(inner.bits, WORD_BITS))
+        if opening != "(?:":
+            # Its flags hold for all of it.
+            return group._replace(elements=(), reduced=None)
+        if inner.reduced is None:
+            return group
+        reduced = inner.reduced._replace(
+            text=b"(?:" + inner.reduced.text + b")", bits=min(inner.reduced.bits, WORD_BITS)
+        )
+        return group._replace(reduced=reduced)
 
     def _escape(self) -> Piece:
         kind = self._pattern[self.position + 1 : self.position + 2]
@@ -342,7 +378,8 @@ class _Parser:
         has_runs = piece.has_runs or maximum is None
         if minimum == 0:
             sign = b"?" if maximum == 1 and not wide else b"*"
-            return Piece(text + sign, positions, 0, reach=reach_bytes, has_runs=has_runs)
+            loops = piece.loops + (sign == b"*")
+            return Piece(text + sign, positions, 0, reach=reach_bytes, has_runs=has_runs, loops=loops)
         size = positions * minimum
         bits = piece.bits + (minimum - 1) * min(piece.bits, REPEATED_BITS)
         if wide or minimum == 1 or size > MAX_POSITIONS or minimum > MAX_MINIMUM:
@@ -351,7 +388,18 @@ class _Parser:
         else:
             least = text + b"{%d}" % minimum
             repeated = least if maximum == minimum else text + b"{%d,}" % minimum
-        return Piece(repeated, size, shortest * minimum, bits=bits, reach=reach_bytes, has_runs=has_runs, least=least)
+        is_run = minimum >= RUN_CHARS and positions == 1 and not wide and not piece.gap and not re.match(text, b" ")
+        return Piece(
+            repeated,
+            size,
+            shortest * minimum,
+            bits=max(bits, RUN_BITS) if is_run else bits,
+            reach=reach_bytes,
+            has_runs=has_runs,
+            least=least,
+            is_run=is_run,
+            loops=piece.loops + (repeated != least),
+        )
 
     def _quantifier(self) -> tuple[int, int | None] | None:
         """The bounds of a quantifier at this place; None where there is none."""
@@ -372,11 +420,29 @@ class _Parser:
         return bounds
 
 
+def _any_of(branches: Sequence[Piece]) -> Piece:
+    """The branches as one piece."""
+    return Piece(
+        text=b"|".join(branch.text for branch in branches),
+        positions=sum(branch.positions for branch in branches),
+        shortest=min(branch.shortest for branch in branches),
+        bits=max(0.0, -log2(sum(2.0**-branch.bits for branch in branches))),
+        reach=max(branch.reach for branch in branches),
+        has_runs=any(branch.has_runs for branch in branches),
+        loops=sum(branch.loops for branch in branches),
+    )
+
+
 def _joined(part: Sequence[Piece]) -> Piece:
-    text = b"".join(p.text for p in part)
-    positions, shortest = sum(p.positions for p in part), sum(p.shortest for p in part)
-    reach_bytes, has_runs = sum(p.reach for p in part), any(p.has_runs for p in part)
-    return Piece(text, positions, shortest, bits=min(_bits(part), MAX_BITS), reach=reach_bytes, has_runs=has_runs)
+    return Piece(
+        text=b"".join(piece.text for piece in part),
+        positions=sum(piece.positions for piece in part),
+        shortest=sum(piece.shortest for piece in part),
+        bits=min(_bits(part), MAX_BITS),
+        reach=sum(piece.reach for piece in part),
+        has_runs=any(piece.has_runs for piece in part),
+        loops=sum(piece.loops for piece in part),
+    )
 
 
 def _run_bytes(piece: Piece) -> float:
@@ -391,50 +457,86 @@ def _run_bytes(piece: Piece) -> float:
 
 
 def _bits(part: Sequence[Piece]) -> float:
-    """How rare a sequence is. A word tells only so much, however long it is."""
+    """How rare a sequence is. A word tells only so much, however long it is, and one that every text has next to nothing."""
     bits = word = 0.0
+    letters = b""
     for piece in part:
         if piece.letter:
             word += LETTER_BITS if word < WORD_BITS else LONG_WORD_BITS
+            letters += piece.text
         else:
-            bits += word + piece.bits
-            word = 0.0
-    return bits + word
+            bits += _word_bits(letters, word) + piece.bits
+            word, letters = 0.0, b""
+    return bits + _word_bits(letters, word)
 
 
-def _rare_stretch(part: list[Piece]) -> Piece:
-    """The smallest stretch of a sequence that is rare enough, or all of it; the flags before it stay in force."""
-    best: tuple[int, int, int] | None = None
-    for start in range(len(part)):
-        if not (part[start].bits or part[start].letter):
+def _word_bits(letters: bytes, bits: float) -> float:
+    return min(bits, COMMON_WORD_BITS) if letters.lower() in _COMMON_WORDS else bits
+
+
+def _best_stretch(branch: Sequence[_Element]) -> Piece:
+    """What is looked for in place of a branch: the stretch of it that costs least."""
+    flags = [element.piece for element in branch if element.piece.flags]
+    parts: list[list[Piece]] = [[]]
+    for piece, cuts, kept in branch:
+        parts[-1].append(piece)
+        if cuts:
+            if not kept:
+                parts[-1].pop()
+            parts.append([*flags])
+    whole = _joined([element.piece for element in branch])
+    found = [stretch for part in parts for stretch in _stretches(part) if stretch.shortest >= MIN_PART_CHARS]
+    if found:
+        return min(found, key=_cost)._replace(reach=whole.reach, has_runs=whole.has_runs)
+    if len(parts) == 1:
+        return whole
+    return whole._replace(text=_ANYTHING.join(_joined(part).text for part in parts))
+
+
+def _stretches(part: list[Piece]) -> Iterator[Piece]:
+    """The stretches of a sequence that may be worth looking for; the flags before them stay in force."""
+    for start, first in enumerate(part):
+        if first.reduced is not None and not any(piece.flags for piece in part[:start]):
+            yield first.reduced
+        if not (first.bits or first.letter) or (first.letter and start and part[start - 1].letter):
             continue
-        positions = 0
         for end in range(start + 1, len(part) + 1):
-            positions += part[end - 1].positions
-            if best is not None and positions >= best[0]:
+            last = part[end - 1]
+            if not (last.bits or last.letter) or (last.letter and end < len(part) and part[end].letter):
+                continue
+            stretch = _trimmed(part, start, end)
+            yield stretch
+            if stretch.bits >= ENOUGH_BITS:
                 break
-            if (part[end - 1].bits or part[end - 1].letter) and _bits(part[start:end]) >= ENOUGH_BITS:
-                best = (positions, start, end)
-                break
-    _, start, end = best or (0, 0, len(part))
-    # Word boundaries and anchors at its ends cost nothing and tell much.
-    while start and part[start - 1].is_anchor:
-        start -= 1
-    while end < len(part) and part[end].is_anchor:
-        end += 1
-    while end > start + 1 and not part[end - 1].shortest and not part[end - 1].is_anchor and part[end - 2].shortest:
-        end -= 1
+    plain = [piece for piece in part if not piece.is_anchor]
+    if plain and not any(piece.bits or piece.letter for piece in plain):
+        yield _trimmed(plain, 0, len(plain))
+
+
+def _trimmed(part: list[Piece], start: int, end: int) -> Piece:
+    """The stretch from `start` to `end`, with the anchors that tell something at its ends."""
+    # Word boundaries and anchors cost nothing where there is a word, and tell much.
+    if part[start].bits and not part[start].is_run:
+        while start and part[start - 1].is_anchor:
+            start -= 1
+    if part[end - 1].bits and not part[end - 1].is_run:
+        while end < len(part) and part[end].is_anchor:
+            end += 1
     stretch = [*(piece for piece in part[:start] if piece.flags), *part[start:end]]
     if stretch and stretch[-1].least:
-        stretch[-1] = stretch[-1]._replace(text=stretch[-1].least)
+        stretch[-1] = stretch[-1]._replace(text=stretch[-1].least, loops=0)
     return _joined(stretch)
 
 
-def _worth(piece: Piece) -> tuple[bool, float]:
-    """Rare enough counts most, and of those the smaller ones; else the rarest."""
-    if piece.bits >= ENOUGH_BITS:
-        return True, -piece.positions
-    return False, piece.bits
+def _cost(piece: Piece) -> float:
+    """What looking for a stretch takes, in microseconds for some pages of text: to find it, and to look at what is found."""
+    found = PAGES_CHARS * 2.0 ** -(piece.bits + KNOWN_BITS)
+    return (
+        (LOOP_COST if piece.loops else 0)
+        + MORE_LOOPS_COST * piece.loops
+        + POSITION_COST * piece.positions
+        + FOUND_COST * found
+    )
 
 
 _ANYTHING = rb"[\x00-\xff]*"

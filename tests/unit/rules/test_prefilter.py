@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.hyperscan_database import BlockDatabase, Part, StreamDatabase, compile_block, compile_stream
-from rules.patterns import PatternKey, PatternRefused, check, regexp
-from rules.prefilter import NotUnderstood, is_common, widen
+from rules.patterns import PatternKey, PatternRefused, check, is_common, key_of, regexp
+from rules.prefilter import NotUnderstood, widen
 
 WORDS = "ignore all any the previous prior instructions rules é日 ж Ж 🙂 a b 1 22 . - \n _ x".split(" ")
 ATOMS = [
@@ -77,27 +77,29 @@ def test_what_a_pattern_matches_its_widened_form_finds(pattern: str, flags: str,
 @pytest.mark.parametrize(
     ("pattern", "widened"),
     [
-        (r"\bAKIA[0-9A-Z]{16}\b", rb"\bAKIA[0-9A-Z]{16}\b"),
+        (r"\bAKIA[0-9A-Z]{16}\b", rb"\bAKIA[0-9A-Z]{16}"),
         (r"sk-[a-z]{20,200}", rb"sk-[a-z]{20}"),
-        (r"a.{1}b.c[^\sx]{3}", rb"b.{1,4}c[^\sx]{1,4}"),
+        (r"a.{1}b.c[^\sx]{3}", rb"b.{1,4}c"),
         (r"(?i)first.{0,80}second", rb"(?i)second"),
         (r"first.{0,80}second[^\n]{3}", rb"second"),
         (r"longest[ -~]{0,80}last", rb"longest"),
         (r"longest[\t -\-/-~]{1,80}(?:last|final)", rb"longest"),
-        (r"longest[ -,.-~]last", rb"ngest[\x20-\x2c\x2e-\x7e]las"),
-        (r"key=[^\s\"]{8,40};", rb"key=[^\s\x22]+;"),
+        (r"longest[ -,.-~]last", rb"longest[\x20-\x2c\x2e-\x7e]last"),
+        (r"\b([A-Za-z0-9_-]{40})\b", rb"[A-Za-z0-9\x5f\x2d]{40}"),
+        (r"\b(\d{9,15})\b", rb"\b\d{9,}\b"),
+        (r"key=[^\s\"]{8,40};", rb"key="),
         (r"a.{0,80}b", rb"a[\x00-\xff]*b"),
         (r"(?:\d[ -]?){13,19}?", rb"(?:\d[\x20\x2d]?){13}"),
         (r"(?P<v>ab){300}", rb"(?:ab)"),
-        (r"é?[щ-э]x{2}", rb"(?:\xc3\x89|\xc3\xa9)?(?:\xd0[\xa9-\xad]|\xd1[\x89-\x8d]|\xe1\xb2\x86)x{2}"),
-        (r"[a\W-é]{2}", rb"[a\W\x2d\x80-\xff]{1,4}"),
+        (r"é?[щ-э]x{2}", rb"(?:\xd0[\xa9-\xad]|\xd1[\x89-\x8d]|\xe1\xb2\x86)x{2}"),
+        (r"[a\W-é]{2}", rb"[a\W\x2d\x80-\xff]+"),
         (r"[^a-é]\x00\t", rb"[^a-\x7f]{1,4}\x00\t"),
         (r"^x$|(?i)y", rb"^x$|(?i)y"),
         (r"[ж]?[^ж]", rb"(?:\xd0\x96|\xd0\xb6)?[\x00-\xff]{1,4}"),
-        (r"\bignore\s+(?:all\s+)?(?:previous|prior)\s+instructions\b", rb"(?:previous|prior)\s+ins"),
+        (r"\bignore\s+(?:all\s+)?(?:previous|prior)\s+instructions\b", rb"instructions\b"),
         (
             r"\b(?:kill|delete)\s+(?:the\s+)?(?:user|admin)\b now",
-            rb"\b(?:kill|delete)\s+(?:the\s+)?(?:user|admin)\b",
+            rb"(?:user|admin)\b now",
         ),
     ],
 )
@@ -119,13 +121,13 @@ def test_widening(pattern: str, widened: bytes) -> None:
     ],
 )
 def test_words_that_any_text_may_hold_are_common(pattern: str, common: bool) -> None:
-    assert is_common(pattern) is common
+    assert is_common(key_of(pattern, "i")) is common
 
 
 def test_a_pattern_with_long_optional_lists_is_cut_to_its_best_part() -> None:
     fillers = "|".join(f"filler{number}" for number in range(9))
     pattern = rf"\b(?:show|print)\s+(?:(?:{fillers})\s+){{0,4}}(?:system prompt|instructions)\b"
-    assert widen(pattern) == rb"(?:system prompt|instructions)\b"
+    assert widen(pattern) == rb"(?:system prompt|instructions)"
     assert widen(rf"as(?:{fillers}){{0,4}}to|x") == rb"as[\x00-\xff]*to|x"
     assert widen(rf"as(?:{fillers}){{1,4}}to") == f"as(?:{fillers})".encode()
 
