@@ -39,6 +39,9 @@ The last argument holds the parts of the message by name; what must be masked or
 Adapt = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Checks and changes the result of a method before it is inspected; raises `Refusal`."""
 
+Conform = Callable[[Message], Message | None]
+"""The error that takes the place of a result which is not one that its tool gives; None for every other response."""
+
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
@@ -89,10 +92,14 @@ class _Gate:
 
 
 class LegacyGate(_Gate):
-    """The stream that answers a legacy POST: notifications, server requests and the responses to `awaited`."""
+    """The stream that answers a legacy POST: notifications, server requests and the responses to `awaited`.
 
-    def __init__(self, session: Session, awaited: IdTable, inspect: Inspect) -> None:
+    `conform` is for several answers at once, of which one must not take the others with it; where there is only one,
+    `inspect` refuses what its tool does not give."""
+
+    def __init__(self, session: Session, awaited: IdTable, inspect: Inspect, conform: Conform | None = None) -> None:
         super().__init__()
+        self._conform = conform
         self.allow_batches = session.version == "2025-03-26"
         self._session = session
         self._awaited = awaited
@@ -143,13 +150,21 @@ class LegacyGate(_Gate):
             control = session.controlled.control if session.controlled is not None else None
             result = own_result(session, method, message.result or {})
             result = filtered_result(control, method, result, session.principal_id)
-            message = result_response(message.id, result)
-            self._inspect(result_texts(method, result), method, parts_of(message))
+            message = self._conforming(result_response(message.id, result), method)
         # Only now: a response that must not pass leaves its request open, to be answered with the refusal.
         take(self._awaited, message.id)
         take(self._session.client_requests, message.id)
         take(self._session.called_tools, message.id)
         return message
+
+    def _conforming(self, message: Message, method: str) -> Message:
+        """A result that was inspected, or the error in its place. Masked values are put back first: a schema is about them."""
+        put_back = bool(self._session.masking)
+        error = self._conform(message) if self._conform is not None and not put_back else None
+        if error is None:
+            self._inspect(result_texts(method, message.result or {}), method, parts_of(message))
+            error = self._conform(message) if self._conform is not None and put_back else None
+        return error or message
 
     def _server_request(self, message: Message) -> Message | None:
         assert message.id is not None  # parse_message gives every request an id.
@@ -174,8 +189,10 @@ class LegacyGate(_Gate):
 class SessionGate(LegacyGate):
     """A legacy GET stream (L-08): no response of its own, except on resumption. A block concerns one message only."""
 
-    def __init__(self, session: Session, awaited: IdTable, inspect: Inspect, *, ref: str) -> None:
-        super().__init__(session, awaited, inspect)
+    def __init__(
+        self, session: Session, awaited: IdTable, inspect: Inspect, conform: Conform | None = None, *, ref: str
+    ) -> None:
+        super().__init__(session, awaited, inspect, conform)
         self._ref = ref
 
     @property

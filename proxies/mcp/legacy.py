@@ -13,7 +13,7 @@ from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
 from proxies.mcp.inspection import mask_apart
 from proxies.mcp.legacy_handshake import initialize
-from proxies.mcp.legacy_requests import admit_request, answer, forward, list_under_control
+from proxies.mcp.legacy_requests import Declarations, admit_request, answer, forward, list_under_control
 from proxies.mcp.legacy_session import check_upstream_status, send_reply, session_for, upstream_headers
 from proxies.mcp.messages import Message, MessageRefused, parse_batch, parse_message
 from proxies.mcp.methods import CLIENT_NOTIFICATIONS
@@ -123,10 +123,11 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
         raise invalid_request(f"Protocol version {session.version} has no batches.")
     allowed: list[Message] = []
     denied: list[Message] = []
+    declarations: Declarations = {}
     for message in messages:
         try:
             list_kind = controlled_list(exchange, message) if message.kind == "request" else None
-            if not await _admit_element(exchange, session, message):
+            if not await _admit_element(exchange, session, message, declarations):
                 continue
             if list_kind is not None:
                 # Its answer is ours, like that of what is denied.
@@ -145,7 +146,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
             remember(awaited, message.id, message.method)
     body = dump([message.body() for message in allowed])
     if awaited:
-        await forward(exchange, session, body, awaited, tuple(denied))
+        await forward(exchange, session, body, awaited, tuple(denied), declarations=declarations)
         return
     if allowed:
         response = await send(exchange, "POST", upstream_headers(exchange, session), body)
@@ -157,10 +158,12 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
         exchange.answer(202, [])
 
 
-async def _admit_element(exchange: Exchange, session: Session, message: Message) -> bool:
-    """Whether one element goes on; raises `Refusal` where it is denied."""
+async def _admit_element(exchange: Exchange, session: Session, message: Message, declarations: Declarations) -> bool:
+    """Whether one element goes on, with what it calls noted; raises `Refusal` where it is denied."""
     if message.kind == "request":
-        await admit_request(exchange, session, message)
+        declaration = await admit_request(exchange, session, message)
+        if declaration is not None:
+            declarations[type(message.id), message.id] = declaration
         return True
     if message.kind == "notification":
         if message.method not in CLIENT_NOTIFICATIONS:

@@ -11,20 +11,25 @@ from proxies.mcp.calls import JSON_HEADERS, answer_message, check_params, pass_j
 from proxies.mcp.control.calls import check_call, hold_call
 from proxies.mcp.control.declarations import Declaration, ListKind
 from proxies.mcp.control.lists import list_response
+from proxies.mcp.control.schemas import check_result
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.gates import LegacyGate
 from proxies.mcp.inspection import inspect_answer, inspect_message
 from proxies.mcp.legacy_session import check_upstream_status, send_patiently, send_reply, upstream_headers
 from proxies.mcp.legacy_tasks import check_task_request
-from proxies.mcp.messages import Message
+from proxies.mcp.messages import Message, MessageId
 from proxies.mcp.methods import CLIENT_REQUESTS
-from proxies.mcp.refusals import method_not_found
+from proxies.mcp.refusals import method_not_found, refusal_response
 from proxies.mcp.relay import relay
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import request_texts
 from proxies.mcp.upstream import is_stream, send
+from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from rules.model import Text
+
+Declarations = dict[tuple[type, MessageId | None], Declaration]
+"""What the requests of a batch call, by their typed ids."""
 
 
 async def admit_request(exchange: Exchange, session: Session, message: Message) -> Declaration | None:
@@ -42,6 +47,20 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     if declaration is not None and declaration.kind == "tool":
         remember(session.called_tools, message.id, declaration.name)
     return declaration
+
+
+def nonconforming(exchange: Exchange, declaration: Declaration | None, message: Message) -> Message | None:
+    """The error in the place of a result that is not one of the called tool (T-10), noted in the record; else None."""
+    if declaration is None or declaration.kind != "tool" or message.result is None:
+        return None
+    try:
+        check_result(declaration, message.result)
+    except Refusal as refusal:
+        exchange.outcome = refusal.outcome
+        exchange.error_code = refusal.code
+        exchange.reason = refusal.message
+        return refusal_response(message.id, refusal, exchange.id)
+    return None
 
 
 class ControlledList(NamedTuple):
@@ -81,9 +100,10 @@ async def forward(
     awaited: IdTable,
     denied: tuple[Message, ...] = (),
     declaration: Declaration | None = None,
+    declarations: Declarations | None = None,
 ) -> None:
-    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch, and
-    `declaration` is that of the one thing that is called."""
+    """Send requests and return what answers them; `denied` are answers of ours for the rest of a batch,
+    `declaration` is that of the one thing that is called, `declarations` those of what a batch calls."""
     response = await send_patiently(exchange, session, body)
     finished = False
     try:
@@ -94,7 +114,11 @@ async def forward(
             exchange.masking = exchange.masking or session.masking
             inspect_answer(exchange, texts, document, declaration)
 
-        gate = LegacyGate(session, awaited, inspect)
+        def conform(message: Message) -> Message | None:
+            called = (declarations or {}).get((type(message.id), message.id))
+            return nonconforming(exchange, called, message)
+
+        gate = LegacyGate(session, awaited, inspect, conform if declarations else None)
         if is_stream(response):
 
             async def reply(message: Message) -> None:

@@ -13,6 +13,7 @@ from proxies.mcp.messages import INVALID_REQUEST, Message
 from proxies.mcp.refusals import RPCRefusal, invalid_request
 from proxies.mcp.sessions import Session, SessionStore
 from proxies.mcp.upstream import SESSION_HEADER, failed, legacy_headers, send
+from proxies.mcp.upstreams.answers import SESSION_GONE
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError
 
@@ -55,7 +56,7 @@ def check_upstream_status(response: Answer, session: Session) -> None:
     """Refuse what is not a success; the upstream's loss of the session becomes the client's (L-03)."""
     if 200 <= response.status < 300:
         return
-    if response.status == 404 and session.upstream_id is not None:
+    if response.status in (404, SESSION_GONE) and session.upstream_id is not None:
         SESSIONS.close(session)
         raise session_not_found()
     raise failed(response, modern=False)

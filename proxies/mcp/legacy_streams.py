@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from proxies.exchange import Exchange
@@ -9,6 +10,7 @@ from proxies.mcp.drain import Answer
 from proxies.mcp.event_ids import unseal
 from proxies.mcp.gates import SessionGate
 from proxies.mcp.inspection import inspect_and_record
+from proxies.mcp.legacy_requests import nonconforming
 from proxies.mcp.legacy_session import (
     SESSIONS,
     check_upstream_status,
@@ -43,7 +45,8 @@ async def serve_get(exchange: Exchange) -> None:
         response = await send(exchange, "GET", headers, endless=True)
     exchange.lap("upstream", waiting=True)
     try:
-        if response.status == 405:
+        if response.status in (404, 405):
+            # Also 404, from servers that know no GET: that a session is gone is said to its next POST (L-03).
             raise no_stream()
         check_upstream_status(response, session)
         if not is_stream(response):
@@ -54,7 +57,7 @@ async def serve_get(exchange: Exchange) -> None:
         def inspect(texts: list[Text], method: str, document: dict[str, Any]) -> None:
             inspect_and_record(exchange, texts, method, document, masking=session.masking)
 
-        gate = SessionGate(session, awaited, inspect, ref=exchange.id)
+        gate = SessionGate(session, awaited, inspect, partial(_nonconforming, exchange, session), ref=exchange.id)
 
         async def reply(message: Message) -> None:
             await send_reply(exchange, session, message)
@@ -88,6 +91,19 @@ def no_stream() -> Refusal:
         remediation="Use POST; a GET stream exists within a legacy session only.",
         headers=(("allow", "POST"),),
     )
+
+
+def _nonconforming(exchange: Exchange, session: Session, message: Message) -> Message | None:
+    """The error in the place of a late result that is not one of its tool, recorded as a call of its own."""
+    key = (type(message.id), message.id or 0)
+    name, controlled = session.called_tools.get(key), session.controlled
+    if name is None or controlled is None or controlled.control is None:
+        return None
+    part = exchange.fork("tools/call")
+    error = nonconforming(part, controlled.catalogue.find("tool", name), message)
+    if error is not None:
+        part.record()
+    return error
 
 
 def _upstream_event(session: Session, presented: str) -> str:

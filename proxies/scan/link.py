@@ -8,7 +8,7 @@ import msgspec
 
 from proxies.mcp.drain import Answer
 from proxies.strict_json import JSONRefused, parse
-from proxies.transport.errors import UpstreamError
+from proxies.transport.errors import UpstreamError, UpstreamRefused
 from proxies.transport.sse import SSEParser, SSETooLarge
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
@@ -89,6 +89,8 @@ class HTTPLink:
         """Any request."""
         try:
             response = await self._pool.request(method, self._target, fields, body)
+        except UpstreamRefused as refused:
+            return Reply(status=refused.refused_with, headers=refused.fields, text=refused.message)
         except UpstreamError as error:
             return Reply(text=str(error), lost=True, problem=error.code)
         except ValueError as error:

@@ -11,6 +11,7 @@ import msgspec
 from proxies.mcp.eras import LEGACY_VERSIONS
 from proxies.mcp.upstream import SESSION_HEADER
 from proxies.scan import active, authorization
+from proxies.scan.channel_way import ChannelWay
 from proxies.scan.conversation import Client, Conversation, open_legacy, open_modern
 from proxies.scan.link import Fields, Link, Reply
 from proxies.scan.listing import LISTS, Listing, list_all
@@ -39,8 +40,12 @@ Progress = Callable[[int, str], None]
 class Way(msgspec.Struct):
     """How a server is reached. What is None does not exist for it, as a host name for a process."""
 
-    connect: Callable[[], Awaitable[Link]]
+    connect: Callable[[], Awaitable[Link]] | None = None
     """A link for one conversation: a process of its own, or the shared HTTP."""
+    channels: ChannelWay | None = None
+    """In place of `connect` where a credential, an Origin and a Host belong to the opening of a channel."""
+    foreign_authority: str = ""
+    """A Host of another site, for `channels`."""
     foreign_host: Link | None = None
     """HTTP with the Host of another site."""
     fetch: authorization.Fetch | None = None
@@ -118,7 +123,7 @@ class Prober:
         )
         self._progress(45, "asking again, and as another client")
         await self._repeat(conversation, listing)
-        if self._facts.transport == "http":
+        if self._facts.transport != "stdio":
             self._progress(60, "asking without a credential")
             await self._access(conversation)
             self._progress(72, "trying sessions, origins and host names")
@@ -235,6 +240,11 @@ class Prober:
         self._note("authorization_metadata", access=access)
 
     async def _sessions(self, conversation: Conversation) -> None:
+        if (channels := self._way.channels) is not None:
+            if self._facts.transport == "sse":
+                unknown = await channels.accepts_unknown(self._client.credential)
+                self._note("sessions", sessions=SessionFacts(channels.handles(), unknown))
+            return
         accepts_unknown = False
         if conversation.era == "legacy" and conversation.session_id:
             id = secrets.token_hex(16)
@@ -251,6 +261,9 @@ class Prober:
         self._note("sessions", sessions=SessionFacts(ids, accepts_unknown))
 
     async def _boundary(self, conversation: Conversation) -> None:
+        if (channels := self._way.channels) is not None:
+            await self._channel_boundary(channels)
+            return
         origin = await self._open_reply(conversation, await self._link(), [("origin", FOREIGN_ORIGIN)])
         facts = BoundaryFacts(
             foreign_origin_status=origin.status,
@@ -262,6 +275,19 @@ class Prober:
             host = await self._open_reply(conversation, self._way.foreign_host, [])
             status = host.status if host.messages or host.status >= 300 else 0
             self._note("host", boundary=msgspec.structs.replace(facts, foreign_host_status=status))
+
+    async def _channel_boundary(self, channels: ChannelWay) -> None:
+        """The same of what opens a channel: behind that nobody asks again."""
+        credential = self._client.credential
+        origin = await channels.handshake([*credential, ("origin", FOREIGN_ORIGIN)])
+        facts = BoundaryFacts(
+            foreign_origin_status=origin.status,
+            allow_origin=origin.headers.get("access-control-allow-origin", "")[:200],
+            sent_origin=FOREIGN_ORIGIN,
+        )
+        self._note("origin", boundary=facts)
+        host = await channels.handshake(credential, self._way.foreign_authority)
+        self._note("host", boundary=msgspec.structs.replace(facts, foreign_host_status=host.status))
 
     async def _errors(self, conversation: Conversation) -> None:
         answers: list[ErrorAnswer] = []
@@ -286,7 +312,7 @@ class Prober:
 
     async def _open_like(self, conversation: Conversation, client: Client) -> Conversation | None:
         """Another conversation in the same era."""
-        link = await self._link()
+        link = await self._link(client.credential)
         if conversation.era == "modern":
             self._last_refusal, opened = await open_modern(link, client)
         else:
@@ -309,8 +335,14 @@ class Prober:
         if conversation.session_id and len(self._session_ids) < 50:
             self._session_ids.append(conversation.session_id)
 
-    async def _link(self) -> Link:
-        link = Counting(await self._way.connect())
+    async def _link(self, credential: Fields | None = None) -> Link:
+        """A link for one conversation, with the scan's own credential unless another one is given."""
+        if self._way.channels is not None:
+            opened = await self._way.channels.link(self._client.credential if credential is None else credential)
+        else:
+            assert self._way.connect is not None  # A way has one of the two.
+            opened = await self._way.connect()
+        link = Counting(opened)
         self._links.append(link)
         return link
 

@@ -8,17 +8,24 @@ import ipaddress
 import logging
 import shlex
 import ssl
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-from proxies.contract.configuration import Limits, ProxyConfig, UpstreamAuth
-from proxies.contract.mcp import MCPSettings
+import msgspec
+
+from proxies.contract.configuration import Limits, UpstreamAuth
 from proxies.contract.scan import SCAN_DEADLINE_SECONDS, ScanTarget
 from proxies.egress_policy import BadTarget, IPAddress, parse_target, refused_address
-from proxies.mcp.upstreams.factory import mcp_upstream
+from proxies.mcp.upstreams.interface import Connect
+from proxies.mcp.upstreams.sse import SSEServer
+from proxies.mcp.upstreams.websocket import WebSocketServer
+from proxies.scan.channel_way import SWITCHED, ChannelWay
 from proxies.scan.link import Fields, HTTPLink, Link, Reply
 from proxies.scan.prober import Prober, Progress, Way, origin_of
 from proxies.scan.stdio_link import StdioLink
 from proxies.transport import tls
+from proxies.transport.dialler import Dialler
+from proxies.transport.limits import DEFAULT_BOUNDS
 from proxies.transport.pool import UpstreamPool
 from rules.pinning.baseline import ServerDescription
 from rules.scanning.facts import ServerFacts
@@ -32,6 +39,8 @@ LIMITS = Limits(
     total_timeout_seconds=30.0,
     max_upstream_connections=8,
 )
+STREAM_LIMITS = msgspec.structs.replace(LIMITS, idle_timeout_seconds=SCAN_DEADLINE_SECONDS)
+"""A stream may be silent while the scan asks something else."""
 CLOSE_SECONDS = 10.0
 FOREIGN_HOST = "scan.ostiary.invalid"
 
@@ -109,37 +118,48 @@ async def _way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way:
 
 
 async def _channel_way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way:
-    """HTTP+SSE or WebSocket, by what serves the proxies: it speaks like Streamable HTTP and brings the credential itself."""
-    config = ProxyConfig(
-        id="scan",
-        name="scan",
-        type="mcp",
-        target_url=target.target_url,
-        host="",
-        port=0,
-        ruleset="",
-        upstream_auth=target.upstream_auth,
-        upstream_ca_path=target.ca_path,
-        upstream_client_cert_path=target.client_cert_path,
-        upstream_client_key_path=target.client_key_path,
-        upstream_proxy=target.upstream_proxy,
-        limits=LIMITS,
-        mcp=MCPSettings(transport=target.transport),
+    """HTTP+SSE or WebSocket."""
+    context = await _tls_context(target)
+    origin = parse_target(target.target_url)
+    post: Callable[[str, Fields, bytes], Awaitable[Reply]] | None = None
+
+    def pool(authority: str = "", limits: Limits = STREAM_LIMITS) -> UpstreamPool:
+        url = f"{origin.scheme}://{origin.authority}"
+        return UpstreamPool(url, limits, context, proxy=target.upstream_proxy, authority=authority)
+
+    def streams(fields: Fields, authority: str = "") -> tuple[Connect, Callable[[], Awaitable[None]]]:
+        server = SSEServer(pool(authority), origin, fields)
+        return server.connect, server.aclose
+
+    def sockets(fields: Fields, authority: str = "") -> tuple[Connect, Callable[[], Awaitable[None]]]:
+        dialler = Dialler(
+            origin, context, proxy=target.upstream_proxy, egress=refused_address, bounds=DEFAULT_BOUNDS, tunnels=True
+        )
+        return WebSocketServer(dialler, origin, fields, LIMITS, authority=authority).connect, _nothing
+
+    if target.transport == "sse":
+        messages = pool(limits=LIMITS)
+        stack.push_async_callback(messages.aclose)
+
+        async def post(endpoint: str, fields: Fields, body: bytes) -> Reply:
+            return await HTTPLink(messages, endpoint).send("POST", fields, body)
+
+    way = ChannelWay(
+        streams if target.transport == "sse" else sockets,
+        LIMITS,
+        opened_with=200 if target.transport == "sse" else SWITCHED,
+        post=post,
     )
-    try:
-        upstream = await asyncio.to_thread(mcp_upstream, config, lambda: None)
-    except (OSError, ValueError) as error:
-        raise ScanFailed(f"The server cannot be reached as configured: {error}.") from error
-    stack.push_async_callback(upstream.aclose)
-    link = HTTPLink(upstream)
+    stack.push_async_callback(way.aclose)
 
-    async def connect() -> Link:
-        return link
+    async def fetch(url: str) -> Reply:
+        return await _fetch(url, target)
 
-    async def remove(fields: Fields) -> Reply:
-        return await link.send("DELETE", fields)
+    return Way(channels=way, foreign_authority=FOREIGN_HOST, fetch=fetch)
 
-    return Way(connect, remove=remove)
+
+async def _nothing() -> None:
+    """A dialler keeps no connection."""
 
 
 def _process_way(target: ScanTarget) -> Way:
@@ -153,14 +173,7 @@ def _process_way(target: ScanTarget) -> Way:
 
 
 async def _http_way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way:
-    context: ssl.SSLContext | None = None
-    if target.target_url.startswith("https:"):
-        try:
-            context = await asyncio.to_thread(
-                tls.upstream_context, target.ca_path, target.client_cert_path, target.client_key_path
-            )
-        except tls.BadTLS as error:
-            raise ScanFailed(f"{error}.") from error
+    context = await _tls_context(target)
 
     def pool(authority: str = "") -> UpstreamPool:
         made = UpstreamPool(target.target_url, LIMITS, context, proxy=target.upstream_proxy, authority=authority)
@@ -180,7 +193,18 @@ async def _http_way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way
     async def fetch(url: str) -> Reply:
         return await _fetch(url, target)
 
-    return Way(connect, HTTPLink(foreign, endpoint), fetch, remove)
+    return Way(connect, foreign_host=HTTPLink(foreign, endpoint), fetch=fetch, remove=remove)
+
+
+async def _tls_context(target: ScanTarget) -> ssl.SSLContext | None:
+    if not target.target_url.startswith("https:"):
+        return None
+    try:
+        return await asyncio.to_thread(
+            tls.upstream_context, target.ca_path, target.client_cert_path, target.client_key_path
+        )
+    except tls.BadTLS as error:
+        raise ScanFailed(f"{error}.") from error
 
 
 async def _fetch(url: str, target: ScanTarget) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -62,6 +63,16 @@ class UpstreamError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.detail = detail
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream answers the opening of a stream or of a WebSocket with an HTTP status."""
+
+    def __init__(self, message: str, refused_with: int, fields: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.refused_with = refused_with
+        self.fields = dict(fields)
+        """Of the answer, by lower-case names; for whoever looks into the refusal, never for clients."""
 
 
 class UpstreamUnreachable(UpstreamError):

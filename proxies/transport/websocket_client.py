@@ -24,6 +24,7 @@ from proxies.transport.errors import (
     UpstreamFirstByteTimeout,
     UpstreamIdleTimeout,
     UpstreamProtocolError,
+    UpstreamRefused,
     UpstreamTruncated,
 )
 
@@ -32,6 +33,7 @@ PING_SECONDS: Final = 20.0
 READ_AHEAD_BYTES: Final = 256 * 1024
 CLOSE_SECONDS: Final = 2.0
 MAX_REASON_CHARACTERS: Final = 60
+MAX_FIELD_CHARACTERS: Final = 1_000
 
 _silent = logging.getLogger("websockets.client.silent")
 _silent.disabled = True  # It would log what peers send.
@@ -239,7 +241,10 @@ class WebSocketConnection(asyncio.Protocol):
 
 def _handshake_error(error: Exception) -> UpstreamError:
     if isinstance(error, InvalidStatus):
-        return UpstreamError(f"The upstream answered the WebSocket handshake with HTTP {error.response.status_code}.")
+        response = error.response
+        message = f"The upstream answered the WebSocket handshake with HTTP {response.status_code}."
+        fields = {name.lower(): value[:MAX_FIELD_CHARACTERS] for name, value in response.headers.raw_items()}
+        return UpstreamRefused(message, response.status_code, fields)
     if isinstance(error, InvalidHandshake | InvalidURI):
         return UpstreamProtocolError("The upstream's answer to the WebSocket handshake is not acceptable.")
     return UpstreamTruncated("The upstream ended the connection during the WebSocket handshake.")

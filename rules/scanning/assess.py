@@ -15,7 +15,7 @@ from rules.scanning.behaviour import check_active, check_errors, check_listing
 from rules.scanning.checks import BY_ID, CHECK_OF_PACK, CHECKS
 from rules.scanning.collector import Collector, shown
 from rules.scanning.declarations import SEVERITY_OF_RULES, check_declarations
-from rules.scanning.facts import HTTP_TOPICS, ListDifference, ServerFacts
+from rules.scanning.facts import NETWORK_TOPICS, ListDifference, ServerFacts, Topic, Transport
 from rules.scanning.finding import Risk, ScanFinding, Summary, overall_risk, passes, risk_score, summary_of
 from rules.scanning.names import check_names
 from rules.scanning.reach import check_access, check_boundary, check_reach, check_sessions, check_versions
@@ -84,9 +84,16 @@ def assess(facts: ServerFacts, scan: Scan, other_names: Mapping[str, Iterable[st
 
 def coverage(facts: ServerFacts) -> int:
     """The share of applicable checks whose facts were gathered, in percent."""
-    applicable = [check for check in CHECKS if facts.transport == "http" or check.topic not in HTTP_TOPICS]
+    applicable = [check for check in CHECKS if _applies(check.topic, facts.transport)]
     done = sum(check.topic in facts.gathered for check in applicable)
     return 100 * done // len(applicable)
+
+
+def _applies(topic: Topic, transport: Transport) -> bool:
+    """Whether a topic means something there: a process has nobody to refuse, a WebSocket no name for its session."""
+    if transport == "stdio":
+        return topic not in NETWORK_TOPICS
+    return transport != "websocket" or topic != "sessions"
 
 
 def differences(first: ServerDescription, second: ServerDescription) -> tuple[ListDifference, ...]:

@@ -28,8 +28,8 @@ Topic = Literal[
     "active",
 ]
 """What can be asked of a server. A check can only say something when its topic was gathered."""
-HTTP_TOPICS: tuple[Topic, ...] = ("authentication", "authorization_metadata", "sessions", "origin", "host")
-"""Topics that mean something for Streamable HTTP alone."""
+NETWORK_TOPICS: tuple[Topic, ...] = ("authentication", "authorization_metadata", "sessions", "origin", "host")
+"""Topics that mean something for servers in the network alone."""
 Probe = Literal["plain", "canary", "traversal", "ssrf", "types", "nesting", "traffic"]
 
 

@@ -15,6 +15,8 @@ from rules.scanning.facts import ServerFacts
 
 CURRENT_VERSIONS: Final = frozenset({"2025-06-18", "2025-11-25", "2026-07-28"})
 """Revisions that are not outdated."""
+SWITCHED: Final = 101
+"""How a WebSocket is accepted."""
 MIN_SESSION_BITS: Final = 64.0
 MIN_SESSION_CHARS: Final = 16
 MIN_SHARED_CHARS: Final = 0.75
@@ -180,7 +182,7 @@ def _covers(resource: str, target: str) -> bool:
 
 
 def _is_ok(status: int) -> bool:
-    return 200 <= status < 300
+    return 200 <= status < 300 or status == SWITCHED
 
 
 def _bits(text: str) -> float:

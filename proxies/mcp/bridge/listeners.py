@@ -15,7 +15,7 @@ from proxies.mcp.bridge.translate import for_subscription, honoured, tagged
 from proxies.mcp.drain import Answer
 from proxies.mcp.gates import ACKNOWLEDGED
 from proxies.mcp.messages import METHOD_NOT_FOUND, Message, MessageId, error_response, result_response
-from proxies.mcp.upstreams.answers import StreamAnswer
+from proxies.mcp.upstreams.answers import SESSION_GONE, StreamAnswer
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamBusy, UpstreamError
 
@@ -126,7 +126,7 @@ class Listeners:
                     fields, principal_id=session.principal_id, session_id=session.id, version=session.version
                 )
                 try:
-                    if received.status in (400, 404, 405):
+                    if received.status in (400, 404, 405, SESSION_GONE):
                         return  # It has none: what it announces comes with the answers to calls.
                     if received.status == 200:
                         async for message in self._leg.messages(received):

@@ -14,7 +14,7 @@ from proxies.mcp.drain import Answer
 from proxies.mcp.eras import VERSION_HEADER, names_modern_version
 from proxies.mcp.messages import UNSUPPORTED_VERSION, Message, error_response, parse_message
 from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER, media_type
-from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
+from proxies.mcp.upstreams.answers import SESSION_GONE, JSONAnswer, StatusAnswer
 from proxies.mcp.upstreams.interface import Upstream
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError
@@ -70,7 +70,7 @@ class BridgeUpstream:
         if session is not None and session.principal_id == principal_id:
             return await self._bridged(session, method, headers, body)
         if fields.get(SESSION_HEADER, "").startswith(SESSION_PREFIX):
-            return StatusAnswer(404)  # One that is over.
+            return StatusAnswer(SESSION_GONE if method == "GET" else 404)  # One that is over.
 
         async def unchanged() -> Answer:
             return await self.server.request(method, target, headers, body, principal_id=principal_id, endless=endless)

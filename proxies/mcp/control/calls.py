@@ -17,7 +17,7 @@ from proxies.mcp.control.passing import rules_of, why_not
 from proxies.mcp.control.schemas import check_arguments, check_result
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.messages import INVALID_PARAMS, Message
-from proxies.mcp.refusals import RPCRefusal, printable
+from proxies.mcp.refusals import RPCRefusal, invalid_params, printable
 from proxies.refusal import Refusal
 from rules.model import Action, Confidence, Decision, Finding, Severity, Target, Verdict
 from rules.verdicts import stronger
@@ -29,7 +29,9 @@ RULE_ID: Final = "MCP-TOOL-001"
 CATEGORY: Final = "mcp/tool-control"
 MAX_ARGUMENT_KEYS: Final = 64
 
-CALLS: Final[dict[str, EntryKind]] = {"tools/call": "tool", "prompts/get": "prompt"}
+CONTROLLED_REQUESTS: Final = frozenset({"tools/call", "prompts/get", "completion/complete"})
+_REFERENCES: Final[dict[str, EntryKind]] = {"ref/prompt": "prompt", "ref/resource": "template"}
+"""What a completion can be about."""
 
 _WHY: Final = {
     "pending": "nobody has approved it yet",
@@ -42,12 +44,15 @@ _WHY: Final = {
 
 async def check_call(exchange: Exchange, message: Message) -> Declaration | None:
     """The current declaration of what is called; None where nothing is controlled. Raises `Refusal`."""
-    kind = CALLS.get(message.method)
     server = exchange.proxy.controlled
-    if kind is None or server is None or server.control is None:
+    if message.method not in CONTROLLED_REQUESTS or server is None or server.control is None:
         return None
-    name = (message.params or {})["name"]
+    kind, name = _asked_for(exchange, message)
     try:
+        if kind == "template":
+            await server.current("resource")
+            if server.catalogue.find("resource", name) is not None:
+                return None
         await server.current(kind)
         declaration = server.catalogue.find(kind, name)
         if declaration is None and name in rules_of(server.control, kind):
@@ -101,6 +106,23 @@ def check_answer(exchange: Exchange, declaration: Declaration | None, document: 
         exchange.tool = replace(exchange.tool, is_error=True)
     if result is not None and declaration is not None and declaration.kind == "tool":
         check_result(declaration, result)
+
+
+def _asked_for(exchange: Exchange, message: Message) -> tuple[EntryKind, str]:
+    """What a request is about: a completion tells of a prompt or template as much as the thing itself (T-09)."""
+    params = message.params or {}
+    if message.method != "completion/complete":
+        return "tool" if message.method == "tools/call" else "prompt", params["name"]
+    ref = params.get("ref")
+    asked = ref if type(ref) is dict else {}
+    kind = _REFERENCES.get(str(asked.get("type")))
+    name = asked.get("name" if kind == "prompt" else "uri")
+    if kind is None or type(name) is not str:
+        raise invalid_params(
+            "params.ref must name a prompt or a resource template.",
+            status=400 if exchange.protocol == "mcp.modern" else 200,
+        )
+    return kind, name
 
 
 def _reason(server: ControlledServer, declaration: Declaration | None, key_id: str) -> str:

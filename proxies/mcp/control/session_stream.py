@@ -19,6 +19,7 @@ from proxies.mcp.eras import VERSION_HEADER
 from proxies.mcp.messages import MessageRefused, parse_message, result_response
 from proxies.mcp.sessions import Session
 from proxies.mcp.upstream import MAX_EVENT_BYTES, SESSION_HEADER, is_stream, own_headers, send_to
+from proxies.mcp.upstreams.answers import SESSION_GONE
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout
 from proxies.transport.headers import Headers
@@ -124,7 +125,7 @@ class SessionStream:
         """Listen until the server closes the stream; False where it offers none, or has lost the session."""
         response = await self._send("GET", endless=True)
         try:
-            if response.status in (404, 405) or (response.status == 200 and not is_stream(response)):
+            if response.status in (404, 405, SESSION_GONE) or (response.status == 200 and not is_stream(response)):
                 return False
             if response.status != 200:
                 raise UpstreamError(f"The upstream answered with HTTP {response.status}.")

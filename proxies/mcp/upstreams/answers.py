@@ -15,6 +15,10 @@ MAX_WAITING_BYTES: Final = 256 * 1024
 MAX_STALL_SECONDS: Final = 60.0
 """How long a server waits for a reader that does not read, before that reader loses its answer."""
 
+SESSION_GONE: Final = 410
+"""For the stream of a session that is over, where the gateway itself knows that. A server's 404 to a GET says less: some have
+no route for it at all."""
+
 _STREAM: Final = Headers([("content-type", "text/event-stream")])
 _NOTHING: Final = Headers()
 

@@ -27,7 +27,7 @@ from proxies.mcp.messages import (
     parse_message,
 )
 from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER
-from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
+from proxies.mcp.upstreams.answers import SESSION_GONE, JSONAnswer, StatusAnswer
 from proxies.mcp.upstreams.conversation import Call, Conversation
 from proxies.mcp.upstreams.interface import Connect
 from proxies.mcp.upstreams.seats import PRINCIPAL_SESSION, Seat, SeatBounds, Seats
@@ -124,7 +124,7 @@ class ChannelUpstream:
             return await self._post_legacy(messages, session_id)
         conversation = self._conversation(session_id)
         if conversation is None:
-            return StatusAnswer(404 if session_id else 405)
+            return StatusAnswer(405 if not session_id else SESSION_GONE if method == "GET" else 404)
         if method == "DELETE":
             self.forget(session_id)
             return StatusAnswer(204)

@@ -10,7 +10,13 @@ from urllib.parse import urljoin, urlsplit
 
 from proxies.egress_policy import BadTarget, Origin, parse_target
 from proxies.mcp.upstreams.interface import ChannelEnded
-from proxies.transport.errors import UpstreamError, UpstreamProtocolError, UpstreamTooLarge, UpstreamTruncated
+from proxies.transport.errors import (
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamRefused,
+    UpstreamTooLarge,
+    UpstreamTruncated,
+)
 from proxies.transport.pool import UpstreamPool, UpstreamResponse
 from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge
 
@@ -22,6 +28,8 @@ MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
 MAX_EVENTS_BEFORE_ENDPOINT: Final = 10
 MAX_ENDPOINT_CHARACTERS: Final = 4096
 MAX_ANSWER_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 100
+MAX_FIELD_CHARACTERS: Final = 1_000
 
 
 class SSEServer:
@@ -70,6 +78,11 @@ class SSEChannel:
         self._parser = SSEParser(MAX_EVENT_BYTES)
         self._pieces: AsyncIterator[bytes] = aiter(response)
         self._events: deque[SSEEvent] = deque()
+
+    @property
+    def opened_with(self) -> dict[str, str]:
+        """The fields with which the server opened the stream."""
+        return shown_fields(self._response)
 
     async def endpoint_event(self) -> str:
         """What the first event says; raises UpstreamError."""
@@ -136,4 +149,10 @@ def endpoint_of(data: str, target: Origin) -> str:
 
 
 def _status_error(response: UpstreamResponse) -> UpstreamError:
-    return UpstreamError(f"The upstream answered with HTTP {response.status}.")
+    message = f"The upstream answered with HTTP {response.status}."
+    return UpstreamRefused(message, response.status, shown_fields(response))
+
+
+def shown_fields(response: UpstreamResponse) -> dict[str, str]:
+    """The fields of an answer, bounded."""
+    return {name: value[:MAX_FIELD_CHARACTERS] for name, value in list(response.headers.items())[:MAX_FIELDS]}

@@ -17,11 +17,13 @@ MAX_MESSAGE_BYTES: Final = 10 * 1024 * 1024
 
 
 class WebSocketServer:
-    """One server; `headers` go with every handshake."""
+    """One server; `headers` go with every handshake, `authority` in place of the target's own."""
 
-    def __init__(self, dialler: Dialler, target: Origin, headers: list[tuple[str, str]], limits: Limits) -> None:
+    def __init__(
+        self, dialler: Dialler, target: Origin, headers: list[tuple[str, str]], limits: Limits, *, authority: str = ""
+    ) -> None:
         self._dialler = dialler
-        self._url = f"{'wss' if target.is_tls else 'ws'}://{target.authority}{target.base_path or '/'}"
+        self._url = f"{'wss' if target.is_tls else 'ws'}://{authority or target.authority}{target.base_path or '/'}"
         self._headers = headers
         self._limits = limits
 

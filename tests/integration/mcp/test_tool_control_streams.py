@@ -37,7 +37,7 @@ class Announcing(Scripted):
     """A server with a stream on which a test lets it say something."""
 
     def __init__(self, *tools: dict[str, Any], **more: Any) -> None:
-        super().__init__(*tools, GET=self._stream, initialize=self._initialize, **more)
+        super().__init__(*tools, **{"GET": self._stream, "initialize": self._initialize, **more})
         self.say: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.streams = 0
         self.listening = asyncio.Event()
@@ -283,6 +283,35 @@ async def test_L_09_a_result_that_is_fetched_later_passes_only_if_its_tool_still
         assert any("Dropped 1 messages" in one.reason for one in ends.proxy.records)
     else:
         assert message == text_result(6, "at last")
+
+
+@pytest.mark.parametrize(("structured", "passes"), [({"sum": 3}, True), ({"sum": "secret"}, False)])
+async def test_T_10_a_result_that_is_fetched_later_is_one_that_the_tool_gives(structured: Any, passes: bool) -> None:
+    async def call(raw: RawMessage, peer: UpstreamPeer) -> None:
+        await peer.send(stream_head())
+        await peer.send(chunked(b"id: e-1\nretry: 10\ndata: \n\n"))
+
+    async def stream(raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        if raw.header("last-event-id") is None:
+            return http_response(405)
+        await peer.send(stream_head())
+        await peer.send(chunked(event(result(6, content=[], structuredContent=structured), id="e-2")))
+        return None
+
+    adding = tool("add", outputSchema={"type": "object", "properties": {"sum": {"type": "integer"}}})
+    server, console = Announcing(adding, tools_call=call, GET=stream), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(adding))) as ends:
+        session = await initialized(ends)
+        answer = await ends.client.post(request("tools/call", 6, name="add", arguments={}), session=session)
+        primed = next(line.removeprefix("id: ") for line in answer.text.splitlines() if line.startswith("id: "))
+        resumed = await ends.client.http.get("/mcp", headers=legacy_headers(session, last_event_id=primed))
+        (message,) = messages_of(resumed.text)
+    assert ("result" in message) is passes
+    if not passes:
+        assert (message["id"], message["error"]["code"]) == (6, -32012)
+        assert message["error"]["data"]["code"] == "upstream_invalid"
+        assert "/sum must be integer" in message["error"]["message"]
+        assert "secret" not in resumed.text
 
 
 async def test_L_08_a_stream_that_breaks_is_opened_again_and_given_up_after_some_failures(
