@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import METHOD_HEADER, MODERN_VERSIONS, NAME_HEADER, VERSION_HEADER
@@ -22,6 +22,14 @@ _OF_THE_ERA: Final = frozenset({VERSION_HEADER, METHOD_HEADER, NAME_HEADER, SESS
 _JSON: Final = ("content-type", "application/json")
 
 Fields = list[tuple[str, str]]
+
+
+class LegacySession(Protocol):
+    """A session with a legacy server, as far as messages name it."""
+
+    principal_id: str
+    id: str | None
+    version: str
 
 
 def without_era(headers: Sequence[tuple[str, str]]) -> Fields:
@@ -64,6 +72,12 @@ class ServerLeg:
         """One legacy message; raises UpstreamError."""
         own = [*fields, _JSON, *_session_fields(session_id, version)]
         return await self._request("POST", own, dump(message.body()), principal_id)
+
+    async def in_session(self, fields: Fields, message: Message, session: LegacySession) -> Answer:
+        """One message inside a session with a legacy server; raises UpstreamError."""
+        return await self.legacy(
+            fields, message, principal_id=session.principal_id, session_id=session.id, version=session.version
+        )
 
     async def legacy_stream(self, fields: Fields, *, principal_id: str, session_id: str | None, version: str) -> Answer:
         """The stream of a legacy session; raises UpstreamError."""

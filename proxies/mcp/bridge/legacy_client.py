@@ -27,7 +27,7 @@ from proxies.mcp.messages import (
     error_response,
     result_response,
 )
-from proxies.mcp.methods import CLIENT_REQUESTS, SERVER_REQUESTS
+from proxies.mcp.methods import CLIENT_REQUESTS, INPUT_REQUESTS
 from proxies.mcp.param_headers import InvalidAnnotation, header_annotations
 from proxies.mcp.upstream import SESSION_HEADER
 from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer, StreamAnswer
@@ -273,22 +273,30 @@ class LegacyClients:
         """What the client says to each of the requests; a message where it does not say what can be passed on."""
         if type(requests) is not dict:
             return {}
-        open_questions = {}
-        for key, asked in requests.items():
-            method = asked.get("method") if type(asked) is dict else None
-            if method not in SERVER_REQUESTS or method == "ping":
-                return error_response(None, METHOD_NOT_FOUND, "Method not found")
-            params = asked.get("params")
-            question, message = session.questions.ask(method, params if type(params) is dict else None)
-            open_questions[key] = (question, message)
-            await answer.put(dump(message.body()))
+        if not all(type(one) is dict and one.get("method") in INPUT_REQUESTS for one in requests.values()):
+            return error_response(None, METHOD_NOT_FOUND, "Method not found")
+        open_questions: dict[str, tuple[asyncio.Future[Message], Message]] = {}
         responses: dict[str, Any] = {}
-        for key, (question, message) in open_questions.items():
-            said = await question
-            if said.error is not None and (said := declined(message)).error is not None:
-                return said
-            responses[key] = said.result or {}
-        return responses
+        try:
+            for key, asked in requests.items():
+                params = asked.get("params")
+                question, message = session.questions.ask(asked["method"], params if type(params) is dict else None)
+                open_questions[key] = (question, message)
+                if not question.done():
+                    await answer.put(dump(message.body()))
+            for key, (question, message) in open_questions.items():
+                said = await question
+                if said.error is not None and (said := declined(message)).error is not None:
+                    return said
+                responses[key] = said.result or {}
+            return responses
+        finally:
+            for question, message in open_questions.values():
+                if not question.done():
+                    # Nobody waits for it any more, and its place is free again.
+                    question.cancel()
+                    if answer.open:
+                        answer.put_now(dump(_withdrawal(message).body()))
 
     def _doubt(self, status: int, response: Message) -> None:
         if status != 200 and response.error is not None and response.error["code"] not in MODERN_ERRORS:
@@ -323,6 +331,10 @@ class LegacyClients:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _withdrawal(question: Message) -> Message:
+    return Message(kind="notification", method="notifications/cancelled", params={"requestId": question.id})
 
 
 def _key(request: Message) -> tuple[type, MessageId]:

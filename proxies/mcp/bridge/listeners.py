@@ -1,4 +1,4 @@
-"""Subscriptions of modern clients, fed from the streams of legacy sessions."""
+"""Subscriptions of modern clients, fed from the streams of legacy sessions, and what else comes on those (`session_reader`)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import msgspec
 
 from proxies.mcp.bridge.leg import Fields, ServerLeg
 from proxies.mcp.bridge.server_sessions import ServerSession
+from proxies.mcp.bridge.session_reader import SessionReader
 from proxies.mcp.bridge.translate import for_subscription, honoured, tagged
 from proxies.mcp.drain import Answer
-from proxies.mcp.gates import ACKNOWLEDGED
-from proxies.mcp.messages import METHOD_NOT_FOUND, Message, MessageId, error_response, result_response
-from proxies.mcp.upstreams.answers import SESSION_GONE, StreamAnswer
+from proxies.mcp.gates import ACKNOWLEDGED, SUBSCRIPTION_ID
+from proxies.mcp.messages import Message, MessageId, result_response
+from proxies.mcp.upstreams.answers import StreamAnswer
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamBusy, UpstreamError
 
 logger = logging.getLogger(__name__)
 
+HEAR_SECONDS: Final = 2.0
+"""What a call waits for the session's stream, which some servers ask on at once."""
 MAX_LISTENERS: Final = 5_000
+MAX_LISTENERS_PER_PRINCIPAL: Final = 1_000
 MAX_RESOURCES: Final = 200
-RETRY_SECONDS: Final = 1.0
-MAX_RETRY_SECONDS: Final = 60.0
 
 
 class _Listener(msgspec.Struct, frozen=True, eq=False):
@@ -40,7 +42,7 @@ class Listeners:
     def __init__(self, leg: ServerLeg) -> None:
         self._leg = leg
         self._listeners: set[_Listener] = set()
-        self._readers: dict[ServerSession, asyncio.Task[None]] = {}
+        self._readers: dict[ServerSession, SessionReader] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -49,7 +51,8 @@ class Listeners:
     async def listen(self, session: ServerSession, request: Message, fields: Fields) -> Answer:
         """Begin a subscription; raises UpstreamError."""
         assert request.id is not None  # A request has an id.
-        if len(self._listeners) >= MAX_LISTENERS:
+        own = sum(one.session.principal_id == session.principal_id for one in self._listeners)
+        if len(self._listeners) >= MAX_LISTENERS or own >= MAX_LISTENERS_PER_PRINCIPAL:
             raise UpstreamBusy("Too many subscriptions are open.")
         wanted = honoured((request.params or {}).get("notifications"), session.capabilities)
         uris = wanted.get("resourceSubscriptions", [])[:MAX_RESOURCES]
@@ -65,9 +68,23 @@ class Listeners:
             session.subscribed[uri] += 1
             if session.subscribed[uri] == 1:
                 self.spawn(self._subscribe(session, "resources/subscribe", uri, fields))
-        if session not in self._readers:
-            self._readers[session] = asyncio.get_running_loop().create_task(self._read(session, fields))
+        self._reader(session)
         return answer
+
+    async def hear(self, session: ServerSession) -> None:
+        """Read the session's stream from now on: its server may ask there what is about a call."""
+        await self._reader(session).open(HEAR_SECONDS)
+
+    def drop(self, session: ServerSession) -> None:
+        """A session is over: nobody hears of it again, so who listens is told to subscribe anew."""
+        for listener in tuple(self._listeners):
+            if listener.session is session:
+                ended = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: listener.id}}
+                listener.answer.put_now(dump(result_response(listener.id, ended).body()))
+                listener.answer.end()
+        reader = self._readers.pop(session, None)
+        if reader is not None:
+            reader.stop()
 
     async def tell(self, session: ServerSession, message: Message) -> None:
         """Something that the server has announced, wherever it came."""
@@ -81,8 +98,16 @@ class Listeners:
         """End all of them."""
         for listener in tuple(self._listeners):
             listener.answer.end()
-        for task in (*self._readers.values(), *self._tasks):
+        for reader in self._readers.values():
+            reader.stop()
+        for task in self._tasks:
             task.cancel()
+
+    def _reader(self, session: ServerSession) -> SessionReader:
+        reader = self._readers.get(session)
+        if reader is None:
+            reader = self._readers[session] = SessionReader(self._leg, session, self.tell)
+        return reader
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that nobody waits for."""
@@ -101,55 +126,15 @@ class Listeners:
             if not session.subscribed[uri]:
                 del session.subscribed[uri]
                 self.spawn(self._subscribe(session, "resources/unsubscribe", uri, fields))
-        if not any(one.session is session for one in self._listeners):
-            task = self._readers.pop(session, None)
-            if task is not None:
-                task.cancel()
+        if not session.asks and not any(one.session is session for one in self._listeners):
+            reader = self._readers.pop(session, None)
+            if reader is not None:
+                reader.stop()
 
     async def _subscribe(self, session: ServerSession, method: str, uri: str, fields: Fields) -> None:
         request = Message(kind="request", id=session.next_id(), method=method, params={"uri": uri})
         try:
-            answer = await self._leg.legacy(
-                fields, request, principal_id=session.principal_id, session_id=session.id, version=session.version
-            )
+            answer = await self._leg.in_session(fields, request, session)
             await self._leg.response_to(answer, request)
         except UpstreamError as error:
             logger.debug("%s failed: %s", method, error.code)
-
-    async def _read(self, session: ServerSession, fields: Fields) -> None:
-        """Read the session's stream, one after the other, while somebody listens."""
-        wait_seconds = RETRY_SECONDS
-        while True:
-            heard = False
-            try:
-                received = await self._leg.legacy_stream(
-                    fields, principal_id=session.principal_id, session_id=session.id, version=session.version
-                )
-                try:
-                    if received.status in (400, 404, 405, SESSION_GONE):
-                        return  # It has none: what it announces comes with the answers to calls.
-                    if received.status == 200:
-                        async for message in self._leg.messages(received):
-                            heard = True
-                            await self._take(session, message, fields)
-                finally:
-                    await received.aclose()
-            except UpstreamError as error:
-                logger.debug("the stream of a session ended: %s", error.code)
-            wait_seconds = RETRY_SECONDS if heard else min(2 * wait_seconds, MAX_RETRY_SECONDS)
-            await asyncio.sleep(wait_seconds)
-
-    async def _take(self, session: ServerSession, message: Message, fields: Fields) -> None:
-        if message.kind == "notification":
-            await self.tell(session, message)
-        elif message.kind == "request" and message.id is not None:
-            # Whose call it is about cannot be known here, so nobody can be asked.
-            reply = (
-                result_response(message.id, {})
-                if message.method == "ping"
-                else error_response(message.id, METHOD_NOT_FOUND, "Method not found")
-            )
-            accepted = await self._leg.legacy(
-                fields, reply, principal_id=session.principal_id, session_id=session.id, version=session.version
-            )
-            await accepted.aclose()

@@ -16,7 +16,7 @@ from proxies.mcp.bridge.translate import META_CLIENT, discover_result, shared_ca
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import META_CAPABILITIES, META_LOG_LEVEL
 from proxies.mcp.messages import INVALID_PARAMS, Message, error_response, result_response
-from proxies.mcp.texts import TRACE_HEADERS
+from proxies.mcp.methods import INPUT_METHODS
 from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError
@@ -31,10 +31,9 @@ class ModernClients:
 
     def __init__(self, leg: ServerLeg) -> None:
         self._leg = leg
-        self._sessions = ServerSessions(leg)
         self._parked: Parked[BridgedCall] = Parked()
         self._listeners = Listeners(leg)
-        self._fields: Fields = []
+        self._sessions = ServerSessions(leg, on_end=self._listeners.drop)
 
     def __repr__(self) -> str:
         return f"<ModernClients sessions={len(self._sessions)} parked={len(self._parked)}>"
@@ -43,8 +42,8 @@ class ModernClients:
         """End what waits and every session."""
         for call in self._parked.clear():
             call.stop()
+        self._sessions.close()
         self._listeners.close()
-        self._sessions.close(self._fields)
         await self._sessions.settle(GOODBYE_SECONDS)
 
     async def post(self, message: Message, fields: Fields, principal_id: str) -> Answer:
@@ -53,8 +52,6 @@ class ModernClients:
             return StatusAnswer(202)
         assert message.id is not None  # A request has an id.
         fields = without_era(fields)
-        # What ends the sessions later belongs to nobody's trace.
-        self._fields = [field for field in fields if field[0] not in TRACE_HEADERS]
         params = message.params or {}
         if "requestState" in params:
             return await self._resume(message, principal_id)
@@ -63,37 +60,41 @@ class ModernClients:
         capabilities = shared_capabilities(meta.get(META_CAPABILITIES))
 
         async def open_session() -> ServerSession:
-            return await self._sessions.session(fields, principal_id, capabilities, meta.get(META_CLIENT))
+            session = await self._sessions.session(fields, principal_id, capabilities, meta.get(META_CLIENT))
+            if session.asks and message.method in INPUT_METHODS:
+                await self._listeners.hear(session)
+            return session
 
         session = await open_session()
         if message.method == "server/discover":
             return JSONAnswer(200, dump(result_response(message.id, discover_result(session.initialized)).body()))
         if message.method == "subscriptions/listen":
             return await self._listeners.listen(session, message, fields)
-        level = meta.get(META_LOG_LEVEL)
-        await self._set_level(session, level, fields)
-        call, received = await self._send(session, message, fields)
-        if received.status == 404 and session.id is not None:
+        await self._set_level(session, meta.get(META_LOG_LEVEL), fields)
+        call = self._call(session, message, fields, capabilities)
+        status = await call.send()
+        if status == 404 and session.id is not None:
             # The server has lost the session, and so has not looked at the request.
-            await received.aclose()
             self._sessions.lost(session)
-            session = await open_session()
-            call, received = await self._send(session, message, fields)
-        if received.status != 200:
-            await received.aclose()
-            raise RefusedByStatus(received.status)
-        call.start(received, capabilities=frozenset(capabilities))
+            call = self._call(await open_session(), message, fields, capabilities)
+            status = await call.send()
+        if status != 200:
+            raise RefusedByStatus(status)
         return await in_its_form(call.answer)
 
-    async def _send(self, session: ServerSession, message: Message, fields: Fields) -> tuple[BridgedCall, Answer]:
-        sent, token = to_legacy_request(message, session.next_id())
-        call = BridgedCall(
-            self._leg, session, message, sent, token, fields=fields, parked=self._parked, listeners=self._listeners
+    def _call(
+        self, session: ServerSession, message: Message, fields: Fields, capabilities: dict[str, Any]
+    ) -> BridgedCall:
+        return BridgedCall(
+            self._leg,
+            session,
+            message,
+            to_legacy_request(message, session.next_id()),
+            fields=fields,
+            capabilities=capabilities,
+            parked=self._parked,
+            listeners=self._listeners,
         )
-        received = await self._leg.legacy(
-            fields, sent, principal_id=session.principal_id, session_id=session.id, version=session.version
-        )
-        return call, received
 
     async def _resume(self, message: Message, principal_id: str) -> Answer:
         """The retry of a request that waits: it goes on where the server is waiting."""
@@ -113,9 +114,7 @@ class ModernClients:
         request = Message(kind="request", id=session.next_id(), method="logging/setLevel", params={"level": level})
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
-                answer = await self._leg.legacy(
-                    fields, request, principal_id=session.principal_id, session_id=session.id, version=session.version
-                )
+                answer = await self._leg.in_session(fields, request, session)
                 await self._leg.response_to(answer, request)
         except (UpstreamError, TimeoutError) as error:
             logger.debug("a log level could not be set: %s", type(error).__name__)

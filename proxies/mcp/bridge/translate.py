@@ -41,6 +41,7 @@ _TO_MODERN_CODE: Final = {_RESOURCE_NOT_FOUND: INVALID_PARAMS, _URL_ELICITATION:
 """Codes that do not exist any more."""
 
 
+_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _OF_ONE_ERA: Final = frozenset({"extensions", "tasks"})
 """Capabilities that mean nothing, or something else, in the other era: nobody may rely on them across the bridge."""
 
@@ -135,18 +136,39 @@ def discover_result(initialized: dict[str, Any]) -> dict[str, Any]:
     return to_modern_result("server/discover", result)
 
 
-def to_legacy_request(request: Message, id: int) -> tuple[Message, MessageId | None]:
-    """A request of a modern client without its envelope, under ids of ours, and the client's own progress token."""
+def to_legacy_request(request: Message, id: int) -> Message:
+    """A request of a modern client without its envelope, under ids of ours."""
     params = {name: value for name, value in (request.params or {}).items() if name not in _MODERN_PARAMS}
     given = params.pop("_meta", None)
     meta = {name: value for name, value in given.items() if name not in _MODERN_META} if type(given) is dict else {}
-    token = meta.get("progressToken")
     if "progressToken" in meta:
         meta["progressToken"] = id
     if meta:
         params["_meta"] = meta
-    sent = Message(kind="request", id=id, method=request.method, params=params or None)
-    return sent, token if type(token) in (int, str) else None
+    return Message(kind="request", id=id, method=request.method, params=params or None)
+
+
+def progress_token_of(request: Message) -> MessageId | None:
+    """Under which name a client wants to hear of progress."""
+    token = _meta_of(request).get("progressToken")
+    return token if type(token) in (int, str) else None
+
+
+def log_level_of(request: Message) -> str:
+    """From which level on a modern request wants to be told; empty for nothing."""
+    level = _meta_of(request).get(META_LOG_LEVEL)
+    return level if type(level) is str else ""
+
+
+def at_least(level: str, params: dict[str, Any]) -> bool:
+    """Whether what a legacy server logs is as grave as the request wants. It has one level for all requests of a session."""
+    said = params.get("level")
+    return level not in _LEVELS or said not in _LEVELS or _LEVELS.index(said) >= _LEVELS.index(level)
+
+
+def _meta_of(request: Message) -> dict[str, Any]:
+    meta = (request.params or {}).get("_meta")
+    return meta if type(meta) is dict else {}
 
 
 def to_modern_result(method: str, result: dict[str, Any]) -> dict[str, Any]:

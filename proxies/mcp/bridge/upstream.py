@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from proxies.mcp.bridge.eras import EraDetector, is_evidence
+from proxies.mcp.bridge.eras import Discovery, EraDetector, is_evidence
 from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg, without_era
 from proxies.mcp.bridge.legacy_client import SESSION_PREFIX, BridgedSession, LegacyClients
 from proxies.mcp.bridge.modern_client import ModernClients
@@ -94,7 +94,7 @@ class BridgeUpstream:
             if not is_evidence(answer.status) or media_type(answer) == "application/json":
                 return answer
             # What a modern server never says: perhaps it is none any more.
-            if (await self.eras.era(plain, principal_id, fresh=True)).era != "legacy":
+            if (await self._asked_again(answer, plain, principal_id)).era != "legacy":
                 return answer
             await answer.aclose()
         try:
@@ -137,7 +137,11 @@ class BridgeUpstream:
                 return answer
         elif not is_evidence(answer.status):
             return answer
-        found = await self.eras.discover(fields, principal_id)
+        try:
+            found = await self.eras.discover(fields, principal_id)
+        except BaseException:
+            await answer.aclose()
+            raise
         if found.era != "modern":
             return answer
         await answer.aclose()
@@ -147,6 +151,14 @@ class BridgeUpstream:
             )
             return JSONAnswer(200, dump(error.body()))
         return self._legacy_clients.initialize(message, fields, principal_id, found.result)
+
+    async def _asked_again(self, answer: Answer, fields: Fields, principal_id: str) -> Discovery:
+        """Ask the server for its era while an answer of it is open; raises UpstreamError, the answer closed."""
+        try:
+            return await self.eras.era(fields, principal_id, fresh=True)
+        except BaseException:
+            await answer.aclose()
+            raise
 
     async def _bridged(
         self, session: BridgedSession, method: str, headers: list[tuple[str, str]], body: bytes

@@ -11,7 +11,7 @@ from proxies.mcp.bridge import server_sessions as server_sessions_module
 from proxies.mcp.bridge.leg import ServerLeg
 from proxies.mcp.bridge.server_sessions import IDLE_SECONDS, ServerSessions
 from proxies.mcp.upstreams.answers import JSONAnswer, StatusAnswer
-from proxies.transport.errors import UpstreamError, UpstreamUnreachable
+from proxies.transport.errors import UpstreamBusy, UpstreamError, UpstreamUnreachable
 
 
 class Server:
@@ -24,10 +24,13 @@ class Server:
         self.version = version
         self.goodbye = goodbye
         self.seen: list[str] = []
+        self.ended: list[list[tuple[str, str]]] = []
 
     async def request(self, method: str, _target: str, headers: Any, body: bytes, **_kwargs: Any) -> Any:
         message = json.loads(body) if body else {}
         self.seen.append(message.get("method", method))
+        if method == "DELETE":
+            self.ended.append(headers)
         if method == "DELETE" and self.goodbye is not None:
             raise self.goodbye
         if message.get("method") != "initialize":
@@ -67,10 +70,42 @@ async def test_E_05_at_the_bound_the_oldest_session_ends(monkeypatch: pytest.Mon
     known = sessions(server, [0.0])
     await known.session([], "a", {}, None)
     await known.session([], "b", {}, None)
-    known.close([])
+    known.close()
     await known.settle(5)
     assert len(known) == 0
     assert server.seen.count("DELETE") == 2
+
+
+async def test_E_05_one_principal_does_not_end_the_sessions_of_others_nor_what_is_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_sessions_module, "MAX_SESSIONS_PER_PRINCIPAL", 2)
+    server = Server()
+    known = sessions(server, [0.0])
+    other = await known.session([], "b", {}, None)
+    first = await known.session([], "a", {"experimental": {"n": 1}}, None)
+    first.busy = 1
+    for number in range(2, 6):
+        await known.session([("x-key", "a")], "a", {"experimental": {"n": number}}, None)
+    assert await known.session([], "b", {}, None) is other
+    assert await known.session([], "a", {"experimental": {"n": 1}}, None) is first
+    last = await known.session([], "a", {"experimental": {"n": 5}}, None)
+    last.busy = 1
+    with pytest.raises(UpstreamBusy):
+        await known.session([], "a", {"experimental": {"n": 6}}, None)
+    assert len(known) == 3
+
+
+async def test_E_05_a_session_is_ended_with_the_credential_of_its_own_principal() -> None:
+    server, now = Server(), [0.0]
+    known = sessions(server, now)
+    await known.session([("x-key", "a"), ("traceparent", "00-aa-bb-01")], "a", {}, None)
+    now[0] = IDLE_SECONDS + 1
+    await known.session([("x-key", "b")], "b", {}, None)
+    await known.settle(5)
+    (ended,) = server.ended
+    assert ("x-key", "a") in ended
+    assert "traceparent" not in dict(ended)
 
 
 async def test_L_05_a_server_that_chooses_an_unknown_version_is_refused() -> None:
