@@ -106,7 +106,7 @@ def _refuse(exchange: Exchange, endpoint: Endpoint, refusal: Refusal) -> None:
     exchange.outcome = refusal.outcome
     exchange.error_code = refusal.code
     exchange.reason = refusal.detail or refusal.message
-    if exchange.response.started:
+    if exchange.response.started and not exchange.early:
         exchange.abort_answer()
         return
     status, headers, body = endpoint.render_refusal(exchange, refusal)

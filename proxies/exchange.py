@@ -17,6 +17,7 @@ from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, ToolU
 from proxies.conversation import RecentFindings
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
+from proxies.transport.sse import SSEEvent, encode_event
 from rules.context_firewall import Citation
 from rules.facts import Facts
 from rules.masking.session import Masked, MaskingSession
@@ -89,6 +90,7 @@ class Exchange:
         "capture",
         "citations",
         "conversation",
+        "early",
         "error_code",
         "extra_headers",
         "facts",
@@ -132,6 +134,8 @@ class Exchange:
         self.response = response
         self._recorder = recorder
         self._recorded = False
+        self.early = False
+        """Whether an event stream has begun to which nothing of the answer has been written yet."""
         self.started_at = time.time()
         self.id = call_id(self.started_at)
         self._received_at = self._lap_at = request.received_at
@@ -228,6 +232,11 @@ class Exchange:
 
     def answer(self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"") -> None:
         """Record the call, then send a complete answer: what the client saw complete is never lost."""
+        if self.early:
+            self.response_bytes += len(body)
+            self.record()
+            self.response.conclude(body, encode_event(SSEEvent("message", body.decode(), None, None)) if body else b"")
+            return
         self.status = status
         self.response_bytes = len(body)
         self.record()
@@ -235,9 +244,20 @@ class Exchange:
 
     def start_answer(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Begin a streamed answer; follow with `write` and `finish_answer`."""
+        if self.early:
+            # It has begun, as the only kind of stream that may begin early.
+            self.early = False
+            return
         self.status = status
         self.streamed = True
         self.response.start(status, [*headers, *self._own_headers()])
+
+    def start_early(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Begin an event stream before it is known what the answer is, so that the client hears something while it waits. What
+        is answered later, whole or in pieces, goes into it."""
+        if not self.early:
+            self.start_answer(200, headers)
+            self.early = True
 
     def _own_headers(self) -> list[tuple[str, str]]:
         if not self.redactions:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxies.mcp.refusals import RPCRefusal, invalid_request
 from proxies.transport.headers import Headers
+
+STREAM_HEADERS: Final = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-store"),
+    ("x-accel-buffering", "no"),
+]
 
 
 def check_json_body(headers: Headers) -> None:

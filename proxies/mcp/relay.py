@@ -17,6 +17,7 @@ from proxies.mcp.drain import Answer
 from proxies.mcp.eras import PRIMING_SINCE
 from proxies.mcp.event_ids import seal
 from proxies.mcp.gates import Gate
+from proxies.mcp.media_types import STREAM_HEADERS
 from proxies.mcp.messages import Message
 from proxies.mcp.refusals import refusal_response, upstream_invalid
 from proxies.mcp.sessions import Session
@@ -26,11 +27,6 @@ from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout, UpstreamTotalTimeout
 from proxies.transport.sse import SSEEvent, encode_event
 
-STREAM_HEADERS: Final = [
-    ("content-type", "text/event-stream"),
-    ("cache-control", "no-store"),
-    ("x-accel-buffering", "no"),
-]
 MAX_RETRY_MS: Final = 600_000
 
 Reply = Callable[[Message], Awaitable[None]]

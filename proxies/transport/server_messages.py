@@ -252,6 +252,16 @@ class Response:
         self._connection.send_bytes(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         await self._connection.drained()
 
+    def conclude(self, body: bytes, last: bytes) -> None:
+        """End a stream that had begun before its answer was there: `body` is the answer, `last` is what it looks like on the
+        stream. Like `send` it does not wait for the client."""
+        if last and not self._silent:
+            if self._probes:
+                self._end_probes()
+            self.bytes_sent += len(last)
+            self._connection.send_bytes(b"%x\r\n%b\r\n" % (len(last), last) if self._chunked else last)
+        self.finish()
+
     def finish(self) -> None:
         """The streamed body is complete."""
         if not self.started or self.finished:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 from proxies.contract import MAX_HELD_CALLS, HeldCall, HoldEnded, Release
 from proxies.exchange import Exchange
 from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.control.held_client import HeldClient
 from proxies.mcp.control.judgements import ToConsole
 from proxies.mcp.messages import BLOCKED, Message, MessageId
 from proxies.mcp.refusals import RPCRefusal
@@ -83,11 +84,13 @@ class Holds:
         self._send(held.call)
         ended: Any = "client_closed"
         exchange.response.end_on_drain(lambda: held.end("drained"))
+        client = HeldClient(exchange, message)
         try:
             ending = await _ending(held, seconds)
             # To the console a client that cancels has left.
             ended = "client_closed" if ending.outcome == "cancelled" else ending.outcome
         finally:
+            client.stop()
             exchange.response.on_drain = None
             del self._held[id]
             self._send(HoldEnded(id, ended))

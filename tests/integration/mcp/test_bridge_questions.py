@@ -220,12 +220,14 @@ async def test_M_14_subscriptions_end_when_the_server_has_lost_their_session() -
         return json_answer(result(rpc(raw)["id"], tools=[]))
 
     wanted = request("subscriptions/listen", "s", notifications={"toolsListChanged": True})
-    async with wire(refusing_modern(LegacyServer(tools_list=listed)), mcp=BRIDGE) as (client, *_):
-        async with client.http.stream("POST", "/mcp", **modern(wanted)) as stream:
-            lines = stream.aiter_lines()
-            acknowledged = await next_message(lines)
-            again = (await client.post_modern(request("tools/list", 2))).json()
-            ended = await next_message(lines)
+    async with (
+        wire(refusing_modern(LegacyServer(tools_list=listed)), mcp=BRIDGE) as (client, *_),
+        client.http.stream("POST", "/mcp", **modern(wanted)) as stream,
+    ):
+        lines = stream.aiter_lines()
+        acknowledged = await next_message(lines)
+        again = (await client.post_modern(request("tools/list", 2))).json()
+        ended = await next_message(lines)
     assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
     assert again["result"]["tools"] == []
     assert (ended["id"], ended["result"]["resultType"]) == ("s", "complete")

@@ -10,11 +10,25 @@ import httpx
 import pytest
 
 from proxies.contract import HeldCall, MCPSettings, Release
+from proxies.mcp.control import held_client
 from rules.model import Action
 from tests.integration.mcp.test_tool_control import Scripted, called, scripted
 from tests.integration.mcp.test_tool_control_streams import until
 from tests.mcp_control import ControlConsole, accepting, tool
-from tests.mcp_wire import legacy_headers, notification, request
+from tests.mcp_downstreams import websocket
+from tests.mcp_wire import (
+    META,
+    json_answer,
+    legacy_headers,
+    messages_of,
+    modern,
+    notification,
+    request,
+    rpc,
+    stream_answer,
+    text_result,
+)
+from tests.rawpeer import RawMessage, UpstreamPeer, http_response
 
 PAY = tool("pay")
 POLICY = {
@@ -153,3 +167,92 @@ async def test_where_a_proxy_only_logs_nobody_is_asked() -> None:
     assert console.held == []
     record = next(one for one in ends.proxy.records if one.operation == "tools/call pay")
     assert (record.action, record.decision.would_action) == (Action.ALERT, Action.HOLD)
+
+
+# --- While it waits ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients hear of their held calls at once."""
+    monkeypatch.setattr(held_client, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(held_client, "REPEAT_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("token", ["p", None])
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_client_hears_that_its_call_waits(era: str, token: str | None, streamed: bool) -> None:
+    async def pay(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        answer = text_result(rpc(raw)["id"], "done")
+        answer["result"] |= {"resultType": "complete"} if era == "modern" else {}
+        return stream_answer(answer) if streamed else json_answer(answer)
+
+    server, console = Scripted(PAY, era=era, tools_call=pay), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        meta = (META if era == "modern" else {}) | ({"progressToken": token} if token else {})
+        body = request("tools/call", 6, name="pay", arguments={}, _meta=meta)
+        content = modern(body) if session is None else {"json": body, "headers": legacy_headers(session)}
+        async with ends.client.http.stream("POST", "/mcp", **content) as answer:
+            lines = answer.aiter_lines()
+            heard = [await anext(lines) for _ in range(6)]
+            ends.proxy.holds.release(release(await held(console)))
+            rest = [line async for line in lines]
+    messages = messages_of("\n".join([*heard, *rest]))
+    told, last = messages[:-1], messages[-1]
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert (last["id"], last["result"]["content"][0]["text"]) == (6, "done")
+    values = [one["params"]["progress"] for one in told]
+    assert values == sorted(set(values))
+    assert all(value < 0 for value in values)
+    assert bool(values) is (token is not None)
+    assert all(one["params"]["progressToken"] == token for one in told)
+    record = next(one for one in ends.proxy.records if one.operation == "tools/call pay")
+    assert (record.outcome, record.status, record.streamed) == ("allowed", 200, True)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("ending", ["refused", "hidden", "upstream"])
+async def test_D_02_what_ends_a_held_call_is_the_last_event_of_its_stream(ending: str) -> None:
+    async def pay(_raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return http_response(503)
+
+    server, console = Scripted(PAY, tools_call=pay), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+        session = await ends.client.initialize()
+        body = request("tools/call", 6, name="pay", arguments={})
+        async with ends.client.http.stream("POST", "/mcp", json=body, headers=legacy_headers(session)) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            if ending == "hidden":
+                console.publish(accepting(PAY, enabled=False))
+            ends.proxy.holds.release(release(await held(console), allowed=ending != "refused"))
+            rest = [line async for line in lines]
+        (last,) = messages_of("\n".join(rest))
+        again = await ends.client.post(request("ping", 7), session=session)
+    assert (last["id"], last["error"]["code"]) == (6, {"refused": -32010, "hidden": -32602, "upstream": -32012}[ending])
+    assert "id" in again.json()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_W_01_a_client_of_another_transport_hears_it_too() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    under_control = MCPSettings(control=accepting(PAY))
+    async with (
+        scripted(server, console, mcp=under_control, policies=[POLICY]) as ends,
+        websocket(ends.proxy) as socket,
+    ):
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "w", "version": "1"}}
+        await socket.send(json.dumps(request("initialize", 1, **hello)))
+        await socket.recv()
+        await socket.send(json.dumps(notification("notifications/initialized")))
+        meta = {"progressToken": 5}
+        await socket.send(json.dumps(request("tools/call", 6, name="pay", arguments={}, _meta=meta)))
+        told = json.loads(await socket.recv())
+        ends.proxy.holds.release(release(await held(console)))
+        while "id" not in (answer := json.loads(await socket.recv())):
+            pass
+    assert (told["method"], told["params"]["progressToken"]) == ("notifications/progress", 5)
+    assert answer["result"]["content"][0]["text"] == "done"
