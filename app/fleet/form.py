@@ -111,11 +111,13 @@ def change(given: FormMultiDict) -> UpdateProxy:
 
 def connection(given: FormMultiDict) -> CheckConnection:
     """What a check of the connection is about; raises ValidationFailed."""
-    names = [name for name in CheckConnection.__struct_fields__ if name != "launch_command"]
+    names = [name for name in CheckConnection.__struct_fields__ if name not in ("launch_command", "launch_environment")]
     values: dict[str, Any] = {name: _text(given, name) for name in names}
-    return convert(
-        {**values, "transport": values["transport"] or "http", "launch_command": _command(given)}, CheckConnection
-    )
+    values["transport"] = values["transport"] or "http"
+    values["launch_command"] = _command(given)
+    if values["transport"] == "stdio":
+        values["launch_environment"] = variables(_text(given, "launch_environment"))
+    return convert(values, CheckConnection)
 
 
 def check_confirmed(given: FormMultiDict) -> None:

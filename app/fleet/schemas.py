@@ -232,13 +232,16 @@ class CheckConnection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     transport: ShortText = "http"
     launch_command: Arguments = []
     launch_directory: ShortText = ""
+    launch_environment: Variables = {}
+    """As for a proxy; what is stored and not given here is not there."""
     upstream_ca_path: ShortText = ""
     upstream_client_cert_path: ShortText = ""
     upstream_client_key_path: ShortText = ""
 
 
 class ConnectionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the check found. No request is sent: the check resolves, connects and, for https, verifies TLS."""
+    """What the check found. It resolves, connects and, for https, verifies TLS; a server of the transport stdio is started once,
+    asked what it is and for its tools, and ended."""
 
     reachable: bool
     stage: Literal["resolve", "connect", "tls", "done"]

@@ -1,0 +1,20 @@
+"""What a server that a proxy starts may use of the machine."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013_launch_limits"
+down_revision = "0012_mcp_tools"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    for name in ("max_memory_mb", "max_cpu_seconds"):
+        op.add_column("launch_programs", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("launch_programs") as table:
+        table.drop_column("max_cpu_seconds")
+        table.drop_column("max_memory_mb")
