@@ -266,6 +266,7 @@ def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSe
         transport=proxy.transport,  # type: ignore[arg-type]  # Checked when it was saved.
         stdio=server,
         era="bridge" if proxy.era == "bridge" else "same",
+        refuse_downgrade=proxy.refuse_downgrade,
         control=control,
     )
 

@@ -76,6 +76,8 @@ class MCPSettings(msgspec.Struct, frozen=True):
     transport: MCPTransport = "http"
     stdio: StdioServer | None = None
     era: EraPolicy = "same"
+    refuse_downgrade: bool = False
+    """Whether a server that falls back from the modern to a legacy version gets no more calls (E-04)."""
     control: MCPControl | None = None
     """None where tools are not controlled: everything that the rules let through passes."""
 

@@ -12,8 +12,7 @@ from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
 from proxies.mcp.control.server import server_of
 from proxies.mcp.downstreams.client import CarriedClient
-from proxies.mcp.media_types import accepted, check_json_body, not_acceptable
-from proxies.mcp.media_types import STREAM_HEADERS
+from proxies.mcp.media_types import STREAM_HEADERS, accepted, check_json_body, not_acceptable
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.steps import authenticate
