@@ -25,6 +25,7 @@ from app.fleet.failures import ProxyFailures
 from app.fleet.metrics import FleetMetrics
 from app.fleet.reconcile import Address
 from app.fleet.rulesets import Rulesets
+from app.fleet.server_trial import ServerTrials
 from app.fleet.service import ProxyService
 from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
@@ -393,6 +394,7 @@ def build_features(
             prepare_rules=rulesets.prepare,
             console=Address(settings.host, settings.port),
             upstream_proxies=settings.upstream_proxies,
+            trials=ServerTrials(database=database, audit=audit, environ=os.environ, data_directory=directory.root),
         ),
         keys=KeyService(
             database=database, audit=audit, rollout=rollout, library=library, prepare_rules=rulesets.prepare

@@ -70,10 +70,11 @@ async def create_proxy(
 
 @post("/api/v1/proxies/test-connection", opt=ADMIN, status_code=200, tags=TAGS)
 async def test_connection(
-    data: JSONBody[CheckConnection], proxies: NamedDependency[ProxyService]
+    data: JSONBody[CheckConnection], actor: NamedDependency[Actor], proxies: NamedDependency[ProxyService]
 ) -> Envelope[ConnectionReport]:
-    """Try whether an upstream can be reached; nothing is sent to it and nothing is saved."""
-    return Envelope(await proxies.check_connection(data))
+    """Try whether an upstream can be reached; nothing is sent to it and nothing is saved. A server of the transport stdio is
+    started once, asked what it is and for its tools, and ended."""
+    return Envelope(await proxies.check_connection(actor, data))
 
 
 @get("/api/v1/proxies/status", opt=VIEWER, tags=TAGS)

@@ -25,7 +25,7 @@ from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
-from app.launch.commands import NOT_LISTED, allows
+from app.launch.commands import NOT_LISTED, allowing
 from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
 from app.policies.global_policies import GlobalPolicyRepository
@@ -217,7 +217,8 @@ class ConfigurationBuilder:
 
     def _server(self, proxy: Proxy, programs: Sequence[LaunchProgram]) -> StdioServer:
         """The server that a proxy starts; the list of programs is asked again, because it may have changed (ADM-16)."""
-        if not allows(programs, proxy.launch_command):
+        entry = allowing(programs, proxy.launch_command)
+        if entry is None:
             raise Unresolvable(NOT_LISTED)
         try:
             variables = launch_environment.resolve(
@@ -228,7 +229,11 @@ class ConfigurationBuilder:
         except launch_environment.EnvironmentUnavailable as error:
             raise Unresolvable(str(error)) from error
         return StdioServer(
-            argv=tuple(proxy.launch_command), environment=variables, working_directory=proxy.launch_directory
+            argv=tuple(proxy.launch_command),
+            environment=variables,
+            working_directory=proxy.launch_directory,
+            max_memory_mb=entry.max_memory_mb,
+            max_cpu_seconds=entry.max_cpu_seconds,
         )
 
     def _credential(self, proxy: Proxy) -> UpstreamAuth:
@@ -261,6 +266,7 @@ def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSe
         transport=proxy.transport,  # type: ignore[arg-type]  # Checked when it was saved.
         stdio=server,
         era="bridge" if proxy.era == "bridge" else "same",
+        refuse_downgrade=proxy.refuse_downgrade,
         control=control,
     )
 

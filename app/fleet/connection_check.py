@@ -1,4 +1,5 @@
-"""Whether an upstream can be reached: name, connection and, for https, the certificate. No request is sent.
+"""Whether an upstream can be reached: name, connection and, for https, the certificate. No request is sent, except to a server
+that is started for the check and ended after it.
 
 The check has the same permission and the same validation as saving the proxy (ADM-16), it dials what a worker would dial
 and nothing else (SSRF-01, 02), and it changes nothing.
@@ -23,7 +24,7 @@ from app.fleet.draft import http_form
 from app.fleet.schemas import CheckConnection, ConnectionReport
 from app.upstream_proxy import UpstreamProxies
 from proxies.child_environment import server_environment
-from proxies.contract import UpstreamProxy
+from proxies.contract import StdioServer, UpstreamProxy
 from proxies.egress_policy import refused_address, refused_name
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -98,6 +99,26 @@ async def check_connection(wanted: CheckConnection, proxies: UpstreamProxies) ->
         return report(stage="done", message=f"The proxy {proxy.address} accepts connections.", address=address)
     way = f" through the proxy {proxy.address}" if proxy is not None else ""
     return report(stage="done", message=f"The upstream accepts connections{way}.", address=address)
+
+
+async def check_server(wanted: CheckConnection, server: StdioServer) -> ConnectionReport:
+    """Start a server once, have it say what it is and list its tools, and end it."""
+    from proxies.scan.trial import try_server  # Here, because the console needs none of it otherwise.
+
+    missing = await asyncio.to_thread(check_command, wanted)
+    if not missing.reachable:
+        return missing
+    started = time.perf_counter()
+    trial = await try_server(server)
+    tools = "no tools" if not trial.tools else "1 tool" if trial.tools == 1 else f"{trial.tools} tools"
+    return ConnectionReport(
+        reachable=not trial.problem,
+        stage="connect" if trial.problem else "done",
+        message=trial.problem
+        or f"The server works: {trial.server}, MCP {trial.version}, {tools}. It has been ended again.",
+        address="",
+        elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+    )
 
 
 def check_command(wanted: CheckConnection) -> ConnectionReport:

@@ -43,6 +43,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     launch_command: list[str]
     launch_directory: str
     era: str
+    refuse_downgrade: bool
     auto_approve: str
     discovery_interval_hours: int
 

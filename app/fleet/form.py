@@ -40,6 +40,7 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
         "capture": "all",
         "auto_start": True,
         "era": "same",
+        "refuse_downgrade": False,
         "auto_approve": "none",
         "discovery_interval_hours": 6,
     }
@@ -78,6 +79,7 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "upstream_client_key_path": proxy.upstream_client_key_path,
         "tags": ", ".join(proxy.tags),
         "era": proxy.era,
+        "refuse_downgrade": proxy.refuse_downgrade,
         "auto_approve": proxy.auto_approve,
         "discovery_interval_hours": proxy.discovery_interval_hours,
     }
@@ -94,6 +96,7 @@ def typed(given: FormMultiDict) -> dict[str, Any]:
     values["policy_names"] = [str(name) for name in given.getall("policy_names", [])]
     values["require_auth"] = "require_auth" in given
     values["auto_start"] = "auto_start" in given
+    values["refuse_downgrade"] = "refuse_downgrade" in given
     return values
 
 
@@ -111,11 +114,13 @@ def change(given: FormMultiDict) -> UpdateProxy:
 
 def connection(given: FormMultiDict) -> CheckConnection:
     """What a check of the connection is about; raises ValidationFailed."""
-    names = [name for name in CheckConnection.__struct_fields__ if name != "launch_command"]
+    names = [name for name in CheckConnection.__struct_fields__ if name not in ("launch_command", "launch_environment")]
     values: dict[str, Any] = {name: _text(given, name) for name in names}
-    return convert(
-        {**values, "transport": values["transport"] or "http", "launch_command": _command(given)}, CheckConnection
-    )
+    values["transport"] = values["transport"] or "http"
+    values["launch_command"] = _command(given)
+    if values["transport"] == "stdio":
+        values["launch_environment"] = variables(_text(given, "launch_environment"))
+    return convert(values, CheckConnection)
 
 
 def check_confirmed(given: FormMultiDict) -> None:
@@ -169,6 +174,7 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
         "policy_names": [str(name) for name in given.getall("policy_names", [])],
         "require_auth": "require_auth" in given,
         "auto_start": "auto_start" in given,
+        "refuse_downgrade": "refuse_downgrade" in given,
         "allowed_hosts": lines(_text(given, "allowed_hosts")),
         "allowed_origins": lines(_text(given, "allowed_origins")),
         "tags": lines(_text(given, "tags")),

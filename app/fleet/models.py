@@ -53,6 +53,8 @@ class Proxy(Deletable, Tenanted, Base):
     launch_directory: Mapped[str] = mapped_column(Text, default="")
     era: Mapped[str] = mapped_column(String(10), default="same")
     """For MCP: `same`, or `bridge` to translate between the eras of client and server."""
+    refuse_downgrade: Mapped[bool] = mapped_column(Boolean, default=False)
+    """For MCP: whether a server that falls back from the modern to a legacy version is spoken to no more (E-04)."""
     auto_approve: Mapped[str] = mapped_column(String(10), default="none")
     """Which new tools need no person: `none`, `clean` (no finding) or `all`."""
     discovery_interval_hours: Mapped[int] = mapped_column(Integer, default=6)

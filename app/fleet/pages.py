@@ -147,12 +147,15 @@ async def create_proxy(
 
 @post("/proxies/test-connection", opt=ADMIN, include_in_schema=False)
 async def test_connection(
-    request: Request[Any, Any, Any], pages: NamedDependency[Pages], proxies: NamedDependency[ProxyService]
+    request: Request[Any, Any, Any],
+    actor: NamedDependency[Actor],
+    pages: NamedDependency[Pages],
+    proxies: NamedDependency[ProxyService],
 ) -> Response[str]:
     """Whether the typed target can be reached, as a line under the field."""
     given = await request.form()
     try:
-        report = await proxies.check_connection(forms.connection(given))
+        report = await proxies.check_connection(actor, forms.connection(given))
     except AppError as error:
         words = " ".join(error.fields.values()) or error.message
         report = ConnectionReport(reachable=False, stage="resolve", message=words, address="", elapsed_ms=0)

@@ -84,6 +84,7 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     """Names and references; the values are never returned."""
     launch_directory: str
     era: str
+    refuse_downgrade: bool
     auto_approve: str
     discovery_interval_hours: int
     state: str
@@ -142,6 +143,7 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     launch_environment: Variables = {}
     launch_directory: ShortText = ""
     era: EraWord = "same"
+    refuse_downgrade: bool = False
     auto_approve: AutoApproveWord = "none"
     discovery_interval_hours: int = 6
 
@@ -177,6 +179,7 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The whole environment; null keeps the value that is stored under this name."""
     launch_directory: ShortText | UnsetType = UNSET
     era: EraWord | UnsetType = UNSET
+    refuse_downgrade: bool | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET
     discovery_interval_hours: int | UnsetType = UNSET
 
@@ -232,13 +235,16 @@ class CheckConnection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     transport: ShortText = "http"
     launch_command: Arguments = []
     launch_directory: ShortText = ""
+    launch_environment: Variables = {}
+    """As for a proxy; what is stored and not given here is not there."""
     upstream_ca_path: ShortText = ""
     upstream_client_cert_path: ShortText = ""
     upstream_client_key_path: ShortText = ""
 
 
 class ConnectionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the check found. No request is sent: the check resolves, connects and, for https, verifies TLS."""
+    """What the check found. It resolves, connects and, for https, verifies TLS; a server of the transport stdio is started once,
+    asked what it is and for its tools, and ended."""
 
     reachable: bool
     stage: Literal["resolve", "connect", "tls", "done"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
@@ -39,11 +38,12 @@ from app.fleet.schemas import (
     UpdateProxy,
     UpstreamAuthInput,
 )
+from app.fleet.server_trial import ServerTrials
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.views import proxy_view
 from app.http.envelope import Listing
 from app.http.sorting import Sort
-from app.launch.commands import NOT_LISTED, allows, command_problem
+from app.launch.commands import NOT_LISTED, allows
 from app.launch.repository import LaunchRepository
 from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
@@ -74,6 +74,7 @@ class ProxyService:
         prepare_rules: Callable[[Sequence[str]], Awaitable[None]],
         console: Address,
         upstream_proxies: UpstreamProxies,
+        trials: ServerTrials,
     ) -> None:
         self._database = database
         self._audit = audit
@@ -85,6 +86,7 @@ class ProxyService:
         self._prepare_rules = prepare_rules
         self._console = console
         self._upstream_proxies = upstream_proxies
+        self._trials = trials
 
     # --- Reading --------------------------------------------------------------------------------------------------
 
@@ -137,23 +139,14 @@ class ProxyService:
         """How the proxy stands now."""
         return self._fleet.status(proxy_id)
 
-    async def check_connection(self, wanted: CheckConnection) -> ConnectionReport:
+    async def check_connection(self, actor: Actor, wanted: CheckConnection) -> ConnectionReport:
         """Whether an upstream can be reached; raises ValidationFailed for one that could not be saved (ADM-16)."""
         if wanted.transport == "stdio":
-            return await self._check_command(wanted)
+            return await self._trials.check(actor, wanted)
         connection_check.refuse_unfit(wanted)
         if problem := loops.console_problem(wanted.target_url.strip(), self._console):
             raise ValidationFailed(fields={"target_url": problem})
         return await connection_check.check_connection(wanted, self._upstream_proxies)
-
-    async def _check_command(self, wanted: CheckConnection) -> ConnectionReport:
-        """Whether a server could be started; it is not started, since looking must change nothing."""
-        if problem := command_problem(wanted.launch_command):
-            raise ValidationFailed(fields={"launch_command": problem})
-        async with self._database.reader() as session:
-            if not allows(await LaunchRepository(session).all(), wanted.launch_command):
-                raise ValidationFailed(fields={"launch_command": NOT_LISTED})
-        return await asyncio.to_thread(connection_check.check_command, wanted)
 
     def server_report(self, proxy_id: str) -> ServerReport | None:
         """How the server that a proxy starts stands; None where it starts none."""

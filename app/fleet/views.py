@@ -63,6 +63,7 @@ def proxy_view(
         launch_environment=list(variables),
         launch_directory=proxy.launch_directory,
         era=proxy.era,
+        refuse_downgrade=proxy.refuse_downgrade,
         auto_approve=proxy.auto_approve,
         discovery_interval_hours=proxy.discovery_interval_hours,
         state=status.state.value,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from proxies.child_environment import changes_code
 
 MAX_ARGUMENTS = 64
+MIN_MEMORY_MB = 32
 MAX_COMMAND_CHARACTERS = 8_000
 MAX_VARIABLES = 64
 MAX_VALUE_CHARACTERS = 8_192
@@ -29,12 +30,29 @@ class AllowedProgram(Protocol):
     first_arguments: list[str]
 
 
+Entry = TypeVar("Entry", bound=AllowedProgram)
+
+
 def allows(programs: Iterable[AllowedProgram], command: Sequence[str]) -> bool:
     """Whether an entry names this program exactly, and the command begins with the arguments that the entry fixes."""
-    return any(
-        command[:1] == [entry.program] and list(command[1 : 1 + len(entry.first_arguments)]) == entry.first_arguments
+    return allowing(programs, command) is not None
+
+
+def allowing(programs: Iterable[Entry], command: Sequence[str]) -> Entry | None:
+    """The entry that allows a command; of several the one that fixes most of it."""
+    fitting = [
+        entry
         for entry in programs
-    )
+        if command[:1] == [entry.program] and list(command[1 : 1 + len(entry.first_arguments)]) == entry.first_arguments
+    ]
+    return max(fitting, key=lambda entry: len(entry.first_arguments), default=None)
+
+
+def memory_problem(max_memory_mb: int) -> str | None:
+    """Why this cannot be a limit of memory."""
+    if 0 < max_memory_mb < MIN_MEMORY_MB:
+        return f"No server starts with less than {MIN_MEMORY_MB} MB. Give 0 for no limit."
+    return None
 
 
 def program_problem(program: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, String, Text
+from sqlalchemy import JSON, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, Deletable, Tenanted, UTCDateTime
@@ -19,6 +19,10 @@ class LaunchProgram(Deletable, Tenanted, Base):
     program: Mapped[str] = mapped_column(Text)
     first_arguments: Mapped[list[str]] = mapped_column(JSON)
     note: Mapped[str] = mapped_column(Text)
+    max_memory_mb: Mapped[int] = mapped_column(Integer)
+    """What one process of it may allocate; 0 for no limit."""
+    max_cpu_seconds: Mapped[int] = mapped_column(Integer)
+    """Processor time that one process of it may use; 0 for no limit."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     created_by: Mapped[str] = mapped_column(String(100))
 

@@ -16,6 +16,7 @@ from app.launch.service import SORTS, LaunchService
 from app.security.permissions import Actor
 
 ADMIN = {"role": "admin"}
+LIMITS = ("max_memory_mb", "max_cpu_seconds")
 TAB = "/settings?tab=launch"
 PAGE_ROWS = 25
 """Rows of a page, so that it stays below 60 KB."""
@@ -30,8 +31,12 @@ async def allow_program(
 ) -> Response[str]:
     """Put a program on the list."""
     given = await request.form()
-    values = {name: str(given.get(name, "")) for name in ("program", "first_arguments", "note")}
-    wanted = {**values, "first_arguments": [line for line in values["first_arguments"].splitlines() if line]}
+    values = {name: str(given.get(name, "")) for name in ("program", "first_arguments", "note", *LIMITS)}
+    wanted = {
+        **values,
+        "first_arguments": [line for line in values["first_arguments"].splitlines() if line],
+        **{name: int(values[name]) if values[name].strip().isdecimal() else values[name] or 0 for name in LIMITS},
+    }
     try:
         allowed = await launch.allow(actor, convert(wanted, AllowProgram))
     except AppError as error:

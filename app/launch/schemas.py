@@ -20,6 +20,8 @@ class LaunchProgramView(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     first_arguments: list[str]
     note: str
+    max_memory_mb: int
+    max_cpu_seconds: int
     proxies: list[str]
     """Names of the proxies whose command needs this entry: no other one allows it."""
     created_at: datetime
@@ -28,8 +30,12 @@ class LaunchProgramView(msgspec.Struct, frozen=True, kw_only=True):
 
 class AllowProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A program that proxies may start, by its name in PATH or by its absolute path. With `first_arguments` only commands that
-    begin with these."""
+    begin with these. The limits are those of the entry that fixes most of a command."""
 
     program: Annotated[str, Meta(max_length=1000)]
     first_arguments: Arguments = []
     note: Annotated[str, Meta(max_length=2000)] = ""
+    max_memory_mb: Annotated[int, Meta(ge=0, le=1_048_576)] = 0
+    """Memory that one process may allocate, on Linux; 0 for no limit."""
+    max_cpu_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
+    """Processor time that one process may use in its life; 0 for no limit."""

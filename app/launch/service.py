@@ -63,6 +63,7 @@ class LaunchService:
         problems = {
             "program": commands.program_problem(program),
             "first_arguments": commands.arguments_problem(first),
+            "max_memory_mb": commands.memory_problem(request.max_memory_mb),
         }
         if fields := {name: problem for name, problem in problems.items() if problem}:
             raise ValidationFailed(fields=fields)
@@ -75,6 +76,8 @@ class LaunchService:
                 program=program,
                 first_arguments=first,
                 note=request.note.strip(),
+                max_memory_mb=request.max_memory_mb,
+                max_cpu_seconds=request.max_cpu_seconds,
                 created_at=clock.utcnow(),
                 created_by=actor.username,
             )
@@ -122,7 +125,12 @@ class LaunchService:
             actor=actor,
             resource=(RESOURCE, row.id, row.program),
             severity="critical",
-            details={"program": row.program, "first_arguments": row.first_arguments},
+            details={
+                "program": row.program,
+                "first_arguments": row.first_arguments,
+                "max_memory_mb": row.max_memory_mb,
+                "max_cpu_seconds": row.max_cpu_seconds,
+            },
         )
 
 
@@ -146,6 +154,8 @@ def _view(row: LaunchProgram, rows: Sequence[LaunchProgram], proxies: Sequence[P
         program=row.program,
         first_arguments=list(row.first_arguments),
         note=row.note,
+        max_memory_mb=row.max_memory_mb,
+        max_cpu_seconds=row.max_cpu_seconds,
         proxies=[
             proxy.name
             for proxy in proxies

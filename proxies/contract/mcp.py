@@ -38,6 +38,10 @@ class StdioServer(msgspec.Struct, frozen=True):
     max_processes: int = 64
     max_processes_per_principal: int = 32
     """Every legacy session has a process, and the modern requests of a principal share one."""
+    max_memory_mb: int = 0
+    """Data that one process may allocate; 0 for no limit."""
+    max_cpu_seconds: int = 0
+    """Processor time that one process may use in its life; 0 for no limit."""
 
     def __repr__(self) -> str:
         return f"<StdioServer {self.argv[:1]}>"
@@ -72,6 +76,8 @@ class MCPSettings(msgspec.Struct, frozen=True):
     transport: MCPTransport = "http"
     stdio: StdioServer | None = None
     era: EraPolicy = "same"
+    refuse_downgrade: bool = False
+    """Whether a server that falls back from the modern to a legacy version gets no more calls (E-04)."""
     control: MCPControl | None = None
     """None where tools are not controlled: everything that the rules let through passes."""
 

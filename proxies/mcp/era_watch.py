@@ -37,6 +37,7 @@ async def doubt(exchange: Exchange, status: int) -> Discovery | None:
     except UpstreamError:
         return None
     note_downgrade(exchange)
+    eras.check()
     return found
 
 

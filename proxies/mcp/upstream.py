@@ -74,9 +74,13 @@ async def send(
 ) -> Answer:
     """One request to the MCP endpoint that the proxy's target names; raises `UpstreamError`."""
     principal_id = exchange.principal.id
-    answer = await send_to(exchange.proxy, method, headers, body, principal_id=principal_id, endless=endless)
-    note_downgrade(exchange)
-    return answer
+    try:
+        if exchange.proxy.eras is not None:
+            await exchange.proxy.eras.admit(own_headers(exchange.proxy), principal_id)
+        return await send_to(exchange.proxy, method, headers, body, principal_id=principal_id, endless=endless)
+    finally:
+        # Also where that is why there is no answer.
+        note_downgrade(exchange)
 
 
 async def send_to(

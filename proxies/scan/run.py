@@ -167,7 +167,7 @@ def _process_way(target: ScanTarget) -> Way:
     assert server is not None
 
     async def connect() -> Link:
-        return await StdioLink.start(server.argv, server.environment, server.working_directory)
+        return await StdioLink.start(server)
 
     return Way(connect)
 

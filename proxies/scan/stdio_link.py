@@ -5,55 +5,62 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from typing import Any, Final
 
 import msgspec
 
 from proxies.child_environment import server_environment
+from proxies.contract.mcp import StdioServer
+from proxies.mcp.upstreams.server_log import ServerLog
+from proxies.mcp.upstreams.stdio import bounds_of
 from proxies.scan.link import MAX_MESSAGES, MAX_REPLY_BYTES, MAX_TEXT_CHARS, Fields, Reply, messages_in
 from proxies.strict_json import JSONRefused, dump
+from proxies.transport.lines import LineTooLong
+from proxies.transport.process import Child, NotStarted
 
 ANSWER_SECONDS: Final = 15.0
 UNANSWERED_SECONDS: Final = 2.0
 """How long a message that need not be answered is listened for."""
-END_SECONDS: Final = 2.0
+MAX_ERROR_LINE_BYTES: Final = 4096
 
 
 class StdioLink:
     """A running process; nobody else speaks to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, child: Child, log: ServerLog) -> None:
+        self._child = child
+        self._log = log
+        self._errors = asyncio.get_running_loop().create_task(child.read_error_lines(self._note, MAX_ERROR_LINE_BYTES))
 
     def __repr__(self) -> str:
-        return f"<StdioLink {self._process.pid}>"
+        return f"<StdioLink {self._child!r}>"
 
     @classmethod
-    async def start(cls, argv: tuple[str, ...], environment: dict[str, str], directory: str = "") -> StdioLink:
-        """Start the server; raises OSError."""
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=server_environment(os.environ, environment),
-            cwd=directory or None,
-            limit=MAX_REPLY_BYTES,
-            start_new_session=True,
-        )
-        return cls(process)
+    async def start(cls, server: StdioServer) -> StdioLink:
+        """Start the server as a proxy would; raises OSError."""
+        try:
+            child = await Child.start(
+                server.argv,
+                server_environment(os.environ, server.environment, os.getpid()),
+                server.working_directory,
+                bounds=bounds_of(server),
+                max_line_bytes=MAX_REPLY_BYTES,
+            )
+        except NotStarted as error:
+            raise OSError(0, str(error)) from error
+        return cls(child, ServerLog(server.environment.values()))
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its standard error, without secrets."""
+        return self._log.last
 
     async def post(self, body: bytes, headers: Fields, wanted: int | str | None) -> Reply:
         """See `Link`. Header fields mean nothing here."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
         try:
-            stdin.write(body.replace(b"\n", b" ") + b"\n")
-            await stdin.drain()
-        except (ConnectionError, BrokenPipeError):
-            return Reply(text="The process has ended.", lost=True, problem="ended")
+            await self._child.write(body.replace(b"\n", b" ") + b"\n")
+        except ConnectionError:
+            return _ENDED
         if wanted is None and b'"method"' in body and b'"id"' not in body:
             return Reply(status=202)
         messages: list[dict[str, Any]] = []
@@ -62,11 +69,9 @@ class StdioLink:
         try:
             async with asyncio.timeout(seconds):
                 while size < MAX_REPLY_BYTES and len(messages) < MAX_MESSAGES:
-                    line = await stdout.readline()
-                    if not line:
-                        return Reply(
-                            messages=tuple(messages), text="The process has ended.", lost=True, problem="ended"
-                        )
+                    line = await self._child.read_line()
+                    if line is None:
+                        return msgspec.structs.replace(_ENDED, messages=tuple(messages))
                     size += len(line)
                     with contextlib.suppress(JSONRefused):  # A line that is no JSON is a log line in the wrong place.
                         for message in messages_in(line):
@@ -77,7 +82,7 @@ class StdioLink:
                         break
         except TimeoutError:
             return Reply(messages=tuple(messages), text="There was no answer in time.", size=size, problem="timeout")
-        except ValueError:
+        except LineTooLong:
             return Reply(messages=tuple(messages), text="A line is too long.", size=size, problem="too_large")
         text = msgspec.json.encode(messages[-1]).decode()[:MAX_TEXT_CHARS] if messages else ""
         return Reply(status=200, messages=tuple(messages), text=text, size=size)
@@ -91,21 +96,16 @@ class StdioLink:
             answer["result"] = {}
         else:
             answer["error"] = {"code": -32601, "message": "The scanner offers nothing."}
-        assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # Its end shows when the next line is read.
-            self._process.stdin.write(dump(answer) + b"\n")
-            await self._process.stdin.drain()
+            await self._child.write(dump(answer) + b"\n")
 
     async def aclose(self) -> None:
-        """Close its input, and end the process with its children when that is not enough."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            pass
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            await self._process.wait()
+        """End the process with its children."""
+        await self._child.stop()
+        self._errors.cancel()
+
+    def _note(self, line: bytes) -> None:
+        self._log.take(line, asyncio.get_running_loop().time())
+
+
+_ENDED: Final = Reply(text="The process has ended.", lost=True, problem="ended")

@@ -81,6 +81,15 @@ class UpstreamUnreachable(UpstreamError):
     default_code = "upstream_unreachable"
 
 
+class UpstreamDowngraded(UpstreamError):
+    """The upstream speaks an older era than before, and the proxy refuses that."""
+
+    default_code = "downgrade_refused"
+    remediation = (
+        "Ask an administrator to look at the server, or to switch off refuse_downgrade once the older era is meant."
+    )
+
+
 class UpstreamBusy(UpstreamError):
     """Every connection that the pool may open was in use for as long as the request could wait."""
 

@@ -33,6 +33,7 @@ MUCH_BYTES: Final = 16 * 1024
 PAUSE_SECONDS: Final = 0.05
 """A program that writes much to its standard error is read no faster than about 1 MiB a second."""
 MAX_OPEN_FILES: Final = 4096
+GRACE_CPU_SECONDS: Final = 5
 OOM_SCORE: Final = 500
 """When memory runs out the system ends the child before the worker."""
 
@@ -49,6 +50,14 @@ class Patience(msgspec.Struct, frozen=True):
 
     close_seconds: float = 2.0
     terminate_seconds: float = 2.0
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """What one process may use, each of its children for itself; 0 for no limit."""
+
+    max_memory_bytes: int = 0
+    """Memory that it allocates, which is less than the addresses that some runtimes reserve (Linux)."""
+    max_cpu_seconds: int = 0
 
 
 class NotStarted(Exception):
@@ -79,6 +88,7 @@ class Child:
         directory: str = "",
         *,
         patience: Patience | None = None,
+        bounds: Bounds | None = None,
         max_line_bytes: int = 10 * 1024 * 1024,
     ) -> Child:
         """Start a program, without a shell; raises NotStarted.
@@ -104,7 +114,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=_confine(os.getpid()),
+                preexec_fn=_confine(os.getpid(), bounds or Bounds()),
                 limit=READ_BYTES,
             )
         except (OSError, ValueError) as error:
@@ -192,14 +202,25 @@ def describe_exit(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
         return f"exit status {status}"
+    if -status == signal.SIGXCPU:
+        return "SIGXCPU: it has used the processor time that it may use"
     try:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
 
 
-def _confine(parent_pid: int) -> Callable[[], None]:
-    """What the child does to itself between fork and exec; it allocates little and takes no lock."""
+def _confine(parent_pid: int, bounds: Bounds) -> Callable[[], None]:
+    """What the child does to itself between fork and exec; it allocates little and takes no lock.
+
+    Limits that were set from outside, after the exec, would come too late for what it has started by then.
+    """
+    limits = [(resource.RLIMIT_CORE, 0, 0)]
+    if bounds.max_memory_bytes:
+        limits.append((resource.RLIMIT_DATA, *_within(resource.RLIMIT_DATA, bounds.max_memory_bytes, 0)))
+    if bounds.max_cpu_seconds:
+        # A program that ignores SIGXCPU gets SIGKILL a little later.
+        limits.append((resource.RLIMIT_CPU, *_within(resource.RLIMIT_CPU, bounds.max_cpu_seconds, GRACE_CPU_SECONDS)))
     _, hard_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = MAX_OPEN_FILES if hard_files == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard_files)
 
@@ -210,10 +231,18 @@ def _confine(parent_pid: int) -> Callable[[], None]:
             if os.getppid() != parent_pid:
                 os._exit(1)  # The worker died in between: nobody would send the signal any more.
         _keep_no_descriptors(files)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for which, soft, hard in limits:
+            resource.setrlimit(which, (soft, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     return confine
+
+
+def _within(which: int, wanted: int, grace: int) -> tuple[int, int]:
+    """Soft and hard limit, no higher than our own hard one, which nobody may raise."""
+    _, ours = resource.getrlimit(which)
+    highest = wanted + grace if ours == resource.RLIM_INFINITY else min(wanted + grace, ours)
+    return min(wanted, highest), highest
 
 
 def _keep_no_descriptors(limit: int) -> None:

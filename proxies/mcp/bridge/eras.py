@@ -15,10 +15,12 @@ from proxies.mcp.bridge.translate import META_CLIENT
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, MODERN_VERSIONS
 from proxies.mcp.messages import UNSUPPORTED_VERSION, Message
-from proxies.transport.errors import UpstreamProtocolError
+from proxies.transport.errors import UpstreamDowngraded, UpstreamProtocolError
 
 logger = logging.getLogger(__name__)
 
+RECHECK_SECONDS: Final = 30.0
+"""How often a server that has fallen back is asked again, where it is refused for that."""
 LEGACY_SECONDS: Final = 600.0
 """How long a server counts as legacy before it is asked again: it may have been updated (E-04)."""
 
@@ -38,7 +40,17 @@ class Discovery(msgspec.Struct, frozen=True):
 class EraDetector:
     """Remembers the verdict. It changes on contradiction, and a legacy one grows old."""
 
-    def __init__(self, leg: ServerLeg, clock: Callable[[], float] = time.monotonic, *, bridged: bool = False) -> None:
+    def __init__(
+        self,
+        leg: ServerLeg,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        bridged: bool = False,
+        refuses: bool = False,
+    ) -> None:
+        """`refuses` a server that has fallen back, until it speaks the modern era again."""
+        self._refuses = refuses
+        self._fallen = False
         self.bridged = bridged
         """Whether a bridge stands in front of the server, whose answers then say nothing about it."""
         self._leg = leg
@@ -67,6 +79,17 @@ class EraDetector:
         """Whether the server has fallen back to the legacy era since this was last asked (E-04)."""
         downgraded, self._downgraded = self._downgraded, False
         return downgraded
+
+    def check(self) -> None:
+        """Raise UpstreamDowngraded where the server has fallen back and gets no more calls for that."""
+        if self._refuses and self._fallen:
+            raise UpstreamDowngraded("The server fell back to an older era of MCP, which this proxy refuses.")
+
+    async def admit(self, fields: Fields, principal_id: str) -> None:
+        """`check`, after asking a server that has fallen back once more, now and then; raises UpstreamError."""
+        if self._refuses and self._fallen and self._clock() - self._judged_at > RECHECK_SECONDS:
+            await self.era(fields, principal_id, fresh=True)
+        self.check()
 
     async def era(self, fields: Fields, principal_id: str, *, fresh: bool = False) -> Discovery:
         """The era of the server, asked for only where it is not known, or where a contradiction makes that doubtful."""
@@ -111,6 +134,7 @@ class EraDetector:
         if era == "legacy" and self._was_modern:
             self._downgraded = True
             logger.warning("a server that spoke the modern era answers like one of the legacy eras now")
+        self._fallen = era == "legacy" and (self._was_modern or self._fallen)
         self._was_modern = era == "modern"
         self._era = era
         self._judged_at = self._clock()

@@ -97,6 +97,7 @@ class BridgeUpstream:
             if (await self._asked_again(answer, plain, principal_id)).era != "legacy":
                 return answer
             await answer.aclose()
+        self.eras.check()
         try:
             return await self._modern_clients.post(message, headers, principal_id)
         except RefusedByStatus as refused:

@@ -34,6 +34,7 @@ from proxies.mcp.upstreams.interface import Connect
 from proxies.mcp.upstreams.seats import PRINCIPAL_SESSION, Seat, SeatBounds, Seats
 from proxies.mcp.upstreams.server_log import ServerLog
 from proxies.mcp.upstreams.starts import StartsByPrincipal
+from proxies.mcp.upstreams.task_ids import TaskIds
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamBusy, UpstreamError, UpstreamFirstByteTimeout, UpstreamUnreachable
 
@@ -265,7 +266,13 @@ class ChannelUpstream:
             self._seats.leave(seat)
             raise
         seat.conversation = Conversation(
-            channel, modern=modern, limits=self._limits, name=self._name, on_end=self._conversation_ended
+            channel,
+            modern=modern,
+            limits=self._limits,
+            name=self._name,
+            on_end=self._conversation_ended,
+            # A server of ours is another one in each process; in the network it is the same one behind all channels.
+            task_ids=TaskIds() if self.log is not None else None,
         )
         if self._sweep is None:
             self._sweep = loop.call_later(SWEEP_SECONDS, self._end_idle)

@@ -15,6 +15,7 @@ from proxies.mcp.messages import Message, MessageRefused, parse_message
 from proxies.mcp.upstreams.answers import StreamAnswer
 from proxies.mcp.upstreams.interface import Channel, ChannelEnded
 from proxies.mcp.upstreams.multiplexer import Multiplexer, OpenRequest
+from proxies.mcp.upstreams.task_ids import TaskIds
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import (
     UpstreamBusy,
@@ -84,6 +85,7 @@ class Conversation:
         limits: Limits,
         name: str,
         on_end: Callable[[Conversation, UpstreamError], None],
+        task_ids: TaskIds | None = None,
     ) -> None:
         self.modern = modern
         self.answered = False
@@ -92,7 +94,7 @@ class Conversation:
         self._limits = limits
         self._name = name
         self._on_end = on_end
-        self._multiplexer: Multiplexer[Call] = Multiplexer(modern=modern)
+        self._multiplexer: Multiplexer[Call] = Multiplexer(modern=modern, task_ids=task_ids)
         self._streams: list[StreamAnswer] = []
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
@@ -149,9 +151,9 @@ class Conversation:
     async def tell(self, message: Message, *, size: int = 0) -> None:
         """Send a notification or a response of the client, from a text of this size; raises UpstreamError."""
         if message.kind == "response":
-            await self._send(message, size)
+            await self._send(self._multiplexer.told(message), size)
             return
-        cancelled, sent = self._multiplexer.to_server(message)
+        cancelled, sent = self._multiplexer.to_server(self._multiplexer.told(message))
         if sent is not None:
             await self._send(sent, size)
         if cancelled is not None:
@@ -223,9 +225,9 @@ class Conversation:
             if message.kind == "response":
                 await self._take_response(message, len(data))
             elif message.kind == "request":
-                await self._take_request(message)
+                await self._take_request(self._multiplexer.said(message))
             else:
-                await self._take_notification(message)
+                await self._take_notification(self._multiplexer.said(message))
 
     async def _take_response(self, message: Message, size: int) -> None:
         found = self._multiplexer.response(message)

@@ -42,14 +42,16 @@ def mcp_upstream(config: ProxyConfig, on_problem: Callable[[], None]) -> Upstrea
     if settings.era == "same":
         return server
     leg = ServerLeg(server, max_answer_bytes=config.limits.max_response_bytes)
-    return BridgeUpstream(server, EraDetector(leg, bridged=True), leg)
+    return BridgeUpstream(server, EraDetector(leg, bridged=True, refuses=settings.refuse_downgrade), leg)
 
 
 def eras_of(upstream: Upstream, config: ProxyConfig) -> EraDetector:
     """What finds out which eras the server behind an upstream speaks."""
     if isinstance(upstream, BridgeUpstream):
         return upstream.eras
-    return EraDetector(ServerLeg(upstream, max_answer_bytes=config.limits.max_response_bytes))
+    settings = config.mcp or MCPSettings()
+    leg = ServerLeg(upstream, max_answer_bytes=config.limits.max_response_bytes)
+    return EraDetector(leg, refuses=settings.refuse_downgrade)
 
 
 def server_behind(upstream: Upstream) -> Upstream:

@@ -13,6 +13,7 @@ import msgspec
 
 from proxies.mcp.gates import SUBSCRIPTION_ID
 from proxies.mcp.messages import Message, MessageId
+from proxies.mcp.upstreams.task_ids import TaskIds
 
 CANCELLED: Final = "notifications/cancelled"
 PROGRESS: Final = "notifications/progress"
@@ -36,8 +37,10 @@ class Multiplexer(Generic[T]):
     """The open requests of one channel; `T` is what answers are for. Only in the modern era a server's cancellation concerns
     a request of the client's; in the legacy eras it takes back a request of its own."""
 
-    def __init__(self, *, modern: bool) -> None:
+    def __init__(self, *, modern: bool, task_ids: TaskIds | None = None) -> None:
+        """`task_ids` where what is on the other end numbers its tasks for itself alone."""
         self._modern = modern
+        self._task_ids = task_ids
         self._open: dict[int, OpenRequest[T]] = {}
         self._last_id = 0
 
@@ -65,7 +68,15 @@ class Multiplexer(Generic[T]):
         sent = _replace(request, id=wire_id)
         if "progressToken" in meta:
             sent = _with_meta(sent, {"progressToken": wire_id})
-        return opened, sent
+        return opened, self.told(sent)
+
+    def told(self, message: Message) -> Message:
+        """A message of the client with the ids of tasks that the server knows."""
+        return message if self._task_ids is None else self._task_ids.to_server(message)
+
+    def said(self, message: Message, method: str = "") -> Message:
+        """A message of the server with the ids of tasks that the client knows; `method` is that of the request it answers."""
+        return message if self._task_ids is None else self._task_ids.to_client(message, method)
 
     def close(self, request: OpenRequest[T]) -> bool:
         """Forget a request; False when it was not open any more."""
@@ -92,7 +103,7 @@ class Multiplexer(Generic[T]):
         request = self._open.pop(message.id, None) if type(message.id) is int else None
         if request is None:
             return None
-        answer = _replace(message, id=request.id)
+        answer = self.said(_replace(message, id=request.id), request.method)
         if request.method == "subscriptions/listen" and message.result is not None:
             answer = _with_meta(answer, {SUBSCRIPTION_ID: request.id})
         return request, answer

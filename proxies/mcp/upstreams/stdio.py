@@ -15,7 +15,7 @@ from proxies.mcp.upstreams.interface import ChannelEnded
 from proxies.mcp.upstreams.server_log import ServerLog
 from proxies.transport.errors import UpstreamProtocolError, UpstreamTruncated, UpstreamUnreachable
 from proxies.transport.lines import LineTooLong
-from proxies.transport.process import Child, NotStarted, Patience, describe_exit
+from proxies.transport.process import Bounds, Child, NotStarted, Patience, describe_exit
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,11 @@ MAX_LINE_BYTES: Final = 10 * 1024 * 1024
 MAX_ERROR_LINE_BYTES: Final = 4096
 LAST_WORDS_SECONDS: Final = 0.5
 """How long a program that has ended may still have something in its pipes."""
+
+
+def bounds_of(server: StdioServer) -> Bounds:
+    """What each of its processes may use."""
+    return Bounds(server.max_memory_mb * 1024 * 1024, server.max_cpu_seconds)
 
 
 class StdioServers:
@@ -55,6 +60,7 @@ class StdioServers:
                 self._environment,
                 self._server.working_directory,
                 patience=self._patience,
+                bounds=bounds_of(self._server),
                 max_line_bytes=MAX_LINE_BYTES,
             )
         except NotStarted as error:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxies.contract import MCPSettings
-from proxies.mcp.bridge.eras import LEGACY_SECONDS, EraDetector
+from proxies.mcp.bridge.eras import LEGACY_SECONDS, RECHECK_SECONDS, EraDetector
 from proxies.mcp.bridge.leg import ServerLeg
 from proxies.transport.errors import UpstreamUnreachable
 from rules.model import Action
@@ -201,6 +201,34 @@ async def test_E_04_a_bridged_server_that_falls_back_serves_a_modern_client_in_t
         answer = await client.post_modern(request("tools/list", 2))
     assert answer.json()["result"]["resultType"] == "complete"
     assert [len(record.findings) for record in proxy.records] == [0, 1]
+
+
+@pytest.mark.parametrize("era", ["same", "bridge"])
+async def test_E_04_a_server_that_falls_back_gets_no_more_calls_where_that_is_refused(era: str) -> None:
+    """Until it speaks the modern era again."""
+    server = Server("modern")
+    settings = MCPSettings(era="bridge" if era == "bridge" else "same", refuse_downgrade=True)
+    async with wire(server, mcp=settings) as (client, upstream, proxy):
+        before = await client.post_modern(request("tools/list", 1))
+        server.era = "legacy"
+        noticed = await client.post_modern(request("tools/list", 2))
+        asked = len(upstream.requests)
+        refused = [
+            await client.post_modern(request("tools/list", 3)),
+            await client.post(request("initialize", 4, **HELLO)),
+        ]
+        assert len(upstream.requests) == asked
+        server.era = "modern"
+        eras = proxy.runtime.eras
+        assert eras is not None
+        eras._judged_at -= RECHECK_SECONDS + 1
+        after = await client.post_modern(request("tools/list", 5))
+    assert (before.status_code, after.status_code) == (200, 200)
+    for answer in (noticed, *refused):
+        assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (502, "downgrade_refused")
+    assert "refuse_downgrade" in refused[0].json()["error"]["data"]["remediation"]
+    found = [finding.rule_id for record in proxy.records for finding in record.findings]
+    assert found == ["MCP-ERA-001"]
 
 
 async def test_E_04_a_bridged_server_that_was_updated_is_noticed_before_the_verdict_grows_old() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,20 +209,78 @@ async def test_P_05_only_administrators_see_and_edit_the_list(listed: Console) -
         assert answer.status_code == 403
 
 
-async def test_a_command_is_tried_out_without_starting_it(listed: Console, tmp_path: Path) -> None:
-    await send(listed, "POST", "launch-programs", {"program": "python3"})
-    check = {"transport": "stdio", "launch_command": ["python3", "-m", "x y"]}
+SERVER = str(Path(__file__).parents[3] / "stdio_server_program.py")
+
+
+async def test_P_05_a_server_is_tried_out_once_and_ended(listed: Console, tmp_path: Path) -> None:
+    """It is started once, says what it is, and is gone; the audit log has what was started and not its secrets."""
+    await send(listed, "POST", "launch-programs", {"program": sys.executable, "max_memory_mb": 512})
+    starts = tmp_path / "starts"
+    code = (
+        f"import runpy, sys; open({str(starts)!r}, 'a').write('x'); sys.argv = [{SERVER!r}]; "
+        f"runpy.run_path({SERVER!r}, run_name='__main__')"
+    )
+    check = {
+        "transport": "stdio",
+        "launch_command": [sys.executable, "-c", code],
+        "launch_environment": {"TOKEN": SECRET},
+    }
     found = (await send(listed, "POST", "proxies/test-connection", check)).json()["data"]
-    assert found["reachable"]
-    assert found["message"].endswith("-m 'x y'")
+    assert found["reachable"], found["message"]
+    assert "The server works" in found["message"]
+    assert "ended again" in found["message"]
+    assert starts.read_text() == "x"
+    audit = (await send(listed, "GET", "audit?event_type=proxy.server_tried")).json()["data"]["items"]
+    assert [entry["details"]["launch_command"] for entry in audit] == [check["launch_command"]]
+    assert SECRET not in str(audit)
+
+
+async def test_P_05_what_does_not_work_or_may_not_be_started_is_told(listed: Console, tmp_path: Path) -> None:
+    await send(listed, "POST", "launch-programs", {"program": sys.executable})
+    check = {"transport": "stdio", "launch_command": [sys.executable, "-c", "import sys; sys.exit('no licence')"]}
+    found = (await send(listed, "POST", "proxies/test-connection", check)).json()["data"]
+    assert found["reachable"] is False
+    assert "does not speak MCP" in found["message"]
+    assert "no licence" in found["message"]
     gone = await send(listed, "POST", "proxies/test-connection", {**check, "launch_directory": str(tmp_path / "no")})
     assert gone.json()["data"]["message"] == f"The directory {tmp_path / 'no'} is missing."
     await send(listed, "POST", "launch-programs", {"program": "no-such-program"})
     missing = await send(listed, "POST", "proxies/test-connection", {**check, "launch_command": ["no-such-program"]})
     assert missing.json()["data"]["reachable"] is False
-    for command in (["uvx"], [], ["sh"]):
-        answer = await send(listed, "POST", "proxies/test-connection", {**check, "launch_command": command})
-        assert answer.status_code == 422
+    for changes in (
+        {"launch_command": ["uvx"]},
+        {"launch_command": []},
+        {"launch_command": ["sh"]},
+        {"launch_environment": {"LD_PRELOAD": "x.so"}},
+        {"launch_environment": {"TOKEN": "env:NO_SUCH_VARIABLE"}},
+    ):
+        answer = await send(listed, "POST", "proxies/test-connection", {**check, **changes})
+        assert answer.status_code == 422, changes
+
+
+async def test_P_05_only_administrators_try_a_server_out(listed: Console) -> None:
+    viewer = await listed.create_person("vera", "viewer")
+    check = {"transport": "stdio", "launch_command": [sys.executable, "-c", "pass"]}
+    answer = await listed.client.post("/api/v1/proxies/test-connection", headers=viewer, json=check)
+    assert answer.status_code == 403
+
+
+async def test_P_05_limits_of_the_entry_that_fixes_most_reach_the_workers(listed: Console, fleet: MemoryFleet) -> None:
+    limits = {"max_memory_mb": 256, "max_cpu_seconds": 600}
+    await send(listed, "POST", "launch-programs", {"program": "npx", "first_arguments": COMMAND[1:], **limits})
+    created = (await send(listed, "POST", "proxies", PROXY)).json()["data"]
+    (config,) = [one for one in fleet.configuration.proxies if one.id == created["id"]]
+    assert config.mcp is not None
+    assert config.mcp.stdio is not None
+    assert (config.mcp.stdio.max_memory_mb, config.mcp.stdio.max_cpu_seconds) == (256, 600)
+    entries = (await send(listed, "GET", "launch-programs")).json()["data"]["items"]
+    assert sorted((one["max_memory_mb"], one["max_cpu_seconds"]) for one in entries) == [(0, 0), (256, 600)]
+
+
+@pytest.mark.parametrize("limit", [{"max_memory_mb": 8}, {"max_memory_mb": -1}, {"max_cpu_seconds": "x"}])
+async def test_P_05_a_limit_under_which_nothing_starts_is_refused(console: Console, limit: dict[str, Any]) -> None:
+    answer = await send(console, "POST", "launch-programs", {"program": "npx", **limit})
+    assert answer.status_code in (400, 422)
 
 
 async def test_W_01_a_websocket_target_may_be_written_either_way(console: Console, fleet: MemoryFleet) -> None:
@@ -283,7 +342,10 @@ async def test_P_05_the_wizard_shows_the_exact_command_before_it_saves_it(listed
 async def test_the_command_is_tried_out_from_the_form(listed: Console) -> None:
     tab = await tab_of(listed)
     assert "not on the list" in (await tab.post("/proxies/test-connection", {**FORM, "launch_command": "uvx"})).text
-    assert "npx" in (await tab.post("/proxies/test-connection", FORM)).text
+    python = {**FORM, "launch_command": f"{sys.executable}\r\n-c\r\nimport sys; sys.exit('no licence')"}
+    await send(listed, "POST", "launch-programs", {"program": sys.executable})
+    tried = await tab.post("/proxies/test-connection", {**python, "launch_environment": f"TOKEN={SECRET}"})
+    assert "no licence" in tried.text
 
 
 async def test_P_05_programs_are_allowed_and_removed_in_the_settings(console: Console) -> None:
@@ -292,11 +354,13 @@ async def test_P_05_programs_are_allowed_and_removed_in_the_settings(console: Co
     refused = await tab.post("/settings/launch-programs", {"program": "bash", "first_arguments": "-c"})
     assert refused.status_code == 422
     assert "starts other programs" in refused.text
-    allowed = {"program": "npx", "first_arguments": "-y\r\n@example/server", "note": "the example"}
+    limits = {"max_memory_mb": "256", "max_cpu_seconds": ""}
+    allowed = {"program": "npx", "first_arguments": "-y\r\n@example/server", "note": "the example", **limits}
     assert (await tab.post("/settings/launch-programs", allowed)).status_code == 303
     await send(console, "POST", "proxies", PROXY)
     page = (await tab.get("/settings?tab=launch")).text
     assert "the example" in page
+    assert "at most 256 MB a process" in page
     assert "Local" in page
     (entry,) = (await send(console, "GET", "launch-programs")).json()["data"]["items"]
     asked = await tab.post(f"/settings/launch-programs/{entry['id']}/remove", {})

@@ -198,11 +198,13 @@ async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_th
         "auth_type": "none",
         "auto_approve": "clean",
         "era": "bridge",
+        "refuse_downgrade": "on",
         "discovery_interval_hours": "2",
     }
     assert (await tab.post(f"/proxies/{proxy_id}", form)).status_code == 303
     saved = await data(console, "GET", f"proxies/{proxy_id}")
     assert (saved["auto_approve"], saved["discovery_interval_hours"], saved["era"]) == ("clean", 2, "bridge")
+    assert saved["refuse_downgrade"] is True
     refused = await tab.post(f"/proxies/{proxy_id}", {**form, "discovery_interval_hours": "999"})
     assert refused.status_code == 422
     assert "Use 1 to 168 hours, or 0 for never." in refused.text

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxies.transport.process import Child, NotStarted, Patience, describe_exit
+from proxies.transport.process import Bounds, Child, NotStarted, Patience, describe_exit
 
 IMPATIENT = Patience(close_seconds=0.2, terminate_seconds=0.2)
 ECHO = "import sys\nfor line in sys.stdin: print(line.strip(), flush=True)"
@@ -133,3 +133,29 @@ def test_exits_in_words() -> None:
         "SIGKILL",
         "signal 200",
     ]
+
+
+async def test_P_05_a_process_gets_no_more_memory_than_it_may_have() -> None:
+    child = await started(
+        "try:\n    bytearray(300 * 1024 * 1024)\n    print('got it', flush=True)\n"
+        "except MemoryError:\n    print('no memory', flush=True)",
+        bounds=Bounds(max_memory_bytes=128 * 1024 * 1024),
+    )
+    assert await child.read_line() == b"no memory"
+    assert await child.stop() == 0
+
+
+async def test_P_05_a_process_that_has_used_its_time_is_ended() -> None:
+    child = await started("while True: pass", bounds=Bounds(max_cpu_seconds=1))
+    status = await child.wait()
+    assert status == -signal.SIGXCPU
+    assert "processor time" in describe_exit(status)
+    await child.stop()
+
+
+async def test_P_05_limits_hold_for_what_a_process_starts() -> None:
+    script = "import resource; print(*resource.getrlimit(resource.RLIMIT_CPU), flush=True)"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])"
+    child = await started(nested, bounds=Bounds(max_cpu_seconds=100))
+    assert await child.read_line() == b"100 105"
+    await child.stop()
