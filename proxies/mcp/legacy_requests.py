@@ -30,9 +30,6 @@ from proxies.strict_json import dump
 Declarations = dict[tuple[type, MessageId | None], Declaration]
 """What the requests of a batch call, by their typed ids."""
 
-Declarations = dict[tuple[type, MessageId | None], Declaration]
-"""What the requests of a batch call, by their typed ids."""
-
 
 async def admit_request(exchange: Exchange, session: Session, message: Message) -> Declaration | None:
     """Everything that must hold before a request goes on; raises `Refusal`. The declaration of what it calls."""
