@@ -60,7 +60,7 @@ function retire(note) {
     if (form?.contains(document.activeElement)) $("[data-dismiss]", note).focus();
     form?.remove();
     leave();
-  }, Number(note.dataset.leftMs || TOAST_MS));
+  }, Number(note.dataset.leftMs || (note.dataset.kind === "error" ? 2 : 1) * TOAST_MS));
 }
 function toast(text, kind = "ok") {
   const note = document.createElement("div");
