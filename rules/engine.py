@@ -28,6 +28,7 @@ from rules.patterns import Locators, PatternRefused, Regexps
 from rules.stream import StreamScan
 from rules.stream_modes import StreamedRule
 from rules.verdicts import decide
+from rules.views import DECODERS
 
 __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide", "is_large"]
 
@@ -35,6 +36,10 @@ __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", 
 LARGE_CHARS = 32_768
 """A message with more text than this is worth a thread."""
 SCAN_THREADS = 2
+
+
+_DECODED = range(len(DECODERS))
+"""The patterns that say that a text holds something to decode."""
 
 
 def is_large(texts: Iterable[Text]) -> bool:
@@ -110,6 +115,8 @@ class Ruleset:
             if raw.origin != range(len(sources)):
                 order = [raw.origin[index] for index, _, _ in found]
                 findings = [finding for _, finding in sorted(zip(order, findings, strict=True), key=_first)]
+            if raw.is_ascii and hits.keys().isdisjoint(_DECODED):
+                return findings  # There is nothing to normalise and nothing to decode.
             return findings + DerivedScan(self._evaluator, raw, direction, found).run(hits)
         except PatternRefused as error:
             raise EngineError(str(error)) from None

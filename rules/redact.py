@@ -15,6 +15,8 @@ OPAQUE_MARGIN_CHARS = 64
 
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}|\d(?:[ -]?\d){8,}")
 """Runs that could be a credential or a number of a person, whichever rules are in force."""
+MIN_OPAQUE_CHARS = 9
+"""Of the shortest of them."""
 _LETTER = re.compile(r"[A-Za-z]")
 _DIGIT = re.compile(r"\d")
 _OPAQUE_BYTES = frozenset(map(ord, string.ascii_letters + string.digits + "+/=_.~-"))
@@ -105,6 +107,8 @@ def _may_hold_opaque(text: str) -> bool:
     """A quick no for most texts; what it lets through is looked at closely."""
     if not text.isascii():
         return True
+    if len(text) < MIN_OPAQUE_CHARS:
+        return False
     data = text.encode()
     return b"a" * 20 in data.translate(_OPAQUE_CLASSES) or b"0" * 9 in data.translate(_DIGIT_CLASSES, b" -")
 

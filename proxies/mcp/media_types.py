@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from proxies.mcp.refusals import RPCRefusal, invalid_request
@@ -12,6 +13,7 @@ STREAM_HEADERS: Final = [
     ("cache-control", "no-store"),
     ("x-accel-buffering", "no"),
 ]
+MAX_KNOWN_CHARACTERS: Final = 256
 
 
 def check_json_body(headers: Headers) -> None:
@@ -40,12 +42,21 @@ def check_post(headers: Headers) -> None:
 
 def accepted(headers: Headers) -> frozenset[str]:
     """The media types that the client names in Accept and does not weigh with zero."""
+    accept = ",".join(headers.getall("accept"))
+    return _known(accept) if len(accept) <= MAX_KNOWN_CHARACTERS else _named(accept)
+
+
+def _named(accept: str) -> frozenset[str]:
     named = set()
-    for part in ",".join(headers.getall("accept")).lower().split(","):
+    for part in accept.lower().split(","):
         media_type, _, parameters = part.partition(";")
         if not any(_is_zero_weight(parameter) for parameter in parameters.split(";")):
             named.add(media_type.strip())
     return frozenset(named)
+
+
+_known = lru_cache(maxsize=64)(_named)
+"""Most clients always send the same field."""
 
 
 def not_acceptable(needed: str) -> RPCRefusal:

@@ -235,9 +235,7 @@ def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             texts.append(Text(target, path, value))
     elif type(value) is dict:
         for key, member in value.items():
-            below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
-                texts.append(Text(target, key_pointer(path, key), key))
+            below = _below(path, key, target, texts)
             if type(member) in _CARRIERS:
                 _leaves(member, target, below, texts)
     elif type(value) is list:
@@ -250,9 +248,7 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     """Like `_leaves`, but base64 members are read as what they hold: text where it is text, else nothing (I-32)."""
     if type(value) is dict:
         for key, member in value.items():
-            below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
-                texts.append(Text(target, key_pointer(path, key), key))
+            below = _below(path, key, target, texts)
             if type(member) is str and (key == "blob" or (key == "data" and value.get("type") in ("image", "audio"))):
                 text = _base64_text(member)
                 _leaves(text, target, below if text == member else below + BASE64_SUFFIX, texts)
@@ -263,6 +259,15 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             _content(member, target, f"{path}/{index}", texts)
     else:
         _leaves(value, target, path, texts)
+
+
+def _below(path: str, key: str, target: Target, texts: list[Text]) -> str:
+    """The place of a member; a key that is more than a plain name is a text too."""
+    if key.isidentifier():
+        return f"{path}/{key}"
+    if len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
+        texts.append(Text(target, key_pointer(path, key), key))
+    return pointer(path, key)
 
 
 def _base64_text(value: str) -> str:
