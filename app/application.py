@@ -128,7 +128,12 @@ def create_app(
     `settings.port` is the port that is really listened on. Without `make_fleet` there are no workers;
     without `library` the shipped policies and packs apply.
     """
-    state = _build_state(settings, keys, make_fleet, library or PolicyLibrary.shipped())
+    return assemble(build_state(settings, keys, make_fleet, library or PolicyLibrary.shipped()))
+
+
+def assemble(state: State) -> Litestar:
+    """The routes around the parts in `state`; they look the parts up at each request, so `state` may get others."""
+    settings: Settings = state.settings
     app = Litestar(
         route_handlers=[handler for routes in (*API_ROUTES, *PAGE_ROUTES) for handler in routes],
         dependencies=_dependencies(state),
@@ -147,7 +152,7 @@ def create_app(
     return app
 
 
-def _build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None, library: PolicyLibrary) -> State:
+def build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None, library: PolicyLibrary) -> State:
     """Every long-lived object, made once, in the order in which they need one another."""
     directory = DataDirectory(settings.data_dir)
     database = Database(database_path(settings, directory))
@@ -222,7 +227,7 @@ SINGLETONS = (
 
 def _dependencies(state: State) -> dict[str, Provide]:
     """What handlers may ask for by name, besides what Litestar itself offers."""
-    provided = {name: Provide(_always(state[name]), sync_to_thread=False) for name in SINGLETONS}
+    provided = {name: Provide(_current(state, name), sync_to_thread=False) for name in SINGLETONS}
     provided |= {
         "writer": Provide(provide_writer),
         "reader": Provide(provide_reader),
@@ -231,8 +236,8 @@ def _dependencies(state: State) -> dict[str, Provide]:
     return provided
 
 
-def _always(value: object) -> Callable[[], Any]:
-    return lambda: value
+def _current(state: State, name: str) -> Callable[[], Any]:
+    return lambda: state[name]
 
 
 def _provide_actor(request: Request[Any, Any, Any]) -> Actor:

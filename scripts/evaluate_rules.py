@@ -16,12 +16,14 @@ from typing import Literal
 
 import msgspec
 
-from rules.compiler import compile_ruleset
 from rules.engine import Ruleset
 from rules.evaluation import Bar, Evaluation, Row, RuleCount, SourceCount, is_personal
 from rules.model import Action
 from rules.packs import SHIPPED, load_directory
+from rules.ruleset_cache import cached_ruleset
 
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "rulesets"
+"""Compiling takes minutes; the tests keep compiled rules in the same place."""
 _rows = msgspec.json.Decoder(Row)
 
 
@@ -42,8 +44,8 @@ def load_ruleset(names: str | None) -> Ruleset:
     chosen = names.split(",") if names else sorted(packs)
     if unknown := [name for name in chosen if name not in packs]:
         raise SystemExit(f"no such pack: {', '.join(unknown)}; there are {', '.join(sorted(packs))}")
-    compiled = compile_ruleset([packs[name] for name in chosen])
-    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+    files = cached_ruleset([packs[name] for name in chosen], CACHE)
+    return Ruleset.load(files.packs_path.read_bytes(), files.database_path.read_bytes())
 
 
 def evaluate(paths: Iterable[Path], ruleset: Ruleset, misses: int = 0) -> tuple[Evaluation, list[str]]:

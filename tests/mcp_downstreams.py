@@ -6,6 +6,7 @@ The SDK has no WebSocket client any more; `websocket_transport` gives its `Clien
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from mcp.client.sse import sse_client
 from mcp.shared.message import SessionMessage
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.mcp_wire import CLIENT_KEY
@@ -47,6 +49,16 @@ async def websocket(
         **options,
     ) as connection:
         yield connection
+
+
+async def close_frame(connection: ClientConnection) -> tuple[int, str]:
+    """Code and reason with which the proxy closes, after what it still says."""
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.recv()
+    assert connection.close_code is not None
+    return connection.close_code, connection.close_reason or ""
 
 
 @asynccontextmanager

@@ -7,10 +7,13 @@ import json
 from typing import Any
 
 from tests.mcp_wire import (
+    MODERN,
+    Respond,
     event,
     initialize_answer,
     json_answer,
     rpc,
+    rpc_error,
     stream_head,
     text_result,
 )
@@ -39,6 +42,19 @@ class Server:
                 name = message["method"].replace("/", "_")
                 answer = self.answers.get(name, json_answer(text_result(message["id"], "ok")))
         return await answer(raw, peer) if callable(answer) else answer
+
+
+def legacy_only(server: Server) -> Respond:
+    """A server that has never heard of the modern era."""
+
+    async def respond(raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        if (raw.header("mcp-protocol-version") or "") >= MODERN:
+            return json_answer(rpc_error("server-error", -32600, "Bad Request: Missing session ID"), 400)
+        if b"notifications/initialized" in raw.body:
+            return http_response(202)
+        return await server(raw, peer)
+
+    return respond
 
 
 def methods(upstream: Any) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ MEDIA_TYPES = {
 SMALLEST_GZIPPED_BYTES = 1024
 
 
-class Asset(msgspec.Struct, frozen=True):
+class Asset(msgspec.Struct, frozen=True, dict=True):
     """One file as it is served."""
 
     url: str
     media_type: str
     body: bytes
-    gzipped: bytes
-    """Empty when compression does not pay."""
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """Compressed when it is first asked for, because all files together delay the start; empty when it does not pay."""
+        return gzip.compress(self.body, 6, mtime=0) if len(self.body) >= SMALLEST_GZIPPED_BYTES else b""
 
 
 class Assets:
@@ -55,8 +59,7 @@ class Assets:
         name = path.relative_to(self._folder).as_posix()
         stem, _, suffix = name.rpartition(".")
         url = f"/static/{stem}.{hashlib.sha256(body).hexdigest()[:10]}.{suffix}"
-        gzipped = gzip.compress(body, 6, mtime=0) if len(body) >= SMALLEST_GZIPPED_BYTES else b""
-        asset = Asset(url=url, media_type=MEDIA_TYPES[path.suffix], body=body, gzipped=gzipped)
+        asset = Asset(url=url, media_type=MEDIA_TYPES[path.suffix], body=body)
         self._by_name[name] = asset
         self._by_url[url] = asset
 

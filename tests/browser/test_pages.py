@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import Watch
+from tests.browser.inspection import DESK, MAX_PAGE_BYTES, PHONE, inspect_all, inspecting_context, problems_on
 from tests.browser.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
-MAX_PAGE_BYTES = 60 * 1024
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 860}
+
+async def packs_of(site: Site) -> list[str]:
+    """The names of all packs."""
+    packs = (await site.api.get("/packs")).json()["data"]
+    return [pack["name"] for pack in (packs["items"] if isinstance(packs, dict) else packs)]
 
 
-async def pages_of(site: Site) -> list[str]:
-    """The address of every page, with the ids that the seeded console has."""
+async def pages_of(site: Site, packs: int | None = 1) -> list[str]:
+    """The address of every page, with the ids that the seeded console has; the pages of so many packs or of all."""
     proxies = (await site.api.get("/proxies")).json()["data"]["items"]
     alert = (await site.api.get("/system/alerts")).json()["data"]["items"][0]
-    packs = (await site.api.get("/packs")).json()["data"]
-    names = [pack["name"] for pack in (packs["items"] if isinstance(packs, dict) else packs)]
     llm, mcp = site.proxy["id"], next(proxy["id"] for proxy in proxies if proxy["name"] == "github-tools")
     failed = next(proxy["id"] for proxy in proxies if proxy["name"] == "jira")
     return [
@@ -45,7 +45,7 @@ async def pages_of(site: Site) -> list[str]:
         "/canaries",
         "/canaries/new",
         "/policies/llm-standard-security",
-        *(f"/packs/{name}" for name in names),
+        *(f"/packs/{name}" for name in (await packs_of(site))[:packs]),
         f"/packs/{alert['pack']}/{alert['rule_id']}",
         "/scanner",
         "/access",
@@ -56,53 +56,27 @@ async def pages_of(site: Site) -> list[str]:
     ]
 
 
-async def problems_on(page: Page) -> list[str]:
-    """What axe finds, one line a violation."""
-    found = await Axe().run(page)
-    return [f"{violation['id']}: {violation['nodes'][0]['html'][:160]}" for violation in found.response["violations"]]
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_every_page_is_accessible_and_quiet(site: Site, browser: Browser, watch: Watch, theme: str) -> None:
-    context = await browser.new_context(viewport=DESK, color_scheme=theme)
+@pytest.mark.parametrize("packs", [1, pytest.param(None, marks=pytest.mark.nightly)], ids=["one-pack", "every-pack"])
+async def test_every_page_is_accessible_small_and_quiet_and_fits_a_phone(
+    site: Site, browser: Browser, watch: Watch, packs: int | None
+) -> None:
+    context = await inspecting_context(browser)
     page = await context.new_page()
     page.on("console", watch.note_message)
     await page.goto(f"{site.url}/login")
     assert await problems_on(page) == []
     await site.log_in(page)
-    problems = {}
-    for address in await pages_of(site):
-        answer = await page.goto(site.url + address)
-        assert answer is not None
-        assert answer.status == 200, address
-        if found := await problems_on(page):
-            problems[address] = found
+    problems = await inspect_all(page, site.url, await pages_of(site, packs))
     await context.close()
     assert problems == {}
     assert watch.verdict() == []
 
 
-async def test_no_page_scrolls_sideways_on_a_phone_or_is_larger_than_60_KB(
-    site: Site, browser: Browser, watch: Watch
-) -> None:
-    context = await browser.new_context(viewport=PHONE)
-    page = await context.new_page()
-    page.on("console", watch.note_message)
-    await site.log_in(page)
-    too_wide, too_large = {}, {}
-    for address in await pages_of(site):
-        answer = await page.goto(site.url + address)
-        assert answer is not None
-        width = await page.evaluate("document.documentElement.scrollWidth")
-        if width > PHONE["width"]:
-            too_wide[address] = width
-        size = len(await answer.body())
-        if size > MAX_PAGE_BYTES:
-            too_large[address] = size
-    await context.close()
-    assert too_wide == {}
-    assert too_large == {}
-    assert watch.verdict() == []
+async def test_the_page_of_no_pack_is_larger_than_60_KB(site: Site, admin: Page) -> None:
+    sizes = {
+        name: len(await (await admin.request.get(f"{site.url}/packs/{name}")).body()) for name in await packs_of(site)
+    }
+    assert {name: size for name, size in sizes.items() if size > MAX_PAGE_BYTES} == {}
 
 
 async def test_on_a_phone_the_rail_is_a_sheet(site: Site, admin: Page) -> None:

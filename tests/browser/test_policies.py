@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import Watch
+from tests.browser.inspection import inspect_all, inspecting_context
 from tests.browser.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 NUMBER = "EMP-123456"
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 860}
 
 
 async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(site: Site, admin: Page) -> None:
@@ -81,15 +79,11 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
     await expect(page.locator(".replay-sentence")).to_contain_text("It would have blocked 1 of 2 requests")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(
-    site: Site, browser: Browser, watch: Watch, theme: str
-) -> None:
-    if not (await site.api.get("/policies/rounds/draft")).is_success:
-        rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
-        await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
-        changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
-        assert (await site.api.put("/policies/rounds", json=changed)).is_success
+async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, browser: Browser, watch: Watch) -> None:
+    rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
+    await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
+    changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
+    assert (await site.api.put("/policies/rounds", json=changed)).is_success
     addresses = [
         "/policies",
         "/policies/new",
@@ -97,23 +91,11 @@ async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(
         "/policies/playground",
         *(f"/policies/rounds?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
     ]
-    context = await browser.new_context(viewport=DESK, color_scheme=theme)
+    context = await inspecting_context(browser)
     page = await context.new_page()
     page.on("console", watch.note_message)
     await site.log_in(page)
-    problems: dict[str, list[str]] = {}
-    for address in addresses:
-        answer = await page.goto(site.url + address)
-        assert answer is not None
-        assert len(await answer.body()) <= 60 * 1024, address
-        found = await Axe().run(page)
-        lines = [f"{item['id']}: {item['nodes'][0]['html'][:160]}" for item in found.response["violations"]]
-        await page.set_viewport_size(PHONE)
-        if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-            lines.append("scrolls sideways on a phone")
-        await page.set_viewport_size(DESK)
-        if lines:
-            problems[address] = lines
+    problems = await inspect_all(page, site.url, addresses)
     await context.close()
     assert problems == {}
     assert watch.verdict() == []

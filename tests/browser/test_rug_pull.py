@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from playwright.async_api import Page, expect
 
+from tests.browser.inspection import inspect_all
 from tests.browser.site import Site
 from tests.support.changing_server import ChangingServer, changing_server
 from tests.support.declarations import tool
@@ -122,12 +122,6 @@ async def _rug_pull(site: Site, page: Page, server: ChangingServer, proxy: dict[
         await expect(page.locator("main")).to_contain_text(event)
 
 
-async def problems_on(page: Page) -> list[str]:
-    """What axe finds, one line a violation."""
-    found = await Axe().run(page)
-    return [f"{violation['id']}: {violation['nodes'][0]['html'][:160]}" for violation in found.response["violations"]]
-
-
 async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site: Site, page: Page) -> None:
     site = fresh_site
     await site.change_password()
@@ -140,6 +134,7 @@ async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site
         server.tools[0] = POISONED
         [change] = await site.create(f"/mcp/tools/{proxy['id']}/detect-changes")  # type: ignore[misc]
         await site.log_in(page)
+        await page.emulate_media(color_scheme="light", reduced_motion="reduce")
         addresses = [
             "/approvals",
             "/approvals?severity=low",
@@ -149,18 +144,4 @@ async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site
             f"/inventory/{change['entry_id']}",  # type: ignore[index]
             f"/proxies/{proxy['id']}?tab=tools",
         ]
-        problems = {}
-        for address in addresses:
-            for scheme in ("light", "dark"):
-                await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                await page.set_viewport_size({"width": 1280, "height": 860})
-                answer = await page.goto(site.url + address)
-                assert answer is not None
-                assert answer.status == 200, address
-                assert len(await answer.body()) < 60 * 1024, address
-                if found := await problems_on(page):
-                    problems[address, scheme] = found
-            await page.set_viewport_size({"width": 390, "height": 844})
-            wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, f"{address} scrolls sideways"
-        assert problems == {}
+        assert await inspect_all(page, site.url, addresses) == {}

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from unittest import mock
 import httpx
 from litestar import Litestar
 from litestar.testing import AsyncTestClient, TestClient
+from litestar.types import ASGIApp
 
-from app.application import create_app
+from app.application import assemble, build_state
 from app.features import FleetFactory
+from app.http.headers import OuterLayer
 from app.paths import DataDirectory
 from app.policies.library import PolicyLibrary
 from app.security import passwords
@@ -66,16 +69,26 @@ class Console:
         return {"Authorization": f"Bearer {answer.json()['data']['token']}"}
 
 
-def build_app(
+_IDLE_APPS: dict[int, list[tuple[Litestar, ASGIApp]]] = defaultdict(list)
+"""Assembled routes that no console uses at present, with their inner handler, by the size of request they take."""
+
+
+@contextmanager
+def application(
     directory: Path,
     data_from: Path | None = None,
     make_fleet: FleetFactory | None = None,
     library: PolicyLibrary | None = None,
     **settings: Any,
-) -> Litestar:
-    """The application on a data directory inside `directory`, not yet running."""
+) -> Iterator[Litestar]:
+    """The application on a data directory inside `directory`, not yet running.
+
+    Its parts are new. Its routes may have served another console before: to assemble them takes half a second.
+    """
     if data_from is not None:
         shutil.copytree(data_from, directory / "data")
+    if library is None:  # The shipped rules, which a console compiles ahead: seconds of processor time.
+        settings.setdefault("cache_dir", Path(os.environ["OSTIARY_CACHE_DIR"]))
     wanted = Settings(
         data_dir=directory / "data", admin_password_file=directory / "admin-password", port=PORT, **settings
     )
@@ -83,13 +96,23 @@ def build_app(
     _, keys = prepare(wanted)
     # Two full-strength hashes a test would be most of the suite's time; test_passwords.py checks the real strength.
     with mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
-        return create_app(wanted, keys, make_fleet=make_fleet, library=library)
+        state = build_state(wanted, keys, make_fleet, library or PolicyLibrary.shipped())
+    idle = _IDLE_APPS[wanted.max_request_bytes]
+    if idle:
+        app, inner = idle.pop()
+        app.state.update(state.dict())
+        app.asgi_handler = OuterLayer(inner, state.perimeter, is_https=wanted.is_https)
+    else:
+        app = assemble(state)
+        inner = app.asgi_handler._app  # type: ignore[attr-defined]
+    yield app
+    idle.append((app, inner))
 
 
 @contextmanager
 def shared_console(directory: Path, data_from: Path) -> Iterator[tuple[TestClient[Litestar], dict[str, str]]]:
-    """A client and the administrator's headers, for tests that change nothing: making an application takes its time."""
-    with TestClient(build_app(directory, data_from), base_url=BASE_URL) as client:
+    """A client and the administrator's headers, for tests that change nothing."""
+    with application(directory, data_from) as app, TestClient(app, base_url=BASE_URL) as client:
         answer = client.post("/api/v1/auth/login", json={"username": "admin", "password": PASSWORD})
         yield client, {"Authorization": f"Bearer {answer.json()['data']['token']}"}
 
@@ -108,17 +131,17 @@ async def console_app(
 
     `console.admin` holds working headers unless the password is to stay unchanged.
     """
-    app = build_app(directory, data_from, make_fleet, library, **settings)
-    async with AsyncTestClient(app, base_url=BASE_URL) as client:
-        password_file = directory / "admin-password"
-        one_time_password = password_file.read_text().strip() if data_from is None else ""
-        console = Console(app, client, one_time_password)
-        if data_from is not None and password_changed:
-            console.admin = await console.log_in(PASSWORD)
-        elif password_changed:
-            first = await console.log_in(one_time_password)
-            console.admin = await console.change_password(first, one_time_password, PASSWORD)
-        yield console
+    with application(directory, data_from, make_fleet, library, **settings) as app:
+        async with AsyncTestClient(app, base_url=BASE_URL) as client:
+            password_file = directory / "admin-password"
+            one_time_password = password_file.read_text().strip() if data_from is None else ""
+            console = Console(app, client, one_time_password)
+            if data_from is not None and password_changed:
+                console.admin = await console.log_in(PASSWORD)
+            elif password_changed:
+                first = await console.log_in(one_time_password)
+                console.admin = await console.change_password(first, one_time_password, PASSWORD)
+            yield console
 
 
 async def used_data_directory(directory: Path) -> Path:

@@ -10,21 +10,18 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from mcp import types
-from mcp.shared.exceptions import MCPError
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from proxies.contract import Limits
 from proxies.runtime import KeyRing
-from tests.mcp_downstreams import websocket, websocket_session
+from tests.mcp_downstreams import close_frame, websocket
 from tests.mcp_legacy_server import Server, methods
-from tests.mcp_rules import BLOCKED, small_ruleset
+from tests.mcp_rules import small_ruleset
 from tests.mcp_server import MCPServerProcess
 from tests.mcp_wire import (
     CLIENT_KEY,
     META,
     OTHER_KEY,
-    event,
     notification,
     request,
     rpc,
@@ -33,7 +30,7 @@ from tests.mcp_wire import (
     wire,
 )
 from tests.proxy_harness import RunningProxy, running_proxy
-from tests.rawpeer import RawMessage, UpstreamPeer, chunked
+from tests.rawpeer import RawMessage, UpstreamPeer
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "ws", "version": "1"}}
 
@@ -51,67 +48,6 @@ async def ask(connection: Any, message: Any) -> Any:
     await connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
     async with asyncio.timeout(10):
         return json.loads(await connection.recv())
-
-
-async def closed(connection: Any) -> tuple[int, str]:
-    """Code and reason with which the proxy closed."""
-
-    async def drain() -> None:
-        while True:
-            await connection.recv()
-
-    with pytest.raises(ConnectionClosed) as caught:
-        await asyncio.wait_for(drain(), 10)
-    assert caught.value.rcvd is not None
-    return caught.value.rcvd.code, caught.value.rcvd.reason
-
-
-async def test_W_01_lists_calls_and_progress_over_a_websocket(proxy, server) -> None:
-    seen: list[float] = []
-
-    async def progress(value: float, _total: float | None, _message: str | None) -> None:
-        seen.append(value)
-
-    async with websocket_session(proxy) as client:
-        names = {tool.name for tool in (await client.list_tools()).tools}
-        added = await client.call_tool("add", {"a": 2, "b": 3})
-        counted = await client.call_tool("slow", {"steps": 3}, progress_callback=progress)
-
-    assert {"echo", "add", "slow"} <= names
-    assert (added.content[0].text, counted.content[0].text) == ("5", "counted")
-    assert seen == [1, 2, 3]
-    call = next(record for record in proxy.records if record.operation == "tools/call add")
-    assert (call.method, call.path, call.protocol, call.principal_id) == ("POST", "/ws", "mcp.legacy", "key_test")
-
-
-async def test_W_01_a_question_of_the_server_and_its_answer_are_frames(proxy) -> None:
-    async def elicit(_context: Any, _params: types.ElicitRequestParams) -> types.ElicitResult:
-        return types.ElicitResult(action="accept", content={"wish": "peace"})
-
-    async with websocket_session(proxy, elicitation_callback=elicit) as client:
-        result = await client.call_tool("ask", {})
-    assert result.content[0].text == "peace"
-
-
-async def test_W_02_a_blocked_message_is_an_error_and_the_connection_stays(proxy, server) -> None:
-    async with websocket_session(proxy) as client:
-        with pytest.raises(MCPError) as refused:
-            await client.call_tool("run_command", {"args": BLOCKED})
-        after = await client.call_tool("echo", {"text": "still here"})
-    assert refused.value.error.code == -32010
-    assert after.content[0].text == "still here"
-    assert server.calls() == [["echo", {"text": "still here"}]]
-
-
-async def test_W_04_the_end_of_the_connection_ends_the_session(proxy) -> None:
-    async with websocket_session(proxy) as client:
-        await client.list_tools()
-    await proxy.wait_for_records(4)
-    await proxy.carriers.settle(10)
-    assert [record.operation for record in proxy.records].count("session end") == 1
-    connection = next(record for record in proxy.records if record.operation == "connection")
-    assert (connection.method, connection.path, connection.status) == ("GET", "/ws", 101)
-    assert connection.protocol == "mcp.websocket"
 
 
 async def test_W_04_two_connections_of_one_key_have_sessions_of_their_own_and_equal_ids_do_not_meet() -> None:
@@ -191,7 +127,7 @@ async def test_W_02_the_subprotocol_is_mcp_and_nothing_is_compressed() -> None:
 async def test_W_02_a_binary_message_closes_with_1003() -> None:
     async with wire(Server()) as (_client, _upstream, proxy), websocket(proxy) as connection:
         await connection.send(b"{}")
-        code, _ = await closed(connection)
+        code, _ = await close_frame(connection)
     assert code == 1003
 
 
@@ -201,7 +137,7 @@ async def test_W_02_a_message_over_the_limit_closes_with_1009() -> None:
         websocket(proxy) as connection,
     ):
         await connection.send("x" * 1001)
-        code, _ = await closed(connection)
+        code, _ = await close_frame(connection)
     assert code == 1009
     assert upstream.requests == []
 
@@ -211,7 +147,7 @@ async def test_W_02_malformed_json_is_answered_a_few_times_and_then_closes_with_
         answers = [await ask(connection, "{") for _ in range(5)]
         working = await ask(connection, request("initialize", 0, **HELLO))
         await connection.send('{"a":1,"a":2}')
-        code, _ = await closed(connection)
+        code, _ = await close_frame(connection)
     assert {(answer["id"], answer["error"]["code"]) for answer in answers} == {(None, -32700)}
     assert working["id"] == 0
     assert code == 1007
@@ -220,7 +156,7 @@ async def test_W_02_malformed_json_is_answered_a_few_times_and_then_closes_with_
 async def test_W_02_text_that_is_not_utf_8_closes_with_1007() -> None:
     async with wire(Server()) as (_client, _upstream, proxy), websocket(proxy) as connection:
         await connection.send(b"\xff\xfe", text=True)
-        code, _ = await closed(connection)
+        code, _ = await close_frame(connection)
     assert code == 1007
 
 
@@ -259,21 +195,12 @@ async def test_W_03_a_ticket_needs_a_key_and_is_no_credential_elsewhere() -> Non
     assert [one.status_code for one in (refused, as_key, in_query, get)] == [401, 401, 401, 405]
 
 
-async def test_W_03_a_revoked_key_closes_its_connections_with_1008() -> None:
-    async with wire(Server()) as (_client, _upstream, proxy), websocket(proxy) as connection:
-        await ask(connection, request("initialize", 0, **HELLO))
-        proxy.runtime = msgspec.structs.replace(proxy.runtime, keys=KeyRing([]))
-        proxy.carriers.recheck(proxy.runtime)
-        code, reason = await closed(connection)
-    assert (code, reason) == (1008, "the key is not valid any more")
-
-
 async def test_W_03_an_expired_key_is_noticed_by_the_next_message() -> None:
     async with wire(Server()) as (_client, upstream, proxy), websocket(proxy) as connection:
         await ask(connection, request("initialize", 0, **HELLO))
         proxy.runtime = msgspec.structs.replace(proxy.runtime, keys=KeyRing([]))
         refused = await ask(connection, request("tools/list", 1))
-        code, _ = await closed(connection)
+        code, _ = await close_frame(connection)
     assert refused["error"]["code"] == -32011
     assert code == 1008
     assert "tools/list" not in methods(upstream)
@@ -306,39 +233,6 @@ async def test_W_04_a_modern_request_is_cancelled_by_a_message_and_its_server_se
         await connection.send(json.dumps(notification("notifications/cancelled", requestId=3)))
         async with asyncio.timeout(10):
             await gone.wait()
-
-
-async def test_what_the_server_says_unasked_arrives_as_a_frame() -> None:
-    async def listening(_raw: RawMessage, peer: UpstreamPeer) -> None:
-        changed = event(notification("notifications/tools/list_changed"))
-        await peer.send(stream_head() + chunked(changed, last=False))
-        await peer.wait_gone()
-
-    async with wire(Server(GET=listening)) as (_client, _upstream, proxy), websocket(proxy) as connection:
-        await ask(connection, request("initialize", 0, **HELLO))
-        heard = await ask(connection, notification("notifications/initialized"))
-    assert heard["method"] == "notifications/tools/list_changed"
-
-
-async def test_a_draining_listener_closes_with_1001_after_what_is_under_way() -> None:
-    release = asyncio.Event()
-
-    async def call(raw: RawMessage, peer: UpstreamPeer) -> None:
-        await peer.send(stream_head())
-        await release.wait()
-        await peer.send(chunked(event(text_result(rpc(raw)["id"], "done"))))
-
-    async with wire(Server(tools_call=call)) as (_client, upstream, proxy), websocket(proxy) as connection:
-        await ask(connection, request("initialize", 0, **HELLO))
-        await connection.send(json.dumps(request("tools/call", 5, name="x", arguments={})))
-        await upstream.wait_for_requests(2)
-        draining = asyncio.ensure_future(proxy.listener.drain(10))
-        await asyncio.sleep(0)
-        release.set()
-        assert json.loads(await connection.recv())["id"] == 5
-        code, _ = await closed(connection)
-        await draining
-    assert code == 1001
 
 
 async def test_a_client_that_does_not_read_makes_the_upstream_wait(proxy) -> None:

@@ -1,0 +1,55 @@
+"""What must hold for every page: accessible in both themes, small, and no wider than a phone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, Page
+
+MAX_PAGE_BYTES = 60 * 1024
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 860}
+RUN = "options => axe.run(options).then(found => found.violations.map(one => `${one.id}: ${one.nodes[0].html.slice(0, 160)}`))"
+CONTRAST_ONLY = ["color-contrast", "link-in-text-block"]
+"""The rules that depend on the theme."""
+
+
+async def inspecting_context(browser: Browser) -> BrowserContext:
+    """A profile whose pages change their theme at once: axe would measure the middle of a transition."""
+    return await browser.new_context(viewport=DESK, color_scheme="light", reduced_motion="reduce")
+
+
+async def problems_on(page: Page) -> list[str]:
+    """What axe finds in the present theme, one line a violation."""
+    await page.evaluate(Axe().axe_script)
+    return await _violations(page)
+
+
+async def inspect(page: Page, url: str) -> list[str]:
+    """Open a page at a desk and look at it from all sides; one line a problem."""
+    answer = await page.goto(url)
+    assert answer is not None
+    problems = [] if answer.status == 200 else [f"status {answer.status}"]
+    if (size := len(await answer.body())) > MAX_PAGE_BYTES:
+        problems.append(f"{size} bytes of HTML")
+    problems += await problems_on(page)
+    await page.emulate_media(color_scheme="dark")
+    problems += [f"dark: {line}" for line in await _violations(page, runOnly=CONTRAST_ONLY)]
+    await page.emulate_media(color_scheme="light")
+    await page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    if (width := await page.evaluate("document.documentElement.scrollWidth")) > PHONE["width"]:
+        problems.append(f"{width} pixels wide on a phone")
+    await page.set_viewport_size(DESK)  # type: ignore[arg-type]
+    return problems
+
+
+async def inspect_all(page: Page, origin: str, addresses: list[str]) -> dict[str, list[str]]:
+    """The addresses with problems."""
+    found = {address: await inspect(page, origin + address) for address in addresses}
+    return {address: problems for address, problems in found.items() if problems}
+
+
+async def _violations(page: Page, **options: Any) -> list[str]:
+    found: list[str] = await page.evaluate(RUN, {"resultTypes": ["violations"], **options})
+    return found
