@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from proxies.contract import MCPTransport, StdioServer
 
 Mode = Literal["plain", "json", "stateless", "resumable", "sse", "websocket", "legacy_only", "modern_only"]
 """How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again; or the
@@ -29,22 +31,47 @@ class MCPServerProcess:
 
     def __init__(self, url: str, log_path: Path) -> None:
         self.url = url
-        self._log_path = log_path
+        self.log_path = log_path
 
     def calls(self) -> list[list[Any]]:
         """Every tool call that reached the server: name and arguments, oldest first."""
-        return [json.loads(line) for line in self._log_path.read_text().splitlines()]
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
     def forget_calls(self) -> None:
         """Start an empty log."""
-        self._log_path.write_text("")
+        self.log_path.write_text("")
+
+
+Servers = Callable[[Mode], MCPServerProcess]
+
+
+class OtherServer(NamedTuple):
+    """A server behind another transport than Streamable HTTP, as a proxy is told of it."""
+
+    transport: MCPTransport
+    url: str
+    stdio: StdioServer | None
+    log_path: Path
+
+    def calls(self) -> list[list[Any]]:
+        """As of `MCPServerProcess`."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+
+def launched_server(log_path: Path) -> OtherServer:
+    """The server as a program that the proxy starts itself."""
+    log_path.touch()
+    argv = (sys.executable, str(PROGRAM), str(log_path), "stdio")
+    return OtherServer(
+        "stdio", "", StdioServer(argv=argv, environment={"PYTHONPATH": str(PROGRAM.parents[1])}), log_path
+    )
 
 
 @contextmanager
-def running_mcp_server(mode: Mode = "plain", log_path: Path | None = None) -> Iterator[MCPServerProcess]:
+def running_mcp_server(mode: Mode = "plain") -> Iterator[MCPServerProcess]:
     """Start the server on a free port; it is gone when the block ends."""
     with TemporaryDirectory() as directory:
-        log_path = log_path or Path(directory) / "calls.jsonl"
+        log_path = Path(directory) / "calls.jsonl"
         log_path.touch()
         command = [sys.executable, str(PROGRAM), str(log_path), mode]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

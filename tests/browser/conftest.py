@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    StorageState,
+    async_playwright,
+    expect,
+)
 
+from tests.browser.inspection import DESK
 from tests.browser.site import Site, running_site
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome")
@@ -110,8 +120,32 @@ async def page(context: BrowserContext, watch: Watch) -> AsyncIterator[Page]:
     assert watch.verdict() == []
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def signed_in(site: Site, browser: Browser) -> StorageState:
+    """The cookies of the administrator of the seeded console, who has logged in through the page once for all tests."""
+    context = await browser.new_context()
+    await site.log_in(await context.new_page())
+    state = await context.storage_state()
+    await context.close()
+    return state
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def admin(site: Site, page: Page) -> Page:
-    """A tab that is logged in as the administrator of the seeded console."""
-    await site.log_in(page)
+async def admin(site: Site, page: Page, signed_in: StorageState) -> Page:
+    """A tab on the overview of the seeded console, logged in as its administrator."""
+    await page.context.add_cookies(signed_in["cookies"])  # type: ignore[arg-type]
+    await page.goto(site.url)
     return page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def inspected(browser: Browser, signed_in: StorageState, watch: Watch) -> AsyncIterator[Page]:
+    """A tab for `inspection`, logged in; it changes its theme at once, as axe would measure the middle of a transition."""
+    context = await browser.new_context(
+        viewport=DESK, color_scheme="light", reduced_motion="reduce", storage_state=signed_in
+    )
+    made = await context.new_page()
+    made.on("console", watch.note_message)
+    yield made
+    await context.close()
+    assert watch.verdict() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Page
 
 MAX_PAGE_BYTES = 60 * 1024
 PHONE = {"width": 390, "height": 844}
@@ -13,11 +13,6 @@ DESK = {"width": 1280, "height": 860}
 RUN = "options => axe.run(options).then(found => found.violations.map(one => `${one.id}: ${one.nodes[0].html.slice(0, 160)}`))"
 CONTRAST_ONLY = ["color-contrast", "link-in-text-block"]
 """The rules that depend on the theme."""
-
-
-async def inspecting_context(browser: Browser) -> BrowserContext:
-    """A profile whose pages change their theme at once: axe would measure the middle of a transition."""
-    return await browser.new_context(viewport=DESK, color_scheme="light", reduced_motion="reduce")
 
 
 async def problems_on(page: Page) -> list[str]:

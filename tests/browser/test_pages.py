@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import Watch
-from tests.browser.inspection import DESK, MAX_PAGE_BYTES, PHONE, inspect_all, inspecting_context, problems_on
+from tests.browser.inspection import DESK, MAX_PAGE_BYTES, PHONE, inspect_all, problems_on
 from tests.browser.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
@@ -59,18 +59,14 @@ async def pages_of(site: Site, packs: int | None = 1) -> list[str]:
 
 @pytest.mark.parametrize("packs", [1, pytest.param(None, marks=pytest.mark.nightly)], ids=["one-pack", "every-pack"])
 async def test_every_page_is_accessible_small_and_quiet_and_fits_a_phone(
-    site: Site, browser: Browser, watch: Watch, packs: int | None
+    site: Site, inspected: Page, packs: int | None
 ) -> None:
-    context = await inspecting_context(browser)
-    page = await context.new_page()
-    page.on("console", watch.note_message)
+    assert await inspect_all(inspected, site.url, await pages_of(site, packs)) == {}
+
+
+async def test_the_login_page_is_accessible(site: Site, page: Page) -> None:
     await page.goto(f"{site.url}/login")
     assert await problems_on(page) == []
-    await site.log_in(page)
-    problems = await inspect_all(page, site.url, await pages_of(site, packs))
-    await context.close()
-    assert problems == {}
-    assert watch.verdict() == []
 
 
 async def test_the_page_of_no_pack_is_larger_than_60_KB(site: Site, admin: Page) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Watch
-from tests.browser.inspection import inspect_all, inspecting_context
+from tests.browser.inspection import inspect_all
 from tests.browser.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
@@ -79,7 +78,7 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
     await expect(page.locator(".replay-sentence")).to_contain_text("It would have blocked 1 of 2 requests")
 
 
-async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, browser: Browser, watch: Watch) -> None:
+async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, inspected: Page) -> None:
     rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
     await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
     changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
@@ -91,11 +90,4 @@ async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, 
         "/policies/playground",
         *(f"/policies/rounds?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
     ]
-    context = await inspecting_context(browser)
-    page = await context.new_page()
-    page.on("console", watch.note_message)
-    await site.log_in(page)
-    problems = await inspect_all(page, site.url, addresses)
-    await context.close()
-    assert problems == {}
-    assert watch.verdict() == []
+    assert await inspect_all(inspected, site.url, addresses) == {}

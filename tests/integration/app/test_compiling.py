@@ -13,8 +13,7 @@ from tests.support.fleet import free_port
 async def test_a_console_without_compiled_rules_answers_at_once_and_stops_at_once(tmp_path: Path) -> None:
     nothing_compiled = {"OSTIARY_CACHE_DIR": str(tmp_path / "cache")}
     first = ConsoleProcess(tmp_path, environ=nothing_compiled)
-    await first.start()
-    async with first.client() as client:
+    async with first, first.client() as client:
         headers = await log_in(client, first.password_file.read_text().strip())
         wanted = {"name": "OpenAI", "type": "llm", "target_url": "https://api.example.org", "auto_start": True}
         made = (await client.post("/api/v1/proxies", json={**wanted, "port": free_port()}, headers=headers)).json()
@@ -30,12 +29,11 @@ async def test_a_console_without_compiled_rules_answers_at_once_and_stops_at_onc
         assert (await waiting).status_code == 503
 
     second = ConsoleProcess(tmp_path, environ=nothing_compiled)
-    await second.start()
-    async with second.client() as client:
+    async with second, second.client() as client:
         ready = await client.get("/ready")
         assert ready.status_code == 503
         assert ready.json()["checks"]["rules"] == "being compiled for 1 proxy"
         headers = await log_in(client, PASSWORD)
         (proxy,) = (await client.get("/api/v1/proxies", headers=headers)).json()["data"]["items"]
         assert (proxy["state"], proxy["state_reason"]) == ("starting", "Rules are being compiled.")
-    assert await second.stop() == 0
+        assert await second.stop() == 0

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from mcp import types
 
-from proxies.contract import EraPolicy, MCPSettings, MCPTransport, StdioServer
+from proxies.contract import EraPolicy, MCPSettings
 from tests.integration.mcp.test_matrix import CLIENTS
 from tests.mcp_rules import small_ruleset
-from tests.mcp_server import PROGRAM, running_mcp_server
+from tests.mcp_server import OtherServer
 from tests.mcp_wire import CLIENT_KEY
 from tests.proxy_harness import RunningProxy, running_proxy
 
 
-@pytest.fixture(scope="module", params=["sse", "websocket", "stdio"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str, Any]]:
-    """Transport, target and launch of a server."""
-    transport: MCPTransport = request.param
-    if transport == "stdio":
-        log = tmp_path_factory.mktemp("server") / "calls.jsonl"
-        argv = (sys.executable, str(PROGRAM), str(log), "stdio")
-        yield transport, "", StdioServer(argv=argv, environment={"PYTHONPATH": str(Path.cwd())})
-        return
-    with running_mcp_server(request.param) as running:
-        yield transport, running.url, None
-
-
 @pytest.fixture(params=["same", "bridge"])
-async def proxy(request: pytest.FixtureRequest, server: tuple[Any, str, Any]) -> AsyncIterator[RunningProxy]:
-    transport, url, stdio = server
+async def proxy(request: pytest.FixtureRequest, other_server: OtherServer) -> AsyncIterator[RunningProxy]:
     era: EraPolicy = request.param
     async with running_proxy(
         type="mcp",
-        target_url=url,
+        target_url=other_server.url,
         client_key=CLIENT_KEY,
         ruleset=small_ruleset(),
-        mcp=MCPSettings(transport=transport, stdio=stdio, era=era),
+        mcp=MCPSettings(transport=other_server.transport, stdio=other_server.stdio, era=era),
     ) as running:
         yield running
 

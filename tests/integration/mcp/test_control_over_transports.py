@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ from proxies.contract import MCPControl, MCPSettings, Observation
 from tests.integration.mcp.test_matrix import CLIENTS
 from tests.mcp_control import ControlConsole, accept_all
 from tests.mcp_rules import small_ruleset
-from tests.mcp_server import MCPServerProcess, running_mcp_server
+from tests.mcp_server import MCPServerProcess, Servers
 from tests.mcp_wire import CLIENT_KEY
 from tests.proxy_harness import RunningProxy, running_proxy
 
@@ -23,15 +23,13 @@ def only_echo(observation: Observation) -> MCPControl:
     return msgspec.structs.replace(control, tools={"echo": control.tools["echo"]} if control.tools else {})
 
 
-@pytest.fixture(scope="module", params=["legacy_only", "modern_only"])
-def server(request: pytest.FixtureRequest) -> Iterator[MCPServerProcess]:
-    with running_mcp_server(request.param) as running:
-        yield running
+@pytest.fixture(params=["legacy_only", "modern_only"])
+def server(request: pytest.FixtureRequest, servers: Servers) -> MCPServerProcess:
+    return servers(request.param)
 
 
 @pytest.fixture
 async def proxy(server: MCPServerProcess) -> AsyncIterator[RunningProxy]:
-    server.forget_calls()
     console = ControlConsole(only_echo)
     async with running_proxy(
         type="mcp",

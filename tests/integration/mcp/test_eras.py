@@ -16,7 +16,6 @@ from rules.model import Action
 from tests.integration.mcp.test_matrix import streamable
 from tests.mcp_legacy_server import methods
 from tests.mcp_rules import small_ruleset
-from tests.mcp_server import running_mcp_server
 from tests.mcp_wire import (
     CLIENT_KEY,
     MODERN,
@@ -66,28 +65,26 @@ class Server:
         return json_answer(result(message["id"], tools=[])) if "id" in message else http_response(202)
 
 
-async def test_E_01_one_endpoint_serves_both_eras_by_how_the_client_opens() -> None:
-    with running_mcp_server() as server:
-        async with (
-            running_proxy(type="mcp", target_url=server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()) as proxy,
-            streamable(proxy, "legacy") as old,
-            streamable(proxy, MODERN) as new,
-        ):
-            assert (await old.call_tool("add", {"a": 1, "b": 1})).content[0].text == "2"
-            assert (await new.call_tool("add", {"a": 1, "b": 2})).content[0].text == "3"
+async def test_E_01_one_endpoint_serves_both_eras_by_how_the_client_opens(server) -> None:
+    async with (
+        running_proxy(type="mcp", target_url=server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()) as proxy,
+        streamable(proxy, "legacy") as old,
+        streamable(proxy, MODERN) as new,
+    ):
+        assert (await old.call_tool("add", {"a": 1, "b": 1})).content[0].text == "2"
+        assert (await new.call_tool("add", {"a": 1, "b": 2})).content[0].text == "3"
     called = {record.protocol for record in proxy.records if record.operation == "tools/call add"}
     assert called == {"mcp.legacy", "mcp.modern"}
 
 
-async def test_E_07_initialize_after_a_successful_discover_is_accepted() -> None:
-    with running_mcp_server() as server:
-        async with running_proxy(
-            type="mcp", target_url=server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()
-        ) as proxy:
-            async with streamable(proxy, "auto") as client:
-                await client.list_tools()
-            async with streamable(proxy, "legacy") as client:
-                assert (await client.list_tools()).tools
+async def test_E_07_initialize_after_a_successful_discover_is_accepted(server) -> None:
+    async with running_proxy(
+        type="mcp", target_url=server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()
+    ) as proxy:
+        async with streamable(proxy, "auto") as client:
+            await client.list_tools()
+        async with streamable(proxy, "legacy") as client:
+            assert (await client.list_tools()).tools
 
 
 async def test_E_05_a_modern_client_of_a_legacy_server_is_told_what_to_do() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from proxies.contract import MCPSettings
 from tests.mcp_downstreams import sse_session, websocket_session
 from tests.mcp_rules import BLOCKED, small_ruleset
-from tests.mcp_server import MCPServerProcess, running_mcp_server
+from tests.mcp_server import MCPServerProcess, Servers
 from tests.mcp_wire import CLIENT_KEY
 from tests.proxy_harness import RunningProxy, running_proxy
 
@@ -39,15 +39,13 @@ CLIENTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["legacy_only", "modern_only", "plain"])
-def one_server(request: pytest.FixtureRequest) -> Iterator[MCPServerProcess]:
-    with running_mcp_server(request.param) as running:
-        yield running
+@pytest.fixture(params=["legacy_only", "modern_only", "plain"])
+def one_server(request: pytest.FixtureRequest, servers: Servers) -> MCPServerProcess:
+    return servers(request.param)
 
 
 @pytest.fixture
 async def proxy(one_server: MCPServerProcess) -> AsyncIterator[RunningProxy]:
-    one_server.forget_calls()
     async with running_proxy(
         type="mcp",
         target_url=one_server.url,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from mcp.shared.exceptions import MCPError
 
 from rules.model import Action, Target
 from tests.mcp_rules import BLOCKED, small_ruleset
-from tests.mcp_server import MCPServerProcess, running_mcp_server
+from tests.mcp_server import MCPServerProcess, Servers
 from tests.mcp_wire import initialize_answer, json_answer, result, rpc, rpc_error, wire
 from tests.proxy_harness import RunningProxy, running_proxy
 from tests.rawpeer import RawMessage, UpstreamPeer, http_response
@@ -195,16 +195,10 @@ def is_not_authorised(error: MCPError) -> bool:
     return error.error.code == -32011 and "API key" in error.error.message
 
 
-@pytest.fixture(scope="module", params=["json", "stateless", "resumable"])
-def other_server(request: pytest.FixtureRequest) -> Iterator[MCPServerProcess]:
-    with running_mcp_server(request.param) as running:
-        yield running
-
-
-@pytest.fixture
-async def other_proxy(other_server: MCPServerProcess) -> AsyncIterator[RunningProxy]:
+@pytest.fixture(params=["json", "stateless", "resumable"])
+async def other_proxy(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[RunningProxy]:
     async with running_proxy(
-        type="mcp", target_url=other_server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()
+        type="mcp", target_url=servers(request.param).url, client_key=CLIENT_KEY, ruleset=small_ruleset()
     ) as running:
         yield running
 
@@ -217,13 +211,13 @@ async def test_servers_that_answer_in_other_ways(other_proxy, mode) -> None:
     assert result.content[0].text == "hello"
 
 
-async def test_L_10_a_client_that_was_sent_away_fetches_its_answer_later() -> None:
-    with running_mcp_server("resumable") as server:
-        async with (
-            running_proxy(type="mcp", target_url=server.url, client_key=CLIENT_KEY, ruleset=small_ruleset()) as proxy,
-            connect(proxy, "legacy") as client,
-        ):
-            result = await client.call_tool("poll", {})
+async def test_L_10_a_client_that_was_sent_away_fetches_its_answer_later(servers) -> None:
+    url = servers("resumable").url
+    async with (
+        running_proxy(type="mcp", target_url=url, client_key=CLIENT_KEY, ruleset=small_ruleset()) as proxy,
+        connect(proxy, "legacy") as client,
+    ):
+        result = await client.call_tool("poll", {})
     assert result.content[0].text == "fetched"
     assert "stream resumed" in [record.operation for record in proxy.records]
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -16,9 +13,9 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from proxies.contract import MCPSettings, StdioServer
+from proxies.contract import MCPSettings
 from tests.mcp_rules import BLOCKED, small_ruleset
-from tests.mcp_server import PROGRAM, running_mcp_server
+from tests.mcp_server import OtherServer
 from tests.proxy_harness import RunningProxy, running_proxy
 
 CLIENT_KEY = "ost_" + "k" * 43
@@ -26,29 +23,15 @@ ERAS = pytest.mark.parametrize("mode", ["legacy", "2026-07-28", "auto"])
 
 
 @pytest.fixture
-def log_path(tmp_path: Path) -> Path:
-    path = tmp_path / "calls.jsonl"
-    path.touch()
-    return path
-
-
-@pytest.fixture(params=["stdio", "sse", "websocket"])
-async def proxy(request: pytest.FixtureRequest, log_path: Path) -> AsyncIterator[RunningProxy]:
-    transport = request.param
-    with ExitStack() as stack:
-        target_url, stdio = "", None
-        if transport == "stdio":
-            stdio = StdioServer(argv=(sys.executable, str(PROGRAM), str(log_path), "stdio"))
-        else:
-            target_url = stack.enter_context(running_mcp_server(transport, log_path)).url
-        async with running_proxy(
-            type="mcp",
-            target_url=target_url.removesuffix("/"),
-            client_key=CLIENT_KEY,
-            ruleset=small_ruleset(),
-            mcp=MCPSettings(transport=transport, stdio=stdio),
-        ) as running:
-            yield running
+async def proxy(other_server: OtherServer) -> AsyncIterator[RunningProxy]:
+    async with running_proxy(
+        type="mcp",
+        target_url=other_server.url,
+        client_key=CLIENT_KEY,
+        ruleset=small_ruleset(),
+        mcp=MCPSettings(transport=other_server.transport, stdio=other_server.stdio),
+    ) as running:
+        yield running
 
 
 @asynccontextmanager
@@ -60,12 +43,8 @@ async def connect(proxy: RunningProxy, mode: str, **options: Any) -> AsyncIterat
             yield client
 
 
-def calls(log_path: Path) -> list[list[Any]]:
-    return [json.loads(line) for line in log_path.read_text().splitlines()]
-
-
 @ERAS
-async def test_P_01_lists_and_calls_tools_in_both_eras(proxy, log_path, mode) -> None:
+async def test_P_01_lists_and_calls_tools_in_both_eras(proxy, other_server, mode) -> None:
     async with connect(proxy, mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         result = await client.call_tool("add", {"a": 2, "b": 3})
@@ -76,7 +55,7 @@ async def test_P_01_lists_and_calls_tools_in_both_eras(proxy, log_path, mode) ->
     assert result.content[0].text == "5"
     assert "gateways" in prompt.messages[0].content.text
     assert resource.contents[0].text == "hello from a resource"
-    assert calls(log_path) == [["add", {"a": 2, "b": 3}]]
+    assert other_server.calls() == [["add", {"a": 2, "b": 3}]]
     call = next(record for record in proxy.records if record.operation == "tools/call add")
     assert (call.outcome, call.status) == ("allowed", 200)
     assert call.protocol == ("mcp.legacy" if mode == "legacy" else "mcp.modern")
@@ -84,14 +63,14 @@ async def test_P_01_lists_and_calls_tools_in_both_eras(proxy, log_path, mode) ->
 
 
 @ERAS
-async def test_P_01_what_the_rules_block_does_not_reach_the_process(proxy, log_path, mode) -> None:
+async def test_P_01_what_the_rules_block_does_not_reach_the_process(proxy, other_server, mode) -> None:
     async with connect(proxy, mode) as client:
         with pytest.raises(MCPError):
             await client.call_tool("run_command", {"args": f"status; {BLOCKED}"})
         with pytest.raises(MCPError):
             await client.call_tool("mailbox", {})
 
-    assert calls(log_path) == [["mailbox", {}]]
+    assert other_server.calls() == [["mailbox", {}]]
 
 
 @ERAS

@@ -174,6 +174,7 @@ async def test_W_02_a_peer_that_does_not_answer_pings_is_given_up(monkeypatch) -
 
     async def deaf(socket: ServerConnection, _message: dict[str, Any]) -> None:
         socket.transport.pause_reading()
+        socket.close_timeout = 0.1  # It would not hear the other side close either.
 
     async with stand(deaf) as (client, _proxy, _sockets):
         session = await client.initialize()
