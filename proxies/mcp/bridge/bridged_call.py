@@ -93,8 +93,9 @@ class BridgedCall:
             if status != 200:
                 await sending.result().aclose()
         except BaseException:
-            sending.cancel()
             self._over()
+            if not sending.cancel() and not sending.cancelled() and sending.exception() is None:
+                await sending.result().aclose()
             raise
         finally:
             asking.cancel()

@@ -183,9 +183,11 @@ class ServerSessions:
         """End the least recently used session at a bound, a principal's own first, but none that somebody uses; raises
         UpstreamBusy where there is none."""
         own = [key for key in self._sessions if key[0] == principal_id]
-        if len(own) < MAX_SESSIONS_PER_PRINCIPAL and len(self._sessions) < MAX_SESSIONS:
+        coming = sum(key[0] == principal_id and key not in self._sessions for key in self._opening) - 1
+        is_full = len(own) + coming >= MAX_SESSIONS_PER_PRINCIPAL
+        if not is_full and len(self._sessions) < MAX_SESSIONS:
             return
-        of_whom = own if len(own) >= MAX_SESSIONS_PER_PRINCIPAL else list(self._sessions)
+        of_whom = own if is_full else list(self._sessions)
         for key in of_whom:
             if not self._sessions[key].busy:
                 self._end(key)

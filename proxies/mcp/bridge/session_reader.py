@@ -46,7 +46,8 @@ class SessionReader:
             async with asyncio.timeout(seconds):
                 await self._settled.wait()
         except TimeoutError:
-            logger.debug("the stream of a session does not begin")
+            # Some servers send nothing before they have something to say: nobody waits for that again.
+            self._settled.set()
 
     def stop(self) -> None:
         """Nobody wants to hear anything."""

@@ -6,6 +6,9 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
+from proxies.mcp.bridge.session_reader import SessionReader
 from tests.integration.mcp.test_bridge_wire import BRIDGE, QUESTION, ModernServer, opened, refusing_modern
 from tests.mcp_legacy_server import Server as LegacyServer
 from tests.mcp_legacy_server import asking, next_message
@@ -140,6 +143,25 @@ async def test_E_05_a_question_on_the_session_stream_is_asked_in_the_call_that_i
     said = json.loads(answer["result"]["content"][0]["text"])
     assert said == {"jsonrpc": "2.0", "id": "q1", "result": {"action": "accept", "content": {}}}
     assert len(outside.streams) == 1
+
+
+async def test_E_05_a_stream_that_does_not_begin_delays_one_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxies.mcp.bridge.listeners.HEAR_SECONDS", 0.05)
+    waits: list[float] = []
+    waited = SessionReader.open
+
+    async def noted(self: SessionReader, seconds: float) -> None:
+        waits.append(seconds if not self._settled.is_set() else 0.0)
+        await waited(self, seconds)
+
+    async def silent(_raw: RawMessage, peer: UpstreamPeer) -> None:
+        await peer.wait_gone()
+
+    monkeypatch.setattr(SessionReader, "open", noted)
+    async with wire(refusing_modern(LegacyServer(GET=silent)), mcp=BRIDGE) as (client, *_):
+        answers = [await client.post_modern(request("tools/call", id, **CALL)) for id in (7, 8, 9)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert waits == [0.05, 0.0, 0.0]
 
 
 async def test_E_05_a_question_that_could_be_about_two_calls_is_refused_with_the_reason() -> None:

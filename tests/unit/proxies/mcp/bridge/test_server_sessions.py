@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -42,6 +43,14 @@ class Server:
     def forget(self, session_id: str) -> None: ...
 
     async def aclose(self) -> None: ...
+
+
+class SlowServer(Server):
+    """Lets others ask before it answers."""
+
+    async def request(self, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return await super().request(*args, **kwargs)
 
 
 def sessions(server: Server, now: list[float]) -> ServerSessions:
@@ -93,6 +102,15 @@ async def test_E_05_one_principal_does_not_end_the_sessions_of_others_nor_what_i
     last.busy = 1
     with pytest.raises(UpstreamBusy):
         await known.session([], "a", {"experimental": {"n": 6}}, None)
+    assert len(known) == 3
+
+
+async def test_E_05_sessions_that_are_opened_at_once_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_sessions_module, "MAX_SESSIONS_PER_PRINCIPAL", 3)
+    known = sessions(SlowServer(), [0.0])
+    asked = [known.session([], "a", {"experimental": {"n": number}}, None) for number in range(8)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(one, UpstreamBusy) for one in outcomes) == 5
     assert len(known) == 3
 
 
