@@ -74,7 +74,7 @@ from app.tools import inventory_pages
 from app.tools import pages as tools_pages
 from app.traffic import api as traffic_api
 from app.traffic import pages as traffic_pages
-from app.traffic import redactions_api
+from app.traffic import redactions_api, redactions_pages
 from app.version import __version__
 
 API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
@@ -103,6 +103,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     overview_pages.routes,
     fleet_pages.routes,
     traffic_pages.routes,
+    redactions_pages.routes,
     alerts_pages.routes,
     builder_pages.routes,
     trial_pages.routes,

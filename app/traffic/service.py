@@ -12,6 +12,7 @@ from app.alerts.repository import AlertRepository
 from app.database.engine import Database
 from app.fleet.errors import ProxyNotFound
 from app.fleet.repository import ProxyRepository
+from app.http.envelope import Listing
 from app.http.sorting import Sort
 from app.security.permissions import Actor, Role
 from app.security.vault import Undecryptable, Vault
@@ -19,7 +20,8 @@ from app.traffic.captured import CapturedTexts, CaptureState, KeptTexts
 from app.traffic.errors import CallNotFound
 from app.traffic.histogram import quantile
 from app.traffic.models import ADDED_COLUMNS, VERDICTS
-from app.traffic.redactions import RedactionReport, Redactions
+from app.traffic.redaction_report import RedactionEntry, RedactionFilter, RedactionReport, RedactionReports
+from app.traffic.redactions import Redactions
 from app.traffic.repository import COUNT_LIMIT, CallFilter, TrafficRepository
 from app.traffic.rollup import TRAFFIC_SUMS
 from app.traffic.schemas import (
@@ -89,10 +91,17 @@ class TrafficService:
                     state = "unreadable"
         return detail_of(call, state, kept, redactions)
 
-    async def redactions(self, actor: Actor, *, since_at: datetime, until_at: datetime) -> RedactionReport:
-        """What was masked in calls that began in this range."""
+    async def redactions(self, actor: Actor, wanted: RedactionFilter) -> RedactionReport:
+        """What was masked, added up."""
         async with self._database.reader() as session:
-            return await Redactions(session, actor.tenant_id).report(since_at, until_at)
+            return await RedactionReports(session, actor.tenant_id).report(wanted)
+
+    async def redaction_entries(
+        self, actor: Actor, wanted: RedactionFilter, *, limit: int, offset: int = 0
+    ) -> Listing[RedactionEntry]:
+        """What was masked call by call, newest first."""
+        async with self._database.reader() as session:
+            return await RedactionReports(session, actor.tenant_id).entries(wanted, limit=limit, offset=offset)
 
     async def log(self, actor: Actor, proxy_id: str, *, limit: int = 100) -> list[LogRow]:
         """The latest calls of a proxy in the documented shape; raises ProxyNotFound."""

@@ -37,6 +37,7 @@ async def pages_of(site: Site) -> list[str]:
         f"/traffic?call={alert['call_id']}",
         f"/traffic/{alert['call_id']}",
         f"/traffic/{alert['call_id']}/texts/request",
+        "/redactions",
         "/alerts",
         "/alerts?status=resolved",
         f"/alerts/{alert['id']}",
