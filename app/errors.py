@@ -68,6 +68,12 @@ class Forbidden(AppError):
     default_remediation = "Ask an administrator for the role that this needs."
 
 
+class UnknownCredential(Forbidden):
+    code = "UNKNOWN_CREDENTIAL"
+    default_message = "Nobody has this token."
+    default_remediation = "Send a token that is in force; an administrator makes one under Settings, Tokens."
+
+
 class PasswordChangeRequired(Forbidden):
     code = "password_change_required"
     default_message = "The one-time password must be changed first."

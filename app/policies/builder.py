@@ -10,106 +10,17 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from app.policies.builder_fields import DEFAULTS, HEAD, ITEMS, KEPT_EMPTY, SEVERITY_DEFAULT, Field
+from app.policies.builder_texts import entries, lines, parsed, shown_text
 
 Values = Mapping[str, Sequence[str]]
 """Submitted values by field name."""
 
 MAX_ITEMS = 500
-
-
-class Field(NamedTuple):
-    """One field of the form: its place in the document (or in an item of a list) and how its text is read."""
-
-    path: str
-    kind: str
-    """text, choice, flag, number, scores (a number or off), list (commas or lines), glob (one or several), tri (yes, no,
-    unchanged), headers."""
-
-
-HEAD = (
-    Field("title", "text"),
-    Field("description", "text"),
-    Field("type", "choice"),
-    Field("enforcement", "choice"),
-    Field("default_action", "choice"),
-    Field("block_status", "number"),
-    Field("thresholds.message_block", "scores"),
-    Field("thresholds.message_alert", "scores"),
-    Field("thresholds.conversation_block", "scores"),
-)
-DEFAULTS: dict[str, Any] = {
-    "title": "",
-    "description": "",
-    "type": "both",
-    "enforcement": "enforce",
-    "default_action": "allow",
-    "block_status": 403,
-    "thresholds.message_block": 100,
-    "thresholds.message_alert": None,
-    "thresholds.conversation_block": 100,
-}
-"""What a field of the head means when it is absent; a field with that value is left out."""
-
-ITEMS: dict[str, tuple[Field, ...]] = {
-    "overrides": (
-        Field("rules", "glob"),
-        Field("categories", "glob"),
-        Field("packs", "list"),
-        Field("enabled", "tri"),
-        Field("action", "choice"),
-        Field("severity", "choice"),
-        Field("log_only", "tri"),
-        Field("streams", "choice"),
-        Field("reason", "text"),
-    ),
-    "rules": (
-        Field("id", "text"),
-        Field("action", "choice"),
-        Field("reason", "text"),
-        Field("severity", "choice"),
-        Field("tags", "list"),
-        Field("log_only", "flag"),
-        Field("match.model", "glob"),
-        Field("match.tool_name", "glob"),
-        Field("match.method", "glob"),
-        Field("match.client", "glob"),
-        Field("match.group", "glob"),
-        Field("match.ip", "list"),
-        Field("match.header", "headers"),
-        Field("match.message_content.pattern", "text"),
-        Field("match.message_content.roles", "list"),
-        Field("match.message_count.gt", "number"),
-        Field("match.token_estimate.gt", "number"),
-        Field("match.schedule.cron", "text"),
-        Field("match.schedule.time_zone", "text"),
-        Field("match.schedule.outside", "flag"),
-    ),
-    "detections": (
-        Field("id", "text"),
-        Field("title", "text"),
-        Field("category", "text"),
-        Field("severity", "choice"),
-        Field("confidence", "choice"),
-        Field("score", "number"),
-        Field("action", "choice"),
-        Field("targets", "list"),
-        Field("capture.redact_as", "text"),
-        Field("capture.reversible", "flag"),
-        Field("examples.match", "lines"),
-        Field("examples.no_match", "lines"),
-    ),
-    "rate_limits": (
-        Field("id", "text"),
-        Field("scope", "choice"),
-        Field("limit", "number"),
-        Field("window", "text"),
-    ),
-}
-KEPT_EMPTY = frozenset({"id", "action", "title"})
-"""Members of an item (but of an override) that stay there without a value, because lint should name them."""
-SEVERITY_DEFAULT = {"rules": "medium"}
-
+CONTEXT_SWITCH = "context.checked"
+"""Whether a policy has a context firewall: a field of the form that is no member of the document."""
 _NEW: dict[str, dict[str, Any]] = {
     "overrides": {"rules": "", "log_only": True},
     "rules": {"id": "new-rule", "match": {}, "action": "deny", "reason": ""},
@@ -143,7 +54,8 @@ def shown(document: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in HEAD:
         found = _at(document, field.path, DEFAULTS[field.path])
-        values[field.path] = _text(found, field.kind)
+        values[field.path] = shown_text(found, field.kind)
+    values[CONTEXT_SWITCH] = "yes" if document.get("context") is not None else "no"
     values["packs"] = [name for name in _list(document.get("packs")) if isinstance(name, str)]
     for name, fields in ITEMS.items():
         values[name] = [
@@ -154,11 +66,10 @@ def shown(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _item_values(name: str, item: dict[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
-    values = {field.path: _text(_at(item, field.path, None), field.kind) for field in fields}
+    values = {field.path: shown_text(_at(item, field.path, None), field.kind) for field in fields}
     if name == "rules":
         values["severity"] = values["severity"] or SEVERITY_DEFAULT[name]
         values |= _argument_values(item)
-        values["more"] = _unshown_conditions(item)
     if name == "detections":
         values |= _pattern_values(item)
     return values
@@ -172,9 +83,9 @@ def _pattern_values(item: Mapping[str, Any]) -> dict[str, Any]:
     flags = {pattern.get("flags", "") for pattern in patterns if isinstance(pattern, dict)}
     plain = all(isinstance(pattern, dict) and set(pattern) <= {"re", "flags"} for pattern in patterns)
     editable = plain and len(flags) <= 1 and flags <= {"", "i"} and not set(match) - {"any", "min_count"}
-    lines = [str(pattern.get("re", "")) for pattern in patterns if isinstance(pattern, dict)]
+    found = [str(pattern.get("re", "")) for pattern in patterns if isinstance(pattern, dict)]
     return {
-        "patterns": "\n".join(lines),
+        "patterns": "\n".join(found),
         "ignore_case": flags == {"i"},
         "min_count": str(match.get("min_count", 1)),
         "editable": editable,
@@ -200,19 +111,6 @@ def _argument_values(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unshown_conditions(item: Mapping[str, Any]) -> list[str]:
-    """Conditions that the form has no field for."""
-    match = item.get("match")
-    if not isinstance(match, dict):
-        return []
-    found = [name for name in ("role_count",) if match.get(name)]
-    for name in ("message_count", "token_estimate"):
-        bounds = match.get(name)
-        if isinstance(bounds, dict) and set(bounds) - {"gt"}:
-            found.append(name)
-    return found
-
-
 # --- From the form to the document --------------------------------------------------------------------------------------
 
 
@@ -221,11 +119,12 @@ def merged(document: Mapping[str, Any], values: Values) -> dict[str, Any]:
     result = copy.deepcopy(dict(document))
     for field in HEAD:
         if field.path in values:
-            parsed = _parsed(values[field.path], field.kind)
-            if parsed == DEFAULTS[field.path] or (parsed is None and field.kind != "scores"):
+            value = parsed(values[field.path], field.kind)
+            if value == DEFAULTS[field.path] or (value is None and field.kind != "scores"):
                 _remove(result, field.path)
             else:
-                _put(result, field.path, parsed)
+                _put(result, field.path, value)
+    _merge_context(result, values)
     if "packs.shown" in values:
         _merge_packs(result, values)
     for name, fields in ITEMS.items():
@@ -234,6 +133,15 @@ def merged(document: Mapping[str, Any], values: Values) -> dict[str, Any]:
             if isinstance(item, dict) and f"{name}.{index}" in values:
                 _merge_item(name, item, fields, values, f"{name}.{index}.")
     return result
+
+
+def _merge_context(result: dict[str, Any], values: Values) -> None:
+    """The context firewall is there as soon as somebody wants it, even when all its fields have their defaults."""
+    wanted = _first(values, CONTEXT_SWITCH)
+    if wanted == "yes":
+        result.setdefault("context", {})
+    elif wanted == "no":
+        result.pop("context", None)
 
 
 def _merge_packs(result: dict[str, Any], values: Values) -> None:
@@ -251,14 +159,14 @@ def _merge_item(name: str, item: dict[str, Any], fields: Sequence[Field], values
         given = values.get(prefix + field.path)
         if given is None and field.kind != "flag":
             continue
-        parsed = _parsed(given or [], field.kind)
-        if field.path == "severity" and parsed == SEVERITY_DEFAULT.get(name):
-            parsed = None
-        is_empty = parsed in ("", [], {}) and (name == "overrides" or field.path not in KEPT_EMPTY)
-        if parsed is None or is_empty or (field.kind == "flag" and not parsed):
+        value = parsed(given or [], field.kind)
+        if field.path == "severity" and value == SEVERITY_DEFAULT.get(name):
+            value = None
+        is_empty = value in ("", [], {}) and (name == "overrides" or field.path not in KEPT_EMPTY)
+        if value is None or is_empty or (field.kind == "flag" and not value):
             _remove(item, field.path)
         else:
-            _put(item, field.path, parsed)
+            _put(item, field.path, value)
     if name == "rules":
         _merge_argument(item, values, prefix)
         item.setdefault("match", {})
@@ -288,7 +196,7 @@ def _argument_value(operator: str, text: str) -> Any:
     if operator == "exists":
         return text.strip().lower() not in ("false", "no", "0")
     if operator == "in":
-        return [_scalar(part) for part in _entries(text)]
+        return [_scalar(part) for part in entries(text)]
     if operator in ("gt", "lt"):
         number = _scalar(text)
         return number if isinstance(number, (int, float)) else text
@@ -308,12 +216,12 @@ def _scalar(text: str) -> Any:
 
 
 def _merge_patterns(item: dict[str, Any], values: Values, prefix: str) -> None:
-    lines = _first(values, f"{prefix}patterns")
-    if lines is None:
+    typed = _first(values, f"{prefix}patterns")
+    if typed is None:
         return
     flags = {"flags": "i"} if values.get(f"{prefix}ignore_case") else {}
-    match: dict[str, Any] = {"any": [{"re": line, **flags} for line in _lines(lines)]}
-    count = _parsed(values.get(f"{prefix}min_count", ()), "number")
+    match: dict[str, Any] = {"any": [{"re": line, **flags} for line in lines(typed)]}
+    count = parsed(values.get(f"{prefix}min_count", ()), "number")
     if count not in (None, 1):
         match["min_count"] = count
     item["match"] = match
@@ -402,49 +310,3 @@ def _remove(target: dict[str, Any], path: str) -> None:
 def _first(values: Values, name: str) -> str | None:
     found = values.get(name)
     return found[0].strip() if found else None
-
-
-def _parsed(given: Sequence[str], kind: str) -> Any:
-    """What was typed as a JSON value; text that is no number stays text, for lint to name."""
-    text = given[0].strip() if given else ""
-    match kind:
-        case "flag":
-            return bool(given)
-        case "tri":
-            return {"yes": True, "no": False}.get(text)
-        case "number" | "scores":
-            return int(text) if re.fullmatch(r"-?\d{1,12}", text) else (text or None)
-        case "list":
-            return _entries(text)
-        case "lines":
-            return _lines(given[0] if given else "")
-        case "glob":
-            entries = _entries(text)
-            return entries[0] if len(entries) == 1 else entries
-        case "headers":
-            pairs = (line.partition(":") for line in text.splitlines() if line.strip())
-            return {name.strip(): glob.strip() for name, _, glob in pairs}
-    return text
-
-
-def _text(value: Any, kind: str) -> Any:
-    """A JSON value as the form shows it."""
-    if kind == "flag":
-        return value is True
-    if kind == "tri":
-        return {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else ""
-    if value is None:
-        return ""
-    if kind == "headers":
-        return "\n".join(f"{name}: {glob}" for name, glob in value.items()) if isinstance(value, dict) else ""
-    if isinstance(value, list):
-        return ("\n" if kind == "lines" else ", ").join(map(str, value))
-    return str(value)
-
-
-def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in re.split(r"[\n,]", text) if entry.strip()]
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip("\r") for line in text.split("\n") if line.strip()]

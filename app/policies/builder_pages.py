@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery
 
 from app.errors import AppError, ValidationFailed
 from app.http.page import Form, Pages, Toast, redirect
-from app.policies import builder, documents
+from app.policies import builder, builder_fields, documents
 from app.policies.errors import PolicyInvalid, PolicyTooSlow
 from app.policies.global_policies import GlobalPolicyService
 from app.policies.importing import import_text
@@ -133,7 +133,9 @@ async def build(
         form=form_context(library, value, name) if redraw else None,
         problems=problems,
         remarks=remarks,
-        items=[f"{key}-{index}" for key in builder.ITEMS for index in range(len(builder.shown(value)[key]))][:200],
+        items=[f"{key}-{index}" for key in builder_fields.ITEMS for index in range(len(builder.shown(value)[key]))][
+            :200
+        ],
     )
 
 
@@ -313,6 +315,7 @@ def form_context(library: PolicyLibrary, value: dict[str, Any], name: str) -> di
         "packs": library.packs(),
         "targets": [target.value for target in Target],
         "shown": SHOWN_ITEMS,
+        "json_only": builder_fields.JSON_ONLY,
     }
 
 

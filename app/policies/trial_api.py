@@ -23,7 +23,7 @@ async def evaluate(data: JSONBody[Evaluate], evaluator: NamedDependency[Evaluato
     return Envelope(await evaluator.evaluate(data))
 
 
-@post("/scan", opt=ADMIN, status_code=200, tags=TAGS)
+@post("/scan", opt={**ADMIN, "tells_unknown_credentials": True}, status_code=200, tags=TAGS)
 async def scan(data: JSONBody[ScanText], evaluator: NamedDependency[Evaluator]) -> SecurityAssessment:
     """Assess a text by the standard policy: the bare answer, for scripts and agents that ask before they act."""
     return (await evaluator.evaluate(Evaluate(text=data.text))).assessment

@@ -2,7 +2,7 @@
 
 `opt={"role": "viewer" | "admin" | "public"}`; a route without it stops the start. `opt={"before_password_change":
 True}` marks the few routes that work while the one-time password is still in force, `opt={"static": True}` those that
-need no identity.
+need no identity, `opt={"tells_unknown_credentials": True}` those whose clients expect 403 for a token that nobody has.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import ClientException
 
-from app.errors import CrossSiteRefused, Forbidden, NotAuthenticated, PasswordChangeRequired, UnsupportedMediaType
+from app.errors import (
+    CrossSiteRefused,
+    Forbidden,
+    NotAuthenticated,
+    PasswordChangeRequired,
+    UnknownCredential,
+    UnsupportedMediaType,
+)
 from app.security.origin import SAFE_METHODS, is_proven_same_origin
 from app.security.permissions import Actor, Role
 from app.security.sessions import CSRF_FIELD, CSRF_HEADER
@@ -36,7 +43,7 @@ class UndeclaredRoute(Exception):
 
 
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let the request in or raise NotAuthenticated, PasswordChangeRequired, CrossSiteRefused or Forbidden."""
+    """Let the request in or raise NotAuthenticated, PasswordChangeRequired, CrossSiteRefused, UnknownCredential or Forbidden."""
     needed = handler.opt.get("role")
     if handler.opt.get("static"):
         return
@@ -51,6 +58,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if actor is None:
         if handler.opt.get("open_on_loopback") and _is_open_here(connection):
             return
+        if handler.opt.get("tells_unknown_credentials") and "authorization" in connection.headers:
+            raise UnknownCredential
         raise NotAuthenticated
     if actor.must_change_password and not handler.opt.get("before_password_change"):
         raise PasswordChangeRequired

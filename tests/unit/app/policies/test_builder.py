@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
-from app.policies.builder import HEAD, ITEMS, merged, operated, shown, with_override
-from rules.policy import read_document
+from app.policies.builder import CONTEXT_SWITCH, merged, operated, shown, with_override
+from app.policies.builder_fields import DEFAULTS, ELSEWHERE, HEAD, ITEMS, JSON_ONLY
+from rules.policy import ContextFirewall, Policy, read_document
 
 RICH: dict[str, Any] = {
     "name": "rich",
     "title": "Rich",
     "packs": ["secrets", "elsewhere"],
+    "placeholder_hint": True,
+    "restore_tool_arguments": False,
+    "tainted_arguments": "block",
+    "hold_seconds": 120,
+    "context": {"allowed_origins": ["kb://approved/", "https://wiki.example.org/"], "risk_threshold": 20},
     "thresholds": {"message_alert": 40, "risk": {"low": 1, "medium": 2, "high": 3, "critical": 4}},
     "overrides": [
         {"categories": ["pii/*", "secrets/*"], "action": "redact", "enabled": True},
@@ -29,7 +36,8 @@ RICH: dict[str, Any] = {
                 "role_count": {"user": {"gt": 2}},
                 "header": {"x-team": "red*"},
                 "schedule": {"cron": "* 9-17 * * mon-fri", "time_zone": "Europe/Vienna"},
-                "message_content": {"pattern": "secret", "roles": ["user"]},
+                "message_content": {"pattern": "secret", "roles": ["user"], "flags": "i"},
+                "token_estimate": {"eq": 7},
             },
         }
     ],
@@ -45,6 +53,16 @@ RICH: dict[str, Any] = {
             "match": {"all": [{"re": "alpha"}], "near": [{"re": "beta", "within": 20}]},
             "action": "block",
             "examples": {"match": ["alpha beta"], "no_match": ["beta"]},
+            "direction": ["response"],
+            "views": ["raw", "decoded"],
+            "validators": ["luhn"],
+            "streams": "buffer",
+            "sensitive": False,
+            "capture": {"group": 1, "redact_as": "ALPHA", "reversible": True},
+            "false_positives": "Greek lessons",
+            "rev": 3,
+            "map": {"cwe": ["CWE-200"]},
+            "references": ["https://example.org"],
         }
     ],
     "rate_limits": [{"id": "r", "scope": "key", "limit": 5, "window": "1m"}],
@@ -54,6 +72,7 @@ RICH: dict[str, Any] = {
 def submitted(document: dict[str, Any]) -> dict[str, list[str]]:
     """What a browser sends for the form of this document when nobody changed anything."""
     values, form = shown(document), {}
+    form[CONTEXT_SWITCH] = [values[CONTEXT_SWITCH]]
     form["packs.shown"] = ["secrets", "pii"]
     form["packs"] = [name for name in values["packs"] if name in form["packs.shown"]]
     for field in HEAD:
@@ -93,6 +112,9 @@ def test_a_change_in_the_form_reaches_its_place_and_nothing_else() -> None:
         "rules.0.argument.value": ['/a, 7, true, "8"'],
         "rules.0.match.message_content.pattern": [""],
         "rules.0.match.message_content.roles": [""],
+        "rules.0.match.message_content.flags": [""],
+        "rules.0.match.message_count": [">=5,<= 100"],
+        "rules.0.match.role_count": ["user: > 2\r\ntool: = 0"],
         "overrides.0.enabled": [""],
         "overrides.0.log_only": ["yes"],
         "packs": ["pii"],
@@ -104,12 +126,70 @@ def test_a_change_in_the_form_reaches_its_place_and_nothing_else() -> None:
     assert match["model"] == "claude*"
     assert match["tool_arguments"] == [{"path": "$.path", "in": ["/a", 7, True, "8"]}, {"path": "$.n", "gt": 3}]
     assert "message_content" not in match
-    assert match["role_count"] == {"user": {"gt": 2}}
-    assert match["message_count"] == {"gt": 10, "lte": 100}
+    assert match["role_count"] == {"user": {"gt": 2}, "tool": {"eq": 0}}
+    assert match["message_count"] == {"gte": 5, "lte": 100}
     assert after["overrides"][0] == {"categories": ["pii/*", "secrets/*"], "action": "redact", "log_only": True}
     assert after["packs"] == ["elsewhere", "pii"]
     assert after["detections"] == RICH["detections"]
     assert read_document(after, "x")[1] == []
+
+
+def members(kind: object = Policy, prefix: str = "") -> set[str]:
+    """Every place of the format, `rules.match.model` for one in a list; bounds and examples are one value each."""
+    found = set()
+    for field in msgspec.structs.fields(kind):  # type: ignore[arg-type]
+        place = f"{prefix}{field.encode_name}"
+        inner = struct_in(field.type)
+        found |= members(inner, f"{place}.") if inner and inner.__name__ not in WHOLE else {place}
+    return found
+
+
+WHOLE = {"Range", "ArgumentMatch", "Pattern", "Near", "Absent", "Taxonomy"}
+
+
+def struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct that a field holds, itself or as an item or an alternative."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next((found for part in get_args(kind) if (found := struct_in(part))), None)
+
+
+def test_RED_PH_5_every_member_of_a_policy_has_a_field_or_is_named_as_only_in_the_json() -> None:
+    fields = {field.path for field in HEAD} | {
+        f"{name}.{field.path}" for name, listed in ITEMS.items() for field in listed
+    }
+    known = fields | ELSEWHERE.keys() | JSON_ONLY.keys()
+
+    assert "placeholder_hint" in fields
+    assert members() - known == set()
+    assert known - members() == set(), "the form knows what a policy no longer has"
+    assert fields & JSON_ONLY.keys() == set()
+
+
+def test_the_form_takes_for_absent_what_the_format_does() -> None:
+    empty = Policy(name="x", context=ContextFirewall())
+    for place, value in DEFAULTS.items():
+        found: Any = empty
+        for name in place.split("."):
+            found = getattr(found, name)
+        assert (list(found) if isinstance(found, tuple) else found) == value, place
+
+
+def test_the_context_firewall_is_switched_on_and_off() -> None:
+    plain = {"name": "plain"}
+    on = merged(plain, submitted(plain) | {CONTEXT_SWITCH: ["yes"]})
+    assert on == {"name": "plain", "context": {}}
+    assert merged(on, submitted(on)) == on
+    assert merged(RICH, submitted(RICH) | {CONTEXT_SWITCH: ["no"]}) == {k: v for k, v in RICH.items() if k != "context"}
+
+
+@pytest.mark.parametrize("typed", ["ten", "> ten", "10", "> 1, many"])
+def test_bounds_that_are_none_stay_as_typed_for_lint_to_name(typed: str) -> None:
+    after = merged(RICH, submitted(RICH) | {"rules.0.match.message_count": [typed]})
+    assert after["rules"][0]["match"]["message_count"] == typed
+    assert shown(after)["rules"][0]["match.message_count"] == typed
+    (problem,) = read_document(after, "x")[1]
+    assert problem.pointer.startswith("/rules/0/match/message_count")
 
 
 def test_defaults_are_left_out_of_the_document() -> None:

@@ -144,10 +144,19 @@ async def test_LLMSG_API_2_a_text_is_scanned_by_a_script(console: Console) -> No
     assert answer.status_code == 200, answer.text
     assert answer.json().keys() == {"is_safe", "violated_rule", "reason", "risk_score"}
     assert (answer.json()["is_safe"], answer.json()["violated_rule"]) == (False, "PI-0001")
-    assert (await console.client.post("/scan", json={"text": PHRASE})).status_code == 401
-    unknown = {"Authorization": "Bearer nobody"}
-    assert (await console.client.post("/scan", headers=unknown, json={"text": PHRASE})).status_code == 401
     assert (await console.client.post("/scan", headers=console.admin, json={"text": ""})).status_code == 422
+
+
+async def test_LLMSG_API_2_a_scan_without_a_token_is_401_and_with_an_unknown_one_403(console: Console) -> None:
+    nobody = await console.client.post("/scan", json={"text": PHRASE})
+    assert (nobody.status_code, nobody.json()["error_code"]) == (401, "UNAUTHORIZED")
+    assert "www-authenticate" in nobody.headers
+    for credential in ("Bearer nobody", "Bearer ost_" + "x" * 40, "Basic YTpi"):
+        unknown = await console.client.post("/scan", headers={"Authorization": credential}, json={"text": PHRASE})
+        assert (unknown.status_code, unknown.json()["error_code"]) == (403, "UNKNOWN_CREDENTIAL")
+        assert "Tokens" in unknown.json()["remediation"]
+    elsewhere = await console.client.post("/admin/evaluate", headers={"Authorization": "Bearer nobody"}, json={})
+    assert elsewhere.status_code == 401
 
 
 async def test_evaluation_over_the_api_on_both_paths(console: Console) -> None:
