@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -305,12 +306,15 @@ SHIPPED_NAMES = {
     "llm-critical-security",
     "llm-data-redaction",
     "llm-monitoring-only",
+    "llm-security",
     "llm-standard-security",
+    "mcp-advanced-polymorphic-security",
     "mcp-advanced-security",
     "mcp-critical-security",
     "mcp-encoding-detection-security",
     "mcp-standard-security",
     "monitor-only",
+    "skill-security",
 }
 
 
@@ -318,10 +322,38 @@ def test_SYP_POL_4_the_documented_policies_are_shipped() -> None:
     policies = load_policies()
     assert set(policies) == SHIPPED_NAMES
     for name, policy in policies.items():
-        assert policy.type == (name.partition("-")[0] if name != "monitor-only" else "both")
+        assert policy.type == ("both" if name in ("monitor-only", "skill-security") else name.partition("-")[0])
         assert (policy.enforcement == "log_only") is ("monitor" in name)
         weaker = policies.get(name.replace("critical", "standard"), policy)
         assert set(weaker.packs) <= set(policy.packs)
+
+
+def test_SYP_POL_4_the_basic_policy_is_within_the_standard_one() -> None:
+    policies = load_policies()
+    assert set(policies["llm-security"].packs) < set(policies["llm-standard-security"].packs)
+
+
+def test_SYP_POL_4_payloads_that_change_their_form_are_refused_in_each_and_add_up_sooner() -> None:
+    policy, plain = load_policies()["mcp-advanced-polymorphic-security"], load_policies()["mcp-advanced-security"]
+    rules = [rule for name in policy.packs for rule in load_directory(SHIPPED)[name].rules]
+    weak = [rule for rule in rules if rule.action == "alert" and rule.category.startswith("command-injection/")]
+    assert weak
+    (override,) = policy.overrides
+    assert all(any(fnmatchcase(rule.category, glob) for glob in override.categories or ()) for rule in weak)
+    assert override.action == "block"
+    assert (policy.thresholds.conversation_block or 0) < (plain.thresholds.conversation_block or 0)
+    assert {"encoding-evasion", "hidden-text", "command-injection", "sql-injection", "web-code"} <= set(policy.packs)
+    assert policy.tainted_arguments == "block"
+
+
+def test_SYP_POL_4_skills_are_read_wherever_an_agent_meets_them() -> None:
+    policy = load_policies()["skill-security"]
+    packs = load_directory(SHIPPED)
+    targets = {target for name in policy.packs for rule in packs[name].rules for target in rule.targets}
+    assert {"document", "resource", "tool_result", "prompt", "tool_args"} <= targets
+    (override,) = policy.overrides
+    categories = {rule.category for rule in packs["tool-poisoning"].rules}
+    assert set(override.categories or ()) <= categories, "each selects a rule"
 
 
 def test_SYP_POL_4_every_shipped_pack_is_in_force_somewhere() -> None:
