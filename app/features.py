@@ -61,6 +61,7 @@ from app.tools.judge import Judge
 from app.tools.service import ToolService
 from app.tools.turns import Turns
 from app.tools.usage import UsageService
+from app.tools.work import Works
 from app.traffic.ingest import Ingest
 from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
@@ -398,7 +399,9 @@ def build_features(
         launch=LaunchService(database=database, audit=audit, rollout=rollout),
         scanner=scanner,
         tools=ToolService(database=database, discovery=discovery),
-        decisions=ToolDecisions(database=database, audit=audit, bus=bus, rollout=rollout, turns=turns),
+        decisions=ToolDecisions(
+            database=database, audit=audit, works=Works(database=database, bus=bus, rollout=rollout, turns=turns)
+        ),
         discovery=discovery,
         holds=holds,
         usage=usage,

@@ -33,6 +33,8 @@ from app.tools.schemas import (
     SetOverride,
     SetTool,
     SetTools,
+    UndoneView,
+    UndoView,
 )
 from app.tools.service import EntryDetail, ToolService
 from app.tools.states import KINDS, Risk, State, Status
@@ -334,7 +336,25 @@ async def _discovered(
     return Discovered(discovered=found.count, tools=found.tools, changes=changes.items)
 
 
+@get("/api/v1/mcp/undo", opt=ADMIN, tags=TAGS)
+async def list_undo(
+    actor: NamedDependency[Actor], decisions: NamedDependency[ToolDecisions], proxy_id: FromQuery[str] = ""
+) -> Envelope[list[UndoView]]:
+    """Your decisions of the last minute, the latest first: each can be taken back."""
+    return Envelope(await decisions.undoable(actor, proxy_id))
+
+
+@post("/api/v1/mcp/undo/{undo_id:str}", opt=ADMIN, status_code=200, tags=TAGS)
+async def undo(
+    undo_id: FromPath[str], actor: NamedDependency[Actor], decisions: NamedDependency[ToolDecisions]
+) -> Envelope[UndoneView]:
+    """Put everything back as it was before a decision, unless the server or a person has changed something since."""
+    return Envelope(await decisions.undo(actor, undo_id))
+
+
 routes = [
+    list_undo,
+    undo,
     list_tools,
     discover_tools,
     set_tools,

@@ -4,30 +4,20 @@ and its place in the history, and reaches the workers with the snapshot that fol
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.access.errors import KeyNotFound
 from app.access.repository import ApiKeyRepository
-from app.alerts.repository import AlertRepository
-from app.alerts.service import alert_view
-from app.alerts.workflow import AlertStatus
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError
-from app.fleet.control import Rollout
-from app.fleet.models import Proxy
-from app.http.events import EventBus
 from app.security.permissions import Actor
 from app.tools.applying import approve, refresh_state
-from app.tools.errors import ChangeDecided, ChangeNotFound, NotApprovable, ReviewOutdated, ToolNotFound, VersionNotFound
-from app.tools.events import publish
+from app.tools.errors import ChangeDecided, NotApprovable, ReviewOutdated, ToolNotFound, UndoGone, VersionNotFound
 from app.tools.models import MCPChange, MCPEntry, MCPOverride
 from app.tools.repository import ToolRepository
 from app.tools.schemas import (
@@ -40,27 +30,19 @@ from app.tools.schemas import (
     RevertTo,
     SetTool,
     SetTools,
+    UndoneView,
+    UndoView,
 )
 from app.tools.service import mcp_proxy, tool_row
 from app.tools.states import Risk, State, Status
-from app.tools.turns import Turns
+from app.tools.undoing import put_back
+from app.tools.undos import Undos, undo_view
 from app.tools.views import change_view, entry_view, is_clean
+from app.tools.work import Work, Works
 from rules.pinning.canonical import sha256
 
 RESOURCE = "mcp_tool"
 Verb = Literal["enabled", "disabled", "approved", "rejected", "reverted"]
-
-
-class Work(msgspec.Struct):
-    """One unit of work about one proxy."""
-
-    session: AsyncSession
-    repository: ToolRepository
-    proxy: Proxy
-    actor: Actor
-    now: datetime
-    settled: list[str] = []
-    """Changes that were decided: their alerts are dealt with."""
 
 
 class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,20 +57,18 @@ class PendingEntries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolDecisions:
-    """Approve, reject, revert, enable, disable."""
+    """Approve, reject, revert, enable, disable, and take such a decision back."""
 
-    def __init__(self, *, database: Database, audit: AuditLog, bus: EventBus, rollout: Rollout, turns: Turns) -> None:
+    def __init__(self, *, database: Database, audit: AuditLog, works: Works) -> None:
         self._database = database
         self._audit = audit
-        self._bus = bus
-        self._rollout = rollout
-        self._turns = turns
+        self._works = works
 
     # --- Tools --------------------------------------------------------------------------------------------------------
 
     async def set_tool(self, actor: Actor, proxy_id: str, tool: str, wanted: SetTool) -> EntryView:
         """Enable or disable a tool (by name or id); raises ToolNotFound, ReviewOutdated or NotApprovable."""
-        async with self._work(actor, proxy_id) as work:
+        async with self._works.of_proxy(actor, proxy_id) as work:
             row = await tool_row(work.repository, proxy_id, tool)
             if wanted.enabled and wanted.h_raw and wanted.h_raw != row.current_hash:
                 raise ReviewOutdated
@@ -101,7 +81,7 @@ class ToolDecisions:
         """Enable or disable tools by name; what cannot be is left out and told."""
         skipped: dict[str, str] = {}
         changed: list[MCPEntry] = []
-        async with self._work(actor, proxy_id) as work:
+        async with self._works.of_proxy(actor, proxy_id) as work:
             for name in dict.fromkeys(wanted.tool_names):
                 try:
                     row = await tool_row(work.repository, proxy_id, name)
@@ -117,7 +97,7 @@ class ToolDecisions:
         """Approve what was seen; what has changed since is left out and told."""
         skipped: dict[str, str] = {}
         changed: list[MCPEntry] = []
-        async with self._work(actor, proxy_id) as work:
+        async with self._works.of_proxy(actor, proxy_id) as work:
             for seen in wanted.entries:
                 row = await work.repository.entry(seen.id)
                 if row is None or row.proxy_id != proxy_id:
@@ -136,7 +116,7 @@ class ToolDecisions:
 
     async def set_entry(self, actor: Actor, entry_id: str, wanted: SetTool) -> EntryView:
         """Enable or disable any entry, as `set_tool` does."""
-        async with self._work_on_entry(actor, entry_id) as (work, row):
+        async with self._works.of_entry(actor, entry_id) as (work, row):
             if wanted.enabled and wanted.h_raw != row.current_hash:
                 raise ReviewOutdated
             verb = await self._set(work, row, enabled=wanted.enabled, comment=wanted.comment)
@@ -162,7 +142,7 @@ class ToolDecisions:
         """Approve everything of a server that waits, or what is clean of it; raises ReviewOutdated unless it is what was
         seen. Returns how many were approved: what cannot be pinned is left out."""
         count = 0
-        async with self._work(actor, proxy_id) as work:
+        async with self._works.of_proxy(actor, proxy_id) as work:
             rows = await _pending(work.repository, proxy_id)
             rows = [row for row in rows if is_clean(row)] if only_clean else rows
             if _digest(rows) != digest:
@@ -177,7 +157,7 @@ class ToolDecisions:
 
     async def revert_entry(self, actor: Actor, entry_id: str, wanted: RevertTo) -> EntryView:
         """Put an older approved version back as the baseline; raises ToolNotFound or VersionNotFound."""
-        async with self._work_on_entry(actor, entry_id) as (work, row):
+        async with self._works.of_entry(actor, entry_id) as (work, row):
             version = await work.repository.version(entry_id, wanted.version)
             if version is None:
                 raise VersionNotFound
@@ -200,7 +180,7 @@ class ToolDecisions:
 
         Raises ChangeNotFound, ReviewOutdated, ChangeDecided or NotApprovable.
         """
-        async with self._work_on_change(actor, change_id, wanted) as (work, row, change):
+        async with self._works.of_change(actor, change_id, wanted) as (work, row, change):
             if change.status not in (Status.OPEN, Status.REJECTED, Status.REVERTED):
                 raise ChangeDecided(f"The change is {change.status}.")
             if not change.after_hash:
@@ -218,7 +198,7 @@ class ToolDecisions:
 
     async def reject_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
         """Keep what was approved: the new definition stays out. Raises as `approve_change`."""
-        async with self._work_on_change(actor, change_id, wanted) as (work, row, change):
+        async with self._works.of_change(actor, change_id, wanted) as (work, row, change):
             if change.status not in (Status.OPEN, Status.TOLERATED):
                 raise ChangeDecided(f"The change is {change.status}.")
             row.tolerated = [one for one in row.tolerated if one != change.after_hash]
@@ -231,7 +211,7 @@ class ToolDecisions:
 
     async def revert_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
         """Take an approval back: what was approved before is the baseline again. Raises as `approve_change`."""
-        async with self._work_on_change(actor, change_id, wanted) as (work, row, change):
+        async with self._works.of_change(actor, change_id, wanted) as (work, row, change):
             if change.status not in (Status.APPROVED, Status.TOLERATED) or not change.after_hash:
                 raise ChangeDecided("Only a change that is in force can be reverted.")
             row.tolerated = [one for one in row.tolerated if one != change.after_hash]
@@ -246,13 +226,43 @@ class ToolDecisions:
             await self._record(work, row, "reverted", wanted.comment, _facts(change))
         return change_view(change, work.proxy.name)
 
+    # --- Taking back --------------------------------------------------------------------------------------------------
+
+    async def undoable(self, actor: Actor, proxy_id: str = "") -> list[UndoView]:
+        """The decisions of this person that can still be taken back, the latest first."""
+        async with self._database.reader() as session:
+            rows = await Undos(session, actor.tenant_id).of_actor(actor.user_id, clock.utcnow(), proxy_id)
+        return [undo_view(row) for row in rows]
+
+    async def undo(self, actor: Actor, undo_id: str) -> UndoneView:
+        """Put everything back as it was before a decision of one's own; raises UndoGone or UndoOutdated."""
+        async with self._database.reader() as session:
+            found = await Undos(session, actor.tenant_id).get(undo_id, actor.user_id, clock.utcnow())
+        if found is None:
+            raise UndoGone
+        async with self._works.of_proxy(actor, found.proxy_id, is_undo=True) as work:
+            undos = Undos(work.session, actor.tenant_id)
+            row = await undos.get(undo_id, actor.user_id, work.now)
+            if row is None:
+                raise UndoGone
+            names = await put_back(work, row)
+            await undos.delete(row)
+            await self._audit.record(
+                work.session,
+                "mcp.tool.undone",
+                actor=actor,
+                resource=("proxy", work.proxy.id, work.proxy.name),
+                details={"decided_at": row.made_at.isoformat(), "count": len(names), "names": names[:30]},
+            )
+        return UndoneView(proxy_id=found.proxy_id, count=len(names), names=names[:100])
+
     # --- Keys ---------------------------------------------------------------------------------------------------------
 
     async def override(
         self, actor: Actor, proxy_id: str, tool: str, key_id: str, enabled: bool | None
     ) -> OverrideView | None:
         """Say, or with None no longer say, what one key may do with a tool; raises ToolNotFound or KeyNotFound."""
-        async with self._work(actor, proxy_id) as work:
+        async with self._works.of_proxy(actor, proxy_id) as work:
             row = await tool_row(work.repository, proxy_id, tool)
             key = await ApiKeyRepository(work.session, actor.tenant_id).get(key_id)
             if key is None:
@@ -288,6 +298,7 @@ class ToolDecisions:
 
     async def _set(self, work: Work, row: MCPEntry, *, enabled: bool, comment: str) -> Verb | None:
         """Enable or disable; None where nothing changes."""
+        work.memory.entry(row)
         if not enabled:
             if row.is_disabled:
                 return None
@@ -313,6 +324,7 @@ class ToolDecisions:
 
     async def _approve(self, work: Work, row: MCPEntry, comment: str, change: MCPChange | None = None) -> None:
         """Approve what is served now, and settle every open change of the entry."""
+        work.memory.entry(row)
         if row.is_blocked:
             raise NotApprovable
         row.is_disabled = False if change is None or not change.before_hash else row.is_disabled
@@ -353,6 +365,7 @@ class ToolDecisions:
         )
 
     def _decide(self, work: Work, change: MCPChange, status: Status, comment: str) -> None:
+        work.memory.change(change)
         change.status = status.value
         change.decided_at, change.decided_by = work.now, work.actor.username
         change.comment = comment or change.comment
@@ -379,52 +392,6 @@ class ToolDecisions:
             details={**details, "count": len(rows), "names": [row.name[:100] for row in rows][:30]},
         )
 
-    @asynccontextmanager
-    async def _work(self, actor: Actor, proxy_id: str) -> AsyncIterator[Work]:
-        """A unit of work in the proxy's turn; when it is committed, workers and pages are told."""
-        async with self._turns.of(proxy_id):
-            alerts: list[dict[str, Any]] = []
-            async with self._database.writer() as session:
-                proxy = await mcp_proxy(session, actor, proxy_id)
-                work = Work(session, ToolRepository(session, actor.tenant_id), proxy, actor, clock.utcnow())
-                yield work
-                if work.settled:
-                    await session.flush()
-                    alerts = await _resolve_alerts(work)
-        await self._rollout.roll_out()
-        for view in alerts:
-            self._bus.publish("alert", view)
-        publish(self._bus, proxy_id)
-
-    @asynccontextmanager
-    async def _work_on_entry(self, actor: Actor, entry_id: str) -> AsyncIterator[tuple[Work, MCPEntry]]:
-        async with self._database.reader() as session:
-            found = await ToolRepository(session, actor.tenant_id).entry(entry_id)
-        if found is None:
-            raise ToolNotFound
-        async with self._work(actor, found.proxy_id) as work:
-            row = await work.repository.entry(entry_id)
-            if row is None:
-                raise ToolNotFound
-            yield work, row
-
-    @asynccontextmanager
-    async def _work_on_change(
-        self, actor: Actor, change_id: str, wanted: Decide
-    ) -> AsyncIterator[tuple[Work, MCPEntry, MCPChange]]:
-        async with self._database.reader() as session:
-            found = await ToolRepository(session, actor.tenant_id).change(change_id)
-        if found is None:
-            raise ChangeNotFound
-        async with self._work(actor, found.proxy_id) as work:
-            change = await work.repository.change(change_id)
-            row = await work.repository.entry(found.entry_id)
-            if change is None or row is None:
-                raise ChangeNotFound
-            if wanted.h_raw != (change.after_hash or change.before_hash):
-                raise ReviewOutdated
-            yield work, row, change
-
 
 async def _pending(repository: ToolRepository, proxy_id: str) -> list[MCPEntry]:
     return [row for row in await repository.entries_of(proxy_id) if row.state == State.PENDING]
@@ -433,17 +400,6 @@ async def _pending(repository: ToolRepository, proxy_id: str) -> list[MCPEntry]:
 def _digest(rows: Sequence[MCPEntry]) -> str:
     """What an approval of these definitions together is bound to."""
     return sha256(json.dumps(sorted([row.id, row.current_hash] for row in rows)).encode())
-
-
-async def _resolve_alerts(work: Work) -> list[dict[str, Any]]:
-    """Whoever decides about a change has dealt with its alert."""
-    rows = await AlertRepository(work.session, work.actor.tenant_id).of_calls(work.settled)
-    changed = [row for row in rows if row.status in (AlertStatus.OPEN, AlertStatus.ACKNOWLEDGED)]
-    for row in changed:
-        row.status = AlertStatus.RESOLVED.value
-        row.resolved_by = work.actor.username
-        row.updated_at = work.now
-    return [msgspec.to_builtins(alert_view(row)) for row in changed]
 
 
 def _facts(change: MCPChange) -> dict[str, Any]:

@@ -42,6 +42,20 @@ class ChangeDecided(Conflict):
     default_remediation = "Nothing needs to be done; the history says who decided."
 
 
+class UndoGone(Conflict):
+    code = "undo_gone"
+    default_message = "This decision cannot be taken back any more."
+    default_remediation = "A decision can be taken back for a minute, by whoever made it. Decide again, or revert."
+
+
+class UndoOutdated(Conflict):
+    """The server or a person has changed something since."""
+
+    code = "undo_outdated"
+    default_message = "Something has changed since this decision, so it was not taken back."
+    default_remediation = "Look at the entry as it is now, then decide again, or revert."
+
+
 class NotApprovable(Conflict):
     """No hash of the entry is good."""
 

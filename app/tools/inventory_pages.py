@@ -17,6 +17,7 @@ from app.security.permissions import Actor
 from app.tools.decisions import ToolDecisions
 from app.tools.diffing import field_diffs, laid_out
 from app.tools.history import grouped, history_rows
+from app.tools.pages import with_undo
 from app.tools.repository import ENTRY_SORTS, EntryFilter
 from app.tools.schemas import RevertTo
 from app.tools.service import ToolService
@@ -126,10 +127,11 @@ async def revert_entry(
     back = f"/inventory/{entry_id}"
     try:
         wanted = convert({"version": str(given.get("version", ""))}, RevertTo)
-        await decisions.revert_entry(actor, entry_id, wanted)
+        entry = await decisions.revert_entry(actor, entry_id, wanted)
     except AppError as error:
         return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
-    return redirect(request, back, Toast(f"Version {wanted.version} is the baseline again."))
+    text = f"Version {wanted.version} is the baseline again."
+    return redirect(request, back, await with_undo(decisions, actor, entry.proxy_id, back, text))
 
 
 routes = [inventory_page, entry_page, revert_entry]

@@ -184,6 +184,25 @@ class MCPOverride(Base):
     set_by: Mapped[str] = mapped_column(String(100))
 
 
+class MCPUndo(Base):
+    """How everything was before one decision, for the minute in which it can be taken back."""
+
+    __tablename__ = "mcp_undos"
+    __table_args__ = (Index("ix_mcp_undos_tenant_user", "tenant_id", "user_id", "made_at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ID_CHARACTERS), default=DEFAULT_TENANT)
+    proxy_id: Mapped[str] = mapped_column(String(40), _proxy())
+    user_id: Mapped[str] = mapped_column(String(40))
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    entries: Mapped[int] = mapped_column(Integer)
+    kept: Mapped[bytes] = mapped_column(LargeBinary)
+    """`memory.Kept` as JSON."""
+
+    def __repr__(self) -> str:
+        return f"<MCPUndo {self.id} {self.entries} entries>"
+
+
 class MCPHeldCall(Base):
     """One call that waits, or waited, for a person."""
 

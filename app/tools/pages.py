@@ -174,6 +174,7 @@ async def change_page(
         fields=field_diffs(detail.old, detail.new, marks),
         findings=grouped(change.findings),
         reasons=[reason for reason in change.reasons if reason.code != "new_finding" or not change.findings],
+        newer=next((one for one in entry.changes if one.status == "open" and one.id != change.id), None),
         history=history_rows(entry.versions, entry.changes, shown=change.id),
         next_url=following,
         previous_url=before,
@@ -203,7 +204,8 @@ async def decide_change(
     except AppError as error:
         return _refused(request, f"/approvals/changes/{change_id}", error)
     name = change.name or change.proxy_name
-    return redirect(request, "/approvals", Toast(f"The change of “{name}” is {DONE[verb]}."))
+    text = f"The change of “{name}” is {DONE[verb]}."
+    return redirect(request, "/approvals", await with_undo(decisions, actor, change.proxy_id, "/approvals", text))
 
 
 @post("/approvals/entries/{entry_id:str}/{verb:str}", opt=ADMIN, include_in_schema=False)
@@ -226,7 +228,8 @@ async def decide_entry(
         await decisions.set_entry(actor, entry_id, wanted)
     except AppError as error:
         return _refused(request, back, error)
-    return redirect(request, back, Toast(f"“{entry.name or entry.proxy_name}” is {DONE[verb]}."))
+    text = f"“{entry.name or entry.proxy_name}” is {DONE[verb]}."
+    return redirect(request, back, await with_undo(decisions, actor, entry.proxy_id, back, text))
 
 
 @post("/approvals/servers/{proxy_id:str}/approve", opt=ADMIN, include_in_schema=False)
@@ -244,9 +247,25 @@ async def approve_server(
         )
     except AppError as error:
         return _refused(request, f"/approvals/servers/{proxy_id}", error)
-    return redirect(
-        request, f"/approvals/servers/{proxy_id}", Toast(f"{plural(count, 'entry is', 'entries are')} approved.")
-    )
+    back, text = f"/approvals/servers/{proxy_id}", f"{plural(count, 'entry is', 'entries are')} approved."
+    return redirect(request, back, await with_undo(decisions, actor, proxy_id, back, text))
+
+
+@post("/approvals/undo/{undo_id:str}", opt=ADMIN, include_in_schema=False)
+async def undo_decision(
+    request: Request[Any, Any, Any],
+    undo_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    decisions: NamedDependency[ToolDecisions],
+) -> Response[str]:
+    """Put everything back as it was before a decision of the last minute."""
+    back = local_path(str((await request.form()).get("back", "")), "/approvals")
+    try:
+        done = await decisions.undo(actor, undo_id)
+    except AppError as error:
+        return _refused(request, back, error)
+    what = f"“{done.names[0]}” is" if done.count == 1 else f"{plural(done.count, 'entry is', 'entries are')}"
+    return redirect(request, back, Toast(f"{what} as before."))
 
 
 @post("/approvals/calls/{call_id:str}", opt=ADMIN, include_in_schema=False)
@@ -290,6 +309,16 @@ async def discover_tools(
     return redirect(request, f"/proxies/{proxy_id}?tab=tools", toast)
 
 
+async def with_undo(decisions: ToolDecisions, actor: Actor, proxy_id: str, back: str, text: str) -> Toast:
+    """The note about a decision, with the way back."""
+    latest = await decisions.undoable(actor, proxy_id)
+    return (
+        Toast(text, undo_url=f"/approvals/undo/{latest[0].id}", undo_values=(("back", back),))
+        if latest
+        else Toast(text)
+    )
+
+
 def _refused(request: Request[Any, Any, Any], back: str, error: AppError) -> Response[str]:
     return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
 
@@ -319,6 +348,7 @@ routes = [
     decide_change,
     decide_entry,
     approve_server,
+    undo_decision,
     decide_call,
     discover_tools,
 ]

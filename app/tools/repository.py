@@ -114,6 +114,15 @@ class ToolRepository:
             return found
         return list(await self._session.scalars(statement))
 
+    async def entries_by_id(self, entry_ids: Sequence[str]) -> list[MCPEntry]:
+        """These entries with their documents."""
+        found: list[MCPEntry] = []
+        for start in range(0, len(entry_ids), 500):
+            wanted = MCPEntry.id.in_(entry_ids[start : start + 500])
+            statement = select(MCPEntry).where(MCPEntry.tenant_id == self._tenant_id, wanted).options(*_DOCUMENTS)
+            found += await self._session.scalars(statement)
+        return found
+
     async def entry(self, entry_id: str) -> MCPEntry | None:
         """One entry with its documents."""
         return await self._entry(MCPEntry.id == entry_id)
@@ -183,6 +192,16 @@ class ToolRepository:
             .where(MCPChange.tenant_id == self._tenant_id, MCPChange.id == change_id)
             .options(undefer(MCPChange.before_document), undefer(MCPChange.after_document))
         )
+        return found
+
+    async def changes_by_id(self, change_ids: Sequence[str]) -> list[MCPChange]:
+        """These changes without their documents."""
+        found: list[MCPChange] = []
+        for start in range(0, len(change_ids), 500):
+            wanted = MCPChange.id.in_(change_ids[start : start + 500])
+            found += await self._session.scalars(
+                select(MCPChange).where(MCPChange.tenant_id == self._tenant_id, wanted)
+            )
         return found
 
     async def changes_of(self, entry_ids: Collection[str], *statuses: Status) -> list[MCPChange]:

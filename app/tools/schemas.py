@@ -113,6 +113,24 @@ class BulkOutcome(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, str]
 
 
+class UndoView(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision that whoever made it can still take back."""
+
+    id: str
+    proxy_id: str
+    entries: int
+    made_at: datetime
+    expires_at: datetime
+
+
+class UndoneView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is as it was before."""
+
+    proxy_id: str
+    count: int
+    names: list[str]
+
+
 class Decide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A decision about a change, bound to the hash that was seen: `after_hash`, or `before_hash` of something that is gone."""
 

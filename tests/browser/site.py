@@ -50,9 +50,13 @@ class Site:
 
     async def change_password(self) -> None:
         """Log in by the API and replace the one-time password; the client is the administrator from then on."""
-        first = {"username": "admin", "password": self.one_time_password}
+        await self.become("admin", self.one_time_password)
+
+    async def become(self, username: str, one_time_password: str) -> None:
+        """The API client is this person from then on, whose password is PASSWORD."""
+        first = {"username": username, "password": one_time_password}
         token = (await self.api.post("/auth/login", json=first)).json()["data"]["token"]
-        change = {"current_password": self.one_time_password, "new_password": PASSWORD}
+        change = {"current_password": one_time_password, "new_password": PASSWORD}
         headers = {"Authorization": f"Bearer {token}"}
         answer = await self.api.post("/auth/password", json=change, headers=headers)
         assert answer.status_code == 200, answer.text

@@ -101,6 +101,13 @@ async def _rug_pull(site: Site, page: Page, server: ChangingServer, proxy: dict[
     await expect(page.locator(".dl-removed")).to_contain_text("Create a new issue in a repository.")
 
     await page.fill("[name=comment]", "Not with our keys.")
+    await _somebody_else_decides(site, page, proxy)
+    await page.click("#decision button:has-text('Reject')")
+    await expect(page.locator("#queue .empty")).to_be_visible()
+    await page.click("#toasts button:has-text('Undo')")
+    await expect(page.locator("#queue-rows tr", has_text="create_issue")).to_contain_text("quarantined")
+    await page.click("#queue-rows a.name:has-text('create_issue')")
+    await page.fill("[name=comment]", "Not with our keys.")
     await page.click("#decision button:has-text('Reject')")
     await expect(page.locator("#queue .empty")).to_be_visible()
     assert await names(url, key) == {"list_issues"}
@@ -120,6 +127,26 @@ async def _rug_pull(site: Site, page: Page, server: ChangingServer, proxy: dict[
     await page.goto(f"{site.url}/audit")
     for event in ("mcp.tool.approved", "mcp.tool.rejected", "mcp.tool.bulk.updated"):
         await expect(page.locator("main")).to_contain_text(event)
+
+
+async def _somebody_else_decides(site: Site, page: Page, proxy: dict[str, Any]) -> None:
+    """Another administrator rejects the change and takes that back, while this one is typing: nothing of it is lost."""
+    made = await site.create("/users", username="olga", role="admin")
+    olga = Site(site.console, site.upstream)
+    async with olga.api:
+        await olga.become("olga", made["one_time_password"])
+        changes = f"/mcp/tools/{proxy['id']}/changes"
+        (change,) = (await olga.api.get(f"{changes}?statuses=open")).json()["data"]["items"]
+        await olga.create(f"{changes}/{change['id']}/reject", h_raw=change["after_hash"], comment="It asks for keys.")
+        await expect(page.locator("#toasts")).to_contain_text("Meanwhile rejected by olga.")
+        await expect(page.locator("#review")).to_contain_text("It asks for keys.")
+        await expect(page.locator("[name=comment]")).to_have_value("Not with our keys.")
+        await expect(page.locator("[name=comment]")).to_be_focused()
+        await expect(page.locator("#decision button:has-text('Reject')")).to_have_count(0)
+        (undo,) = (await olga.api.get("/mcp/undo")).json()["data"]
+        await olga.create(f"/mcp/undo/{undo['id']}")
+    await expect(page.locator("#decision button:has-text('Reject')")).to_be_visible()
+    await expect(page.locator("[name=comment]")).to_have_value("Not with our keys.")
 
 
 async def problems_on(page: Page) -> list[str]:

@@ -9,32 +9,47 @@ function noteChange(proxyId) {
   for (const part of $$("[data-refreshes]")) {
     if (part.dataset.refreshes === "*" || part.dataset.refreshes === proxyId) waitingParts.add(part.id);
   }
-  const review = $("[data-change]");
-  const stale = $("[data-stale]");
-  if (review && stale && review.dataset.proxy === proxyId) stale.hidden = false;
   clearTimeout(refreshTimer);
   if (waitingParts.size) refreshTimer = setTimeout(refreshParts, REFRESH_MS);
 }
 
-// What the reader has opened or is typing in stays as it is.
+// What the reader has opened, typed, focused or selected stays. Nothing moves under an open question: its answer is about
+// what was shown when it was asked.
 async function refreshParts() {
+  if ($("dialog[open]") || !waitingParts.size) return;
   const ids = [...waitingParts];
   waitingParts.clear();
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok) return;
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+  if (answer?.status === 404) return toast("What you were looking at is gone. The list says what there is now.", "error");
+  if (!answer?.ok) return ids.forEach((id) => waitingParts.add(id));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if ($("dialog[open]")) return ids.forEach((id) => waitingParts.add(id));
   for (const id of ids) {
     const part = document.getElementById(id);
     const other = fresh.getElementById(id);
-    if (!part || !other || part.contains(document.activeElement?.closest("textarea, input:not([type=hidden])"))) continue;
-    const open = $$("details[open][id]", part).map((details) => details.id);
-    const focused = part.contains(document.activeElement) ? document.activeElement.closest("[id]")?.id : "";
-    part.replaceChildren(...other.childNodes);
-    for (const details of open) document.getElementById(details)?.setAttribute("open", "");
-    if (focused) document.getElementById(focused)?.focus();
-    window.htmx?.process(part);
+    if (part && other) refresh(part, other);
   }
   refreshTimes();
+}
+
+function refresh(part, other) {
+  const news = part.dataset.news;
+  const texts = typed(part);
+  become(part, other);
+  window.htmx?.process(part);
+  if (part.dataset.news && part.dataset.news !== news) toast(part.dataset.news);
+  for (const { field, text } of texts) if (!field.isConnected) part.prepend(keptText(text));
+}
+
+// What was typed into a form that is no longer there.
+function keptText(text) {
+  const note = document.createElement("div");
+  note.className = "note note-info";
+  note.id = "kept-text";
+  const words = document.createElement("div");
+  words.textContent = `You had written: “${text}”`;
+  note.append(words);
+  return note;
 }
 
 function showCountdowns() {
@@ -50,6 +65,8 @@ document.addEventListener("htmx:after:swap", () => {
     note.remove();
   }
 });
+
+document.addEventListener("close", refreshParts, true);
 
 document.addEventListener("keydown", (event) => {
   const review = $("[data-change]");

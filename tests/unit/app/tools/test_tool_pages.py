@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from app.http.page import TOAST_COOKIE, Toast
 from proxies.contract import Observed
 from tests.support.console import Console
 from tests.support.declarations import INFO, POISON, observation, tool
@@ -230,3 +233,131 @@ async def test_viewers_see_no_buttons_and_no_arguments(console: Console, tab: Ta
     assert "Approve all clean" not in review.text
     assert "Keep out" not in review.text
     assert (await vera.post(f"/approvals/servers/{proxy_id}/approve", {"digest": "x"})).status_code == 403
+
+
+def toast_of(answer: httpx.Response) -> Toast:
+    """The note that follows an answer."""
+    value = answer.headers["set-cookie"].partition(f"{TOAST_COOKIE}=")[2].partition(";")[0]
+    return msgspec.msgpack.decode(base64.urlsafe_b64decode(value.strip('"')), type=Toast)
+
+
+def undo_of(answer: httpx.Response) -> str:
+    """Where the button of the note leads."""
+    return toast_of(answer).undo_url
+
+
+async def decided(console: Console, tab: Tab, proxy_id: str) -> tuple[str, str]:
+    """A changed tool whose change is open: its id, and the address of the change."""
+    await observe(console, proxy_id, A, B)
+    review = await tab.get(f"/approvals/servers/{proxy_id}")
+    approve = f"/approvals/servers/{proxy_id}/approve"
+    await tab.post(approve, {"digest": field(review, approve, "digest"), "which": "clean"})
+    await observe(console, proxy_id, A, BAD)
+    (change,) = (await data(console, "GET", f"mcp/tools/{proxy_id}/changes?statuses=open"))["items"]
+    return str(change["id"]), f"/approvals/changes/{change['id']}"
+
+
+async def test_an_approval_is_taken_back_from_the_note_about_it(console: Console, tab: Tab, proxy_id: str) -> None:
+    await observe(console, proxy_id, A, B)
+    review = await tab.get(f"/approvals/servers/{proxy_id}")
+    approve = f"/approvals/servers/{proxy_id}/approve"
+    answer = await tab.post(approve, {"digest": field(review, approve, "digest"), "which": "clean"})
+    undo = undo_of(answer)
+
+    back = await tab.post(undo, {"back": f"/approvals/servers/{proxy_id}"})
+
+    assert back.headers["location"] == f"/approvals/servers/{proxy_id}"
+    assert await states(console, proxy_id) == {"list_issues": "pending", "create_issue": "pending"}
+    page = await tab.get("/approvals", Cookie=f"{tab.headers['Cookie']}; {back.headers['set-cookie'].split(';')[0]}")
+    assert "2 entries are as before." in page.text
+    again = await tab.post(undo)
+    assert "cannot be taken back any more" in str(toast_of(again))
+    entries = (await data(console, "GET", "audit?event_type=mcp.tool.undone"))["items"]
+    assert [(entry["actor"]["username"], entry["details"]["count"]) for entry in entries] == [("admin", 2)]
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+async def test_a_decided_change_waits_again_with_its_alert_once_it_is_taken_back(
+    console: Console, tab: Tab, proxy_id: str, verb: str
+) -> None:
+    change_id, address = await decided(console, tab, proxy_id)
+    before = await states(console, proxy_id)
+    alerts = await data(console, "GET", "system/alerts")
+    page = await tab.get(address)
+    h_raw = field(page, f"{address}/reject", "h_raw")
+    answer = await tab.post(f"{address}/{verb}", {"h_raw": h_raw, "comment": "so it is"})
+    assert await data(console, "GET", "system/alerts?status=open") != alerts
+
+    await tab.post(undo_of(answer))
+
+    (change,) = (await data(console, "GET", f"mcp/tools/{proxy_id}/changes?statuses=open"))["items"]
+    assert (change["id"], change["decided_by"], change["comment"]) == (change_id, "", "")
+    assert await states(console, proxy_id) == before
+    after = (await data(console, "GET", "system/alerts"))["items"]
+    assert {(one["id"], one["status"]) for one in after} == {(one["id"], one["status"]) for one in alerts["items"]}
+    history = re.sub(r"<[^>]+>", " ", (await tab.get(address)).text)
+    assert "so it is" not in history
+    # What was taken back can be decided anew.
+    anew = await tab.post(f"{address}/{verb}", {"h_raw": h_raw})
+    assert toast_of(anew).kind == "ok", toast_of(anew)
+    assert (await data(console, "GET", f"mcp/tools/{proxy_id}/changes?statuses=open"))["items"] == []
+
+
+async def test_a_decided_change_says_who_decided_what_and_which_change_is_newer(
+    console: Console, tab: Tab, proxy_id: str
+) -> None:
+    _, address = await decided(console, tab, proxy_id)
+    waiting = (await tab.get(address)).text
+    assert 'data-news=""' in waiting
+    assert f'data-refreshes="{proxy_id}"' in waiting
+    await tab.post(f"{address}/reject", {"h_raw": field(await tab.get(address), f"{address}/reject", "h_raw")})
+    assert 'data-news="Meanwhile rejected by admin."' in (await tab.get(address)).text
+    await observe(console, proxy_id, A, tool("create_issue", f"Create an issue. {POISON} Again."))
+    (newer,) = (await data(console, "GET", f"mcp/tools/{proxy_id}/changes?statuses=open"))["items"]
+    assert f'<a href="/approvals/changes/{newer["id"]}">Review what it serves now</a>' in (await tab.get(address)).text
+
+
+async def test_a_disabled_tool_is_enabled_again_with_its_approval(console: Console, tab: Tab, proxy_id: str) -> None:
+    await observe(console, proxy_id, A)
+    (entry,) = (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]
+    await tab.post(f"/approvals/entries/{entry['id']}/approve", {"h_raw": entry["h_raw"]})
+    answer = await tab.post(f"/approvals/entries/{entry['id']}/disable", {"h_raw": entry["h_raw"]})
+    assert set((await states(console, proxy_id)).values()) == {"disabled"}
+
+    await tab.post(undo_of(answer))
+
+    (after,) = (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]
+    assert (after["state"], after["version"], after["approved_by"]) == ("approved", 1, "admin")
+
+
+async def test_what_has_changed_since_is_not_taken_back(console: Console, tab: Tab, proxy_id: str) -> None:
+    await observe(console, proxy_id, A)
+    (entry,) = (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]
+    answer = await tab.post(f"/approvals/entries/{entry['id']}/approve", {"h_raw": entry["h_raw"]})
+    await observe(console, proxy_id, tool("list_issues", f"List them. {POISON}"))
+
+    refused = await tab.post(undo_of(answer))
+
+    assert "Something has changed since this decision" in str(toast_of(refused))
+    assert set((await states(console, proxy_id)).values()) == {"changed"}
+
+
+async def test_only_whoever_decided_takes_it_back_and_only_for_a_minute(
+    console: Console, tab: Tab, proxy_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await observe(console, proxy_id, A)
+    (entry,) = (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]
+    await tab.post(f"/approvals/entries/{entry['id']}/approve", {"h_raw": entry["h_raw"]})
+    (mine,) = await data(console, "GET", f"mcp/undo?proxy_id={proxy_id}")
+    other = await console.create_person("olga", "admin")
+    viewer = await console.create_person("eve", "viewer")
+    path = f"/api/v1/mcp/undo/{mine['id']}"
+    assert (await console.client.post(path, headers=viewer)).status_code == 403
+    assert (await console.client.get("/api/v1/mcp/undo", headers=other)).json()["data"] == []
+    refused = await console.client.post(path, headers=other)
+    assert (refused.status_code, refused.json()["error_code"]) == (409, "undo_gone")
+    monkeypatch.setattr("app.tools.undos.UNDO_SECONDS", 0)
+    assert (await console.client.post(path, headers=console.admin)).status_code == 409
+    monkeypatch.undo()
+    done = await data(console, "POST", f"mcp/undo/{mine['id']}")
+    assert (done["count"], done["names"]) == (1, ["list_issues"])
