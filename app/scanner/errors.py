@@ -19,6 +19,11 @@ class ScanNotFinished(Conflict):
     )
 
 
+class ScanEnded(Conflict):
+    code = "scan_ended"
+    default_remediation = "Nothing runs any more; read what it came to, or start another scan."
+
+
 class TooManyScans(Conflict):
     code = "too_many_scans"
     default_remediation = "Wait until one has finished, or cancel it."

@@ -41,8 +41,8 @@ class Scan(Base):
     tool_severities: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     """The worst severity of each tool that something was found in."""
     tool_names: Mapped[list[str]] = mapped_column(JSON, default=list)
-    result: Mapped[str] = mapped_column(Text, default="")
-    """The result as JSON; empty until it is there."""
+    result: Mapped[str] = mapped_column(Text, default="", deferred=True)
+    """The result as JSON; empty until it is there. It is large, and read only where it is asked for."""
     started_at: Mapped[datetime] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     started_by: Mapped[str] = mapped_column(String(100))

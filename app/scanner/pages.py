@@ -10,10 +10,10 @@ from app.errors import AppError
 from app.fleet.service import ProxyService
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.forms import convert
-from app.http.page import Form, Pages, Toast, redirect
+from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
 from app.scanner.api import report_response
-from app.scanner.errors import ScanNotFinished
+from app.scanner.errors import ScanEnded, ScanNotFinished
 from app.scanner.reading import default_policy
 from app.scanner.report import SEVERITIES
 from app.scanner.result import ScanResult
@@ -118,7 +118,10 @@ async def cancel_scan(
     scanner: NamedDependency[ScannerService],
 ) -> Response[str]:
     """Stop a scan."""
-    await scanner.cancel(actor, scan_id)
+    try:
+        await scanner.cancel(actor, scan_id)
+    except ScanEnded as error:
+        return redirect(request, f"/scanner/{scan_id}", Toast(f"{error.message} {error.remediation}", kind="error"))
     return redirect(request, f"/scanner/{scan_id}", Toast("The scan is cancelled."))
 
 
@@ -147,7 +150,7 @@ async def lift_tool(
     """Let one tool pass, or refuse it again."""
     scan = await scanner.get(actor, scan_id)
     given = await request.form()
-    wanted = LiftTool(tool=str(given.get("tool", "")), lifted=given.get("lifted") == "yes")
+    wanted = convert({"tool": str(given.get("tool", "")), "lifted": given.get("lifted") == "yes"}, LiftTool)
     await scanner.lift(actor, scan.proxy_id, wanted)
     words = "The tool passes again." if wanted.lifted else "The tool is refused."
     return redirect(request, f"/scanner/{scan_id}", Toast(words))
@@ -167,6 +170,7 @@ async def _list(
     status: int = 200,
 ) -> Response[str]:
     limit, offset = page_of(PAGE_SCANS, offset)
+    proxy_id = proxy_id[:64]
     servers = await proxies.page(actor, type_="mcp", limit=MAX_LIMIT)
     return await pages.page(
         request,
@@ -174,7 +178,7 @@ async def _list(
         title="Scanner",
         active="scanner",
         list=await scanner.page(actor, proxy_id=proxy_id, limit=limit, offset=offset),
-        base=f"/scanner?proxy_id={proxy_id}" if proxy_id else "/scanner",
+        base=with_query("/scanner", proxy_id=proxy_id),
         servers=[(proxy.id, proxy.name) for proxy in servers.items],
         policies=[(view.name, view.title or view.name) for view in library.policies(type_="mcp") if view.active],
         form=form,
@@ -185,6 +189,7 @@ async def _list(
 
 
 async def _context(actor: Actor, scanner: ScannerService, scan_id: str, severity: str) -> dict[str, Any]:
+    severity = severity if severity in SEVERITIES else ""
     scan = await scanner.get(actor, scan_id)
     result: ScanResult | None = None
     if scan.state == "done":
@@ -198,7 +203,7 @@ async def _context(actor: Actor, scanner: ScannerService, scan_id: str, severity
         "result": result,
         "findings": findings[:MAX_SHOWN_FINDINGS],
         "more": max(0, len(findings) - MAX_SHOWN_FINDINGS),
-        "severity_filter": severity if severity in SEVERITIES else "",
+        "severity_filter": severity,
         "severities": SEVERITIES[:-1],
         "comparison": await scanner.comparison(actor, scan_id) if result else None,
         "gate": await _gate(actor, scanner, scan) if result else None,

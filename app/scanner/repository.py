@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
 
 from app.alerts.models import Alert
 from app.database.base import DEFAULT_TENANT
@@ -23,10 +24,11 @@ class ScanRepository:
         self._session = session
         self._tenant_id = tenant_id
 
-    async def get(self, scan_id: str) -> Scan | None:
+    async def get(self, scan_id: str, *, with_result: bool = False) -> Scan | None:
         """The scan with this id."""
+        statement = select(Scan).where(Scan.tenant_id == self._tenant_id, Scan.id == scan_id)
         found: Scan | None = await self._session.scalar(
-            select(Scan).where(Scan.tenant_id == self._tenant_id, Scan.id == scan_id)
+            statement.options(undefer(Scan.result)) if with_result else statement
         )
         return found
 
@@ -39,13 +41,17 @@ class ScanRepository:
         statement = select(Scan).where(*conditions).order_by(Scan.started_at.desc(), Scan.id.desc())
         return (await self._session.scalars(statement.limit(limit).offset(offset))).all(), total or 0
 
-    async def latest(self, target_key: str, *, before: datetime | None = None) -> Scan | None:
+    async def latest(
+        self, target_key: str, *, before: datetime | None = None, with_result: bool = False
+    ) -> Scan | None:
         """The newest finished scan of a target, or the newest before a moment."""
         statement = select(Scan).where(
             Scan.tenant_id == self._tenant_id, Scan.target_key == target_key, Scan.state == "done"
         )
         if before is not None:
             statement = statement.where(Scan.started_at < before)
+        if with_result:
+            statement = statement.options(undefer(Scan.result))
         found: Scan | None = await self._session.scalar(statement.order_by(Scan.started_at.desc()).limit(1))
         return found
 
@@ -72,9 +78,11 @@ class ScanRepository:
         self._session.add(row)
 
     async def prune(self, *, keep: int) -> None:
-        """Delete all but the newest scans."""
+        """Delete all but the newest scans, and the newest of each proxy, on which its gate rests."""
         newest = select(Scan.id).where(Scan.tenant_id == self._tenant_id).order_by(Scan.started_at.desc()).limit(keep)
-        await self._session.execute(delete(Scan).where(Scan.tenant_id == self._tenant_id, Scan.id.not_in(newest)))
+        needed = [scan.id for scan in (await self.latest_of_proxies()).values()]
+        surplus = (Scan.tenant_id == self._tenant_id, Scan.id.not_in(newest), Scan.id.not_in(needed))
+        await self._session.execute(delete(Scan).where(*surplus))
 
     # --- Gates ----------------------------------------------------------------------------------------------------
 

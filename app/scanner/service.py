@@ -33,7 +33,7 @@ from app.policies.library import PolicyLibrary
 from app.policies.workbench import Workbench
 from app.scanner.alerts import alert_rows
 from app.scanner.blocking import blocked_tools, judged
-from app.scanner.errors import NoScanner, NotConfirmed, ScanNotFinished, ScanNotFound
+from app.scanner.errors import NoScanner, NotConfirmed, ScanEnded, ScanNotFinished, ScanNotFound
 from app.scanner.models import Scan, ScanGate
 from app.scanner.reading import default_policy, scan_policy
 from app.scanner.repository import ScanRepository
@@ -53,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 RESOURCE = "scan"
 KEPT_SCANS = 500
+MAX_LIFTED = 1_000
 TRAFFIC_DAYS = 7
 JUDGING_SECONDS = 120.0
 _RESULT = msgspec.json.Decoder(ScanResult)
@@ -136,14 +137,15 @@ class ScannerService:
         return view
 
     async def cancel(self, actor: Actor, scan_id: str) -> ScanView:
-        """Stop a scan; raises ScanNotFound."""
+        """Stop a scan; raises ScanNotFound or ScanEnded."""
         async with self._database.writer() as session:
             scan = await _existing(ScanRepository(session, actor.tenant_id), scan_id)
-            if self._runs.end(scan_id) is not None:
-                scan.state, scan.finished_at = "cancelled", clock.utcnow()
-                await self._audit.record(
-                    session, "mcp.scan.cancelled", actor=actor, resource=(RESOURCE, scan.id, scan.name)
-                )
+            if self._runs.end(scan_id) is None:
+                raise ScanEnded(f"The scan is {scan.state} already.")
+            scan.state, scan.finished_at = "cancelled", clock.utcnow()
+            await self._audit.record(
+                session, "mcp.scan.cancelled", actor=actor, resource=(RESOURCE, scan.id, scan.name)
+            )
         await self._fleet.scan(CancelScan(scan_id))
         return self._view(scan)
 
@@ -182,7 +184,7 @@ class ScannerService:
     async def result(self, actor: Actor, scan_id: str) -> ScanResult:
         """What a scan came to; raises ScanNotFound or ScanNotFinished."""
         async with self._database.reader() as session:
-            scan = await _existing(ScanRepository(session, actor.tenant_id), scan_id)
+            scan = await _existing(ScanRepository(session, actor.tenant_id), scan_id, with_result=True)
         if not scan.result:
             raise ScanNotFinished(f"The scan is {scan.state}. {scan.error}".strip())
         return _RESULT.decode(scan.result)
@@ -191,8 +193,8 @@ class ScannerService:
         """What changed since the scan of the same target before; None for the first one. Raises ScanNotFound."""
         async with self._database.reader() as session:
             repository = ScanRepository(session, actor.tenant_id)
-            scan = await _existing(repository, scan_id)
-            before = await repository.latest(scan.target_key, before=scan.started_at)
+            scan = await _existing(repository, scan_id, with_result=True)
+            before = await repository.latest(scan.target_key, before=scan.started_at, with_result=True)
         if before is None or not scan.result:
             return None
         now, then = _RESULT.decode(scan.result).findings, _RESULT.decode(before.result).findings
@@ -240,6 +242,8 @@ class ScannerService:
                 gate.severity = severity
             if lift is not None:
                 others = [name for name in gate.lifted if name != lift.tool]
+                if lift.lifted and len(others) >= MAX_LIFTED:
+                    raise ValidationFailed(fields={"tool": f"{MAX_LIFTED} tools are lifted. Refuse one of them again."})
                 gate.lifted = [*others, lift.tool] if lift.lifted else others
             gate.changed_at, gate.changed_by = clock.utcnow(), actor.username
             event = "mcp.scan.gate.changed" if lift is None else "mcp.scan.gate.lifted"
@@ -277,7 +281,7 @@ class ScannerService:
         try:
             await self._conclude(report.id, tenant_id, report.facts)
         except AppError as error:
-            return error.message
+            return f"{error.message} {error.remediation}"
         except Exception:
             logger.exception("The scan %s could not be judged", report.id)
             return "The scan could not be judged; the log has the reason."
@@ -294,7 +298,7 @@ class ScannerService:
         async with self._database.reader() as session:
             repository = ScanRepository(session, tenant_id)
             scan = await _existing(repository, scan_id)
-            before = await repository.latest(scan.target_key, before=scan.started_at)
+            before = await repository.latest(scan.target_key, before=scan.started_at, with_result=True)
             others = {
                 other.name: list(other.tool_names)
                 for proxy_id, other in (await repository.latest_of_proxies()).items()
@@ -308,6 +312,7 @@ class ScannerService:
             scan = await _existing(repository, scan_id)
             if scan.state != "running":
                 return
+            blocked_before = (await blocked_tools(session, tenant_id)).get(scan.proxy_id, frozenset())
             _write(scan, result, facts, finished_at)
             await session.flush()
             blocked = (await blocked_tools(session, tenant_id)).get(scan.proxy_id, frozenset())
@@ -331,7 +336,7 @@ class ScannerService:
             views = [msgspec.to_builtins(alert_view(row)) for row in await alerts.of_calls({scan.id})]
         for view in views:
             self._bus.publish("alert", view)
-        if blocked:
+        if blocked != blocked_before:
             await self._rollout.roll_out()
 
     async def _judge(
@@ -467,8 +472,8 @@ def _gate_view(proxy_id: str, gate: ScanGate | None, scan: Scan | None) -> GateV
     )
 
 
-async def _existing(repository: ScanRepository, scan_id: str) -> Scan:
-    scan = await repository.get(scan_id)
+async def _existing(repository: ScanRepository, scan_id: str, *, with_result: bool = False) -> Scan:
+    scan = await repository.get(scan_id, with_result=with_result)
     if scan is None:
         raise ScanNotFound
     return scan

@@ -1,7 +1,5 @@
 """JSON endpoints of tools: those of a proxy (inventory b.1), of changes (b.10), and of calls that wait."""
 
-from typing import Literal
-
 import msgspec
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency
@@ -241,7 +239,7 @@ async def get_change(
     tools: NamedDependency[ToolService],
 ) -> Envelope[ChangeDetail]:
     """One change with both definitions."""
-    return Envelope(await tools.change(actor, change_id))
+    return Envelope(await tools.change(actor, change_id, proxy_id=proxy_id))
 
 
 @post("/api/v1/mcp/tools/{proxy_id:str}/detect-changes", opt=ADMIN, status_code=200, tags=TAGS)
@@ -264,7 +262,7 @@ async def approve_change(
     decisions: NamedDependency[ToolDecisions],
 ) -> Envelope[ChangeView]:
     """Make the new definition the baseline, if it still is the one that was seen."""
-    return Envelope(await decisions.approve_change(actor, change_id, data))
+    return Envelope(await decisions.approve_change(actor, change_id, data, proxy_id=proxy_id))
 
 
 @post("/api/v1/mcp/tools/{proxy_id:str}/changes/{change_id:str}/reject", opt=ADMIN, status_code=200, tags=TAGS)
@@ -276,7 +274,7 @@ async def reject_change(
     decisions: NamedDependency[ToolDecisions],
 ) -> Envelope[ChangeView]:
     """Keep the old baseline: the tool stays out as long as the server serves the rejected definition."""
-    return Envelope(await decisions.reject_change(actor, change_id, data))
+    return Envelope(await decisions.reject_change(actor, change_id, data, proxy_id=proxy_id))
 
 
 @post("/api/v1/mcp/tools/{proxy_id:str}/changes/{change_id:str}/revert", opt=ADMIN, status_code=200, tags=TAGS)
@@ -288,7 +286,7 @@ async def revert_change(
     decisions: NamedDependency[ToolDecisions],
 ) -> Envelope[ChangeView]:
     """Take an approval back."""
-    return Envelope(await decisions.revert_change(actor, change_id, data))
+    return Envelope(await decisions.revert_change(actor, change_id, data, proxy_id=proxy_id))
 
 
 @get("/api/v1/approvals", opt=VIEWER, tags=TAGS)
@@ -326,11 +324,9 @@ async def refuse_call(
     return Envelope(await holds.decide(actor, call_id, data, allowed=False))
 
 
-async def _discovered(
-    actor: Actor, proxy_id: str, tools: ToolService, discovery: Discovery, trigger: Literal["request"] = "request"
-) -> Discovered:
+async def _discovered(actor: Actor, proxy_id: str, tools: ToolService, discovery: Discovery) -> Discovered:
     await tools.server(actor, proxy_id)
-    await discovery.discover(proxy_id, trigger)
+    await discovery.discover(proxy_id)
     found = await tools.tools(actor, proxy_id)
     changes = await tools.changes(actor, ChangeFilter(proxy_id=proxy_id, statuses=("open",)), limit=MAX_LIMIT)
     return Discovered(discovered=found.count, tools=found.tools, changes=changes.items)

@@ -141,7 +141,7 @@ class ToolDecisions:
     async def approve_pending(self, actor: Actor, proxy_id: str, *, digest: str, only_clean: bool) -> int:
         """Approve everything of a server that waits, or what is clean of it; raises ReviewOutdated unless it is what was
         seen. Returns how many were approved: what cannot be pinned is left out."""
-        count = 0
+        approved: list[MCPEntry] = []
         async with self._works.of_proxy(actor, proxy_id) as work:
             rows = await _pending(work.repository, proxy_id)
             rows = [row for row in rows if is_clean(row)] if only_clean else rows
@@ -151,9 +151,10 @@ class ToolDecisions:
             for row in full:
                 if not row.is_blocked:
                     await self._approve(work, row, "")
-                    count += 1
-            await self._record_many(work, full, {"approved": True, "only_clean": only_clean})
-        return count
+                    approved.append(row)
+            if approved:
+                await self._record_many(work, approved, {"approved": True, "only_clean": only_clean})
+        return len(approved)
 
     async def revert_entry(self, actor: Actor, entry_id: str, wanted: RevertTo) -> EntryView:
         """Put an older approved version back as the baseline; raises ToolNotFound or VersionNotFound."""
@@ -175,12 +176,12 @@ class ToolDecisions:
 
     # --- Changes ------------------------------------------------------------------------------------------------------
 
-    async def approve_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
-        """Make the new definition the baseline, or forget what is gone.
+    async def approve_change(self, actor: Actor, change_id: str, wanted: Decide, *, proxy_id: str = "") -> ChangeView:
+        """Make the new definition the baseline, or forget what is gone. `proxy_id`, where given, must be its server's.
 
         Raises ChangeNotFound, ReviewOutdated, ChangeDecided or NotApprovable.
         """
-        async with self._works.of_change(actor, change_id, wanted) as (work, row, change):
+        async with self._works.of_change(actor, change_id, wanted, proxy_id) as (work, row, change):
             if change.status not in (Status.OPEN, Status.REJECTED, Status.REVERTED):
                 raise ChangeDecided(f"The change is {change.status}.")
             if not change.after_hash:
@@ -196,9 +197,9 @@ class ToolDecisions:
             await self._record(work, row, "approved", wanted.comment, _facts(change))
         return change_view(change, work.proxy.name)
 
-    async def reject_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
+    async def reject_change(self, actor: Actor, change_id: str, wanted: Decide, *, proxy_id: str = "") -> ChangeView:
         """Keep what was approved: the new definition stays out. Raises as `approve_change`."""
-        async with self._works.of_change(actor, change_id, wanted) as (work, row, change):
+        async with self._works.of_change(actor, change_id, wanted, proxy_id) as (work, row, change):
             if change.status not in (Status.OPEN, Status.TOLERATED):
                 raise ChangeDecided(f"The change is {change.status}.")
             row.tolerated = [one for one in row.tolerated if one != change.after_hash]
@@ -209,9 +210,9 @@ class ToolDecisions:
             await self._record(work, row, "rejected", wanted.comment, _facts(change))
         return change_view(change, work.proxy.name)
 
-    async def revert_change(self, actor: Actor, change_id: str, wanted: Decide) -> ChangeView:
+    async def revert_change(self, actor: Actor, change_id: str, wanted: Decide, *, proxy_id: str = "") -> ChangeView:
         """Take an approval back: what was approved before is the baseline again. Raises as `approve_change`."""
-        async with self._works.of_change(actor, change_id, wanted) as (work, row, change):
+        async with self._works.of_change(actor, change_id, wanted, proxy_id) as (work, row, change):
             if change.status not in (Status.APPROVED, Status.TOLERATED) or not change.after_hash:
                 raise ChangeDecided("Only a change that is in force can be reverted.")
             row.tolerated = [one for one in row.tolerated if one != change.after_hash]

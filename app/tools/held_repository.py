@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
@@ -68,7 +68,7 @@ class HeldCallRepository:
         """Nothing that is unfinished waits any more."""
         await self._session.execute(
             update(MCPHeldCall)
-            .where(or_(MCPHeldCall.status.in_(UNFINISHED)))
+            .where(MCPHeldCall.status.in_(UNFINISHED))
             .values(status=status, decided_at=now)
             .execution_options(synchronize_session=False)
         )

@@ -15,7 +15,7 @@ from app.errors import Unavailable
 from app.fleet.repository import ProxyRepository
 from app.fleet.worker import ToolOrder
 from app.http.events import EventBus
-from app.security.permissions import Actor
+from app.security.permissions import Actor, Role
 from app.security.vault import Undecryptable, Vault
 from app.tools.alerting import Notice, alert_row
 from app.tools.errors import HeldCallDecided, HeldCallNotFound, ReviewOutdated
@@ -173,10 +173,30 @@ class Holds:
         is_told = await self._order(row.proxy_id, Release(row.id, row.digest, allowed, actor.username))
         publish(self._bus, row.proxy_id, held_call=row.id)
         if not is_told:
+            await self._lose(actor, row)
             raise Unavailable("No worker waits with this call any more.", remediation="The caller may make it again.")
         return _view(row, name, "")
 
+    async def _lose(self, actor: Actor, row: MCPHeldCall) -> None:
+        """Nobody could be told of a decision: the call has not gone on, and nothing says that it has."""
+        async with self._database.writer() as session:
+            lost = await HeldCallRepository(session, actor.tenant_id).get(row.id)
+            if lost is not None and lost.status in DECIDED.values():
+                lost.status = "drained"
+            await self._audit.record(
+                session,
+                "mcp.call.lost",
+                actor=actor,
+                resource=(RESOURCE, row.id, row.tool),
+                result="failure",
+                details={"principal": row.principal_name, "digest": row.digest},
+            )
+        publish(self._bus, row.proxy_id, held_call=row.id)
+
     def _view(self, row: MCPHeldCall, proxy_name: str, actor: Actor) -> HeldCallView:
+        """With the arguments for whoever may decide; for others they are not even opened."""
+        if not actor.role.covers(Role.ADMIN):
+            return _view(row, proxy_name, "")
         try:
             arguments = self._vault.open(
                 row.sealed_arguments, table=SEALED_TABLE, row=row.id, column=SEALED_COLUMN
@@ -184,7 +204,7 @@ class Holds:
         except Undecryptable:
             logger.error("The arguments of held call %s cannot be decrypted", row.id)
             arguments = ""
-        return _view(row, proxy_name, arguments if actor.role == "admin" else "")
+        return _view(row, proxy_name, arguments)
 
 
 def _view(row: MCPHeldCall, proxy_name: str, arguments: str) -> HeldCallView:

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING_OF_PROXY = 8
 """Observations of one proxy that may wait; the oldest gives way, the newest says all that it said."""
+MAX_SUPERSEDED_OF_PROXY = 256
+"""Observations that gave way and whose senders have not been answered yet; beyond them the oldest waits in vain."""
 MAX_AT_ONCE = 4
 MAX_HOLDS_WAITING = 1_024
 
@@ -38,6 +40,8 @@ class ToolIntake:
         self._on_judged = on_judged
         self._on_hold = on_hold
         self._waiting: dict[str, deque[Observation]] = {}
+        self._superseded: dict[str, deque[Observation]] = {}
+        """Those that gave way: whoever waits for one is answered with the next that is judged, which says all that it said."""
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._holds: deque[HeldCall | HoldEnded] = deque()
         self._is_keeping = False
@@ -58,6 +62,7 @@ class ToolIntake:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._waiting.clear()
+        self._superseded.clear()
 
     def on_report(self, report: ToolReport) -> None:
         """What the fleet calls; never waits."""
@@ -86,6 +91,8 @@ class ToolIntake:
         if len(waiting) >= MAX_WAITING_OF_PROXY:
             dropped = waiting.popleft()
             self.dropped += 1
+            kept = self._superseded.setdefault(dropped.proxy_id, deque(maxlen=MAX_SUPERSEDED_OF_PROXY))
+            kept.append(dropped)
             logger.warning("Observation %s of proxy %s gives way to a newer one", dropped.id, dropped.proxy_id)
         waiting.append(observation)
 
@@ -105,8 +112,9 @@ class ToolIntake:
         except Exception:
             # Without a judgement nothing new passes; the next observation tries again.
             logger.exception("Observation %s of proxy %s could not be judged", observation.id, observation.proxy_id)
-        await self._order(observation.proxy_id, Judged(observation.id))
-        self._on_judged(observation)
+        for answered in (observation, *self._superseded.pop(observation.proxy_id, ())):
+            await self._order(answered.proxy_id, Judged(answered.id))
+            self._on_judged(answered)
 
     async def _keep_holds(self) -> None:
         try:

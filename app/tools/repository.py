@@ -114,6 +114,11 @@ class ToolRepository:
             return found
         return list(await self._session.scalars(statement))
 
+    async def server_entries(self) -> dict[str, MCPEntry]:
+        """The entries of the servers themselves with their documents, by proxy."""
+        statement = select(MCPEntry).where(MCPEntry.tenant_id == self._tenant_id, MCPEntry.kind == "server")
+        return {row.proxy_id: row for row in await self._session.scalars(statement.options(*_DOCUMENTS))}
+
     async def entries_by_id(self, entry_ids: Sequence[str]) -> list[MCPEntry]:
         """These entries with their documents."""
         found: list[MCPEntry] = []

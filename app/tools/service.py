@@ -107,14 +107,9 @@ class ToolService:
 
     async def documents(self, actor: Actor, entry_ids: list[str]) -> dict[str, dict[str, Any]]:
         """The current definitions of some entries, by id."""
-        found = {}
         async with self._database.reader() as session:
-            repository = ToolRepository(session, actor.tenant_id)
-            for entry_id in entry_ids:
-                row = await repository.entry(entry_id)
-                if row is not None and row.current_document:
-                    found[entry_id] = parsed(row.current_document)
-        return found
+            rows = await ToolRepository(session, actor.tenant_id).entries_by_id(entry_ids)
+            return {row.id: parsed(row.current_document) for row in rows if row.current_document}
 
     async def find(self, actor: Actor, proxy_id: str, tool: str) -> EntryView:
         """The tool of a proxy with this id or name; raises ProxyNotFound, NotMCP or ToolNotFound."""
@@ -135,11 +130,11 @@ class ToolService:
             )
         return Listing([change_view(row, names.get(row.proxy_id, "")) for row in rows], total, limit, offset)
 
-    async def change(self, actor: Actor, change_id: str) -> ChangeDetail:
-        """One change with both definitions; raises ChangeNotFound."""
+    async def change(self, actor: Actor, change_id: str, *, proxy_id: str = "") -> ChangeDetail:
+        """One change with both definitions; raises ChangeNotFound, also for one of another server than `proxy_id`."""
         async with self._database.reader() as session:
             row = await ToolRepository(session, actor.tenant_id).change(change_id)
-            if row is None:
+            if row is None or proxy_id not in ("", row.proxy_id):
                 raise ChangeNotFound
             name = await _name(session, actor, row.proxy_id)
             before, after = row.before_document, row.after_document
@@ -176,12 +171,12 @@ class ToolService:
             proxies = [one for one in await ProxyRepository(session, actor.tenant_id).all() if one.type == "mcp"]
             repository = ToolRepository(session, actor.tenant_id)
             servers, counts = await repository.servers(), await repository.counts()
-            entries = {proxy.id: await repository.named(proxy.id, "server", "") for proxy in proxies}
+            entries = await repository.server_entries()
         return [
             server_view(
                 proxy,
                 servers.get(proxy.id),
-                entries[proxy.id],
+                entries.get(proxy.id),
                 counts.get(proxy.id, {}),
                 self._discovery.since(proxy.id),
             )

@@ -61,7 +61,7 @@ class Undos:
         """Delete with the unit of work."""
         await self._session.delete(row)
 
-    def _mine(self, user_id: str, now: datetime) -> Select[tuple[MCPUndo]]:
+    def _mine(self, user_id: str, now: datetime) -> Select[MCPUndo]:
         return select(MCPUndo).where(
             MCPUndo.tenant_id == self._tenant_id, MCPUndo.user_id == user_id, MCPUndo.made_at >= _oldest(now)
         )

@@ -32,6 +32,8 @@ from rules.pinning.visible import visible
 
 HOURS_KEPT = 35 * 24
 MAX_KEYS_OF_TOOL = 200
+MAX_KEYS_KEPT = 500
+"""Argument names kept of one tool: whoever calls it can invent any number of them."""
 MAX_TOOLS = 2_000
 EVERY_SECONDS = 300.0
 _SUMS = ("calls", "errors", "blocked", "duration_ms", "result_bytes")
@@ -53,12 +55,44 @@ class ToolUsage:
             added = {name: tool_hours.c[name] + statement.excluded[name] for name in _SUMS}
             index = ["tenant_id", "proxy_id", "hour", "tool"]
             await self._session.execute(statement.on_conflict_do_update(index_elements=index, set_=added), hours)
-        if keys:
+        if keys := await self._within_bounds(keys):
             rows = [{**row, "first_seen_at": datetime.fromtimestamp(row["first_seen_at"], UTC)} for row in keys]
             statement = self._insert(tool_keys)
             added = {"calls": tool_keys.c.calls + statement.excluded.calls}
             index = ["tenant_id", "proxy_id", "tool", "key"]
             await self._session.execute(statement.on_conflict_do_update(index_elements=index, set_=added), rows)
+
+    async def _within_bounds(self, keys: list[Row]) -> list[Row]:
+        """The argument names that may be counted: for a tool that has enough of them, only known ones."""
+        places = {(row["proxy_id"], row["tool"]) for row in keys}
+        of_batch = (
+            tool_keys.c.tenant_id == self._tenant_id,
+            tool_keys.c.proxy_id.in_({proxy_id for proxy_id, _ in places}),
+            tool_keys.c.tool.in_({tool for _, tool in places}),
+        )
+        counted = select(tool_keys.c.proxy_id, tool_keys.c.tool, func.count()).where(*of_batch)
+        counts: dict[tuple[str, str], int] = {
+            (proxy_id, tool): count
+            for proxy_id, tool, count in await self._session.execute(
+                counted.group_by(tool_keys.c.proxy_id, tool_keys.c.tool)
+            )
+        }
+        found = []
+        for place in places:
+            fresh = [row for row in keys if (row["proxy_id"], row["tool"]) == place]
+            if counts.get(place, 0) + len(fresh) <= MAX_KEYS_KEPT:
+                found += fresh
+                continue
+            known = set(
+                await self._session.scalars(
+                    select(tool_keys.c.key).where(
+                        *of_batch[:1], tool_keys.c.proxy_id == place[0], tool_keys.c.tool == place[1]
+                    )
+                )
+            )
+            new = [row for row in fresh if row["key"] not in known][: max(MAX_KEYS_KEPT - len(known), 0)]
+            found += [*(row for row in fresh if row["key"] in known), *new]
+        return found
 
     async def sums(self, first_hour: int, last_hour: int, proxy_id: str = "") -> dict[tuple[str, str], Row]:
         """The sums of these hours by proxy and tool, with the last hour of use."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from app.fleet.models import Proxy
 from app.tools.alerting import MEANINGS
 from app.tools.documents import parsed
@@ -178,12 +176,6 @@ def server_view(
         failure=server.failure if server else "",
         problems=list(server.problems) if server else [],
     )
-
-
-def builtins(view: msgspec.Struct) -> dict[str, Any]:
-    """For an event."""
-    found: dict[str, Any] = msgspec.to_builtins(view)
-    return found
 
 
 def _text(value: Mapping[str, Any], key: str) -> str:

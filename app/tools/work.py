@@ -88,12 +88,12 @@ class Works:
 
     @asynccontextmanager
     async def of_change(
-        self, actor: Actor, change_id: str, wanted: Decide
+        self, actor: Actor, change_id: str, wanted: Decide, proxy_id: str = ""
     ) -> AsyncIterator[tuple[Work, MCPEntry, MCPChange]]:
         """Work about one change as it was seen; raises ChangeNotFound or ReviewOutdated."""
         async with self._database.reader() as session:
             found = await ToolRepository(session, actor.tenant_id).change(change_id)
-        if found is None:
+        if found is None or proxy_id not in ("", found.proxy_id):
             raise ChangeNotFound
         async with self.of_proxy(actor, found.proxy_id) as work:
             change = await work.repository.change(change_id)

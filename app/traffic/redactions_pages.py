@@ -22,7 +22,7 @@ from app.traffic.service import TrafficService
 PRESETS = (("1", "24 hours"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days"))
 """Days and their words."""
 DEFAULT_DAYS = "30"
-STACK = (("request", "towards the upstream"), ("response", "in answers"))
+STACK = (("request", "in requests"), ("response", "in answers"))
 PAGE_ROWS = 20
 """Rows of a page, so that it stays below 60 KB."""
 TOP = 8
@@ -153,9 +153,9 @@ def totals_of(report: RedactionReport, narrowed: dict[str, str]) -> list[Totals]
     by = (
         ("By type", "type", sums(report.rows, lambda row: (row.type, row.type))),
         ("By rule", "rule_id", sums(report.rows, lambda row: (row.rule_id, row.rule_id))),
+        ("By client", "", [RedactionSum(one.client, one.client, one.count, one.restored) for one in report.clients]),
         ("By proxy", "proxy_id", sums(report.rows, lambda row: (row.proxy_id, row.proxy_name))),
         ("By direction", "direction", sums(report.rows, lambda row: (row.direction, words[row.direction]))),
-        ("By client", "", [RedactionSum(one.client, one.client, one.count, one.restored) for one in report.clients]),
     )
     return [
         Totals(title, parameter, lines[:TOP], max(len(lines) - TOP, 0))

@@ -134,3 +134,13 @@ async def test_failed_and_cancelled_scans_say_so(console: Console, tab: Tab) -> 
     again = (await tab.post("/scanner", {"target_url": "https://a.example/mcp"})).headers["location"]
     assert toast_follows(await tab.post(f"{again}/cancel"))
     assert "cancelled before it had a result" in (await tab.get(again)).text
+
+
+async def test_odd_addresses_and_forms_do_no_harm(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console, "tools", 4100, type="mcp")
+    scan_id = await scanned(console, proxy_id, tool("run_shell", "Runs a shell command."))
+    assert "MCP-TOOL-001" in (await tab.get(f"/scanner/{scan_id}?severity=bogus")).text
+    page = (await tab.get(f"/scanner?proxy_id={proxy_id}%26offset%3D9")).text
+    assert f"proxy_id={proxy_id}&amp;offset=9" not in page
+    refused = await tab.post(f"/scanner/{scan_id}/lift", {"tool": "x" * 5_000, "lifted": "yes"})
+    assert refused.status_code == 422

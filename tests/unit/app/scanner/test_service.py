@@ -18,7 +18,8 @@ from app.errors import ValidationFailed
 from app.fleet.errors import ProxyNotFound
 from app.policies.errors import PolicyNotFound
 from app.scanner.blocking import blocked_tools, closed
-from app.scanner.errors import NoScanner, NotConfirmed, ScanNotFinished, ScanNotFound, TooManyScans
+from app.scanner.errors import NoScanner, NotConfirmed, ScanEnded, ScanNotFinished, ScanNotFound, TooManyScans
+from app.scanner.repository import ScanRepository
 from app.scanner.schemas import LiftTool, ScanView, SetGate, StartScanRequest
 from app.scanner.service import ScannerService
 from proxies.contract import CancelScan, EntryRule, MCPControl, ScanFinished, ScanProgress, StartScan
@@ -54,6 +55,7 @@ async def finish(bench: Bench, view: ScanView, found: ServerFacts | None, failur
     async with asyncio.timeout(10):
         while (now := await scanner(bench).get(ADMIN, view.id)).state == "running":
             await asyncio.sleep(0.01)
+        await scanner(bench).ended(view.id)  # What follows for the workers is done as well.
     return now
 
 
@@ -121,6 +123,59 @@ async def test_SYP_SCAN_6_tools_with_bad_findings_are_blocked_and_can_be_lifted(
     assert await blocked() == frozenset()
     with pytest.raises(ProxyNotFound):
         await scanner(bench).set_gate(ADMIN, "prx_none", SetGate(severity="high"))
+
+
+async def test_SYP_SCAN_6_a_better_scan_lets_tools_pass_again_at_once(bench: Bench) -> None:
+    proxy_id = await mcp_proxy(bench)
+    await scanner(bench).set_gate(ADMIN, proxy_id, SetGate(severity="high"))
+    await scanned(bench, proxy_id, SHELL)
+    before = len(bench.fleet.configurations)
+    await scanned(bench, proxy_id, CLEAN)
+    assert len(bench.fleet.configurations) == before + 1, "workers are told"
+    await scanned(bench, proxy_id, CLEAN)
+    assert len(bench.fleet.configurations) == before + 1, "nothing has changed for them"
+
+
+async def test_the_scan_that_a_gate_rests_on_is_never_forgotten(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.scanner.service.KEPT_SCANS", 2)
+    proxy_id = await mcp_proxy(bench)
+    await scanner(bench).set_gate(ADMIN, proxy_id, SetGate(severity="high"))
+    of_proxy = await scanned(bench, proxy_id, SHELL)
+    for number in range(3):
+        order = StartScanRequest(target_url=f"https://s{number}.example/mcp")
+        await finish(bench, await scanner(bench).begin(ADMIN, order), facts(CLEAN))
+    async with bench.database.reader() as session:
+        assert await blocked_tools(session) == {proxy_id: {"run_shell"}}
+    assert of_proxy.id in [scan.id for scan in (await scanner(bench).page(ADMIN)).items]
+
+
+async def test_lists_and_gates_do_not_read_whole_results(bench: Bench) -> None:
+    await scanned(bench, await mcp_proxy(bench), SHELL)
+    async with bench.database.reader() as session:
+        repository = ScanRepository(session)
+        (listed,), _ = await repository.page(proxy_id="", limit=10, offset=0)
+        (latest,) = (await repository.latest_of_proxies()).values()
+        assert "result" not in {*vars(listed), *vars(latest)}
+
+
+async def test_a_gate_keeps_a_bounded_number_of_lifted_tools(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.scanner.service.MAX_LIFTED", 2)
+    proxy_id = await mcp_proxy(bench)
+    for name in ("a", "b", "b"):
+        await scanner(bench).lift(ADMIN, proxy_id, LiftTool(tool=name))
+    with pytest.raises(ValidationFailed) as refused:
+        await scanner(bench).lift(ADMIN, proxy_id, LiftTool(tool="c"))
+    assert "Refuse one of them again" in refused.value.fields["tool"]
+    await scanner(bench).lift(ADMIN, proxy_id, LiftTool(tool="b", lifted=False))
+    await scanner(bench).lift(ADMIN, proxy_id, LiftTool(tool="c"))
+
+
+async def test_a_scan_that_has_ended_is_not_cancelled(bench: Bench) -> None:
+    done = await scanned(bench, await mcp_proxy(bench), CLEAN)
+    with pytest.raises(ScanEnded) as refused:
+        await scanner(bench).cancel(ADMIN, done.id)
+    assert "done" in refused.value.message
+    assert not any(isinstance(order, CancelScan) for order in bench.fleet.scan_orders)
 
 
 async def test_an_alert_says_that_the_tool_is_refused(bench: Bench) -> None:

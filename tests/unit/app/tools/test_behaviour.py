@@ -86,3 +86,16 @@ async def test_syp_rug_1_statistics_and_one_alert_a_day_for_each_deviation(bench
         "MCP-TOOL-USE-RESULT-SIZE",
     ]
     assert next(alert for alert in alerts if "ARGUMENT" in alert.rule_id).evidence == "bcc"
+
+
+async def test_invented_argument_names_do_not_fill_the_database(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.tools.usage.MAX_KEYS_KEPT", 4)
+    proxy = await bench.proxy("files", type="mcp", target_url="http://files.test/mcp", policy_names=[])
+    for number in range(4):
+        invented = tuple(f"x{number}-{index}" for index in range(3))
+        await bench.features.ingest([call(number, proxy.id, use={"argument_keys": ("path", *invented)})])
+    await bench.features.ingest([call(9, proxy.id, use={"name": "write", "argument_keys": ("mode",)})])
+    stats = await bench.features.usage.stats(ADMIN, proxy.id, hours=3)
+    keys = {one.tool: one.argument_keys for one in stats.tools}
+    assert keys == {"read": ["path", "x0-0", "x0-1", "x0-2"], "write": ["mode"]}
+    assert {one.tool: one.calls for one in stats.tools} == {"read": 4, "write": 1}

@@ -13,6 +13,7 @@ from app.tools.intake import ToolIntake
 from proxies.contract import Discover, HeldCall, HoldEnded, Observed, Release
 from tests.support.console import Console
 from tests.support.declarations import POISON, observation, tool
+from tests.support.features import ADMIN
 from tests.support.memory_fleet import MemoryFleet
 from tests.support.tab import make_proxy
 
@@ -243,3 +244,37 @@ async def test_a_held_call_that_nobody_waits_with_any_more_is_not_released(conso
     await report(console, held(proxy_id, id="call_2"))
     lost = await send(console, "POST", "approvals/call_2/release", {"digest": "d" * 64})
     assert lost.status_code == 503
+    page = (await console.client.get("/api/v1/audit?event_type=mcp.call.", headers=console.admin)).json()["data"]
+    assert page["items"][0]["event_type"] == "mcp.call.lost"
+    holds = console.app.state.holds
+    (ended, *_) = await asyncio.to_thread(console.client.blocking_portal.call, lambda: holds.recent(ADMIN, limit=5))
+    assert (ended.id, ended.status) == ("call_2", "drained"), "it is not shown as released"
+
+
+async def test_a_change_is_found_under_its_own_server_only(console: Console, proxy_id: str) -> None:
+    other = await make_proxy(console, "other", 4001, type="mcp", target_url="http://other.test/mcp", policy_names=[])
+    serve(console, A)
+    await data(console, "POST", f"proxies/{proxy_id}/tools/discover")
+    serve(console, A, B)
+    await data(console, "POST", f"proxies/{proxy_id}/tools/discover")
+    (change,) = (await data(console, "GET", f"mcp/tools/{proxy_id}/changes?statuses=open"))["items"]
+    wrong = f"mcp/tools/{other}/changes/{change['id']}"
+    assert (await send(console, "GET", wrong)).json()["error_code"] == "change_not_found"
+    for verb in ("approve", "reject", "revert"):
+        answer = await send(console, "POST", f"{wrong}/{verb}", {"h_raw": change["after_hash"]})
+        assert (answer.status_code, answer.json()["error_code"]) == (404, "change_not_found")
+    right = f"mcp/tools/{proxy_id}/changes/{change['id']}"
+    assert (await data(console, "POST", f"{right}/approve", {"h_raw": change["after_hash"]}))["status"] == "approved"
+
+
+async def test_an_approval_of_everything_counts_what_it_approved(console: Console, proxy_id: str) -> None:
+    await report(console, Observed(observation(proxy_id, [A, B, {**B, "title": "Another"}])))
+    decisions = console.app.state.decisions
+    seen = await asyncio.to_thread(console.client.blocking_portal.call, decisions.pending, ADMIN, proxy_id)
+    count = await asyncio.to_thread(
+        console.client.blocking_portal.call,
+        lambda: decisions.approve_pending(ADMIN, proxy_id, digest=seen.all_digest, only_clean=False),
+    )
+    entries = (await data(console, "GET", "audit?event_type=mcp.tool.bulk.updated"))["items"]
+    assert count == 1
+    assert (entries[0]["details"]["count"], entries[0]["details"]["names"]) == (1, ["list_issues"])
