@@ -135,7 +135,7 @@ def of_problems(event_id: str, problems: Sequence[str]) -> Notice:
 
 def _of_change(change: MCPChange) -> Notice:
     reason = change.reasons[0]
-    what = "The server" if change.kind == "server" else f"The {change.kind} {visible(change.name, 100)}"
+    thing = "server" if change.kind == "server" else f"{change.kind} {visible(change.name, 100)}"
     fate = (
         "It is held until somebody decides."
         if change.status == "open" and change.code != "tool_removed"
@@ -149,8 +149,8 @@ def _of_change(change: MCPChange) -> Notice:
         event_id=change.id,
         code=change.code,
         severity=change.severity,
-        title=f"{what.removeprefix('The ').capitalize()}: {MEANINGS.get(change.code, change.code)}",
-        description=f"{what} is not what was approved: {MEANINGS.get(change.code, change.code)}.{more} {fate}",
+        title=f"{thing[:1].upper()}{thing[1:]}: {MEANINGS.get(change.code, change.code)}",
+        description=f"The {thing} is not what was approved: {MEANINGS.get(change.code, change.code)}.{more} {fate}",
         evidence=reason["detail"] or visible(change.name, 200),
         path=reason["pointer"],
     )

@@ -1,8 +1,11 @@
 """JSON endpoints of tools: those of a proxy (inventory b.1), of changes (b.10), and of calls that wait."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.http.envelope import DEFAULT_LIMIT, MAX_LIMIT, Envelope, Listing, page_of
@@ -253,40 +256,27 @@ async def detect_changes(
     return Envelope((await _discovered(actor, proxy_id, tools, discovery)).changes)
 
 
-@post("/api/v1/mcp/tools/{proxy_id:str}/changes/{change_id:str}/approve", opt=ADMIN, status_code=200, tags=TAGS)
-async def approve_change(
-    proxy_id: FromPath[str],
-    change_id: FromPath[str],
-    data: JSONBody[Decide],
-    actor: NamedDependency[Actor],
-    decisions: NamedDependency[ToolDecisions],
-) -> Envelope[ChangeView]:
-    """Make the new definition the baseline, if it still is the one that was seen."""
-    return Envelope(await decisions.approve_change(actor, change_id, data, proxy_id=proxy_id))
+def _deciding_a_change(verb: str, description: str, decision: Callable[..., Awaitable[ChangeView]]) -> HTTPRouteHandler:
+    """The endpoint of one decision about a change: they differ in nothing but what is decided."""
 
+    @post(
+        f"/api/v1/mcp/tools/{{proxy_id:str}}/changes/{{change_id:str}}/{verb}",
+        opt=ADMIN,
+        status_code=200,
+        tags=TAGS,
+        summary=f"{verb.capitalize()}Change",
+        description=description,
+    )
+    async def decide_change(
+        proxy_id: FromPath[str],
+        change_id: FromPath[str],
+        data: JSONBody[Decide],
+        actor: NamedDependency[Actor],
+        decisions: NamedDependency[ToolDecisions],
+    ) -> Envelope[ChangeView]:
+        return Envelope(await decision(decisions, actor, change_id, data, proxy_id=proxy_id))
 
-@post("/api/v1/mcp/tools/{proxy_id:str}/changes/{change_id:str}/reject", opt=ADMIN, status_code=200, tags=TAGS)
-async def reject_change(
-    proxy_id: FromPath[str],
-    change_id: FromPath[str],
-    data: JSONBody[Decide],
-    actor: NamedDependency[Actor],
-    decisions: NamedDependency[ToolDecisions],
-) -> Envelope[ChangeView]:
-    """Keep the old baseline: the tool stays out as long as the server serves the rejected definition."""
-    return Envelope(await decisions.reject_change(actor, change_id, data, proxy_id=proxy_id))
-
-
-@post("/api/v1/mcp/tools/{proxy_id:str}/changes/{change_id:str}/revert", opt=ADMIN, status_code=200, tags=TAGS)
-async def revert_change(
-    proxy_id: FromPath[str],
-    change_id: FromPath[str],
-    data: JSONBody[Decide],
-    actor: NamedDependency[Actor],
-    decisions: NamedDependency[ToolDecisions],
-) -> Envelope[ChangeView]:
-    """Take an approval back."""
-    return Envelope(await decisions.revert_change(actor, change_id, data, proxy_id=proxy_id))
+    return decide_change
 
 
 @get("/api/v1/approvals", opt=VIEWER, tags=TAGS)
@@ -302,26 +292,26 @@ async def list_approvals(
     )
 
 
-@post("/api/v1/approvals/{call_id:str}/release", opt=ADMIN, status_code=200, tags=TAGS)
-async def release_call(
-    call_id: FromPath[str],
-    data: JSONBody[DecideCall],
-    actor: NamedDependency[Actor],
-    holds: NamedDependency[Holds],
-) -> Envelope[HeldCallView]:
-    """Let a held call go on, once, exactly as it was seen."""
-    return Envelope(await holds.decide(actor, call_id, data, allowed=True))
+def _deciding_a_call(verb: str, description: str, *, allowed: bool) -> HTTPRouteHandler:
+    """The endpoint of one decision about a held call."""
 
+    @post(
+        f"/api/v1/approvals/{{call_id:str}}/{verb}",
+        opt=ADMIN,
+        status_code=200,
+        tags=TAGS,
+        summary=f"{verb.capitalize()}Call",
+        description=description,
+    )
+    async def decide_call(
+        call_id: FromPath[str],
+        data: JSONBody[DecideCall],
+        actor: NamedDependency[Actor],
+        holds: NamedDependency[Holds],
+    ) -> Envelope[HeldCallView]:
+        return Envelope(await holds.decide(actor, call_id, data, allowed=allowed))
 
-@post("/api/v1/approvals/{call_id:str}/refuse", opt=ADMIN, status_code=200, tags=TAGS)
-async def refuse_call(
-    call_id: FromPath[str],
-    data: JSONBody[DecideCall],
-    actor: NamedDependency[Actor],
-    holds: NamedDependency[Holds],
-) -> Envelope[HeldCallView]:
-    """Refuse a held call."""
-    return Envelope(await holds.decide(actor, call_id, data, allowed=False))
+    return decide_call
 
 
 async def _discovered(actor: Actor, proxy_id: str, tools: ToolService, discovery: Discovery) -> Discovered:
@@ -368,10 +358,23 @@ routes = [
     list_changes,
     get_change,
     detect_changes,
-    approve_change,
-    reject_change,
-    revert_change,
+    *(
+        _deciding_a_change(verb, description, decision)
+        for verb, description, decision in (
+            (
+                "approve",
+                "Make the new definition the baseline, if it still is the one that was seen.",
+                ToolDecisions.approve_change,
+            ),
+            (
+                "reject",
+                "Keep the old baseline: the tool stays out as long as the server serves the rejected definition.",
+                ToolDecisions.reject_change,
+            ),
+            ("revert", "Take an approval back.", ToolDecisions.revert_change),
+        )
+    ),
     list_approvals,
-    release_call,
-    refuse_call,
+    _deciding_a_call("release", "Let a held call go on, once, exactly as it was seen.", allowed=True),
+    _deciding_a_call("refuse", "Refuse a held call.", allowed=False),
 ]

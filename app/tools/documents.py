@@ -43,7 +43,7 @@ def server_document(observation: Observation, known: bytes | None) -> bytes | No
     if observation.server:
         try:
             told = json.loads(observation.server)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         members = {key: told[key] for key in _SERVER_MEMBERS if key in told} if type(told) is dict else {}
     else:

@@ -118,8 +118,6 @@ class Judgement(msgspec.Struct, frozen=True):
     """What becomes of everything that an observation touches; nothing where nothing was changed."""
 
     entries: tuple[EntryJudgement, ...] = ()
-    first_kinds: frozenset[str] = frozenset()
-    """Kinds of which nothing was known: their entries are a review and no changes."""
 
 
 def sightings_of(entries: Iterable[ObservedEntry]) -> tuple[list[Sighting], list[str]]:
@@ -182,6 +180,7 @@ def judge(
         resets = of_server.loses_approval
         judged.append(msgspec.structs.replace(of_server, loses_approval=False))
     known_kinds = {key[0] for key in known}
+    # Kinds of which nothing was known: their entries are a review and no changes.
     first = frozenset(key[0] for key in concerned if key[0] not in known_kinds)
     known_now = {key: _without_approval(entry) for key, entry in known.items()} if resets else known
     for key in sorted(concerned):
@@ -202,7 +201,7 @@ def judge(
             for entry in known.values()
             if entry.kind != "server" and entry.key not in done
         ]
-    return Judgement(tuple(judged), first)
+    return Judgement(tuple(judged))
 
 
 # --- Comparing --------------------------------------------------------------------------------------------------------

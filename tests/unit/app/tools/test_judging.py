@@ -8,6 +8,7 @@ import msgspec
 
 from app.alerts.repository import AlertFilter
 from app.fleet.schemas import ProxyView, UpdateProxy
+from app.tools.documents import server_document
 from app.tools.repository import ChangeFilter, EntryFilter
 from app.tools.schemas import ApproveEntries, ChangeView, Decide, EntryView, RevertTo, SeenEntry, SetTool
 from proxies.contract import Judged, MCPControl, Observed
@@ -416,3 +417,18 @@ async def test_lists_that_cannot_be_read_pass_in_no_part(bench: Bench) -> None:
     found = await entries(bench, proxy)
     assert [reason.code for reason in found["other"].reasons] == ["unreadable_entry"]
     assert not control(bench, proxy).tools["other"].enabled
+
+
+async def test_an_alert_names_a_tool_as_the_server_does(bench: Bench) -> None:
+    proxy = await mcp(bench)
+    await report(bench, proxy, tool("createIssue", "Create an issue."))
+    await approve_all(bench, proxy)
+    await report(bench, proxy, tool("createIssue", f"Create an issue. {POISON}"))
+    found = await bench.features.alerts.page(ADMIN, AlertFilter(proxy_id=proxy.id))
+    assert any(alert.title.startswith("Tool createIssue: ") for alert in found.items), [a.title for a in found.items]
+
+
+def test_a_server_that_describes_itself_without_end_is_not_read() -> None:
+    nested = b'{"instructions":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    seen = msgspec.structs.replace(observation("prx_1", ()), server=nested)
+    assert server_document(seen, None) is None
