@@ -33,7 +33,7 @@ from app.paths import DataDirectory
 from app.security.permissions import Actor, Role
 from app.settings import Settings
 from app.startup import prepare
-from proxies.contract import CallRecord, CapturedText, TextMark, Usage
+from proxies.contract import CallRecord, CapturedText, Redaction, TextMark, Usage
 from rules.model import Action, Confidence, Finding, Severity, Target
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -235,6 +235,24 @@ MESSAGE = (
 )
 
 
+MASKED = (("EMAIL", "PII-EMAIL-001", 0.09), ("IBAN", "PII-IBAN-001", 0.03), ("PHONE", "PII-PHONE-002", 0.02))
+
+
+def with_redactions(record: CallRecord, randomness: random.Random) -> CallRecord:
+    """The record of an allowed call with values that were masked in it, and those that came back in the answer."""
+    if record.outcome != "allowed":
+        return record
+    found = []
+    for kind, rule_id, chance in MASKED:
+        if randomness.random() < chance:
+            count = randomness.randint(1, 3)
+            restored = randomness.randint(0, count)
+            found.append(Redaction(kind, count, "request", "llm-data-redaction", rule_id, restored=restored))
+    if randomness.random() < 0.02:
+        found.append(Redaction("AWS_SECRET", 1, "response", "llm-data-redaction", "SEC-AWS-001"))
+    return msgspec.structs.replace(record, redactions=tuple(found))
+
+
 def with_texts(record: CallRecord, randomness: random.Random) -> CallRecord:
     """The record of an LLM call with what was said in it; a blocked one said what its finding found."""
     if record.protocol.startswith("mcp") or (record.findings and record.outcome != "blocked"):
@@ -293,7 +311,8 @@ async def write_history(settings: Settings, taken_port: int) -> None:
         proxy_ids = {proxy.name: (await state.proxies.create(actor, proxy)).id for proxy in wanted}
         key_ids = {name: (await state["keys"].create(actor, CreateKey(name=name))).api_key.id for name in CLIENTS}
         randomness = random.Random(7)
-        await state.ingest([with_texts(record, randomness) for record in records(proxy_ids, key_ids, randomness)])
+        made = [with_texts(record, randomness) for record in records(proxy_ids, key_ids, randomness)]
+        await state.ingest([with_redactions(record, randomness) for record in made])
 
 
 async def run_console(settings: Settings) -> asyncio.subprocess.Process:
@@ -363,6 +382,7 @@ async def take(settings: Settings, folder: Path) -> None:
             proxy = await page.locator("a.name:has-text('openai-prod')").get_attribute("href")
             await shoot(page, f"{base}{proxy}", f"proxy-{theme}", folder)
             await shoot(page, f"{base}/alerts", f"alerts-{theme}", folder)
+            await shoot(page, f"{base}/redactions?days=1", f"redactions-{theme}", folder)
             await shoot_policies(page, base, theme, folder)
             if extra := os.environ.get("OSTIARY_SCREENSHOTS"):
                 for number, address in enumerate(extra.split(",")):
