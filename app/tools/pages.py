@@ -1,5 +1,6 @@
 """Pages of decisions about tools: the queue, the review of a server, the review of a change, held calls."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -22,7 +23,7 @@ from app.tools.discovery import Discovery
 from app.tools.history import grouped, history_rows
 from app.tools.holds import Holds
 from app.tools.repository import CHANGE_SORTS, ChangeFilter, EntryFilter
-from app.tools.schemas import ChangeView, Decide, DecideCall, SetTool
+from app.tools.schemas import Decide, DecideCall, SetTool
 from app.tools.service import ToolService
 from app.tools.states import Status
 
@@ -119,7 +120,7 @@ async def server_review_page(
     found = await tools.entries(actor, wanted, limit=limit, offset=offset)
     seen = await decisions.pending(actor, proxy_id)
     own = await tools.entry(actor, server.entry_id) if server.entry_id else None
-    moved = await tools.changes(actor, ChangeFilter(proxy_id=proxy_id, statuses=("open",)), limit=MAX_QUEUE)
+    moved = await tools.changes(actor, ChangeFilter(proxy_id=proxy_id, kind="server", statuses=("open",)), limit=1)
     documents = await tools.documents(actor, [entry.id for entry in found.items if entry.kind != "server"])
     return await pages.page(
         request,
@@ -137,7 +138,7 @@ async def server_review_page(
         clean_digest=seen.clean_digest,
         all_digest=seen.all_digest,
         documents={entry_id: laid_out(document) for entry_id, document in documents.items()},
-        server_change=next((change for change in moved.items if change.kind == "server"), None),
+        server_change=next(iter(moved.items), None),
         instructions=str(own.current.get("instructions", "")) if own else "",
         server_findings=own.entry.findings if own else [],
     )
@@ -155,8 +156,7 @@ async def change_page(
     detail = await tools.change(actor, change_id)
     change = detail.change
     entry = await tools.entry(actor, change.entry_id)
-    queue = await tools.changes(actor, ChangeFilter(statuses=("open",)), limit=MAX_QUEUE)
-    before, following = _neighbours(queue.items, change)
+    before, following = _neighbours(await tools.waiting_ids(actor, limit=MAX_QUEUE), change.id)
     marks = [
         Mark(one.pointer, one.start, one.end, one.rule_id, one.severity)
         for one in change.findings
@@ -323,15 +323,14 @@ def _refused(request: Request[Any, Any, Any], back: str, error: AppError) -> Res
     return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
 
 
-def _neighbours(queue: list[ChangeView], change: ChangeView) -> tuple[str, str]:
-    """Where k and j lead from a change."""
-    ids = [one.id for one in queue]
-    place = ids.index(change.id) if change.id in ids else -1
-    following = ids[place + 1] if place + 1 < len(ids) else ""
-    before = ids[place - 1] if place > 0 else ""
+def _neighbours(queue: Sequence[str], change_id: str) -> tuple[str, str]:
+    """Where k and j lead from a change; from one that waits no more, j leads to the first that does."""
+    place = queue.index(change_id) if change_id in queue else -1
+    following = queue[place + 1] if place + 1 < len(queue) else ""
+    before = queue[place - 1] if place > 0 else ""
     return (
         f"/approvals/changes/{before}" if before else "/approvals",
-        f"/approvals/changes/{following}" if following and following != change.id else "",
+        f"/approvals/changes/{following}" if following else "",
     )
 
 

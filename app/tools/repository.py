@@ -69,6 +69,7 @@ class ChangeFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     proxy_id: str = ""
     entry_id: str = ""
+    kind: str = ""
     statuses: tuple[str, ...] = ()
     severity: str = ""
     search: str = ""
@@ -221,9 +222,13 @@ class ToolRepository:
         """A page of changes, the worst first unless sorted otherwise, and how many match."""
         conditions = self._change_conditions(wanted)
         total = await self._session.scalar(select(func.count()).select_from(MCPChange).where(*conditions))
-        order = [*CHANGE_SORTS.clauses(sort), MCPChange.detected_at.desc(), MCPChange.id.desc()]
-        statement = select(MCPChange).where(*conditions).order_by(*order).limit(limit).offset(offset)
+        statement = select(MCPChange).where(*conditions).order_by(*_change_order(sort)).limit(limit).offset(offset)
         return (await self._session.scalars(statement)).all(), total or 0
+
+    async def change_ids(self, wanted: ChangeFilter, *, limit: int) -> Sequence[str]:
+        """The ids of changes, in the order of `changes`."""
+        statement = select(MCPChange.id).where(*self._change_conditions(wanted)).order_by(*_change_order(None))
+        return (await self._session.scalars(statement.limit(limit))).all()
 
     async def holding(self, codes: Collection[str]) -> set[str]:
         """The proxies whose server itself has an open change for one of these reasons."""
@@ -341,6 +346,7 @@ class ToolRepository:
         conditions += _equal(
             (MCPChange.proxy_id, wanted.proxy_id),
             (MCPChange.entry_id, wanted.entry_id),
+            (MCPChange.kind, wanted.kind),
             (MCPChange.severity, wanted.severity),
         )
         if wanted.statuses:
@@ -355,6 +361,10 @@ def _is_there(proxy_id: Any) -> ColumnElement[bool]:
     deleted = select(Proxy.id).where(Proxy.deleted_at.is_not(None))
     condition: ColumnElement[bool] = proxy_id.not_in(deleted.scalar_subquery())
     return condition
+
+
+def _change_order(sort: Sort | None) -> list[ColumnElement[Any]]:
+    return [*CHANGE_SORTS.clauses(sort), MCPChange.detected_at.desc(), MCPChange.id.desc()]
 
 
 def _equal(*pairs: tuple[Any, str]) -> list[ColumnElement[bool]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -129,6 +130,13 @@ class ToolService:
                 wanted, limit=limit, offset=offset, sort=sort
             )
         return Listing([change_view(row, names.get(row.proxy_id, "")) for row in rows], total, limit, offset)
+
+    async def waiting_ids(self, actor: Actor, *, limit: int) -> Sequence[str]:
+        """The ids of the open changes, in the order of the queue."""
+        async with self._database.reader() as session:
+            return await ToolRepository(session, actor.tenant_id).change_ids(
+                ChangeFilter(statuses=("open",)), limit=limit
+            )
 
     async def change(self, actor: Actor, change_id: str, *, proxy_id: str = "") -> ChangeDetail:
         """One change with both definitions; raises ChangeNotFound, also for one of another server than `proxy_id`."""

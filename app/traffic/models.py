@@ -103,6 +103,8 @@ class CallRedaction(Base):
     policy: Mapped[str] = mapped_column(Text)
     count: Mapped[int] = mapped_column(Integer)
     restored: Mapped[int] = mapped_column(Integer)
+    client: Mapped[str] = mapped_column(String(100), server_default="")
+    """Name of the key, or the address of a client without one: reports need no look at the calls."""
 
     def __repr__(self) -> str:
         return f"<CallRedaction {self.call_id} {self.type} {self.direction} {self.count}>"

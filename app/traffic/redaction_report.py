@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, case, extract, func, select
+from sqlalchemy import ColumnElement, extract, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
 from app.errors import ValidationFailed
 from app.http.envelope import Listing
-from app.traffic.models import Call, CallRedaction
+from app.traffic.models import CallRedaction
 from app.traffic.redactions import RedactionView
 
 MAX_REPORT_ROWS = 10_000
@@ -136,19 +135,26 @@ class RedactionReports:
     async def report(self, wanted: RedactionFilter) -> RedactionReport:
         """Everything that was masked, added up."""
         conditions = self._conditions(wanted)
-        table = CallRedaction
         rows = await self._totals(conditions)
-        sums = select(func.count(table.call_id.distinct()), func.sum(table.count), func.sum(table.restored))
-        calls, count, restored = (await self._session.execute(sums.where(*conditions))).one()
+        clients = await self._clients(conditions) if rows else []
+        if len(clients) <= MAX_CLIENTS:
+            calls = sum(one.calls for one in clients)
+        else:
+            distinct = select(CallRedaction.call_id).where(*conditions).distinct().subquery()
+            calls = await self._session.scalar(select(func.count()).select_from(distinct)) or 0
+        count, restored = sum(row.count for row in rows), sum(row.restored for row in rows)
+        if len(rows) > MAX_REPORT_ROWS:
+            sums = select(func.sum(CallRedaction.count), func.sum(CallRedaction.restored)).where(*conditions)
+            count, restored = map(int, (await self._session.execute(sums)).one())
         return RedactionReport(
             since_at=wanted.since_at,
             until_at=wanted.until_at,
             calls=calls,
-            count=int(count or 0),
-            restored=int(restored or 0),
+            count=count,
+            restored=restored,
             rows=rows[:MAX_REPORT_ROWS],
             truncated=len(rows) > MAX_REPORT_ROWS,
-            clients=await self._clients(conditions) if calls else [],
+            clients=clients[:MAX_CLIENTS],
             step_seconds=wanted.step_seconds,
             points=await self._points(wanted, conditions),
         )
@@ -157,10 +163,8 @@ class RedactionReports:
         """What was masked call by call, newest first."""
         table, conditions = CallRedaction, self._conditions(wanted)
         order = (table.started_at.desc(), table.call_id, table.direction, table.type, table.rule_id)
-        statement = (
-            select(table, _client().label("client")).outerjoin(Call, Call.id == table.call_id).where(*conditions)
-        )
-        found = (await self._session.execute(statement.order_by(*order).limit(limit).offset(offset))).all()
+        statement = select(table).where(*conditions).order_by(*order).limit(limit).offset(offset)
+        found = (await self._session.scalars(statement)).all()
         total = await self._session.scalar(select(func.count()).select_from(table).where(*conditions))
         items = [
             RedactionEntry(
@@ -168,7 +172,7 @@ class RedactionReports:
                 started_at=row.started_at,
                 proxy_id=row.proxy_id,
                 proxy_name=row.proxy_name,
-                client=client or "",
+                client=row.client,
                 type=row.type,
                 direction=row.direction,
                 policy=row.policy,
@@ -176,7 +180,7 @@ class RedactionReports:
                 count=row.count,
                 restored=row.restored,
             )
-            for row, client in found
+            for row in found
         ]
         return Listing(items, total or 0, limit, offset)
 
@@ -184,7 +188,13 @@ class RedactionReports:
         table = CallRedaction
         kinds = (table.type, table.direction, table.policy, table.rule_id, table.proxy_id)
         statement = (
-            select(*kinds, func.max(table.proxy_name).label("proxy_name"), *_counted())
+            select(
+                *kinds,
+                func.max(table.proxy_name).label("proxy_name"),
+                func.count().label("calls"),  # A call has one row of each type, direction and rule.
+                func.sum(table.count).label("total"),
+                func.sum(table.restored).label("restored"),
+            )
             .where(*conditions)
             .group_by(*kinds)
             .order_by(func.sum(table.count).desc(), *kinds)
@@ -206,18 +216,28 @@ class RedactionReports:
         ]
 
     async def _clients(self, conditions: Sequence[ColumnElement[bool]]) -> list[ClientRedactions]:
-        client = _client().label("client")
-        statement = (
-            select(client, *_counted())
-            .join(Call, Call.id == CallRedaction.call_id)
+        """The clients, one more than a report holds if there are so many."""
+        table = CallRedaction
+        of_call = (
+            select(
+                func.max(table.client).label("client"),
+                func.sum(table.count).label("total"),
+                func.sum(table.restored).label("restored"),
+            )
             .where(*conditions)
-            .group_by(client)
-            .order_by(func.sum(CallRedaction.count).desc(), client)
-            .limit(MAX_CLIENTS)
+            .group_by(table.call_id)
+            .subquery()
+        )
+        sums = (func.count().label("calls"), func.sum(of_call.c.total).label("total"), func.sum(of_call.c.restored))
+        statement = (
+            select(of_call.c.client, *sums)
+            .group_by(of_call.c.client)
+            .order_by(func.sum(of_call.c.total).desc(), of_call.c.client)
+            .limit(MAX_CLIENTS + 1)
         )
         return [
-            ClientRedactions(client=row.client, calls=row.calls, count=int(row.total), restored=int(row.restored))
-            for row in (await self._session.execute(statement)).all()
+            ClientRedactions(client=client, calls=calls, count=int(count), restored=int(restored))
+            for client, calls, count, restored in (await self._session.execute(statement)).all()
         ]
 
     async def _points(self, wanted: RedactionFilter, conditions: Sequence[ColumnElement[bool]]) -> list[RedactionPoint]:
@@ -254,17 +274,3 @@ class RedactionReports:
             if value:
                 conditions.append(column == value)
         return conditions
-
-
-def _client() -> ColumnElement[str]:
-    """Name of the key, or the address of a client without one."""
-    return case((Call.principal_name != "", Call.principal_name), else_=Call.client_ip)
-
-
-def _counted() -> tuple[ColumnElement[Any], ...]:
-    table = CallRedaction
-    return (
-        func.count(table.call_id.distinct()).label("calls"),
-        func.sum(table.count).label("total"),
-        func.sum(table.restored).label("restored"),
-    )

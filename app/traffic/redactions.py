@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
 from app.traffic.models import CallRedaction
+from app.traffic.rollup import client_of
 from proxies.contract import CallRecord
 
 
@@ -49,6 +50,7 @@ def redaction_rows(record: CallRecord, *, tenant_id: str, proxy_name: str) -> li
             "rule_id": one.rule_id,
             "count": one.count,
             "restored": one.restored,
+            "client": client_of(record),
         }
         for one in record.redactions
     ]

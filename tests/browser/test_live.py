@@ -84,3 +84,48 @@ async def test_a_failed_start_says_why_where_it_was_asked_for(site: Site, admin:
     await expect(admin.locator(".head .sev")).to_have_text("failed")
     await expect(admin.locator("#proxy-reason")).to_contain_text(str(taken))
     await expect(admin.locator("#badge-proxies")).to_have_text("1")
+
+
+MORPH = """() => {
+  const make = (html) => {
+    const part = document.createElement("div");
+    part.innerHTML = html;
+    return part;
+  };
+  const form = (note) => `<form id="m-f"><input name="c" value="">${note}<button>go</button></form>`;
+  const details = (text) => `<details id="m-d"><summary>s</summary><p>${text}</p></details>`;
+  const part = make(`<p id="m-a">gone</p><div class="note">old</div>${form("")}${details("old")}<ul><li>1</li></ul>`);
+  document.querySelector("main").append(part);
+  const input = part.querySelector("input");
+  input.focus();
+  input.value = "typed";
+  input.setSelectionRange(1, 3);
+  part.querySelector("details").open = true;
+  const kept = [input, part.querySelector("button"), part.querySelector("summary").firstChild];
+  become(part, make(`<div class="news">decided</div>${form("<b>now</b> ")}${details("new")}<ul><li>1</li><li>2</li></ul>`));
+  const found = {
+    text: part.innerText.replace(/\\s+/g, " ").trim(),
+    value: input.value,
+    selected: [input.selectionStart, input.selectionEnd],
+    focused: document.activeElement === input,
+    open: part.querySelector("details").open,
+    kept: kept.every((node) => node.isConnected),
+    unsent: typed(part).map(({ text }) => text),
+  };
+  part.remove();
+  return found;
+}"""
+
+
+async def test_a_part_that_changes_keeps_what_a_person_does_in_it(site: Site, admin: Page) -> None:
+    await admin.goto(f"{site.url}/approvals")
+    found = await admin.evaluate(MORPH)
+    assert found == {
+        "text": "decided now go s new 1 2",
+        "value": "typed",
+        "selected": [1, 3],
+        "focused": True,
+        "open": True,
+        "kept": True,
+        "unsent": ["typed"],
+    }
