@@ -102,7 +102,10 @@ def _confirmed(target: ScanTarget) -> bool:
     name = target.target_url or " ".join(target.stdio.argv if target.stdio else ())
     print(f"Active probes call tools of {name} with harmless and with unusual arguments.", file=sys.stderr)
     print("Tools that can delete, write, run, pay or send are left out, as far as their texts say so.", file=sys.stderr)
-    return input("Type yes to go on: ").strip().lower() == "yes"
+    try:
+        return input("Type yes to go on: ").strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
 async def _scan(given: argparse.Namespace, target: ScanTarget, headers: list[tuple[str, str]]) -> ScanResult:

@@ -33,7 +33,7 @@ from app.tools.schemas import (
     UndoneView,
     UndoView,
 )
-from app.tools.service import mcp_proxy, tool_row
+from app.tools.service import mcp_proxy, tool_row, tool_rows
 from app.tools.states import Risk, State, Status
 from app.tools.undoing import put_back
 from app.tools.undos import Undos, undo_view
@@ -82,9 +82,13 @@ class ToolDecisions:
         skipped: dict[str, str] = {}
         changed: list[MCPEntry] = []
         async with self._works.of_proxy(actor, proxy_id) as work:
+            rows = await tool_rows(work.repository, proxy_id, wanted.tool_names)
+            await work.read_ahead(list(rows.values()))
             for name in dict.fromkeys(wanted.tool_names):
                 try:
-                    row = await tool_row(work.repository, proxy_id, name)
+                    row = rows.get(name)
+                    if row is None:
+                        raise ToolNotFound
                     if await self._set(work, row, enabled=wanted.enabled, comment=wanted.comment):
                         changed.append(row)
                 except AppError as error:
@@ -98,8 +102,10 @@ class ToolDecisions:
         skipped: dict[str, str] = {}
         changed: list[MCPEntry] = []
         async with self._works.of_proxy(actor, proxy_id) as work:
+            rows = {row.id: row for row in await work.repository.entries_by_id([seen.id for seen in wanted.entries])}
+            await work.read_ahead(list(rows.values()))
             for seen in wanted.entries:
-                row = await work.repository.entry(seen.id)
+                row = rows.get(seen.id)
                 if row is None or row.proxy_id != proxy_id:
                     skipped[seen.id] = ToolNotFound.default_message
                 elif row.current_hash != seen.h_raw or row.is_missing:
@@ -148,6 +154,7 @@ class ToolDecisions:
             if _digest(rows) != digest:
                 raise ReviewOutdated
             full = await work.repository.entries_of(proxy_id, [(row.kind, row.name) for row in rows])
+            await work.read_ahead(full)
             for row in full:
                 if not row.is_blocked:
                     await self._approve(work, row, "")
@@ -305,7 +312,7 @@ class ToolDecisions:
                 return None
             row.is_disabled = True
             row.changed_at = work.now
-            for change in await work.repository.changes_of([row.id], Status.OPEN):
+            for change in await work.open_changes_of(row):
                 if not change.before_hash:
                     self._decide(work, change, Status.REJECTED, comment)
             refresh_state(row)
@@ -329,7 +336,7 @@ class ToolDecisions:
         if row.is_blocked:
             raise NotApprovable
         row.is_disabled = False if change is None or not change.before_hash else row.is_disabled
-        open_changes = await work.repository.changes_of([row.id], Status.OPEN)
+        open_changes = await work.open_changes_of(row)
         if change is None:
             change = next((one for one in open_changes if one.after_hash == row.current_hash), None)
         approve(

@@ -250,6 +250,14 @@ async def tool_row(repository: ToolRepository, proxy_id: str, tool: str) -> MCPE
     return row
 
 
+async def tool_rows(repository: ToolRepository, proxy_id: str, tools: Sequence[str]) -> dict[str, MCPEntry]:
+    """The tools of a proxy by what they were asked for: ids or names, as `tool_row` takes them."""
+    named = await repository.entries_of(proxy_id, [("tool", tool) for tool in tools])
+    by_id = await repository.entries_by_id([tool for tool in tools if tool.startswith("ent_")])
+    found = {row.name: row for row in named}
+    return found | {row.id: row for row in by_id if row.proxy_id == proxy_id and row.kind != "server"}
+
+
 async def _name(session: AsyncSession, actor: Actor, proxy_id: str) -> str:
     proxy = await ProxyRepository(session, actor.tenant_id).get(proxy_id)
     return proxy.name if proxy else ""

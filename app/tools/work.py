@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ from app.tools.models import MCPChange, MCPEntry
 from app.tools.repository import ToolRepository
 from app.tools.schemas import Decide
 from app.tools.service import mcp_proxy
+from app.tools.states import Status
 from app.tools.turns import Turns
 from app.tools.undos import Undos
 
@@ -40,10 +41,25 @@ class Work(msgspec.Struct):
     now: datetime
     memory: Memory
     """How everything was before, for whoever takes the decision back."""
+    open_changes: dict[str, list[MCPChange]] = {}
+    """By entry what was read ahead, for decisions about many (`read_ahead`)."""
     settled: list[str] = []
     """Changes that were decided: their alerts are dealt with."""
     reopened: list[dict[str, Any]] = []
     """Alerts that are open again, as they are told to pages."""
+
+    async def read_ahead(self, rows: Sequence[MCPEntry]) -> None:
+        """Read the open changes of these entries at once, and not one by one."""
+        for start in range(0, len(rows), 500):
+            ids = [row.id for row in rows[start : start + 500]]
+            self.open_changes |= {entry_id: [] for entry_id in ids}
+            for change in await self.repository.changes_of(ids, Status.OPEN):
+                self.open_changes[change.entry_id].append(change)
+
+    async def open_changes_of(self, row: MCPEntry) -> list[MCPChange]:
+        """The open changes of an entry, oldest first."""
+        known = self.open_changes.get(row.id)
+        return await self.repository.changes_of([row.id], Status.OPEN) if known is None else known
 
 
 class Works:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from sqlalchemy import event
 
 from app.alerts.repository import AlertFilter
 from app.fleet.schemas import ProxyView, UpdateProxy
 from app.tools.documents import server_document
 from app.tools.repository import ChangeFilter, EntryFilter
-from app.tools.schemas import ApproveEntries, ChangeView, Decide, EntryView, RevertTo, SeenEntry, SetTool
+from app.tools.schemas import ApproveEntries, ChangeView, Decide, EntryView, RevertTo, SeenEntry, SetTool, SetTools
 from proxies.contract import Judged, MCPControl, Observed
 from rules.pinning.canonical import sha256
 from tests.support.declarations import INFO, POISON, entry, observation, tool
@@ -432,3 +433,29 @@ def test_a_server_that_describes_itself_without_end_is_not_read() -> None:
     nested = b'{"instructions":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     seen = msgspec.structs.replace(observation("prx_1", ()), server=nested)
     assert server_document(seen, None) is None
+
+
+async def test_deciding_about_many_tools_asks_the_database_a_few_times_only(bench: Bench) -> None:
+    proxy = await mcp(bench)
+    await report(bench, proxy, *(tool(f"tool_{number:02}", "Does something.") for number in range(40)))
+    found = await entries(bench, proxy)
+    decisions = bench.features.decisions
+    asked: list[str] = []
+
+    def note(*given: Any) -> None:
+        if str(given[2]).startswith("SELECT"):
+            asked.append(given[2])
+
+    engine = bench.database._writer_engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        seen = [SeenEntry(id=one.id, h_raw=one.h_raw) for one in found.values()]
+        assert (await decisions.approve_entries(ADMIN, proxy.id, ApproveEntries(entries=seen))).changed == 40
+        assert len(asked) < 20, len(asked)
+        asked.clear()
+        names = SetTools(tool_names=[*found, "nowhere"], enabled=False)
+        outcome = await decisions.set_tools(ADMIN, proxy.id, names)
+        assert (outcome.changed, list(outcome.skipped)) == (40, ["nowhere"])
+        assert len(asked) < 20, len(asked)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
