@@ -240,7 +240,8 @@ async def test_viewers_see_no_buttons_and_no_arguments(console: Console, tab: Ta
 def toast_of(answer: httpx.Response) -> Toast:
     """The note that follows an answer."""
     value = answer.headers["set-cookie"].partition(f"{TOAST_COOKIE}=")[2].partition(";")[0]
-    return msgspec.msgpack.decode(base64.urlsafe_b64decode(value.strip('"')), type=Toast)
+    toasts = msgspec.msgpack.decode(base64.urlsafe_b64decode(value.strip('"')), type=tuple[Toast, ...])
+    return toasts[-1]
 
 
 def undo_of(answer: httpx.Response) -> str:
