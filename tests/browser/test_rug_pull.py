@@ -104,7 +104,7 @@ async def _rug_pull(site: Site, page: Page, server: ChangingServer, proxy: dict[
     await _somebody_else_decides(site, page, proxy)
     await page.click("#decision button:has-text('Reject')")
     await expect(page.locator("#queue .empty")).to_be_visible()
-    await page.click("#toasts button:has-text('Undo')")
+    await page.locator("[data-toast]", has_text="is rejected").get_by_role("button", name="Undo").click()
     await expect(page.locator("#queue-rows tr", has_text="create_issue")).to_contain_text("quarantined")
     await page.click("#queue-rows a.name:has-text('create_issue')")
     await page.fill("[name=comment]", "Not with our keys.")
