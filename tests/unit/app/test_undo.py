@@ -135,6 +135,17 @@ async def test_a_deleted_policy_comes_back_with_its_versions(bench: Bench) -> No
         await policies.restore(ADMIN, "ours")
 
 
+async def test_a_policy_that_went_with_its_only_draft_comes_back_with_it(console: Console, tab: Tab) -> None:
+    await make(console, "policies", policy=POLICY)
+    gone = await tab.post("/policies/ours/discard", {"confirmed": "yes"})
+    assert gone.headers["location"] == "/policies"
+    tab.headers["Cookie"] += f"; {gone.headers['set-cookie'].partition(';')[0]}"
+    assert 'action="/policies/ours/restore"' in (await tab.get("/policies")).text
+    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours"
+    draft = (await send(console, "GET", "policies/ours/draft")).json()["data"]
+    assert draft is not None
+
+
 RESTORED = (
     "proxies/prx_1",
     "api-keys/key_1",
