@@ -350,6 +350,16 @@ async def shoot_policies(page: Page, base: str, theme: str, folder: Path) -> Non
     await shoot(page, "", f"replay-{theme}", folder)
 
 
+async def settle(page: Page, base: str) -> None:
+    """Wait until no proxy is starting any more: rules of its own may have to be compiled first."""
+    async with asyncio.timeout(PATIENCE_MS / 1000 * 3):
+        while True:
+            answer = await page.request.get(f"{base}/api/v1/proxies/status")
+            if not any(proxy["state"] == "starting" for proxy in (await answer.json())["data"]):
+                return
+            await asyncio.sleep(0.5)
+
+
 async def shoot(page: Page, url: str, name: str, folder: Path) -> None:
     """One picture (of the page as it stands, without `url`); raises SystemExit when it is too large for the repository."""
     if url:
@@ -378,6 +388,7 @@ async def take(settings: Settings, folder: Path) -> None:
             await page.fill("#password", PASSWORD)
             await page.click("button:has-text('Log in')")
             await page.wait_for_url(f"{base}/")
+            await settle(page, base)
             await shoot(page, f"{base}/", f"overview-{theme}", folder)
             proxy = await page.locator("a.name:has-text('openai-prod')").get_attribute("href")
             await shoot(page, f"{base}{proxy}", f"proxy-{theme}", folder)

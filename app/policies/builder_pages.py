@@ -224,7 +224,8 @@ async def discard(
         return await _confirm(request, pages, name, "discard", question, "What is in force stays.", "Discard draft")
     await policies.discard(actor, name)
     gone = name not in await policies.stored(actor)
-    return redirect(request, "/policies" if gone else f"/policies/{name}", Toast("The draft is discarded."))
+    toast = Toast("The draft is discarded.", undo_url=f"/policies/{name}/restore" if gone else "")
+    return redirect(request, "/policies" if gone else f"/policies/{name}", toast)
 
 
 @post("/policies/{name:str}/rollback", opt=ADMIN, include_in_schema=False)

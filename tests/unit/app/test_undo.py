@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from app.fleet.models import Proxy
 from app.jobs.deletions import KINDS, Deletions
 from app.policies.models import PolicyVersion, StoredPolicy
 from tests.support.console import Console
-from tests.support.features import ADMIN, Bench
+from tests.support.features import ADMIN, Bench, features_on
 from tests.support.memory_fleet import MemoryFleet
 from tests.support.tab import Tab, make_proxy
 
@@ -135,6 +136,17 @@ async def test_a_deleted_policy_comes_back_with_its_versions(bench: Bench) -> No
         await policies.restore(ADMIN, "ours")
 
 
+async def test_a_policy_that_went_with_its_only_draft_comes_back_with_it(console: Console, tab: Tab) -> None:
+    await make(console, "policies", policy=POLICY)
+    gone = await tab.post("/policies/ours/discard", {"confirmed": "yes"})
+    assert gone.headers["location"] == "/policies"
+    tab.headers["Cookie"] += f"; {gone.headers['set-cookie'].partition(';')[0]}"
+    assert 'action="/policies/ours/restore"' in (await tab.get("/policies")).text
+    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours"
+    draft = (await send(console, "GET", "policies/ours/draft")).json()["data"]
+    assert draft is not None
+
+
 RESTORED = (
     "proxies/prx_1",
     "api-keys/key_1",
@@ -212,3 +224,22 @@ async def test_pages_offer_the_way_back_until_its_time_is_over(
     tab.headers["Cookie"] = f"{session}; {deleted.headers['set-cookie'].partition(';')[0]}"
     ages(monkeypatch, undo.UNDO_SECONDS + 1)
     assert "/restore" not in (await tab.get("/proxies")).text
+
+
+async def test_a_restart_takes_no_way_back_and_finishes_what_is_over(
+    tmp_path: Path, used_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    async with features_on(tmp_path / "first", used_data) as before:
+        kept, lost = await before.proxy("kept", 4000), await before.proxy("lost", 4001)
+        for proxy in (kept, lost):
+            await before.features.proxies.delete(ADMIN, proxy.id)
+    async with features_on(tmp_path / "second", tmp_path / "first" / "data") as after:
+        assert (await after.features.proxies.restore(ADMIN, kept.id)).name == "kept"
+        ages(monkeypatch, undo.WINDOW.total_seconds() + 1)
+        [job] = [job for job in after.features.scheduler.jobs if job.name == "deletions"]
+        assert job.first_after_seconds == 0, "the next start finishes what the last one left"
+        await job.run()
+        async with after.database.reader() as session:
+            assert [row.name for row in await session.scalars(select(Proxy))] == ["kept"]
