@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -14,6 +15,10 @@ import uvloop
 # several installations of one person may; what is in it is checked by content hash, owner and mode.
 RULESET_CACHE = Path(__file__).resolve().parent.parent / ".cache" / "rulesets"
 os.environ.setdefault("OSTIARY_CACHE_DIR", str(RULESET_CACHE))
+
+# Hypothesis asserts by default how long an example and its making take, which on a busy machine says nothing.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_asyncio_loop_factories(

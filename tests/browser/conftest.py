@@ -13,9 +13,9 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Cookie,
     Error,
     Page,
-    StorageState,
     async_playwright,
     expect,
 )
@@ -99,10 +99,10 @@ def watch() -> Watch:
     return Watch()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A browser profile of its own for each test."""
-    made = await browser.new_context(viewport={"width": 1280, "height": 860})
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def profile(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """One profile for all tests: a new one is a new window with an empty cache, which costs more than most tests."""
+    made = await browser.new_context(viewport=DESK)  # type: ignore[arg-type]
     await made.grant_permissions(["clipboard-read", "clipboard-write"])
     made.set_default_timeout(PATIENCE_MS)
     yield made
@@ -110,42 +110,30 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(context: BrowserContext, watch: Watch) -> AsyncIterator[Page]:
-    """A tab. The test fails when the browser reported an error, a warning or a breach of the policy in it."""
-    made = await context.new_page()
+async def page(profile: BrowserContext, watch: Watch) -> AsyncIterator[Page]:
+    """A tab without cookies. The test fails when the browser reported an error, a warning or a breach of the policy in it."""
+    await profile.clear_cookies()
+    made = await profile.new_page()
     made.on("console", watch.note_message)
     made.on("pageerror", lambda error: watch.note(f"page error: {error}"))
     made.on("dialog", lambda dialog: watch.note(f"dialog: {dialog.message}"))
     yield made
+    await made.close()
     assert watch.verdict() == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def signed_in(site: Site, browser: Browser) -> StorageState:
+async def signed_in(site: Site, profile: BrowserContext) -> list[Cookie]:
     """The cookies of the administrator of the seeded console, who has logged in through the page once for all tests."""
-    context = await browser.new_context()
-    await site.log_in(await context.new_page())
-    state = await context.storage_state()
-    await context.close()
-    return state
+    made = await profile.new_page()
+    await site.log_in(made)
+    await made.close()
+    return await profile.cookies()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def admin(site: Site, page: Page, signed_in: StorageState) -> Page:
+async def admin(site: Site, page: Page, profile: BrowserContext, signed_in: list[Cookie]) -> Page:
     """A tab on the overview of the seeded console, logged in as its administrator."""
-    await page.context.add_cookies(signed_in["cookies"])  # type: ignore[arg-type]
+    await profile.add_cookies(signed_in)  # type: ignore[arg-type]
     await page.goto(site.url)
     return page
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def inspected(browser: Browser, signed_in: StorageState, watch: Watch) -> AsyncIterator[Page]:
-    """A tab for `inspection`, logged in; it changes its theme at once, as axe would measure the middle of a transition."""
-    context = await browser.new_context(
-        viewport=DESK, color_scheme="light", reduced_motion="reduce", storage_state=signed_in
-    )
-    made = await context.new_page()
-    made.on("console", watch.note_message)
-    yield made
-    await context.close()
-    assert watch.verdict() == []

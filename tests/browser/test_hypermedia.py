@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.site import INJECTION, Site
 
@@ -38,10 +38,8 @@ async def test_ADM_08_orders_in_hostile_text_stay_text_on_every_page(site: Site,
     assert [url for url in asked if "pwned" in url] == []
 
 
-async def test_ADM_08_markup_that_came_in_runs_no_code_and_reaches_no_other_host(
-    site: Site, context: BrowserContext
-) -> None:
-    page = await context.new_page()  # Without the watch: the browser complains of every attempt, as it should.
+async def test_ADM_08_markup_that_came_in_runs_no_code_and_reaches_no_other_host(site: Site, browser: Browser) -> None:
+    page = await browser.new_page()  # Without the watch: the browser complains of every attempt, as it should.
     refused: list[str] = []
     sent: list[str] = []
     page.on("console", lambda message: refused.append(message.text))

@@ -59,9 +59,9 @@ async def pages_of(site: Site, packs: int | None = 1) -> list[str]:
 
 @pytest.mark.parametrize("packs", [1, pytest.param(None, marks=pytest.mark.nightly)], ids=["one-pack", "every-pack"])
 async def test_every_page_is_accessible_small_and_quiet_and_fits_a_phone(
-    site: Site, inspected: Page, packs: int | None
+    site: Site, admin: Page, packs: int | None
 ) -> None:
-    assert await inspect_all(inspected, site.url, await pages_of(site, packs)) == {}
+    assert await inspect_all(admin, site.url, await pages_of(site, packs)) == {}
 
 
 async def test_the_login_page_is_accessible(site: Site, page: Page) -> None:

@@ -78,7 +78,7 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
     await expect(page.locator(".replay-sentence")).to_contain_text("It would have blocked 1 of 2 requests")
 
 
-async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, inspected: Page) -> None:
+async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, admin: Page) -> None:
     rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
     await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
     changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
@@ -90,4 +90,4 @@ async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, 
         "/policies/playground",
         *(f"/policies/rounds?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
     ]
-    assert await inspect_all(inspected, site.url, addresses) == {}
+    assert await inspect_all(admin, site.url, addresses) == {}

@@ -161,7 +161,6 @@ async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site
         server.tools[0] = POISONED
         [change] = await site.create(f"/mcp/tools/{proxy['id']}/detect-changes")  # type: ignore[misc]
         await site.log_in(page)
-        await page.emulate_media(color_scheme="light", reduced_motion="reduce")
         addresses = [
             "/approvals",
             "/approvals?severity=low",

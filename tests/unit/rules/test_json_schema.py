@@ -156,7 +156,7 @@ SCHEMAS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(schema=SCHEMAS, value=VALUES)
 def test_T_10_the_verdict_is_that_of_a_complete_implementation(schema: Any, value: Any) -> None:
     expected = jsonschema.Draft202012Validator(schema).is_valid(value)

@@ -49,7 +49,7 @@ patterns = st.recursive(atoms, _compose, max_leaves=14).filter(lambda pattern: p
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     pattern=patterns, flags=st.sampled_from(["", "i", "s", "is", "m"]), samples=st.lists(texts, min_size=3, max_size=8)
 )

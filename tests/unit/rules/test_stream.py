@@ -77,7 +77,7 @@ def raw_only(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.view == "raw"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=texts, seed=st.integers(0, 2**32), longest=st.sampled_from([1, 3, 20, 200]))
 @example(text="04111 1111 1111 1111", seed=0, longest=1)
 @example(text="4111 1111 1111 1111" * 3, seed=0, longest=1)

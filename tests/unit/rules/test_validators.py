@@ -217,7 +217,7 @@ def test_keccak_is_the_hash_of_ethereum_and_not_sha_3() -> None:
     assert two_blocks != keccak_256(b"a" * 199).hex()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60) | st.text("0123456789abcdefxX.:-[]²٣ /@", max_size=24))
 def test_no_judge_fails_on_any_text(value: str) -> None:
     assert all(judge(value) in (True, False) for judge in _JUDGES.values())

@@ -43,7 +43,7 @@ def everywhere(rules: Ruleset, texts: list[str], monkeypatch: pytest.MonkeyPatch
         return rules.scan([prompt(text) for text in texts], direction="request")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(samples=st.lists(texts, min_size=1, max_size=3))
 def test_windows_find_what_the_whole_text_shows(samples: list[str]) -> None:
     monkeypatch = pytest.MonkeyPatch()

@@ -55,7 +55,7 @@ def accepted(raw: bytes) -> RequestHead | None:
         return None if 400 <= refused.status <= 505 and refused.code else pytest.fail(repr(refused))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(heads())
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
 def test_HTTP_22_whatever_is_accepted_another_parser_reads_the_same(raw: bytes) -> None:
@@ -77,7 +77,7 @@ def test_HTTP_22_whatever_is_accepted_another_parser_reads_the_same(raw: bytes) 
     assert (head.content_length == CHUNKED) == ("transfer-encoding" in head.headers)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.sampled_from([b"GET / HTTP/1.1\r\nHost: a\r\n", b"HTTP/1.1 200 OK\r\n", b""]))
 def test_HTTP_22_arbitrary_bytes_are_accepted_or_refused_and_nothing_else(data: bytes, start: bytes) -> None:
     raw = start + data + b"\r\n\r\n"
@@ -93,7 +93,7 @@ def test_HTTP_22_arbitrary_bytes_are_accepted_or_refused_and_nothing_else(data: 
 PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PIECES, st.lists(st.integers(0, 400), max_size=8), st.binary(max_size=20))
 def test_HTTP_04_chunks_decode_to_their_content_however_they_arrive(
     pieces: list[bytes], cuts: list[int], rest: bytes
@@ -111,7 +111,7 @@ def test_HTTP_04_chunks_decode_to_their_content_however_they_arrive(
     assert decoder.rest == rest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=120))
 def test_HTTP_04_a_verdict_on_chunks_does_not_depend_on_the_split(data: bytes) -> None:
     def decode(*pieces: bytes) -> tuple[bytes, bool, bool]:
@@ -136,7 +136,7 @@ def test_HTTP_04_a_verdict_on_chunks_does_not_depend_on_the_split(data: bytes) -
 EVENT_TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n\0"), max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.builds(SSEEvent, event=st.none() | EVENT_TEXT, data=EVENT_TEXT, id=st.none() | EVENT_TEXT), max_size=5),
     st.integers(1, 7),

@@ -67,7 +67,7 @@ def check(value: Any, seed: int, *, ascii_only: bool) -> None:
 
 
 @given(values, st.integers(0, 2**32), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_RED_STR_6_the_strings_of_arguments_do_not_depend_on_the_pieces(
     value: Any, seed: int, ascii_only: bool
 ) -> None:
@@ -77,7 +77,7 @@ def test_RED_STR_6_the_strings_of_arguments_do_not_depend_on_the_pieces(
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 @given(values, st.integers(0, 2**32), st.booleans())
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 def test_RED_STR_6_the_strings_of_arguments_do_not_depend_on_the_pieces_at_length(
     value: Any, seed: int, ascii_only: bool
 ) -> None:

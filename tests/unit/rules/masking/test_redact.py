@@ -112,7 +112,7 @@ def check(text: str, seed: int) -> None:
 @given(texts, st.integers(0, 2**32))
 @example("-joe@ex.com123-45-6789@joe@ex.com", 1)
 @example("key=abcd@abcd.123ex45123b.cex123-45-6789", 1)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_BODY_09_redaction_does_not_depend_on_the_pieces(text: str, seed: int) -> None:
     check(text, seed)
 
@@ -120,7 +120,7 @@ def test_BODY_09_redaction_does_not_depend_on_the_pieces(text: str, seed: int) -
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @given(texts, st.integers(0, 2**32))
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=20_000)
 def test_BODY_09_redaction_does_not_depend_on_the_pieces_at_length(text: str, seed: int) -> None:
     check(text, seed)
 
@@ -208,7 +208,7 @@ def test_a_span_that_comes_too_late_is_counted() -> None:
     ],
 )
 @given(st.text(alphabet="foabcdxy019 -@.:=key\nENDét", max_size=14), st.text(alphabet="abcdxy019 -comend", max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_match_is_announced_by_its_beginnings(pattern: str, flags: str, text: str, more: str) -> None:
     key = key_of(pattern, flags)
     pending = Pending([key])

@@ -85,7 +85,7 @@ def test_RED_STR_6_restoring_does_not_depend_on_the_pieces(text: str, seed: int)
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 @given(texts, st.integers(0, 2**32))
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=20_000)
 def test_RED_STR_6_restoring_does_not_depend_on_the_pieces_at_length(text: str, seed: int) -> None:
     check(text, seed)
 

@@ -59,7 +59,7 @@ def test_T_02_keys_are_ordered_by_utf_16_code_units() -> None:
     assert list(json.loads(canonical_json(value)).values()) == [2, 4, 6, 7, 1, 5, 3]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(JSON)
 def test_T_02_every_value_reads_back_and_its_form_is_stable(value: Any) -> None:
     form = canonical_json(value)
@@ -68,13 +68,13 @@ def test_T_02_every_value_reads_back_and_its_form_is_stable(value: Any) -> None:
     assert canonical_json(again) == form
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.text(), JSON, min_size=2, max_size=5))
 def test_T_02_the_order_of_keys_does_not_count(value: dict[str, Any]) -> None:
     assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JSON, JSON)
 def test_T_02_different_values_have_different_hashes(one: Any, other: Any) -> None:
     same = hash_json(one) == hash_json(other)
