@@ -12,6 +12,8 @@ from proxies.mcp.refusals import RPCRefusal, upstream_invalid
 from proxies.mcp.tasks import LISTEN_KEY, TASKS, BoundTask, task_not_found
 from rules.masking.session import MaskingSession
 
+MAX_LISTENED_TASKS: Final = 1_000
+"""Ids of one subscription that are looked up; what comes after them is left out."""
 _REQUIRED: Final[dict[str, Any]] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
 
 
@@ -51,7 +53,7 @@ def own_tasks_only(exchange: Exchange, params: dict[str, Any]) -> dict[str, Any]
     if type(wanted) is not dict or LISTEN_KEY not in wanted:
         return params
     ids = wanted[LISTEN_KEY]
-    own = [id for id in ids if _find(exchange, id)] if type(ids) is list else []
+    own = [id for id in ids[:MAX_LISTENED_TASKS] if _find(exchange, id)] if type(ids) is list else []
     return {**params, "notifications": {**wanted, LISTEN_KEY: own}}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxies.mcp.modern_tasks import MAX_LISTENED_TASKS
 from tests.masking_rules import masking_ruleset
 from tests.mcp_legacy_server import Server, methods
 from tests.mcp_rules import RESPONSE_BLOCKED
@@ -192,6 +193,20 @@ async def test_M_14_and_M_20_a_listen_stream_tells_of_the_callers_own_tasks() ->
         one["params"].get("taskId") for one in messages_of(answer.text) if one.get("method") == "notifications/tasks"
     ]
     assert texts == ["task-9"]
+
+
+async def test_M_14_of_one_subscription_a_bounded_number_of_tasks_is_looked_up() -> None:
+    acknowledged = notification("notifications/subscriptions/acknowledged", notifications={}, _meta=TAG)
+    stream = stream_answer(acknowledged, result("sub", resultType="complete", _meta=TAG))
+    server = modern_server(tools_call=started("task-12"), subscriptions_listen=stream)
+    async with wire(server) as (client, upstream, _proxy):
+        await client.post_modern(asking("tools/call", name="t"))
+        for others in (MAX_LISTENED_TASKS - 1, MAX_LISTENED_TASKS):
+            ids = [*(f"other-{number}" for number in range(others)), "task-12"]
+            listening = asking("subscriptions/listen", notifications={"taskIds": ids})
+            await client.post_modern({**listening, "id": "sub"})
+        heard = [rpc(raw)["params"]["notifications"] for raw in upstream.requests[-2:]]
+    assert heard == [{"taskIds": ["task-12"]}, {"taskIds": []}]
 
 
 async def test_M_20_values_that_were_masked_in_the_call_are_restored_in_what_its_task_brings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -154,6 +155,18 @@ async def test_L_09_a_resumed_stream_carries_the_open_response_under_the_policy_
 def test_L_07_batches_belong_to_one_version() -> None:
     assert LegacyGate(session(version="2025-03-26"), {}, inspect).allow_batches
     assert not LegacyGate(session(version="2025-06-18"), {}, inspect).allow_batches
+
+
+async def test_L_09_a_response_that_two_resumed_streams_bring_at_the_same_time_passes_once() -> None:
+    async def slowly(_texts: Texts, _method: str, _document: dict[str, Any], _size: int) -> None:
+        await asyncio.sleep(0)
+
+    owner = session()
+    remember(owner.client_requests, 1, "tools/call")
+    gates = [SessionGate(owner, owner.client_requests, slowly, ref="call_1") for _ in range(2)]
+    passed = await asyncio.gather(*(gate.take(result(1)) for gate in gates))
+    assert passed == [result(1), None]
+    assert [gate.dropped for gate in gates] == [0, 1]
 
 
 # --- Modern -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -137,6 +138,22 @@ def test_RED_STR_12_offsets_are_those_of_the_original_text() -> None:
     assert "example" not in masked
     assert masked[:16] == masked[-16:]
     assert unmask(session, masked) == text
+
+
+def test_threads_that_share_a_session_mask_a_value_alike() -> None:
+    session = MaskingSession(KEY)
+    values = [f"mail{number}@example.com" for number in range(300)]
+
+    def work(_thread: int) -> list[str]:
+        made = [session.mask("EMAIL", value) for value in values]
+        assert len(list(session.values())) == len(values)
+        return made
+
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(work, range(4)))
+
+    assert all(one == made[0] for one in made)
+    assert len(set(made[0])) == len(session) == len(values)
 
 
 def test_a_value_is_found_again_where_it_is_not_part_of_a_word() -> None:
