@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mcp.test_stdio_upstream import alive, call, calling, stand, until, who
 from tests.mcp_legacy_server import next_message
+from tests.mcp_stdio import alive, call, calling, stand, until, who
 from tests.mcp_wire import legacy_headers, notification, request
 
 SHARING = pytest.mark.parametrize("process", ["key", "shared"])
