@@ -121,7 +121,7 @@ def answer(message: dict) -> None:
         listed = {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
         send({"id": message["id"], "result": listed})
     elif "id" in message and method is None:
-        say(held.pop(), json.dumps(message["result"]))
+        say(held.pop(), json.dumps(message["result"] if "result" in message else message["error"]))
     elif "id" in message and method != "server/discover":
         send({"id": message["id"], "result": {}})
 

@@ -232,6 +232,7 @@ class ConfigurationBuilder:
             argv=tuple(proxy.launch_command),
             environment=variables,
             working_directory=proxy.launch_directory,
+            process=proxy.launch_process,  # type: ignore[arg-type]  # Checked when it was saved.
             max_memory_mb=entry.max_memory_mb,
             max_cpu_seconds=entry.max_cpu_seconds,
         )

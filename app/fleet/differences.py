@@ -37,6 +37,7 @@ def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
     pairs += [
         ("launch_command", saved.launch_command, server.argv if server else ()),
         ("launch_directory", saved.launch_directory, server.working_directory if server else ""),
+        ("launch_process", saved.launch_process, server.process if server else "session"),
         (
             "launch_environment",
             [variable.name for variable in saved.launch_environment],

@@ -42,6 +42,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: list[str]
     launch_command: list[str]
     launch_directory: str
+    launch_process: str
     era: str
     refuse_downgrade: bool
     auto_approve: str
@@ -135,6 +136,7 @@ def _server_problems(draft: Draft) -> dict[str, str | None]:
             "target_url": validation.target_url_problem(draft.target_url),
             "launch_command": "Only the transport stdio has a launch command." if draft.launch_command else None,
             "launch_directory": "Only the transport stdio has a directory." if draft.launch_directory else None,
+            "launch_process": "Only the transport stdio has processes." if draft.launch_process != "session" else None,
         }
     return {
         "target_url": "A server that is started has no URL. Leave it empty." if draft.target_url else None,

@@ -39,6 +39,7 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
         "require_auth": True,
         "capture": "all",
         "auto_start": True,
+        "launch_process": "session",
         "era": "same",
         "refuse_downgrade": False,
         "auto_approve": "none",
@@ -57,6 +58,7 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
             for variable in proxy.launch_environment
         ),
         "launch_directory": proxy.launch_directory,
+        "launch_process": proxy.launch_process,
         "launch_confirmed": "\n".join(proxy.launch_command),
         "name": proxy.name,
         "description": proxy.description,
@@ -155,6 +157,7 @@ def _launch(given: FormMultiDict) -> dict[str, Any]:
         "launch_command": _command(given),
         "launch_environment": variables(_text(given, "launch_environment")),
         "launch_directory": _text(given, "launch_directory"),
+        "launch_process": _text(given, "launch_process") or "session",
     }
 
 

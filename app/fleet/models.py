@@ -51,6 +51,8 @@ class Proxy(Deletable, Tenanted, Base):
     launch_environment: Mapped[str | None] = mapped_column(Text)
     """Names and values for that process as a JSON object, encrypted by the vault and bound to this row and column."""
     launch_directory: Mapped[str] = mapped_column(Text, default="")
+    launch_process: Mapped[str] = mapped_column(String(10), default="session")
+    """Who shares a process: `session` (nobody), `key` or `shared`."""
     era: Mapped[str] = mapped_column(String(10), default="same")
     """For MCP: `same`, or `bridge` to translate between the eras of client and server."""
     refuse_downgrade: Mapped[bool] = mapped_column(Boolean, default=False)

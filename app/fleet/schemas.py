@@ -13,6 +13,7 @@ AuthType = Literal["none", "bearer", "header"]
 EnforcementWord = Literal["enforce", "log_only"]
 CaptureWord = Literal["all", "flagged", "none"]
 EraWord = Literal["same", "bridge"]
+ProcessWord = Literal["session", "key", "shared"]
 AutoApproveWord = Literal["none", "clean", "all"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=100)]
@@ -83,6 +84,7 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     launch_environment: list[LaunchVariable]
     """Names and references; the values are never returned."""
     launch_directory: str
+    launch_process: str
     era: str
     refuse_downgrade: bool
     auto_approve: str
@@ -142,6 +144,7 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     launch_command: Arguments = []
     launch_environment: Variables = {}
     launch_directory: ShortText = ""
+    launch_process: ProcessWord = "session"
     era: EraWord = "same"
     refuse_downgrade: bool = False
     auto_approve: AutoApproveWord = "none"
@@ -178,6 +181,7 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     launch_environment: Variables | UnsetType = UNSET
     """The whole environment; null keeps the value that is stored under this name."""
     launch_directory: ShortText | UnsetType = UNSET
+    launch_process: ProcessWord | UnsetType = UNSET
     era: EraWord | UnsetType = UNSET
     refuse_downgrade: bool | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET

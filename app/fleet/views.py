@@ -62,6 +62,7 @@ def proxy_view(
         launch_command=list(proxy.launch_command),
         launch_environment=list(variables),
         launch_directory=proxy.launch_directory,
+        launch_process=proxy.launch_process,
         era=proxy.era,
         refuse_downgrade=proxy.refuse_downgrade,
         auto_approve=proxy.auto_approve,

@@ -17,6 +17,8 @@ MCPTransport = Literal["http", "sse", "websocket", "stdio"]
 """How the server is reached: Streamable HTTP, HTTP+SSE of 2024-11-05, WebSocket, or a process that the worker starts."""
 EraPolicy = Literal["same", "bridge"]
 """Whether client and server must speak the same era, or the gateway translates between them (E-05)."""
+ProcessPolicy = Literal["session", "key", "shared"]
+"""Who shares a process that the worker starts: nobody, the sessions of one key, or everybody (P-04)."""
 EntryKind = Literal["tool", "prompt", "resource", "template"]
 Trigger = Literal["connect", "list", "list_changed", "timer", "request"]
 
@@ -40,6 +42,7 @@ class StdioServer(msgspec.Struct, frozen=True):
     """Every legacy session has a process, and the modern requests of a principal share one."""
     max_memory_mb: int = 0
     """Data that one process may allocate; 0 for no limit."""
+    process: ProcessPolicy = "session"
     max_cpu_seconds: int = 0
     """Processor time that one process may use in its life; 0 for no limit."""
 

@@ -8,6 +8,7 @@ share one, and nobody shares one with another principal (P-04). A modern request
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,8 +16,11 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from proxies import off_loop
 from proxies.contract import Limits
+from proxies.contract.mcp import ProcessPolicy
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, MODERN_VERSIONS, VERSION_HEADER, names_modern_version
 from proxies.mcp.messages import (
@@ -66,7 +70,12 @@ class ChannelUpstream:
         log: ServerLog | None = None,
         release: Callable[[], Awaitable[None]] | None = None,
         tls_key: Callable[[], str] | None = None,
+        process: ProcessPolicy = "session",
     ) -> None:
+        """`process` says who shares a channel, where that is a process of ours."""
+        self._process = process
+        self._members: dict[str, Seat] = {}
+        """By session those that share the process of a seat."""
         self.base_path = base_path
         self.log = log
         """What the server writes beside its messages, where we start it ourselves. Only then is it tried less and less often,
@@ -135,7 +144,10 @@ class ChannelUpstream:
 
     def forget(self, session_id: str) -> None:
         """See `Upstream`."""
-        if session_id and (seat := self._seats.find(session_id)) is not None:
+        shared = self._members.pop(session_id, None)
+        if shared is not None and not any(seat is shared for seat in self._members.values()):
+            self._vacate(shared)
+        elif session_id and (seat := self._seats.find(session_id)) is not None:
             self._vacate(seat)
 
     async def aclose(self) -> None:
@@ -160,6 +172,30 @@ class ChannelUpstream:
     # --- Messages -------------------------------------------------------------------------------------------------
 
     async def _initialize(self, message: Message, principal_id: str) -> Answer:
+        if self._process == "session":
+            return (await self._opened(message, principal_id))[0]
+        owner = principal_id if self._process == "key" else ""
+        if self._process == "shared":
+            # Nobody can be asked in a process that several keys share, so nobody's client says what it can do.
+            message = _without_capabilities(message)
+        identity = _identity(message)
+        async with self._lock(f"{owner} {identity.hex()}"):
+            seat = next((one for one in self._seats if one.principal_id == owner and one.identity == identity), None)
+            if seat is None or seat.opening is None:
+                answer, seat = await self._opened(message, owner)
+                if seat is None or seat.opening is None:
+                    return answer
+                seat.identity = identity
+                if self._process == "shared":
+                    seat.opening = _without_subscriptions(seat.opening)
+        assert seat.opening is not None
+        session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
+        self._members[session_id] = seat
+        body = msgspec.structs.replace(seat.opening, id=message.id).body()
+        return JSONAnswer(200, dump(body), [(SESSION_HEADER, session_id)])
+
+    async def _opened(self, message: Message, principal_id: str) -> tuple[Answer, Seat | None]:
+        """A session with a channel of its own, and its seat where the server has opened it; raises UpstreamError."""
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
         seat = await self._open(principal_id, session_id, modern=False)
         conversation = seat.conversation
@@ -180,7 +216,9 @@ class ChannelUpstream:
             if not kept:
                 self._vacate(seat)
         self._note_success(principal_id)
-        return JSONAnswer(200, dump(answer.body()), [(SESSION_HEADER, session_id)] if kept else None)
+        seat.opening = answer
+        headers = [(SESSION_HEADER, session_id)] if kept else None
+        return JSONAnswer(200, dump(answer.body()), headers), seat if kept else None
 
     async def _post_legacy(self, messages: list[Message], session_id: str, *, size: int) -> Answer:
         conversation = self._conversation(session_id)
@@ -188,9 +226,18 @@ class ChannelUpstream:
             return StatusAnswer(404 if session_id else 400)
         if not any(message.kind == "request" for message in messages):
             for message in messages:
-                await conversation.tell(message, size=size)
+                if self._is_first_to_say(message, session_id):
+                    await conversation.tell(message, session_id, size=size)
             return StatusAnswer(202)
-        return await _answer(await conversation.call(messages, size=size), modern=False)
+        return await _answer(await conversation.call(messages, size=size, member=session_id), modern=False)
+
+    def _is_first_to_say(self, message: Message, session_id: str) -> bool:
+        """A process is told once that its client has initialized, however many sessions it has."""
+        seat = self._members.get(session_id)
+        if seat is None or message.method != "notifications/initialized":
+            return True
+        was_told, seat.was_told = seat.was_told, True
+        return not was_told
 
     async def _post_modern(self, message: Message, principal_id: str, *, size: int, endless: bool) -> Answer:
         if message.kind != "request":
@@ -202,17 +249,16 @@ class ChannelUpstream:
         return await _answer(await conversation.call([message], size=size, endless=endless), modern=True)
 
     def _conversation(self, session_id: str) -> Conversation | None:
-        seat = self._seats.find(session_id) if session_id else None
+        seat = (self._members.get(session_id) or self._seats.find(session_id)) if session_id else None
         return seat.conversation if seat is not None else None
 
     # --- Channels -------------------------------------------------------------------------------------------------
 
     async def _modern(self, principal_id: str) -> Conversation | None:
         """The conversation of a principal's modern requests; None when the server is of another era."""
-        # Whoever waits for a lock keeps it alive; a principal without one that waits has none.
-        lock = self._opening.get(principal_id) or asyncio.Lock()
-        self._opening[principal_id] = lock
-        async with lock:
+        if self._process == "shared":
+            principal_id = ""
+        async with self._lock(principal_id):
             seat = self._seats.find(PRINCIPAL_SESSION, principal_id)
             if seat is not None and seat.conversation is not None:
                 return seat.conversation
@@ -220,6 +266,12 @@ class ChannelUpstream:
                 return None
             seat = await self._open(principal_id, PRINCIPAL_SESSION, modern=True)
             return await self._probed(seat)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """One for each name; whoever waits for it keeps it alive."""
+        lock = self._opening.get(name) or asyncio.Lock()
+        self._opening[name] = lock
+        return lock
 
     async def _probed(self, seat: Seat) -> Conversation | None:
         conversation, principal_id = seat.conversation, seat.principal_id
@@ -255,6 +307,7 @@ class ChannelUpstream:
         if seat is None:
             raise UpstreamBusy("All sessions that the upstream may have are in use.")
         if vacated is not None:
+            self._forget_members(vacated)
             self._end(vacated)
         try:
             channel = await self._connect()
@@ -273,6 +326,7 @@ class ChannelUpstream:
             on_end=self._conversation_ended,
             # A server of ours is another one in each process; in the network it is the same one behind all channels.
             task_ids=TaskIds() if self.log is not None else None,
+            process=self._process,
         )
         if self._sweep is None:
             self._sweep = loop.call_later(SWEEP_SECONDS, self._end_idle)
@@ -280,6 +334,7 @@ class ChannelUpstream:
 
     def _vacate(self, seat: Seat) -> None:
         if self._seats.leave(seat):
+            self._forget_members(seat)
             self._end(seat)
 
     def _end(self, seat: Seat) -> None:
@@ -287,7 +342,15 @@ class ChannelUpstream:
             self._spawn(seat.conversation.aclose())
 
     def _conversation_ended(self, conversation: Conversation, error: UpstreamError) -> None:
+        for seat in self._seats:
+            if seat.conversation is conversation:
+                self._forget_members(seat)
         self._seats.leave_with(conversation)
+
+    def _forget_members(self, seat: Seat) -> None:
+        for session_id, theirs in tuple(self._members.items()):
+            if theirs is seat:
+                del self._members[session_id]
 
     def _end_idle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -328,6 +391,28 @@ _DISCOVER: Final = Message(
         }
     },
 )
+
+
+def _identity(message: Message) -> bytes:
+    """What decides how a server treats its client: the version and what the client can do."""
+    params = message.params or {}
+    return hashlib.sha256(dump([params.get("protocolVersion"), params.get("capabilities")])).digest()
+
+
+def _without_capabilities(message: Message) -> Message:
+    params = {**(message.params or {}), "capabilities": {}, "clientInfo": {"name": "ostiary", "version": "1"}}
+    return msgspec.structs.replace(message, params=params)
+
+
+def _without_subscriptions(opening: Message) -> Message:
+    """Whose subscription an update is about is not said, so that several keys cannot have any."""
+    result = opening.result or {}
+    capabilities = result.get("capabilities")
+    resources = capabilities.get("resources") if type(capabilities) is dict else None
+    if type(capabilities) is not dict or type(resources) is not dict:
+        return opening
+    kept = {name: value for name, value in resources.items() if name != "subscribe"}
+    return msgspec.structs.replace(opening, result={**result, "capabilities": {**capabilities, "resources": kept}})
 
 
 def _speaks_modern(answer: Message) -> bool:

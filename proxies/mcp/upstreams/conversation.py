@@ -11,7 +11,15 @@ from typing import Any, Final
 
 from proxies import off_loop
 from proxies.contract import Limits
-from proxies.mcp.messages import Message, MessageRefused, parse_message
+from proxies.contract.mcp import ProcessPolicy
+from proxies.mcp.messages import (
+    METHOD_NOT_FOUND,
+    Message,
+    MessageRefused,
+    error_response,
+    parse_message,
+    result_response,
+)
 from proxies.mcp.upstreams.answers import StreamAnswer
 from proxies.mcp.upstreams.interface import Channel, ChannelEnded
 from proxies.mcp.upstreams.multiplexer import Multiplexer, OpenRequest
@@ -58,7 +66,9 @@ def messages_of(data: bytes) -> list[Message]:
 class Call:
     """The requests of one POST and what answers them."""
 
-    def __init__(self, on_close: Callable[[Call, bool], None]) -> None:
+    def __init__(self, on_close: Callable[[Call, bool], None], member: str = "") -> None:
+        self.member = member
+        """The session of the client, where several have one channel."""
         self.answer = StreamAnswer(lambda ended: on_close(self, ended))
         self.open: dict[int, OpenRequest[Call]] = {}
         self.last_response: Message | None = None
@@ -86,7 +96,10 @@ class Conversation:
         name: str,
         on_end: Callable[[Conversation, UpstreamError], None],
         task_ids: TaskIds | None = None,
+        process: ProcessPolicy = "session",
     ) -> None:
+        """`process` says who is on this side of the channel; of several keys none may hear what is meant for another."""
+        self._process = process
         self.modern = modern
         self.answered = False
         """Whether the server has answered anything yet."""
@@ -126,13 +139,15 @@ class Conversation:
 
     # --- From the client ------------------------------------------------------------------------------------------
 
-    async def call(self, messages: Sequence[Message], *, size: int = 0, endless: bool = False) -> Call:
+    async def call(
+        self, messages: Sequence[Message], *, size: int = 0, endless: bool = False, member: str = ""
+    ) -> Call:
         """Send messages of which at least one is a request; raises UpstreamError. `size` is that of the text that they
-        came in."""
+        came in, `member` the session that they belong to."""
         requests = sum(message.kind == "request" for message in messages)
         if len(self._multiplexer) + requests > MAX_OPEN_REQUESTS:
             raise UpstreamBusy("Too many requests to the upstream are open.")
-        call = Call(self._reader_left)
+        call = Call(self._reader_left, member)
         if not endless:
             call.timer = self._loop.call_later(self._limits.total_timeout_seconds, self._expire, call)
         try:
@@ -142,18 +157,20 @@ class Conversation:
                     call.open[opened.wire_id] = opened
                     await self._send(sent, size)
                 else:
-                    await self.tell(message, size=size)
+                    await self.tell(message, member, size=size)
         except BaseException:
             await call.answer.aclose()
             raise
         return call
 
-    async def tell(self, message: Message, *, size: int = 0) -> None:
+    async def tell(self, message: Message, member: str = "", *, size: int = 0) -> None:
         """Send a notification or a response of the client, from a text of this size; raises UpstreamError."""
         if message.kind == "response":
             await self._send(self._multiplexer.told(message), size)
             return
-        cancelled, sent = self._multiplexer.to_server(self._multiplexer.told(message))
+        cancelled, sent = self._multiplexer.to_server(
+            self._multiplexer.told(message), lambda call: call.member == member
+        )
         if sent is not None:
             await self._send(sent, size)
         if cancelled is not None:
@@ -250,12 +267,17 @@ class Conversation:
         call.finish()
 
     async def _take_request(self, message: Message) -> None:
+        if not self.modern and self._process == "shared":
+            assert message.id is not None  # A request has an id.
+            reply = error_response(message.id, METHOD_NOT_FOUND, "Several clients share this process.")
+            await self._send(result_response(message.id, {}) if message.method == "ping" else reply)
+            return
         if not self.modern:
             await self._take_unsolicited(message)
             return
         self._violated("a request, which its protocol version forbids")
         calls = self._open_calls()
-        if len(calls) == 1:
+        if len(calls) == 1 and self._process != "shared":
             # What the client asked for cannot be trusted to be finished: its gate fails the call (M-12).
             await calls[0].answer.put(dump(message.body()))
 
@@ -268,7 +290,14 @@ class Conversation:
             await self._take_unsolicited(message)
 
     async def _take_unsolicited(self, message: Message) -> None:
-        """Which request a message is about is not said on these channels: it is the only one that is open, or none."""
+        """Which request a message is about is not said on these channels: it is the only one that is open, or none.
+
+        Of a process that several sessions share everybody hears what changes, and several keys hear nothing else."""
+        if self._process != "session" and message.method in _BEYOND_CALLS and not self.modern:
+            await self._tell_all(message)
+            return
+        if self._process == "shared":
+            return
         calls = self._open_calls()
         alone = calls[0] if len(calls) == 1 else None
         if self.modern:
@@ -284,6 +313,15 @@ class Conversation:
         if target is not None:
             await target.put(body)
         else:
+            self._keep(body)
+
+    async def _tell_all(self, message: Message) -> None:
+        if self._process == "shared" and message.method == "notifications/resources/updated":
+            return  # Who asked for it is not said.
+        body = dump(message.body())
+        for stream in tuple(self._streams):
+            await stream.put(body)
+        if not self._streams and self._process == "key":
             self._keep(body)
 
     def _open_calls(self) -> list[Call]:

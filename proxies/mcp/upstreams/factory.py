@@ -85,6 +85,7 @@ def _stdio(config: ProxyConfig, settings: MCPSettings, on_problem: Callable[[], 
         bounds=SeatBounds(max_open=server.max_processes, max_open_per_principal=server.max_processes_per_principal),
         on_problem=on_problem,
         log=servers.log,
+        process=server.process,
     )
 
 

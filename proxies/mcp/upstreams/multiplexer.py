@@ -7,6 +7,7 @@ answer that comes twice or too late must not reach whoever uses the same id now.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -86,15 +87,17 @@ class Multiplexer(Generic[T]):
         """What tells the server that nobody waits for this request any more."""
         return Message(kind="notification", method=CANCELLED, params={"requestId": request.wire_id, "reason": reason})
 
-    def to_server(self, notification: Message) -> tuple[OpenRequest[T] | None, Message | None]:
+    def to_server(
+        self, notification: Message, is_own: Callable[[T], bool] = lambda owner: True
+    ) -> tuple[OpenRequest[T] | None, Message | None]:
         """A client's notification as the server must see it, and the request that it cancels. None instead of the message
-        where it cancels a request that is not open."""
+        where it cancels a request that is not open, or not its own."""
         if notification.method != CANCELLED:
             return None, notification
         params = notification.params or {}
         named = params.get("requestId")
         for request in reversed(self._open.values()):
-            if (type(request.id), request.id) == (type(named), named):
+            if (type(request.id), request.id) == (type(named), named) and is_own(request.owner):
                 return request, _replace(notification, params={**params, "requestId": request.wire_id})
         return None, None
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from proxies.mcp.messages import Message
 from proxies.mcp.upstreams.conversation import Conversation
 
 GRACE_SECONDS: Final = 5.0
@@ -30,6 +31,12 @@ class Seat(msgspec.Struct):
     principal_id: str
     session_id: str
     conversation: Conversation | None = None
+    identity: bytes = b""
+    """What sessions must have in common to share the process of this one; empty where none may."""
+    opening: Message | None = None
+    """The server's answer to its initialize."""
+    was_told: bool = False
+    """Whether the server has heard that it was understood."""
 
     def unused_for(self, seconds: float, now: float) -> bool:
         """Whether nobody waits for anything, nor has done anything for so long."""

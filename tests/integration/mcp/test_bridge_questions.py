@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from proxies.mcp.bridge.session_reader import SessionReader
-from tests.integration.mcp.test_bridge_wire import BRIDGE, QUESTION, ModernServer, opened, refusing_modern
 from tests.mcp_legacy_server import Server as LegacyServer
-from tests.mcp_legacy_server import asking, next_message
+from tests.mcp_legacy_server import asking, legacy_only, next_message
+from tests.mcp_modern_server import BRIDGE, QUESTION, ModernServer
 from tests.mcp_wire import (
     META,
     event,
@@ -41,7 +41,7 @@ async def test_E_05_questions_at_once_are_asked_at_once() -> None:
         request("elicitation/create", "q3", **QUESTION),
     ]
     server = LegacyServer(**asking(*questions))
-    async with wire(refusing_modern(server), mcp=BRIDGE) as (client, _upstream, _proxy):
+    async with wire(legacy_only(server), mcp=BRIDGE) as (client, _upstream, _proxy):
         first = (await client.post_modern(request("tools/call", 7, **CALL, _meta=ASKABLE))).json()["result"]
         asked = first["inputRequests"]
         replies: list[Any] = [{"action": "accept", "content": {"n": 1}}, {"roots": []}, {"action": "cancel"}]
@@ -64,7 +64,7 @@ async def test_E_05_a_server_that_stops_waiting_is_answered_at_the_retry() -> No
         answered.set()
 
     asked, answered = asyncio.Event(), asyncio.Event()
-    async with wire(refusing_modern(LegacyServer(tools_call=call)), mcp=BRIDGE) as (client, *_):
+    async with wire(legacy_only(LegacyServer(tools_call=call)), mcp=BRIDGE) as (client, *_):
         first = (await client.post_modern(request("tools/call", 7, **CALL))).json()["result"]
         asked.set()
         await answered.wait()
@@ -88,7 +88,7 @@ async def test_E_05_progress_after_a_retry_has_the_token_of_the_retry() -> None:
         replies.put_nowait(rpc(raw))
         return http_response(202)
 
-    async with wire(refusing_modern(LegacyServer(tools_call=call, accept=accept)), mcp=BRIDGE) as (client, *_):
+    async with wire(legacy_only(LegacyServer(tools_call=call, accept=accept)), mcp=BRIDGE) as (client, *_):
         meta = {**META, "progressToken": "first"}
         first = (await client.post_modern(request("tools/call", 7, **CALL, _meta=meta))).json()["result"]
         retry = {**CALL, "inputResponses": {}, "requestState": first["requestState"]}
@@ -135,7 +135,7 @@ class Outside:
 
 async def test_E_05_a_question_on_the_session_stream_is_asked_in_the_call_that_is_open() -> None:
     outside = Outside(request("elicitation/create", "q1", **QUESTION))
-    async with wire(refusing_modern(outside.server()), mcp=BRIDGE) as (client, *_):
+    async with wire(legacy_only(outside.server()), mcp=BRIDGE) as (client, *_):
         first = (await client.post_modern(request("tools/call", 7, **CALL))).json()["result"]
         given = {key: {"action": "accept", "content": {}} for key in first["inputRequests"]}
         retry = {**CALL, "inputResponses": given, "requestState": first["requestState"]}
@@ -158,7 +158,7 @@ async def test_E_05_a_stream_that_does_not_begin_delays_one_call_only(monkeypatc
         await peer.wait_gone()
 
     monkeypatch.setattr(SessionReader, "open", noted)
-    async with wire(refusing_modern(LegacyServer(GET=silent)), mcp=BRIDGE) as (client, *_):
+    async with wire(legacy_only(LegacyServer(GET=silent)), mcp=BRIDGE) as (client, *_):
         answers = [await client.post_modern(request("tools/call", id, **CALL)) for id in (7, 8, 9)]
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert waits == [0.05, 0.0, 0.0]
@@ -166,7 +166,7 @@ async def test_E_05_a_stream_that_does_not_begin_delays_one_call_only(monkeypatc
 
 async def test_E_05_a_question_that_could_be_about_two_calls_is_refused_with_the_reason() -> None:
     outside = Outside(request("elicitation/create", "q1", **QUESTION), calls=2)
-    async with wire(refusing_modern(outside.server()), mcp=BRIDGE) as (client, *_):
+    async with wire(legacy_only(outside.server()), mcp=BRIDGE) as (client, *_):
         await client.post_modern(request("tools/list", 1))
         answers = await asyncio.gather(
             *(client.post_modern(request("tools/call", id, **CALL)) for id in (7, 8)),
@@ -182,7 +182,7 @@ async def test_E_05_a_page_for_the_user_is_asked_for_only_of_a_client_that_shows
     question = request(
         "elicitation/create", "q1", mode="url", url="https://a.example/", message="Go", elicitationId="e"
     )
-    async with wire(refusing_modern(LegacyServer(**asking(question))), mcp=BRIDGE) as (client, *_):
+    async with wire(legacy_only(LegacyServer(**asking(question))), mcp=BRIDGE) as (client, *_):
         answer = (await client.post_modern(request("tools/call", 7, **CALL))).json()
     (said,) = json.loads(answer["result"]["content"][0]["text"])
     assert said["error"]["code"] == -32601
@@ -197,7 +197,7 @@ async def test_E_05_questions_of_a_call_that_is_over_are_taken_back() -> None:
     first = {"resultType": "input_required", "inputRequests": asked, "requestState": "s1"}
     server = ModernServer(tools_call=[first])
     async with wire(server, mcp=BRIDGE) as (client, _upstream, proxy):
-        session = await opened(client, capabilities={"elicitation": {}, "roots": {}})
+        session = await client.initialize(capabilities={"elicitation": {}, "roots": {}})
         body = json.dumps(request("tools/call", 7, **CALL))
         async with client.http.stream("POST", "/mcp", content=body, headers=legacy_headers(session)) as stream:
             lines = stream.aiter_lines()
@@ -217,7 +217,7 @@ async def test_E_05_questions_of_a_call_that_is_over_are_taken_back() -> None:
 async def test_E_05_what_a_modern_server_may_not_ask_for_ends_the_call() -> None:
     first = {"resultType": "input_required", "inputRequests": {"t": {"method": "tasks/list"}}, "requestState": "s1"}
     async with wire(ModernServer(tools_call=[first]), mcp=BRIDGE) as (client, *_):
-        session = await opened(client, capabilities={"tasks": {}})
+        session = await client.initialize(capabilities={"tasks": {}})
         answer = await client.post(request("tools/call", 7, **CALL), session=session)
     assert (answer.json()["id"], answer.json()["error"]["code"]) == (7, -32603)
 
@@ -243,7 +243,7 @@ async def test_M_14_subscriptions_end_when_the_server_has_lost_their_session() -
 
     wanted = request("subscriptions/listen", "s", notifications={"toolsListChanged": True})
     async with (
-        wire(refusing_modern(LegacyServer(tools_list=listed)), mcp=BRIDGE) as (client, *_),
+        wire(legacy_only(LegacyServer(tools_list=listed)), mcp=BRIDGE) as (client, *_),
         client.http.stream("POST", "/mcp", **modern(wanted)) as stream,
     ):
         lines = stream.aiter_lines()

@@ -277,6 +277,17 @@ async def test_P_05_limits_of_the_entry_that_fixes_most_reach_the_workers(listed
     assert sorted((one["max_memory_mb"], one["max_cpu_seconds"]) for one in entries) == [(0, 0), (256, 600)]
 
 
+async def test_P_04_who_shares_a_process_reaches_the_workers(listed: Console, fleet: MemoryFleet) -> None:
+    created = (await send(listed, "POST", "proxies", {**PROXY, "launch_process": "key"})).json()["data"]
+    (config,) = [one for one in fleet.configuration.proxies if one.id == created["id"]]
+    assert config.mcp is not None
+    assert config.mcp.stdio is not None
+    assert (created["launch_process"], config.mcp.stdio.process) == ("key", "key")
+    other = {"name": "Other", "type": "mcp", "target_url": "http://localhost:1/mcp", "port": 4101}
+    refused = await send(listed, "POST", "proxies", {**other, "launch_process": "shared"})
+    assert (refused.status_code, list(refused.json()["fields"])) == (422, ["launch_process"])
+
+
 @pytest.mark.parametrize("limit", [{"max_memory_mb": 8}, {"max_memory_mb": -1}, {"max_cpu_seconds": "x"}])
 async def test_P_05_a_limit_under_which_nothing_starts_is_refused(console: Console, limit: dict[str, Any]) -> None:
     answer = await send(console, "POST", "launch-programs", {"program": "npx", **limit})
