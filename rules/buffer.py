@@ -74,6 +74,7 @@ class TextBuffer:
         self._parts: dict[int, Part] = {}
         self._runs: dict[int, Windows | None] = {}
         self._windows: dict[tuple[int, int], Windows | None] = {}
+        self._texts: dict[int, frozenset[int] | None] = {}
 
     def scan(self, blocks: Sequence[BlockDatabase]) -> Hits:
         """Which patterns occur, each looked for in the texts of the groups that it matters to."""
@@ -143,14 +144,27 @@ class TextBuffer:
             self._runs[index] = runs if len(runs) < MAX_RUNS else None
         return self._runs[index]
 
-    def candidates(self, rule: MatchRule, hits: Hits, locators: Locators) -> list[int]:
+    def candidates(self, rule: MatchRule, hits: Hits, regexps: Regexps, locators: Locators) -> list[int]:
         """The texts in which an anchor of the rule may occur, ascending."""
         if len(self.sources) == 1:
             return [0] if self.sources[0].target in rule.targets else []
         found: set[int] = set()
         for number in rule.anchors:
-            found.update(self.occurrences(locators[number], hits.get(number), rule.targets))
-        return sorted(found)
+            if (known := self._known_texts(hits, regexps, number)) is not None:
+                found |= known
+            else:
+                found.update(self.occurrences(locators[number], hits.get(number), rule.targets))
+        return sorted(index for index in found if self.sources[index].target in rule.targets)
+
+    def _known_texts(self, hits: Hits, regexps: Regexps, number: int) -> frozenset[int] | None:
+        """The texts in which a pattern may occur of which every place is known: each lies in the text of its match."""
+        if number not in self._texts:
+            ends = hits.ends.get(number)
+            known = ends and len(ends) < MAX_ENDS and regexps.reaches[number] is not None
+            self._texts[number] = (
+                frozenset(bisect_right(self.starts, end - 1) - 1 for end in ends) if known and ends else None
+            )
+        return self._texts[number]
 
     def occurrences(
         self, locator: Regexp, first_end: int | None, targets: Collection[Target] | None = None

@@ -65,11 +65,11 @@ class Evaluator:
             rule = self._rules[index]
             if plain >= MAX_FINDINGS and not rule.sensitive:
                 continue
-            if rule.targets.isdisjoint(buffer.targets) or not rule.possible(hits):
+            if not rule.possible(hits) or rule.targets.isdisjoint(buffer.targets):
                 continue
             if direction not in rule.directions or view not in rule.views:
                 continue
-            for text_index in buffer.candidates(rule, hits, self.locators):
+            for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
                 narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule) if rule.near else None
                 scan = RuleScan(rule, self.regexps, narrowed)
                 windows = partial(buffer.windows, text_index, hits, self.regexps)

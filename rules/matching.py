@@ -69,6 +69,7 @@ class MatchRule:
         "label",
         "max_findings",
         "min_count",
+        "must",
         "near",
         "none",
         "one_of",
@@ -114,18 +115,20 @@ class MatchRule:
         self.near = tuple((numbers[_key(item)], item.within) for item in near)
         self.common = frozenset(number for number, _ in self.near if number in common)
         """Patterns of `near` that are not looked for in whole texts, only near an anchor."""
+        self.must = (*self.required, *(number for number, _ in self.near if number not in self.common))
+        """Patterns without which the rule hits nothing."""
         absent = [(numbers[_key(item)], item.within) for item in rule.match.none]
         self.none = tuple((number, within) for number, within in absent if within is not None)
         self.forbidden = tuple(number for number, within in absent if within is None)
 
     def possible(self, hits: Collection[int]) -> bool:
         """Whether the rule can hit a text in which only these patterns occur."""
-        return (
-            any(number in hits for number in self.anchors)
-            and all(number in hits for number in self.required)
-            and (not self.one_of or any(number in hits for number in self.one_of))
-            and all(number in hits or number in self.common for number, _ in self.near)
-        )
+        for number in self.must:
+            if number not in hits:
+                return False
+        if self.one_of and not any(number in hits for number in self.one_of):
+            return False
+        return any(number in hits for number in self.anchors)
 
     @property
     def watched(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, one_way
@@ -11,6 +11,7 @@ from rules.masking.session import MaskingSession
 
 MIN_REPEATED_CHARACTERS: Final = 6
 """A shorter value is masked where it was found and not wherever else its characters occur."""
+FEW_VALUES: Final = 16
 
 
 class Span(NamedTuple):
@@ -96,7 +97,7 @@ class RepeatedValues:
     """Further occurrences of values that are masked elsewhere in the message, where they are not part of a longer word.
 
     One pass over a text, however many values there are: only where a value may begin, the few lengths of the values that
-    begin so are looked up.
+    begin so are looked up. Few values are looked for one by one.
     """
 
     def __init__(self, kinds: Mapping[str, Span]) -> None:
@@ -111,9 +112,25 @@ class RepeatedValues:
 
     def spans(self, text: str) -> list[Span]:
         """Where the values stand, of overlapping ones the first and longest."""
-        if not self._kinds:
-            return []
-        found: list[Span] = []
+        return list(self._scanned(text) if len(self._kinds) > FEW_VALUES else self._looked_up(text))
+
+    def _looked_up(self, text: str) -> Iterator[Span]:
+        """The same for few values: each is looked for by itself, which costs next to nothing where it does not stand."""
+        found: list[tuple[int, int, str]] = []
+        for value in self._kinds:
+            start = text.find(value)
+            while start >= 0:
+                if not (value[0].isalnum() and start and _is_word(text[start - 1])):
+                    found.append((start, -len(value), value))
+                start = text.find(value, start + 1)
+        position = 0
+        for start, _, value in sorted(found):
+            end = start + len(value)
+            if start >= position and not (value[-1].isalnum() and _is_word(text[end : end + 1])):
+                yield self._kinds[value]._replace(start=start, end=end)
+                position = end
+
+    def _scanned(self, text: str) -> Iterator[Span]:
         position = 0
         for match in self._beginnings.finditer(text):
             start = match.start()
@@ -124,10 +141,9 @@ class RepeatedValues:
                 # What is left of the text may be another, shorter value.
                 kind = self._kinds.get(text[start:end]) if end <= len(text) else None
                 if kind is not None and not (text[end - 1].isalnum() and _is_word(text[end : end + 1])):
-                    found.append(kind._replace(start=start, end=end))
+                    yield kind._replace(start=start, end=end)
                     position = end
                     break
-        return found
 
 
 def _is_word(character: str) -> bool:
