@@ -6,12 +6,14 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.masking.placeholders import GRAMMAR, MAX_CHARACTERS, make_placeholder, one_way, session_key
 from rules.masking.session import MAX_VALUES, MaskingFull, MaskingSession
-from rules.masking.spans import RepeatedValues, Span, literal_spans, masking_into, replace_spans, settle
+from rules.masking.spans import FEW_VALUES, RepeatedValues, Span, literal_spans, masking_into, replace_spans, settle
 from rules.masking.unmask import unmask
 
 KEY = session_key(b"master", "key_1", "prx_1", "conversation")
@@ -183,3 +185,18 @@ def test_ten_thousand_values_are_looked_for_in_one_pass() -> None:
     values = [f"mail{number}@example.com" for number in range(10_000)]
     repeated = RepeatedValues({value: span(0, 0) for value in values})
     assert len(repeated.spans(" ".join(values))) == len(values)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    values=st.lists(st.text("ab1 _-é", min_size=6, max_size=9), min_size=1, max_size=12, unique=True),
+    text=st.text("ab1 _-é", max_size=120),
+    places=st.lists(st.integers(0, 11), max_size=6),
+)
+def test_few_values_and_many_are_found_in_the_same_places(values: list[str], text: str, places: list[int]) -> None:
+    text += "".join(values[place % len(values)] + "-" * (place % 2) for place in places)
+    few = RepeatedValues({value: span(0, 0, value) for value in values})
+    fillers = {f"filler{number:03}x": span(0, 0) for number in range(FEW_VALUES)}
+    many = RepeatedValues({**{value: span(0, 0, value) for value in values}, **fillers})
+
+    assert few.spans(text) == many.spans(text)
