@@ -1,8 +1,9 @@
 """The texts of one streamed answer on their way to the client: inspected, redacted, restored, piece by piece.
 
 Each running text goes through the rules, then a redactor that holds back what a rule may still find, then an unmasker
-that holds back what may become a placeholder. Where nothing is to be masked or restored, a text is only inspected and
-nothing is ever held.
+that holds back what may become a placeholder. The arguments of a tool call wait until they are complete where a rule
+blocks what stands in them: a client can use nothing of them before, and no part of a blocked call reaches it. Where
+nothing is to be masked, restored or held, a text is only inspected.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAX_REPEATED_CHARACTERS: Final = 8 * 1024 * 1024
 """Bound of the texts that are kept to be repeated at the end of a stream."""
 MAX_BROKEN_CHARACTERS: Final = 256 * 1024
 """Bound of arguments that are kept to be read again as plain text, should they turn out not to be JSON."""
+MAX_WAITING_CHARACTERS: Final = 4 * 1024 * 1024
+"""Bound of all arguments of one answer that wait until they are complete."""
 
 Mode = Literal["text", "arguments", "fixed"]
 """What a running text is: plain, JSON in pieces, or something that must not be changed (signed reasoning)."""
@@ -143,9 +146,10 @@ class AnswerTexts:
                 restorable=restorable,
             )
 
+        waits = piece.target is Target.TOOL_ARGS and exchange.protection.streams.holds_arguments
         if piece.mode == "arguments":
-            return _Channel(_Arguments(exchange, piece, running), keep=self._repeats)
-        return _Channel(running(piece.key), keep=self._repeats)
+            return _Channel(_Arguments(exchange, piece, running), keep=self._repeats, waits=waits)
+        return _Channel(running(piece.key), keep=self._repeats, waits=waits)
 
     def _guarded(self, work: Callable[[], str]) -> str:
         """Run a transformer; whatever goes wrong in one ends the answer, and what was held stays held (RED-STR-7)."""
@@ -153,6 +157,8 @@ class AnswerTexts:
             out = work()
             if sum(channel.held_characters for channel in self._channels.values()) > MAX_HELD_CHARACTERS:
                 raise HeldTooLong(f"more than {MAX_HELD_CHARACTERS} characters of one answer wait")
+            if sum(channel.waiting_characters for channel in self._channels.values()) > MAX_WAITING_CHARACTERS:
+                raise _arguments_too_large()
             return out
         except Refusal:
             raise
@@ -169,8 +175,12 @@ class AnswerTexts:
 class _Channel:
     """One running text, and what of it has gone out where that will be repeated."""
 
-    def __init__(self, transformer: _RunningText | _Arguments, *, keep: bool) -> None:
+    def __init__(self, transformer: _RunningText | _Arguments, *, keep: bool, waits: bool) -> None:
         self._transformer = transformer
+        self._waits = waits
+        self._waiting: list[str] = []
+        self.waiting_characters = 0
+        """How much is decided and waits for the rest of its text."""
         self._keep = keep
         self._read = hashlib.blake2b(digest_size=16)
         self._sent: list[str] = []
@@ -182,13 +192,17 @@ class _Channel:
 
     def feed(self, text: str) -> str:
         out = self._transformer.feed(text)
+        if self._waits:
+            self._waiting.append(out)
+            self.waiting_characters += len(out)
+            out = ""
         if self._keep:
             self._read.update(text.encode("utf-8", "surrogatepass"))
             self._note(out)
         return out
 
     def close(self) -> str:
-        out = self._transformer.close()
+        out = "".join(self._waiting) + self._transformer.close()
         if self._keep:
             self._note(out)
         return out
@@ -290,6 +304,16 @@ class _Arguments:
         self._count += 1
         self._open = self._running(f"{self._piece.key}#{self._count}")
         return self._open
+
+
+def _arguments_too_large() -> Refusal:
+    return Refusal(
+        502,
+        "upstream_too_large",
+        "The arguments of a tool call are too large to be held until all of them are decided.",
+        remediation="Ask an administrator for the mode 'detect-only' for the rules that block arguments.",
+        outcome="upstream_error",
+    )
 
 
 def _spans(found: list[Finding]) -> list[Span]:

@@ -52,7 +52,7 @@ class Protection(msgspec.Struct, frozen=True):
     @property
     def holds_back(self) -> bool:
         """Whether texts of streamed answers may wait, or come out changed."""
-        return bool(self.redacting or self.streams.held)
+        return bool(self.redacting or self.streams.held or self.streams.holds_arguments)
 
     @property
     def is_prepared(self) -> bool:

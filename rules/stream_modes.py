@@ -1,6 +1,7 @@
 """What becomes of a streamed answer in which a rule that blocks or masks may hit (RED-STR-9).
 
-- `window`: text in which a match may have begun waits until it is decided; everything before it goes out.
+- `window`: text in which a match may have begun waits until it is decided; everything before it goes out. The arguments of
+  a tool call wait until they are complete: before, nobody can use them.
 - `buffer`: nothing of the answer goes out until the whole of it is decided.
 - `detect-only`: nothing waits, and in a stream the rule does no more than alert.
 
@@ -39,6 +40,8 @@ class StreamModes(NamedTuple):
     """Whether whole answers wait."""
     detect_only: frozenset[tuple[str, str]] = frozenset()
     """Packs and ids of the rules that only alert in a stream."""
+    holds_arguments: bool = False
+    """Whether the arguments of a tool call wait until they are complete, because a rule blocks what stands in them."""
 
 
 def strictest(modes: Iterable[StreamMode]) -> StreamMode:
@@ -47,14 +50,10 @@ def strictest(modes: Iterable[StreamMode]) -> StreamMode:
 
 
 def modes_of(rules: Iterable[tuple[StreamedRule, Action, StreamMode]]) -> StreamModes:
-    """From rules with the action and the mode that policies give them.
-
-    Only what is said to a person waits for a blocking rule. Arguments of a tool call are carried out once they are
-    complete, and the piece that completes a blocked match never goes out.
-    """
+    """From rules with the action and the mode that policies give them."""
     held: set[str] = set()
     detect_only: set[tuple[str, str]] = set()
-    buffers = False
+    buffers = holds_arguments = False
     for rule, action, mode in rules:
         if rule.targets.isdisjoint((Target.COMPLETION, Target.TOOL_ARGS)):
             continue
@@ -62,6 +61,8 @@ def modes_of(rules: Iterable[tuple[StreamedRule, Action, StreamMode]]) -> Stream
             detect_only.add((rule.pack, rule.id))
         elif mode == "buffer":
             buffers = True
-        elif action is Action.BLOCK and Target.COMPLETION in rule.targets:
-            held.add(rule.id)
-    return StreamModes(frozenset(held), buffers, frozenset(detect_only))
+        elif action is Action.BLOCK:
+            holds_arguments = holds_arguments or Target.TOOL_ARGS in rule.targets
+            if Target.COMPLETION in rule.targets:
+                held.add(rule.id)
+    return StreamModes(frozenset(held), buffers, frozenset(detect_only), holds_arguments)

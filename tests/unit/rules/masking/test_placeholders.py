@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rules.masking.placeholders import GRAMMAR, MAX_CHARACTERS, make_placeholder, one_way, session_key
 from rules.masking.session import MAX_VALUES, MaskingFull, MaskingSession
