@@ -530,7 +530,7 @@ def _trimmed(part: list[Piece], start: int, end: int) -> Piece:
 
 def _cost(piece: Piece) -> float:
     """What looking for a stretch takes, in microseconds for some pages of text: to find it, and to look at what is found."""
-    found = PAGES_CHARS * 2.0 ** -(piece.bits + KNOWN_BITS)
+    found: float = PAGES_CHARS * 2.0 ** -(piece.bits + KNOWN_BITS)
     return (
         (LOOP_COST if piece.loops else 0)
         + MORE_LOOPS_COST * piece.loops

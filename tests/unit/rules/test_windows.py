@@ -16,6 +16,12 @@ SEPARATED = r"\b(?:ignore|disregard)[\s!-/]+(?:(?:all|the)[\s!-/]+)?(?:previous|
 TOKEN = r"\b(key_[A-Za-z0-9]+)\b"
 SMALL = ruleset(*small_packs())
 RUNS = one_rule({"any": [{"re": SEPARATED, "flags": "i"}, {"re": TOKEN}]}, capture={"group": 1})
+NEAR = one_rule(
+    {
+        "any": [{"re": SEPARATED, "flags": "i"}, {"re": r"\b(?:prior|previous)\b"}],
+        "near": [{"re": r"\bkey_A1\b", "within": 30}, {"re": "é日?", "within": 400}],
+    }
+)
 LONG = "words of no meaning, " * 150
 FRAGMENTS = [
     "ignore",
@@ -40,6 +46,7 @@ texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 def everywhere(rules: Ruleset, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     with monkeypatch.context() as patch:
         patch.setattr(TextBuffer, "windows", lambda *_: None)
+        patch.setattr(TextBuffer, "_known_texts", lambda *_: None)
         return rules.scan([prompt(text) for text in texts], direction="request")
 
 
@@ -47,9 +54,15 @@ def everywhere(rules: Ruleset, texts: list[str], monkeypatch: pytest.MonkeyPatch
 @given(samples=st.lists(texts, min_size=1, max_size=3))
 def test_windows_find_what_the_whole_text_shows(samples: list[str]) -> None:
     monkeypatch = pytest.MonkeyPatch()
-    for rules in (SMALL, RUNS):
+    for rules in (SMALL, RUNS, NEAR):
         found = rules.scan([prompt(text) for text in samples], direction="request")
         assert found == everywhere(rules, samples, monkeypatch)
+
+
+def test_what_is_not_near_enough_is_not_looked_at() -> None:
+    text = f"prior é key_A1 {LONG} prior é {LONG} key_A1 previous é"
+    findings = NEAR.scan([prompt(LONG), prompt(text)], direction="request")
+    assert [text[finding.start : finding.end] for finding in findings] == ["prior", "previous"]
 
 
 def test_every_window_is_looked_at() -> None:

@@ -9,12 +9,13 @@ import pytest
 from proxies import answer_texts
 from tests.masking_calls import post_raw
 from tests.masking_rules import BLOCKED
-from tests.scripted_upstream import anthropic_stream, chat_stream
+from tests.proxy_harness import RunningProxy
+from tests.scripted_upstream import Reply, ScriptedUpstream, anthropic_stream, chat_stream
 
 ASKED = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "stream": True}
 
 
-def reply(surface: str, arguments: dict[str, str]):
+def reply(surface: str, arguments: dict[str, str]) -> Reply:
     if surface == "chat":
         return chat_stream("first a word", arguments=[json.dumps(arguments)], split="event")
     words = {"type": "text", "text": "first a word"}
@@ -40,7 +41,9 @@ PATHS = {"chat": "/v1/chat/completions", "anthropic": "/v1/messages"}
 
 
 @pytest.mark.parametrize("surface", PATHS)
-async def test_RED_STR_7_no_part_of_a_blocked_call_reaches_the_client(upstream, proxy, surface) -> None:
+async def test_RED_STR_7_no_part_of_a_blocked_call_reaches_the_client(
+    upstream: ScriptedUpstream, proxy: RunningProxy, surface: str
+) -> None:
     upstream.reply = lambda body: reply(surface, {"to": "the crew", "order": f"quickly {BLOCKED} now"})
 
     raw = await post_raw(proxy, PATHS[surface], ASKED)
@@ -54,7 +57,9 @@ async def test_RED_STR_7_no_part_of_a_blocked_call_reaches_the_client(upstream, 
 
 
 @pytest.mark.parametrize("surface", PATHS)
-async def test_RED_STR_6_complete_arguments_come_in_one_piece_before_their_end(upstream, proxy, surface) -> None:
+async def test_RED_STR_6_complete_arguments_come_in_one_piece_before_their_end(
+    upstream: ScriptedUpstream, proxy: RunningProxy, surface: str
+) -> None:
     arguments = {"to": "zoe", "order": "open a window"}
     upstream.reply = lambda body: reply(surface, arguments)
 
@@ -65,7 +70,9 @@ async def test_RED_STR_6_complete_arguments_come_in_one_piece_before_their_end(u
     assert [json.loads(piece) for piece in pieces] == [arguments]
 
 
-async def test_arguments_that_are_too_large_to_wait_are_refused(upstream, proxy, monkeypatch) -> None:
+async def test_arguments_that_are_too_large_to_wait_are_refused(
+    upstream: ScriptedUpstream, proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(answer_texts, "MAX_WAITING_CHARACTERS", 40)
     upstream.reply = lambda body: reply("chat", {"order": "open a window, then another one, and so on"})
 
