@@ -67,7 +67,7 @@ LOOP_COST = 12.0
 """An unbounded repetition is an automaton of its own that runs from the first word of it to the end."""
 MORE_LOOPS_COST = 1.0
 POSITION_COST = 0.03
-FOUND_COST = 4.0
+FOUND_COST = 8.0
 """A place that is found is looked at again by RE2."""
 
 TOKEN_RUN_BYTES = 128
