@@ -122,6 +122,15 @@ async def page(profile: BrowserContext, watch: Watch) -> AsyncIterator[Page]:
     assert watch.verdict() == []
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A profile of its own, for a tab whose complaints or dialogs are what a test looks at."""
+    made = await browser.new_context(viewport=DESK)  # type: ignore[arg-type]
+    made.set_default_timeout(PATIENCE_MS)
+    yield made
+    await made.close()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def signed_in(site: Site, profile: BrowserContext) -> list[Cookie]:
     """The cookies of the administrator of the seeded console, who has logged in through the page once for all tests."""
