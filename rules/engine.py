@@ -6,10 +6,8 @@ must then treat the message as not inspected and fail closed.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from collections.abc import Iterable
+from functools import partial
 from threading import Lock
 
 import msgspec
@@ -30,27 +28,11 @@ from rules.stream_modes import StreamedRule
 from rules.verdicts import decide
 from rules.views import DECODERS
 
-__all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide", "is_large"]
-
-
-LARGE_CHARS = 32_768
-"""A message with more text than this is worth a thread."""
-SCAN_THREADS = 2
+__all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide"]
 
 
 _DECODED = range(len(DECODERS))
 """The patterns that say that a text holds something to decode."""
-
-
-def is_large(texts: Iterable[Text]) -> bool:
-    """Whether scanning these texts could hold an event loop for long."""
-    return sum(len(text.text) for text in texts) > LARGE_CHARS
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """The threads for large messages, made with the first of them."""
-    return ThreadPoolExecutor(SCAN_THREADS, "scan")
 
 
 class Ruleset:
@@ -120,14 +102,6 @@ class Ruleset:
             return findings + DerivedScan(self._evaluator, raw, direction, found).run(hits)
         except PatternRefused as error:
             raise EngineError(str(error)) from None
-
-    async def scan_large(self, texts: Sequence[Text], *, direction: Direction) -> list[Finding]:
-        """What `scan` finds, in a thread: both engines work without the interpreter's lock, so the loop goes on.
-
-        For messages of more than `LARGE_CHARS`; a smaller one is done sooner than a thread is told of it.
-        """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_threads(), partial(self.scan, texts, direction=direction))
 
     def stream(self, target: Target, path: str, *, direction: Direction = "response") -> StreamScan:
         """A scan of one text that arrives in pieces; `path` is its JSON pointer.
