@@ -100,7 +100,7 @@ def test_LIM_15_the_first_stream_finds_everything_made(monkeypatch: pytest.Monke
         return real(self, data, position)
 
     monkeypatch.setattr(Pending, "start", start)
-    ruleset = masking_ruleset()
+    ruleset = masking_ruleset.__wrapped__()  # That of the other tests may have been searched already.
     protection = Protection.of(ruleset, PolicySet())
     protection.prepare()
     for target in (Target.COMPLETION, Target.TOOL_ARGS):

@@ -59,7 +59,7 @@ async def test_SYP_MON_7_every_filter_narrows_the_list(console: Console) -> None
         "?proxy_id=prx_a": 2,
         "?rule_id=SEC-0001": 2,
         "?rule_id=SEC-0001&proxy_id=prx_a": 0,
-        "?search=aws": 2,
+        "?search=aws%20key": 2,
         "?search=AKIA": 2,
         "?search=192.0.2.9": 2,
         "?search=%25_": 1,
