@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.database.connection import Connection
 from app.database.unit_of_work import run_after_commit
 from app.errors import Unavailable
 from app.paths import DataDirectory
@@ -60,9 +61,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        url = URL.create("sqlite+aiosqlite", database=str(path))
-        self._writer_engine = _engine(url, WRITER_PRAGMAS, begin="BEGIN IMMEDIATE", connections=1)
-        self._reader_engine = _engine(url, READER_PRAGMAS, begin="BEGIN", connections=READER_CONNECTIONS)
+        self._writer_engine = _engine(path, WRITER_PRAGMAS, begin="BEGIN IMMEDIATE", connections=1)
+        self._reader_engine = _engine(path, READER_PRAGMAS, begin="BEGIN", connections=READER_CONNECTIONS)
         self._write = async_sessionmaker(self._writer_engine, expire_on_commit=False)
         self._read = async_sessionmaker(self._reader_engine, expire_on_commit=False, autoflush=False)
         self._turn = asyncio.Lock()
@@ -114,8 +114,14 @@ class Database:
             self._waiting -= 1
 
 
-def _engine(url: URL, pragmas: Mapping[str, object], *, begin: str, connections: int) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=READER_WAIT_SECONDS)
+def _engine(path: Path, pragmas: Mapping[str, object], *, begin: str, connections: int) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        async_creator=lambda: Connection(path),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=READER_WAIT_SECONDS,
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -55,6 +56,7 @@ class Scheduler:
         self._late_after_seconds = late_after_seconds
         self._scheduler: AsyncIOScheduler | None = None
         self._watchdog: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[Any] | None] = set()
         self._stopping = False
         self.beaten_at = time.monotonic()
         self.reports = {job.name: JobReport(name=job.name) for job in self.jobs}
@@ -89,7 +91,7 @@ class Scheduler:
         self._watchdog = asyncio.create_task(self._watch(), name="scheduler-watchdog")
 
     async def stop(self) -> None:
-        """Schedule nothing more and cancel what runs."""
+        """Schedule nothing more, cancel what runs, and wait until that has cleaned up: it may be using the database."""
         self._stopping = True
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -98,9 +100,13 @@ class Scheduler:
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
             self._scheduler = None
+        if running := {task for task in self._running if task is not None}:
+            await asyncio.wait(running)
 
     async def run(self, job: Job) -> None:
         """Run one job now, with its deadline; an error is logged and counted and ends nothing else."""
+        task = asyncio.current_task()
+        self._running.add(task)
         report = self.reports[job.name]
         report.runs += 1
         report.last_started_at = clock.utcnow()
@@ -119,6 +125,7 @@ class Scheduler:
         else:
             report.last_succeeded_at = clock.utcnow()
         finally:
+            self._running.discard(task)
             report.last_duration_ms = round((time.perf_counter() - started) * 1000, 3)
 
     async def _beat(self) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, StatementError
 
 from app.database import engine
+from app.database.connection import Connection
 from app.database.engine import Database, database_path
 from app.database.unit_of_work import after_commit
 from app.errors import Unavailable
@@ -32,6 +33,16 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+async def test_a_connection_that_is_told_to_stop_while_it_closes_ends(tmp_path: Path) -> None:
+    """Both happen when a loop ends in the middle of a query; a thread that has ended answers nobody."""
+    connection = await Connection(tmp_path / "any.db")
+    closing = asyncio.create_task(connection.close())
+    await asyncio.sleep(0)
+    connection.stop()
+    async with asyncio.timeout(20):
+        await closing
 
 
 async def pragma(session: object, name: str) -> object:
