@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -67,6 +68,9 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
     assert len(site.upstream.seen) == arrived, "the upstream never sees a blocked prompt"
     assert await site.call("Where does nobody work?", url=proxy["listen_url"]) == 200
 
+    async with asyncio.timeout(30):  # What was committed after the page was made would come to an unfiltered list only.
+        while not (await site.api.get("/system/alerts?search=ward-desk")).json()["data"]["items"]:
+            await asyncio.sleep(0.05)
     await page.goto(f"{site.url}/alerts?search=ward-desk")
     await expect(page.locator("#alert-rows tr")).to_have_count(1)
     await page.click("#alert-rows a.name")
