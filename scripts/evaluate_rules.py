@@ -23,7 +23,7 @@ from rules.packs import SHIPPED, load_directory
 from rules.ruleset_cache import cached_ruleset
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "rulesets"
-"""Compiling takes minutes; the tests keep compiled rules in the same place."""
+"""Compiling takes a while; the tests keep compiled rules in the same place."""
 _rows = msgspec.json.Decoder(Row)
 
 

@@ -166,22 +166,7 @@ class RedactionReports:
         statement = select(table).where(*conditions).order_by(*order).limit(limit).offset(offset)
         found = (await self._session.scalars(statement)).all()
         total = await self._session.scalar(select(func.count()).select_from(table).where(*conditions))
-        items = [
-            RedactionEntry(
-                call_id=row.call_id,
-                started_at=row.started_at,
-                proxy_id=row.proxy_id,
-                proxy_name=row.proxy_name,
-                client=row.client,
-                type=row.type,
-                direction=row.direction,
-                policy=row.policy,
-                rule_id=row.rule_id,
-                count=row.count,
-                restored=row.restored,
-            )
-            for row in found
-        ]
+        items = [msgspec.convert(row, RedactionEntry, from_attributes=True) for row in found]
         return Listing(items, total or 0, limit, offset)
 
     async def _totals(self, conditions: Sequence[ColumnElement[bool]]) -> list[RedactionTotal]:

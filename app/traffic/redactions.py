@@ -76,14 +76,5 @@ class Redactions:
             .where(table.tenant_id == self._tenant_id, table.call_id == call_id)
             .order_by(table.direction, table.type, table.rule_id)
         )
-        return [
-            RedactionView(
-                type=row.type,
-                direction=row.direction,
-                policy=row.policy,
-                rule_id=row.rule_id,
-                count=row.count,
-                restored=row.restored,
-            )
-            for row in await self._session.scalars(statement)
-        ]
+        rows = await self._session.scalars(statement)
+        return [msgspec.convert(row, RedactionView, from_attributes=True) for row in rows]

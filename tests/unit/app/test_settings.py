@@ -201,5 +201,6 @@ def test_variables_of_other_gateways_that_have_no_effect_are_named_with_the_reas
         "GOGCX": "1",
         "PORT": "1",
     }
-    assert list(unused(environ)) == ["DB_QUERY_TIMEOUT", "WEBSOCKET_PING"]
+    idle = "HTTP_CLIENT_POOL_MAX_IDLE_CONNS_PER_HOST"
+    assert list(unused({**environ, idle: "10"})) == ["DB_QUERY_TIMEOUT", idle, "WEBSOCKET_PING"]
     assert not set(UNUSED) & {variable for variables, _ in READERS.values() for variable in variables}
