@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from proxies import off_loop
 from proxies.answer_texts import AnswerTexts
 from proxies.llm import endpoint, relay
-from proxies.steps import mask, restore
-from rules.engine import Ruleset
 from rules.masking.pending import Pending
 from rules.model import Action
 from rules.policy_evaluation import PolicySet
@@ -30,6 +27,7 @@ from tests.scripted_upstream import (
     chat_stream,
     running_scripted_upstream,
 )
+from tests.watched_work import Watch, Work
 
 VALUES = [f"person{number}@mail{number}.example" for number in range(700)]
 LARGE = "\n".join(f"{number}. write to {value}, who waits" for number, value in enumerate(VALUES))
@@ -48,40 +46,15 @@ async def proxy(upstream: ScriptedUpstream) -> AsyncIterator[RunningProxy]:
         yield running
 
 
-class Work(msgspec.Struct):
-    """One piece of synchronous work, and whether it ran on the loop's own thread."""
-
-    step: str
-    size: int
-    on_loop: bool
-
-
 @pytest.fixture
 def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     """What the steps that grow with a text did, each with its size in characters."""
-    loop_thread = threading.get_ident()
-    done: list[Work] = []
-
-    def watch(holder: Any, name: str, size: Callable[..., int]) -> None:
-        real = getattr(holder, name)
-
-        def watched(*args: Any, **more: Any) -> Any:
-            done.append(Work(name, size(*args), threading.get_ident() == loop_thread))
-            return real(*args, **more)
-
-        monkeypatch.setattr(holder, name, watched)
-
-    def texts(_first: Any, texts: Any, *_more: Any) -> int:
-        return sum(len(text.text) for text in texts)
-
-    watch(endpoint, "parse", len)
-    watch(endpoint, "dump", lambda value: len(str(value)))
-    watch(relay, "parse", len)
-    watch(Ruleset, "scan", texts)
-    watch(mask, "mask_request", lambda _exchange, _document, *more: texts(None, more[0]))
-    watch(restore, "finish_answer", lambda _exchange, _document, *more: texts(None, more[0]))
-    watch(AnswerTexts, "feed", lambda _self, piece: len(piece.text))
-    return done
+    watch = Watch(monkeypatch)
+    watch.add(endpoint, "parse", len)
+    watch.add(endpoint, "dump", lambda value: len(str(value)))
+    watch.add(relay, "parse", len)
+    watch.add(AnswerTexts, "feed", lambda _self, piece: len(piece.text))
+    return watch.works
 
 
 def steps(works: list[Work], *, large: bool) -> set[str]:

@@ -6,10 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 
 from proxies import off_loop
@@ -17,8 +15,6 @@ from proxies.contract import MCPSettings
 from proxies.mcp import calls, endpoint, inspection, legacy, modern, relay, results, upstream
 from proxies.mcp.control import answers, declarations, lists
 from proxies.mcp.control import calls as control_calls
-from proxies.steps import mask, restore
-from rules.engine import Ruleset
 from rules.json_schema import Schema
 from tests.masking_rules import EMAIL, masking_ruleset
 from tests.mcp_control import ControlConsole, accept_all, accepting
@@ -38,6 +34,7 @@ from tests.mcp_wire import (
     wire,
 )
 from tests.rawpeer import RawMessage, UpstreamPeer, chunked
+from tests.watched_work import Watch, Work
 
 VALUES = [f"person{number}@mail{number}.example" for number in range(500)]
 LARGE = "\n".join(f"{number}. write to {value}, who waits" for number, value in enumerate(VALUES))
@@ -47,51 +44,27 @@ MANY_TOOLS = [{**TOOL, "name": f"tool_{number:03}", "description": "Sends it. " 
 CONTROLLED = MCPSettings(control=accepting(TOOL))
 
 
-class Work(msgspec.Struct):
-    """One piece of synchronous work, and whether it ran on the loop's own thread."""
-
-    step: str
-    size: int
-    on_loop: bool
-
-
 @pytest.fixture
 def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     """What the steps that grow with a message did, each with the size of what it worked on."""
-    loop_thread = threading.get_ident()
-    done: list[Work] = []
-
-    def watch(holder: Any, name: str, size: Callable[..., int], step: str = "") -> None:
-        real = getattr(holder, name)
-
-        def watched(*args: Any, **more: Any) -> Any:
-            done.append(Work(step or name, size(*args), threading.get_ident() == loop_thread))
-            return real(*args, **more)
-
-        monkeypatch.setattr(holder, name, watched)
-
-    def texts(_first: Any, texts: Any, *_more: Any) -> int:
-        return sum(len(text.text) for text in texts)
+    watch = Watch(monkeypatch)
 
     def written(value: Any, *_more: Any) -> int:
         return len(str(value))
 
     for reader in (endpoint, upstream):
-        watch(reader, "parse", len)
+        watch.add(reader, "parse", len)
     for writer in (calls, legacy, modern, relay):
-        watch(writer, "dump", written)
-    watch(inspection, "request_texts", lambda message, *_headers: written(message.params))
-    watch(Ruleset, "scan", texts)
-    watch(mask, "mask_request", lambda _exchange, _document, *more: texts(None, more[0]))
-    watch(restore, "finish_answer", lambda _exchange, _document, *more: texts(None, more[0]))
-    watch(control_calls, "check_arguments", lambda _declaration, arguments: written(arguments))
-    watch(control_calls, "check_result", lambda _declaration, result: written(result))
-    watch(Schema, "violation", lambda _self, value: written(value))
-    watch(declarations, "canonical_json", lambda _document: 0)
-    watch(lists, "result_texts", lambda _method, result: written(result), "list_texts")
-    watch(results, "header_annotations", lambda _schema: 0)
-    watch(lists, "passing", lambda _control, listing, _key: len(listing.entries), "filter")
-    return done
+        watch.add(writer, "dump", written)
+    watch.add(inspection, "request_texts", lambda message, *_headers: written(message.params))
+    watch.add(control_calls, "check_arguments", lambda _declaration, arguments: written(arguments))
+    watch.add(control_calls, "check_result", lambda _declaration, result: written(result))
+    watch.add(Schema, "violation", lambda _self, value: written(value))
+    watch.add(declarations, "canonical_json", lambda _document: 0)
+    watch.add(lists, "result_texts", lambda _method, result: written(result), "list_texts")
+    watch.add(results, "header_annotations", lambda _schema: 0)
+    watch.add(lists, "passing", lambda _control, listing, _key: len(listing.entries), "filter")
+    return watch.works
 
 
 def large(works: list[Work]) -> set[str]:
