@@ -152,3 +152,13 @@ async def test_the_chart_of_the_overview_zooms(site: Site, admin: Page) -> None:
     await admin.click("[data-zoom]")
     await expect(admin.locator("#traffic-chart .uplot canvas")).to_be_visible()
     await expect(admin.locator("#traffic-chart svg.bars")).to_be_hidden()
+
+
+async def test_on_a_phone_the_open_tab_is_seen_whole(site: Site, admin: Page) -> None:
+    await admin.set_viewport_size(PHONE)
+    await admin.goto(f"{site.url}/settings?tab=about")
+    tab, row = await admin.locator(".tabs [aria-current]").bounding_box(), await admin.locator(".tabs").bounding_box()
+    assert tab is not None
+    assert row is not None
+    assert row["x"] <= tab["x"]
+    assert tab["x"] + tab["width"] <= row["x"] + row["width"] + 1

@@ -29,6 +29,14 @@ function closeMenus(except) {
   for (const menu of $$("details[data-menu][open]")) if (menu !== except) menu.open = false;
 }
 
+// On a narrow screen the row of tabs scrolls: the one that is open must be seen whole.
+function showOpenTabs() {
+  for (const tab of $$(".tabs [aria-current]")) {
+    const row = tab.parentElement;
+    row.scrollLeft = tab.offsetLeft - row.offsetLeft + tab.offsetWidth - row.clientWidth;
+  }
+}
+
 // --- Copy, toasts -------------------------------------------------------------------------------------------------
 async function copyText(button) {
   try {
@@ -507,6 +515,7 @@ document.addEventListener("htmx:before:swap", (event) => {
 document.addEventListener("htmx:after:swap", (event) => {
   refreshTimes();
   showSelection();
+  showOpenTabs();
   for (const note of $$("[data-toast]")) retire(note);
   for (const form of $$("form")) { showForType(form); showDependent(form); }
   const target = event.detail.ctx?.target;
@@ -522,6 +531,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (address) history.replaceState(null, "", address);
   focusFirstError(document);
   showSelection();
+  showOpenTabs();
   refreshTimes();
   setInterval(refreshTimes, 5000);
   setInterval(watchStream, 1000);
