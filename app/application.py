@@ -35,7 +35,7 @@ from app.features import NAMES as FEATURE_NAMES
 from app.features import FleetFactory, build_features
 from app.fleet import api as fleet_api
 from app.fleet import pages as fleet_pages
-from app.http import static
+from app.http import static, unknown_page
 from app.http.assets import Assets
 from app.http.events import EventBus
 from app.http.headers import OuterLayer
@@ -117,6 +117,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     audit_pages.routes,
     system_pages.routes,
     live.routes,
+    unknown_page.routes,
 )
 
 

@@ -8,10 +8,11 @@ original text, so this walks the excerpt in pieces that each say how many origin
 from __future__ import annotations
 
 import re
+import sys
 
 from markupsafe import Markup
 
-from app.http.hostile import hostile
+from app.http.hostile import hostile, is_deceptive
 
 CONTEXT_CHARACTERS = 40
 MARKED_CHARACTERS = 100
@@ -34,10 +35,22 @@ def evidence(text: str, limit: int = 0, *, start: int | None = None, end: int | 
         else:
             marked = position < min(end, start + MARKED_CHARACTERS) and position + width > start
         if drawn and drawn[-1][0] == marked:
-            drawn[-1] = (marked, drawn[-1][1] + piece[0])
+            drawn[-1] = (marked, drawn[-1][1] + _as_it_was(piece[0]))
         else:
-            drawn.append((marked, piece[0]))
+            drawn.append((marked, _as_it_was(piece[0])))
         position += width
     return Markup("").join(
         Markup("<mark>{}</mark>").format(hostile(part)) if marked else hostile(part) for marked, part in drawn
     )
+
+
+def _as_it_was(piece: str) -> str:
+    """An escaped invisible character as itself, which `hostile` draws as a token; any other piece unchanged.
+
+    Somebody may have typed an escape: what is no character, or one that can be seen, stays as it is written.
+    """
+    if len(piece) not in (6, 10) or piece[:2] not in ("\\u", "\\U"):
+        return piece
+    code = int(piece[2:], 16)
+    is_character = code <= sys.maxunicode and not 0xD800 <= code <= 0xDFFF
+    return chr(code) if is_character and is_deceptive(chr(code)) else piece

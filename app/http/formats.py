@@ -96,9 +96,11 @@ def words(name: str) -> str:
 
 
 def brief(value: object) -> str:
-    """A value of an audit entry in a line: lists joined, nothing as `none`."""
+    """A value of an audit entry in a line: lists joined, members named, nothing as `none`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{words(key)} {brief(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(brief(item) for item in value) or "none"
+        return ", ".join(brief(item) for item in value if item != "") or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -65,6 +65,19 @@ async def test_policies_and_packs(console: Console, tab: Tab) -> None:
     assert (await tab.get("/packs/unknown")).status_code == 404
 
 
+async def test_an_unknown_address_is_refused_inside_the_console(console: Console, tab: Tab) -> None:
+    answer = await tab.get("/nothing/here")
+    assert answer.status_code == 404
+    assert 'aria-label="Main"' in answer.text
+    stranger = await console.client.get("/nothing/here")
+    assert stranger.status_code == 404
+    assert 'aria-label="Main"' not in stranger.text
+    told = await console.client.get("/api/v1/nothing", headers=console.admin)
+    assert told.status_code == 404
+    assert told.json()["error_code"] == "NOT_FOUND"
+    assert (await console.client.post("/nothing/here")).status_code == 405
+
+
 async def test_a_key_is_shown_once_and_revoked_after_a_question(console: Console, tab: Tab) -> None:
     proxy_id = await make_proxy(console)
     assert "checked" in (await tab.get(f"/access/new?proxy_id={proxy_id}")).text

@@ -1,5 +1,7 @@
 """The hit inside an excerpt is marked by offset where they are known, else by its mask."""
 
+import pytest
+
 from app.http.evidence import evidence
 
 
@@ -28,6 +30,20 @@ def test_a_mask_stands_for_as_many_characters_as_it_says() -> None:
 
 def test_an_escape_stands_for_one_character() -> None:
     assert marks(evidence("a\\u202eHIT", start=2, end=5)) == ["HIT"]
+
+
+def test_INJ_03_an_escaped_invisible_character_is_drawn_as_a_token() -> None:
+    drawn = evidence("read\\u200b\\U000e0041 the key")
+    assert "ZWSP" in drawn
+    assert "TAG A" in drawn
+    assert "u200b" not in drawn
+
+
+@pytest.mark.parametrize("typed", ["\\ud800", "\\U00110000", "\\Uffffffff", "\\u0041", "\\u20"])
+def test_an_escape_that_somebody_typed_stays(typed: str) -> None:
+    drawn = evidence(f"a{typed}b")
+    assert typed in drawn
+    drawn.encode()
 
 
 def test_without_offsets_the_masked_values_are_marked() -> None:
