@@ -12,7 +12,7 @@ from app.errors import NotFound
 
 
 @get("/{address:path}", opt={"role": "public"}, include_in_schema=False)
-async def unknown_page(request: Request[Any, Any, Any], address: FromPath[str]) -> Never:  # noqa: ARG001
+async def unknown_page(request: Request[Any, Any, Any], address: FromPath[str]) -> Never:
     """Raise NotFound, whatever the address; the metrics count it as matched by no route."""
     request.scope["path_template"] = ""
     raise NotFound(remediation="Check the address, or start from the overview.")

@@ -18,7 +18,7 @@ from app.policies.models import PolicyVersion, StoredPolicy
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 15.0
-KINDS: tuple[type[Deletable], ...] = (Proxy, ApiKey, Canary, LaunchProgram, StoredPolicy)
+KINDS: tuple[type[Deletable], ...] = (Proxy, ApiKey, Canary, LaunchProgram, PolicyVersion, StoredPolicy)
 
 
 class Deletions:

@@ -135,7 +135,7 @@ async def delete_policy(
 async def restore_policy(
     name: FromPath[str], actor: NamedDependency[Actor], policies: NamedDependency[PolicyService]
 ) -> Envelope[None]:
-    """Take a deletion back, all versions included, within ten seconds."""
+    """Take back that the policy was deleted, all versions included, or its draft discarded, within ten seconds."""
     await policies.restore(actor, name)
     return Envelope(None, message="The policy is restored.")
 

@@ -224,7 +224,7 @@ async def discard(
         return await _confirm(request, pages, name, "discard", question, "What is in force stays.", "Discard draft")
     await policies.discard(actor, name)
     gone = name not in await policies.stored(actor)
-    toast = Toast("The draft is discarded.", undo_url=f"/policies/{name}/restore" if gone else "")
+    toast = Toast("The draft is discarded.", undo_url=f"/policies/{name}/restore")
     return redirect(request, "/policies" if gone else f"/policies/{name}", toast)
 
 
@@ -278,11 +278,13 @@ async def restore_policy(
     actor: NamedDependency[Actor],
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
-    """Take a deletion back."""
+    """Take back that the policy was deleted or its draft discarded."""
     try:
         await policies.restore(actor, name)
     except AppError as error:
         return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
+    if await policies.draft(actor, name):
+        return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft of {name} is restored."))
     return redirect(request, f"/policies/{name}", Toast(f"The policy {name} is restored."))
 
 

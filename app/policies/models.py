@@ -34,7 +34,7 @@ class StoredPolicy(Deletable, Tenanted, Base):
         return f"<StoredPolicy {self.name!r} version {self.current_version}>"
 
 
-class PolicyVersion(Tenanted, Base):
+class PolicyVersion(Deletable, Tenanted, Base):
     """One version of a policy. `revision` counts the changes of a draft, so that nobody saves over somebody else's."""
 
     __tablename__ = "policy_versions"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
@@ -21,6 +21,7 @@ class PolicyRepository:
         self._session = session
         self._tenant_id = tenant_id
         self._mine = (StoredPolicy.tenant_id == tenant_id, StoredPolicy.deleted_at.is_(None))
+        self._kept = (PolicyVersion.tenant_id == tenant_id, PolicyVersion.deleted_at.is_(None))
 
     async def all(self) -> Sequence[StoredPolicy]:
         """Every policy, by name."""
@@ -50,25 +51,19 @@ class PolicyRepository:
 
     async def drafts(self) -> dict[str, PolicyVersion]:
         """The draft of each policy that has one, by the policy's id."""
-        statement = select(PolicyVersion).where(
-            PolicyVersion.tenant_id == self._tenant_id, PolicyVersion.status == "draft"
-        )
+        statement = select(PolicyVersion).where(*self._kept, PolicyVersion.status == "draft")
         return {version.policy_id: version for version in await self._session.scalars(statement)}
 
     async def versions(self, policy_id: str) -> Sequence[PolicyVersion]:
         """The versions of a policy, newest first."""
-        statement = select(PolicyVersion).where(
-            PolicyVersion.tenant_id == self._tenant_id, PolicyVersion.policy_id == policy_id
-        )
+        statement = select(PolicyVersion).where(*self._kept, PolicyVersion.policy_id == policy_id)
         return (await self._session.scalars(statement.order_by(PolicyVersion.number.desc()))).all()
 
     async def version(self, policy_id: str, number: int) -> PolicyVersion | None:
         """One version of a policy."""
         found: PolicyVersion | None = await self._session.scalar(
             select(PolicyVersion).where(
-                PolicyVersion.tenant_id == self._tenant_id,
-                PolicyVersion.policy_id == policy_id,
-                PolicyVersion.number == number,
+                *self._kept, PolicyVersion.policy_id == policy_id, PolicyVersion.number == number
             )
         )
         return found
@@ -77,12 +72,15 @@ class PolicyRepository:
         """The version that is being worked on."""
         found: PolicyVersion | None = await self._session.scalar(
             select(PolicyVersion).where(
-                PolicyVersion.tenant_id == self._tenant_id,
-                PolicyVersion.policy_id == policy_id,
-                PolicyVersion.status == "draft",
+                *self._kept, PolicyVersion.policy_id == policy_id, PolicyVersion.status == "draft"
             )
         )
         return found
+
+    async def discarded(self, policy_id: str) -> PolicyVersion | None:
+        """The draft that was discarded last and may be restored."""
+        mine = PolicyVersion.tenant_id == self._tenant_id
+        return await restorable(self._session, PolicyVersion, mine, PolicyVersion.policy_id == policy_id)
 
     async def newest_number(self, policy_id: str) -> int:
         """The highest version number that was ever given; 0 for none."""
@@ -94,9 +92,10 @@ class PolicyRepository:
         row.tenant_id = self._tenant_id
         self._session.add(row)
 
-    async def delete_version(self, version: PolicyVersion) -> None:
-        """Delete one version with the unit of work."""
-        await self._session.delete(version)
+    async def forget_discarded(self, policy_id: str) -> None:
+        """Remove discarded drafts for good: a version that comes now takes their number."""
+        gone = (PolicyVersion.policy_id == policy_id, PolicyVersion.deleted_at.is_not(None))
+        await self._session.execute(delete(PolicyVersion).where(*gone))
 
 
 class FeedbackRepository:

@@ -36,6 +36,7 @@ from app.policies.library import PolicyLibrary
 from app.policies.models import PolicyVersion, StoredPolicy
 from app.policies.repository import PolicyRepository
 from app.policies.schemas import DocumentView, StoredView, VersionView
+from app.policies.views import document_view, stored_view, version_view
 from app.policies.workbench import Workbench
 from app.security.permissions import Actor
 from app.undo import NothingToRestore
@@ -193,6 +194,7 @@ class PolicyService:
             if revision is not None and revision != (draft.revision if draft else 0):
                 raise _outdated(draft)
             if draft is None:
+                await repository.forget_discarded(row.id)
                 number = await repository.newest_number(row.id) + 1
                 draft = _new_version(row, number, documents.canonical(value), actor, note)
                 repository.add(draft)
@@ -254,6 +256,7 @@ class PolicyService:
             row = await _existing(repository, name)
             await _check_type(session, actor, policy)
             draft = await repository.draft(row.id)
+            await repository.forget_discarded(row.id)
             newest = await repository.newest_number(row.id)
             if draft is not None:
                 # The draft was the newest; it stays so behind the version that comes into force now.
@@ -270,7 +273,10 @@ class PolicyService:
         return view
 
     async def discard(self, actor: Actor, name: str) -> None:
-        """Throw the draft away; a policy that was never published goes with it. Raises as `save_draft`."""
+        """Throw the draft away, and with it a policy that was never published; for a moment `restore` brings it back.
+
+        Raises as `save_draft`, and NothingToPublish.
+        """
         self._refuse_shipped(name)
         async with self._database.writer() as session:
             repository = PolicyRepository(session, actor.tenant_id)
@@ -278,10 +284,8 @@ class PolicyService:
             draft = await repository.draft(row.id)
             if draft is None:
                 raise NothingToPublish(f"The policy {name} has no draft.")
-            if row.current_version is None:
-                row.deleted_at = clock.utcnow()
-            else:
-                await repository.delete_version(draft)
+            thrown_away: StoredPolicy | PolicyVersion = row if row.current_version is None else draft
+            thrown_away.deleted_at = clock.utcnow()
             await self._record(session, actor, row, "policy.draft_discarded", {"version": draft.number})
 
     async def delete(self, actor: Actor, name: str) -> None:
@@ -301,13 +305,17 @@ class PolicyService:
         await self._rollout.roll_out()
 
     async def restore(self, actor: Actor, name: str) -> None:
-        """Take a deletion back, all versions included; raises NothingToRestore or PolicyNameTaken."""
+        """Take back that a policy was deleted, all versions included, or that its draft was discarded.
+
+        Raises NothingToRestore or PolicyNameTaken; what is there already stays as it is.
+        """
         async with self._database.writer() as session:
             repository = PolicyRepository(session, actor.tenant_id)
             there, row = await repository.get(name), await repository.deleted(name)
             if row is None:
                 if there is None:
                     raise NothingToRestore
+                await self._restore_draft(session, repository, actor, there)
                 return
             if there is not None:
                 raise PolicyNameTaken(f"There is a new policy named {name}.")
@@ -315,6 +323,13 @@ class PolicyService:
             await self._record(session, actor, row, "policy.restored", {"version": row.current_version})
         await self.reload()
         await self._rollout.roll_out()
+
+    async def _restore_draft(
+        self, session: AsyncSession, repository: PolicyRepository, actor: Actor, row: StoredPolicy
+    ) -> None:
+        if draft := await repository.discarded(row.id):
+            draft.deleted_at = None
+            await self._record(session, actor, row, "policy.draft_restored", {"version": draft.number})
 
     async def reload(self) -> None:
         """Tell the library what is in force, at the start."""
@@ -385,44 +400,6 @@ class PolicyService:
 def text_of(policy: Policy) -> str:
     """The canonical text of a policy."""
     return documents.canonical(documents.as_value(policy))
-
-
-def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:
-    """What the lists say about a policy made here."""
-    return StoredView(
-        name=row.name,
-        type=row.type,
-        version=row.current_version,
-        draft_version=draft.number if draft else None,
-        draft_by=draft.author if draft else "",
-        updated_at=row.updated_at,
-        created_by=row.created_by,
-    )
-
-
-def version_view(version: PolicyVersion) -> VersionView:
-    """One version without its document."""
-    return VersionView(
-        number=version.number,
-        status=version.status,
-        author=version.author,
-        note=version.note,
-        created_at=version.created_at,
-        updated_at=version.updated_at,
-        published_at=version.published_at,
-    )
-
-
-def document_view(row: StoredPolicy, version: PolicyVersion) -> DocumentView:
-    """One version with its document."""
-    return DocumentView(
-        name=row.name,
-        shipped=False,
-        version=version.number,
-        status=version.status,
-        revision=version.revision if version.status == "draft" else 0,
-        text=version.document,
-    )
 
 
 async def users_of(session: AsyncSession, actor: Actor, name: str) -> list[str]:

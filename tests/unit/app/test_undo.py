@@ -142,9 +142,58 @@ async def test_a_policy_that_went_with_its_only_draft_comes_back_with_it(console
     assert gone.headers["location"] == "/policies"
     tab.headers["Cookie"] += f"; {gone.headers['set-cookie'].partition(';')[0]}"
     assert 'action="/policies/ours/restore"' in (await tab.get("/policies")).text
-    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours"
+    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours?tab=builder"
     draft = (await send(console, "GET", "policies/ours/draft")).json()["data"]
     assert draft is not None
+
+
+async def test_a_discarded_draft_comes_back_until_a_new_version_takes_its_number(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies, changed = bench.features.policies, {**POLICY, "description": "No more than that."}
+    await policies.create(ADMIN, POLICY, "first")
+    await policies.publish(ADMIN, "ours")
+    before = await policies.save_draft(ADMIN, "ours", changed, revision=0)
+    await policies.discard(ADMIN, "ours")
+    assert await policies.draft(ADMIN, "ours") is None
+    assert [version.number for version in await policies.versions(ADMIN, "ours")] == [1]
+    await policies.restore(ADMIN, "ours")
+    assert await policies.draft(ADMIN, "ours") == before
+
+    await policies.discard(ADMIN, "ours")
+    new = await policies.save_draft(ADMIN, "ours", POLICY, revision=0)
+    assert new.version == 2
+    await policies.restore(ADMIN, "ours")
+    assert await policies.draft(ADMIN, "ours") == new
+
+    await policies.discard(ADMIN, "ours")
+    ages(monkeypatch, undo.WINDOW.total_seconds() + 1)
+    await policies.restore(ADMIN, "ours")
+    assert await policies.draft(ADMIN, "ours") is None
+    await Deletions(bench.database).run()
+    async with bench.database.reader() as session:
+        assert await session.scalar(select(func.count()).select_from(PolicyVersion)) == 1
+        assert await session.scalar(select(func.count()).select_from(StoredPolicy)) == 1
+
+
+async def test_an_earlier_version_in_force_again_takes_the_number_of_a_discarded_draft(bench: Bench) -> None:
+    policies = bench.features.policies
+    await policies.create(ADMIN, POLICY, "first")
+    await policies.publish(ADMIN, "ours")
+    await policies.save_draft(ADMIN, "ours", POLICY, revision=0)
+    await policies.publish(ADMIN, "ours")
+    await policies.save_draft(ADMIN, "ours", POLICY, revision=0)
+    await policies.discard(ADMIN, "ours")
+    assert (await policies.roll_back(ADMIN, "ours", 1)).version == 3
+
+
+async def test_the_page_offers_a_discarded_draft(console: Console, tab: Tab) -> None:
+    await make(console, "policies", policy=POLICY, publish=True)
+    await send(console, "PUT", "policies/ours", {"policy": {**POLICY, "description": "Draft."}, "revision": 0})
+    gone = await tab.post("/policies/ours/discard", {"confirmed": "yes"})
+    tab.headers["Cookie"] += f"; {gone.headers['set-cookie'].partition(';')[0]}"
+    assert 'action="/policies/ours/restore"' in (await tab.get("/policies/ours")).text
+    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours?tab=builder"
 
 
 RESTORED = (
@@ -186,7 +235,7 @@ async def test_after_the_time_nothing_comes_back_and_the_rows_go(bench: Bench, m
         await bench.features.proxies.restore(ADMIN, proxy.id)
     await job.run()
     assert await rows() == [0, 0, 0, 0]
-    assert len(KINDS) == 5
+    assert len(KINDS) == 6
 
 
 async def test_a_key_or_token_that_was_revoked_long_ago_stays_revoked(

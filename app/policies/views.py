@@ -1,0 +1,44 @@
+"""From rows to what API and pages show of policies that were made here."""
+
+from __future__ import annotations
+
+from app.policies.models import PolicyVersion, StoredPolicy
+from app.policies.schemas import DocumentView, StoredView, VersionView
+
+
+def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:
+    """What the lists say about a policy made here."""
+    return StoredView(
+        name=row.name,
+        type=row.type,
+        version=row.current_version,
+        draft_version=draft.number if draft else None,
+        draft_by=draft.author if draft else "",
+        updated_at=row.updated_at,
+        created_by=row.created_by,
+    )
+
+
+def version_view(version: PolicyVersion) -> VersionView:
+    """One version without its document."""
+    return VersionView(
+        number=version.number,
+        status=version.status,
+        author=version.author,
+        note=version.note,
+        created_at=version.created_at,
+        updated_at=version.updated_at,
+        published_at=version.published_at,
+    )
+
+
+def document_view(row: StoredPolicy, version: PolicyVersion) -> DocumentView:
+    """One version with its document."""
+    return DocumentView(
+        name=row.name,
+        shipped=False,
+        version=version.number,
+        status=version.status,
+        revision=version.revision if version.status == "draft" else 0,
+        text=version.document,
+    )
