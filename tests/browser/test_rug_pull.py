@@ -53,7 +53,7 @@ async def until_offered(url: str, key: str, wanted: set[str]) -> None:
     raise AssertionError(f"clients are offered {found}")
 
 
-async def test_syp_rug_7_a_changed_tool_disappears_until_a_person_decides(fresh_site: Site, page: Page) -> None:
+async def test_SYP_RUG_7_a_changed_tool_disappears_until_a_person_decides(fresh_site: Site, page: Page) -> None:
     site = fresh_site
     await site.change_password()
     key = (await site.create("/api-keys", name="agent"))["key"]

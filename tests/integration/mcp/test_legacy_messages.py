@@ -104,7 +104,7 @@ async def test_findings_of_request_and_answer_are_both_in_the_record() -> None:
     assert (proxy.records[-1].outcome, proxy.records[-1].action) == ("allowed", Action.ALERT)
 
 
-async def test_a_stream_is_parsed_and_written_anew() -> None:
+async def test_I_12_a_stream_is_parsed_and_written_anew() -> None:
     progress = notification("notifications/progress", progressToken=1, progress=1)
     raw = (
         b"\xef\xbb\xbf: a comment\r\nevent: message\r\n"

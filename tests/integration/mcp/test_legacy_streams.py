@@ -259,6 +259,20 @@ async def test_L_09_and_L_10_a_stream_is_resumed_with_our_id_for_the_upstreams()
     assert messages_of(again.text) == []
 
 
+async def test_I_14_a_replayed_event_is_inspected_again() -> None:
+    priming = b"id: up-1\ndata:\n\n"
+    replay = stream_head() + chunked(event(text_result(1, RESPONSE_BLOCKED), id="up-2"))
+    async with wire(Server(tools_call=stream_head() + chunked(priming), GET=replay)) as (client, _upstream, proxy):
+        session = await client.initialize()
+        first = await client.post(request("tools/call", name="t"), session=session)
+        lines = dict(line.split(": ", 1) for line in first.text.splitlines() if ": " in line)
+        resumed = await client.http.get("/mcp", headers=legacy_headers(session, last_event_id=lines["id"]))
+    (message,) = messages_of(resumed.text)
+    assert message["error"]["message"] == "Blocked by gateway policy"
+    assert RESPONSE_BLOCKED not in resumed.text
+    assert [record.outcome for record in proxy.records[-2:]] == ["blocked", "allowed"]
+
+
 async def test_L_10_older_clients_get_no_priming_event() -> None:
     stream = stream_head() + chunked(b"id: up-1\ndata:\n\n", event(text_result(1, "ok"), id="up-2"))
     async with wire(Server("2025-06-18", tools_call=stream)) as (client, *_):

@@ -46,7 +46,7 @@ USUAL = Sums(calls=400, errors=4, duration_ms=400 * 20.0, result_bytes=400 * 1_0
         (Sums(MIN_RECENT_CALLS - 1, 9, 9 * 9_000.0, 9 * 900_000), []),
     ],
 )
-def test_syp_rug_1_deviations_need_enough_calls_and_a_clear_difference(recent: Sums, codes: list[str]) -> None:
+def test_SYP_RUG_1_deviations_need_enough_calls_and_a_clear_difference(recent: Sums, codes: list[str]) -> None:
     assert [found.code for found in deviations(USUAL, recent)] == codes
 
 
@@ -67,7 +67,7 @@ def test_calls_are_added_up_by_tool_and_hour_and_refused_ones_apart() -> None:
     assert {(row["key"], row["calls"]) for row in keys} == {("path", 2), ("mode", 1)}
 
 
-async def test_syp_rug_1_statistics_and_one_alert_a_day_for_each_deviation(bench: Bench) -> None:
+async def test_SYP_RUG_1_statistics_and_one_alert_a_day_for_each_deviation(bench: Bench) -> None:
     proxy = await bench.proxy("files", type="mcp", target_url="http://files.test/mcp", policy_names=[])
     week = [call(number, proxy.id, hours_ago=24 + number / 10) for number in range(60)]
     large = {"result_bytes": 900_000, "argument_keys": ("path", "bcc"), "is_error": True}

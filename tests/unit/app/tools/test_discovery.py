@@ -48,7 +48,7 @@ async def settle(bench: Bench) -> None:
     await bench.features.tool_intake.idle()
 
 
-async def test_t_04_a_server_is_asked_when_its_proxy_comes_up_and_once_only(bench: Bench) -> None:
+async def test_T_04_a_server_is_asked_when_its_proxy_comes_up_and_once_only(bench: Bench) -> None:
     servers = Servers(bench)
     proxy = await made(bench, 1)
     await bench.features.proxies.start(ADMIN, proxy.id)
@@ -63,7 +63,7 @@ async def test_t_04_a_server_is_asked_when_its_proxy_comes_up_and_once_only(benc
     assert servers.times(proxy) == 2
 
 
-async def test_syp_rug_8_servers_are_asked_when_they_are_due_and_the_next_time_is_known(
+async def test_SYP_RUG_8_servers_are_asked_when_they_are_due_and_the_next_time_is_known(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers(bench)
@@ -88,7 +88,7 @@ async def test_syp_rug_8_servers_are_asked_when_they_are_due_and_the_next_time_i
     assert "tool_discovery" in bench.features.scheduler.reports
 
 
-async def test_syp_rug_8_five_servers_at_once_and_a_silent_one_delays_nobody(
+async def test_SYP_RUG_8_five_servers_at_once_and_a_silent_one_delays_nobody(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DEADLINE_SECONDS", 0.3)

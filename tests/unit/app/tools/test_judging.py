@@ -75,7 +75,7 @@ BAD = tool("create_issue", f"Create an issue in a repository. \u200b\u200b{POISO
 MILD = tool("create_issue", "Create one issue in a repository of yours, with labels.")
 
 
-async def test_t_01_nothing_passes_before_the_first_observation_and_new_tools_are_pending(bench: Bench) -> None:
+async def test_T_01_nothing_passes_before_the_first_observation_and_new_tools_are_pending(bench: Bench) -> None:
     proxy = await mcp(bench)
     assert control(bench, proxy) == MCPControl()
     await report(bench, proxy, A, B)
@@ -87,7 +87,7 @@ async def test_t_01_nothing_passes_before_the_first_observation_and_new_tools_ar
     assert any(isinstance(order, Judged) and order.id == "obs_1" for order in bench.fleet.orders)
 
 
-async def test_syp_rug_5_an_approved_definition_passes_and_the_same_observation_changes_nothing(bench: Bench) -> None:
+async def test_SYP_RUG_5_an_approved_definition_passes_and_the_same_observation_changes_nothing(bench: Bench) -> None:
     proxy = await mcp(bench)
     await report(bench, proxy, A, B)
     await approve_all(bench, proxy)
@@ -103,7 +103,7 @@ async def test_syp_rug_5_an_approved_definition_passes_and_the_same_observation_
     assert again["list_issues"].last_seen_at > first["list_issues"].last_seen_at
 
 
-async def test_syp_rug_7_a_poisoned_description_is_quarantined_rejected_and_passes_again_as_it_was(
+async def test_SYP_RUG_7_a_poisoned_description_is_quarantined_rejected_and_passes_again_as_it_was(
     bench: Bench,
 ) -> None:
     proxy = await mcp(bench)
@@ -181,7 +181,7 @@ async def test_notation_alone_raises_no_alert(bench: Bench) -> None:
     assert await alert_rules(bench) == ["MCP-TOOL-REVIEW-OPENED"]
 
 
-async def test_syp_rug_3_new_removed_and_renamed_tools_are_changes_of_a_server_that_is_known(bench: Bench) -> None:
+async def test_SYP_RUG_3_new_removed_and_renamed_tools_are_changes_of_a_server_that_is_known(bench: Bench) -> None:
     proxy = await mcp(bench)
     await report(bench, proxy, A, B, tool("close_issue"))
     await approve_all(bench, proxy)
@@ -224,7 +224,7 @@ async def test_a_change_that_the_server_takes_back_is_withdrawn_and_opens_again_
     assert not passes(bench, proxy, BAD)
 
 
-async def test_t_05_a_name_that_is_declared_twice_passes_in_no_form(bench: Bench) -> None:
+async def test_T_05_a_name_that_is_declared_twice_passes_in_no_form(bench: Bench) -> None:
     proxy = await mcp(bench)
     await report(bench, proxy, A, B)
     await approve_all(bench, proxy)
@@ -237,7 +237,7 @@ async def test_t_05_a_name_that_is_declared_twice_passes_in_no_form(bench: Bench
     assert passes(bench, proxy, B)
 
 
-async def test_t_05_names_like_those_of_other_servers_are_told_and_not_approved_by_themselves(bench: Bench) -> None:
+async def test_T_05_names_like_those_of_other_servers_are_told_and_not_approved_by_themselves(bench: Bench) -> None:
     first = await mcp(bench)
     await report(bench, first, A, B)
     second = await mcp(bench, "evil", 4001, auto_approve="clean")
@@ -268,7 +268,7 @@ async def test_auto_approve_clean_needs_no_person_where_nothing_is_found_and_all
     assert (await entries(bench, everything))["create_issue"].state == "changed"  # Only new tools need nobody.
 
 
-async def test_t_07_prompts_are_approved_without_findings_and_held_with_them(bench: Bench) -> None:
+async def test_T_07_prompts_are_approved_without_findings_and_held_with_them(bench: Bench) -> None:
     proxy = await mcp(bench)
     good = {"name": "summary", "description": "Summarise the text.", "arguments": [{"name": "text"}]}
     bad = {"name": "plan", "description": "Plan. " + POISON}
@@ -282,7 +282,7 @@ async def test_t_07_prompts_are_approved_without_findings_and_held_with_them(ben
     assert (change.kind, change.type) == ("prompt", "new_finding")
 
 
-async def test_t_07_instructions_are_accepted_at_first_and_withheld_once_they_change(bench: Bench) -> None:
+async def test_T_07_instructions_are_accepted_at_first_and_withheld_once_they_change(bench: Bench) -> None:
     proxy = await mcp(bench)
     await report(bench, proxy, A)
     first = sha256(INFO["instructions"].encode())  # type: ignore[attr-defined]
@@ -303,7 +303,7 @@ async def test_first_instructions_with_findings_are_withheld(bench: Bench) -> No
     assert (await entries(bench, proxy, "server"))[""].state == "pending"
 
 
-async def test_syp_rug_4_identity_key_and_origin_of_the_server_are_part_of_the_baseline(bench: Bench) -> None:
+async def test_SYP_RUG_4_identity_key_and_origin_of_the_server_are_part_of_the_baseline(bench: Bench) -> None:
     proxy = await mcp(bench)
     await report(bench, proxy, A, tls_key_sha256="aa")
     await approve_all(bench, proxy)

@@ -68,7 +68,7 @@ async def proxy_id(console: Console) -> str:
     return made
 
 
-async def test_syp_mon_3_discovered_tools_are_disabled(console: Console, proxy_id: str) -> None:
+async def test_SYP_MON_3_discovered_tools_are_disabled(console: Console, proxy_id: str) -> None:
     serve(console, A, B)
     found = await data(console, "POST", f"proxies/{proxy_id}/tools/discover")
     assert [(one["name"], one["enabled"], one["state"]) for one in found["tools"]] == [
@@ -81,7 +81,9 @@ async def test_syp_mon_3_discovered_tools_are_disabled(console: Console, proxy_i
     assert {"id", "name", "description", "enabled", "discovered_at"} <= listed["tools"][0].keys()
 
 
-async def test_syp_tool_1_single_and_bulk_enabling_overrides_and_statistics(console: Console, proxy_id: str) -> None:
+async def test_SYP_TOOL_1_and_SYP_RUG_6_single_and_bulk_enabling_overrides_statistics_and_audit(
+    console: Console, proxy_id: str
+) -> None:
     serve(console, A, B)
     await data(console, "POST", f"proxies/{proxy_id}/tools/discover")
     one = await data(console, "PUT", f"proxies/{proxy_id}/tools/list_issues", {"enabled": True})
@@ -113,7 +115,7 @@ async def test_syp_tool_1_single_and_bulk_enabling_overrides_and_statistics(cons
     } <= set(events)
 
 
-async def test_syp_rug_2_changes_are_detected_listed_and_decided_by_the_hash_that_was_seen(
+async def test_SYP_RUG_2_changes_are_detected_listed_and_decided_by_the_hash_that_was_seen(
     console: Console, proxy_id: str
 ) -> None:
     serve(console, A, B)
