@@ -310,10 +310,11 @@ class ScannerService:
             repository = ScanRepository(session, tenant_id)
             scan = await _existing(repository, scan_id)
             before = await repository.latest(scan.target_key, before=scan.started_at, with_result=True)
+            there = {proxy.id for proxy in await ProxyRepository(session, tenant_id).all()} - {scan.proxy_id}
             others = {
                 other.name: list(other.tool_names)
                 for proxy_id, other in (await repository.latest_of_proxies()).items()
-                if proxy_id != scan.proxy_id
+                if proxy_id in there
             }
             facts = await _with_traffic(repository, scan, facts, finished_at)
         result = await self._judge(scan, facts, others, finished_at)

@@ -224,10 +224,16 @@ async def test_two_scans_of_a_target_are_compared(bench: Bench) -> None:
 
 
 async def test_tools_of_other_scanned_servers_count_as_collisions(bench: Bench) -> None:
-    await scanned(bench, await mcp_proxy(bench, "office", 4101), tool("send_mail"))
-    second = await scanned(bench, await mcp_proxy(bench, "more", 4102), tool("send_mail"))
+    office, more = await mcp_proxy(bench, "office", 4101), await mcp_proxy(bench, "more", 4102)
+    await scanned(bench, office, tool("send_mail"))
+    second = await scanned(bench, more, tool("send_mail"))
     result = await scanner(bench).result(ADMIN, second.id)
     assert "MCP-NAME-005" in {one.check for one in result.findings}
+
+    await bench.features.proxies.delete(ADMIN, office)
+    third = await scanned(bench, more, tool("send_mail"))
+    result = await scanner(bench).result(ADMIN, third.id)
+    assert "MCP-NAME-005" not in {one.check for one in result.findings}
 
 
 async def test_active_probes_need_the_name_of_the_target(bench: Bench) -> None:
