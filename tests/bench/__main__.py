@@ -194,7 +194,7 @@ async def run(arguments: argparse.Namespace) -> None:
         await measure_streams(stand, table, 100 if quick else 500)
         await measure_idle_streams(stand, table, 200 if quick else 5000)
         await measure_mcp(stand, table, count, runs)
-        await measure_silent_mcp(stand, table, 100 if quick else 1000, 20 if quick else 200)
+        await measure_silent_mcp(stand, table, 100 if quick else 1000, 20 if quick else 200, 200 if quick else 2000)
     measure_policy(table, 300 if quick else 3000)
     await measure_second_worker(table)
     measure_console_start(table, 1 if quick else 5)

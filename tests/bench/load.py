@@ -85,6 +85,7 @@ class StreamClient(asyncio.Protocol):
         self.first = asyncio.get_running_loop().create_future()
         self.done = asyncio.get_running_loop().create_future()
         self.tail = b""
+        self.status_line = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio.Transport.
@@ -94,6 +95,7 @@ class StreamClient(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
         if not self.first.done():
+            self.status_line = data.partition(b"\r\n")[0]
             self.first.set_result(None)
         data = self.tail + data
         lines = data.split(b"\n")
@@ -216,6 +218,26 @@ async def legacy_sessions(job: dict[str, Any]) -> dict[str, Any]:
     return {"held": sum(not stream.done.done() for stream in made)}
 
 
+async def idle_websockets(job: dict[str, Any]) -> dict[str, Any]:
+    """Open `connections` WebSockets that say nothing, and hold them until stdin says enough."""
+    loop = asyncio.get_running_loop()
+    fields = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: mcp\r\n"
+    request = (
+        f"GET {job['path']} HTTP/1.1\r\nhost: 127.0.0.1:{job['port']}\r\nauthorization: Bearer {job['key']}\r\n"
+        f"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{fields}\r\n"
+    ).encode()
+    made = []
+    for _ in range(job["connections"]):
+        client = (await loop.create_connection(lambda: StreamClient(request), "127.0.0.1", job["port"]))[1]
+        await client.first
+        if b" 101 " not in client.status_line:
+            raise ConnectionError("the WebSocket was refused")
+        made.append(client)
+    print(json.dumps({"open": len(made)}), flush=True)
+    await loop.run_in_executor(None, sys.stdin.readline)
+    return {"held": sum(not client.done.done() for client in made)}
+
+
 def percentiles(values: list[float]) -> dict[str, Any]:
     """Count, median, p99 and maximum."""
     ordered = sorted(values)
@@ -235,6 +257,7 @@ MODES = {
     "streams": streams,
     "idle": idle_streams,
     "sessions": legacy_sessions,
+    "websockets": idle_websockets,
 }
 
 

@@ -52,8 +52,8 @@ async def measure_mcp(stand: Stand, table: Table, count: int, runs: int) -> None
         table.add(what, f"{figure}, {failed} failed", bar)
 
 
-async def measure_silent_mcp(stand: Stand, table: Table, streams: int, sessions: int) -> None:
-    """Memory of open, silent subscriptions, and of legacy sessions with their streams."""
+async def measure_silent_mcp(stand: Stand, table: Table, streams: int, sessions: int, sockets: int) -> None:
+    """Memory of open, silent subscriptions, of legacy sessions with their streams, and of WebSockets."""
     listen = modern_job("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
     opening = {"jsonrpc": "2.0", "id": REQUEST_ID, "method": "initialize", "params": params}
@@ -65,6 +65,7 @@ async def measure_silent_mcp(stand: Stand, table: Table, streams: int, sessions:
             {"mode": "sessions", "path": "/mcp", "body": json.dumps(opening)},
             "",
         ),
+        ("idle WebSockets of MCP clients", sockets, {"mode": "websockets", "path": "/ws", "body": ""}, "35 KB"),
     )
     for what, count, job, bar in cases:
         grown, held = await grown_by(stand, {**job, "connections": count})
