@@ -174,12 +174,14 @@ def read_fields(block: bytes, lines: int) -> Headers:
     return Headers([(name.lower(), value) for name, value in fields])
 
 
-def encode_fields(fields: Sequence[tuple[str, str]]) -> bytes:
-    """The field lines, each with its CRLF. Raises ValueError where a name or value could break the framing."""
-    block = "".join([f"{name}: {value}\r\n" for name, value in fields])
+def encode_fields(fields: Sequence[tuple[str, str]], *, without: frozenset[str] = _NO_TOKENS) -> bytes:
+    """The field lines, each with its CRLF, but for these (lower-case) names. Raises ValueError where a name or value could
+    break the framing."""
+    lines = [f"{name}: {value}\r\n" for name, value in fields if name.lower() not in without]
+    block = "".join(lines)
     # A CRLF smuggled into a value either breaks the grammar or makes a line without a valid field name in front;
     # a value that forms a valid line of its own is caught by the line count.
-    if _SENDABLE.fullmatch(block) is None or block.count("\r\n") != len(fields):
+    if _SENDABLE.fullmatch(block) is None or block.count("\n") != len(lines):
         raise ValueError("a header field holds characters that must not be sent")
     return block.encode("latin-1")
 
