@@ -53,14 +53,13 @@ class EncodedEvents(msgspec.Struct, tag="events", frozen=True):
 class EncodedCall:
     """A `CallRecord` as MessagePack, from which the captured texts can be cut off: they are its last field."""
 
-    __slots__ = ("_head", "_texts")
+    __slots__ = ("_head", "_texts", "size")
 
     def __init__(self, head: bytes, texts: bytes = NO_TEXTS) -> None:
         self._head = head
         self._texts = texts
-
-    def __len__(self) -> int:
-        return len(self._head) + len(self._texts)
+        self.size = len(head) + len(texts)
+        """Bytes."""
 
     @property
     def has_texts(self) -> bool:
@@ -79,6 +78,7 @@ class EncodedCall:
         """Forget the captured texts; returns how many bytes that frees."""
         freed = len(self._texts) - len(NO_TEXTS)
         self._texts = NO_TEXTS
+        self.size -= freed
         return freed
 
 
@@ -97,12 +97,12 @@ class Waiting:
     def put(self, call: EncodedCall) -> None:
         """Add one at the end."""
         self.calls.append(call)
-        self.size += len(call)
+        self.size += call.size
 
     def take(self) -> EncodedCall:
         """Remove the oldest."""
         call = self.calls.popleft()
-        self.size -= len(call)
+        self.size -= call.size
         return call
 
     def take_up_to(self, size_bytes: int) -> list[EncodedCall]:
@@ -110,7 +110,7 @@ class Waiting:
         taken: list[EncodedCall] = []
         while self.calls and size_bytes > 0:
             taken.append(self.take())
-            size_bytes -= len(taken[-1])
+            size_bytes -= taken[-1].size
         return taken
 
     def drop_texts(self) -> int:
@@ -141,11 +141,11 @@ class Journal:
         self._dropped = 0
         self._texts_dropped = 0
         self._sequence = 0
-        self._sent: dict[int, list[EncodedCall]] = {}
-        """The calls of every batch that is not acknowledged, by sequence number."""
+        self._sent: dict[int, tuple[list[EncodedCall], int]] = {}
+        """The calls of every batch that is not acknowledged, and their bytes, by sequence number."""
         self._sent_bytes = 0
         self._idle = asyncio.Event()
-        self._idle.set()
+        """Set while nothing is in the way of `settled`; only looked after while somebody waits there."""
 
     def __repr__(self) -> str:
         return f"<Journal unacknowledged={self.unacknowledged} dropped={self._dropped}>"
@@ -153,19 +153,20 @@ class Journal:
     @property
     def unacknowledged(self) -> int:
         """Calls that are not known to be committed, without those on disk."""
-        return len(self._plain.calls) + len(self._urgent.calls) + sum(len(calls) for calls in self._sent.values())
+        return len(self._plain.calls) + len(self._urgent.calls) + sum(len(calls) for calls, _ in self._sent.values())
 
     def record(self, call: CallRecord) -> None:
         """Take a finished call. One with findings is the kernel's or the disk's when this returns."""
-        self._idle.clear()
         encoded = self._encode(call)
         if call.findings or call.outcome == "blocked":
             self._urgent.put(encoded)
             self.flush()
             return
-        self._plain.put(encoded)
-        self._bound(self._plain)
-        if self._plain.size >= BATCH_BYTES and self._may_send():
+        plain = self._plain
+        plain.put(encoded)
+        if plain.size > MAX_WAITING_BYTES:
+            self._bound(plain)
+        if plain.size >= BATCH_BYTES and self._may_send():
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(BATCH_DELAY_SECONDS, self.flush)
@@ -183,7 +184,8 @@ class Journal:
 
     def acknowledge(self, sequence: int) -> None:
         """The console has committed this batch."""
-        self._sent_bytes -= sum(map(len, self._sent.pop(sequence, ())))
+        _, size = self._sent.pop(sequence, ((), 0))
+        self._sent_bytes -= size
         # Plain calls wait for their timer: a console that commits fast must not turn every few calls into a batch.
         if self._urgent or self._spool.open or (self._plain and self._timer is None):
             self.flush()
@@ -191,12 +193,14 @@ class Journal:
 
     async def settled(self) -> None:
         """Wait until everything is acknowledged or on disk."""
+        self._idle.clear()
+        self._note_idle()
         await self._idle.wait()
 
     def close(self) -> None:
         """Put everything that is not acknowledged on disk, durably. Calls recorded later need another `close`."""
         self._cancel_timer()
-        for calls in self._sent.values():
+        for calls, _ in self._sent.values():
             for call in calls:
                 self._plain.put(call)
         self._sent.clear()
@@ -225,10 +229,11 @@ class Journal:
 
     def _send_batch(self) -> None:
         urgent = self._urgent.take_up_to(BATCH_BYTES)
-        calls = urgent + self._plain.take_up_to(BATCH_BYTES - sum(map(len, urgent)))
+        calls = urgent + self._plain.take_up_to(BATCH_BYTES - sum([call.size for call in urgent]))
+        size = sum([call.size for call in calls])
         self._sequence += 1
-        self._sent[self._sequence] = calls
-        self._sent_bytes += sum(map(len, calls))
+        self._sent[self._sequence] = calls, size
+        self._sent_bytes += size
         encoded = [msgspec.Raw(call.whole()) for call in calls]
         batch = EncodedEvents(self._sequence, encoded, self._dropped, self._texts_dropped)
         self._dropped = self._texts_dropped = 0
@@ -268,8 +273,12 @@ class Journal:
 
 def _encode(call: CallRecord) -> EncodedCall:
     """The record as MessagePack. One of absurd size (a hostile client chooses JSON keys, and so paths) is shortened."""
-    texts = encoder.encode(call.texts)
-    head = _head(msgspec.structs.replace(call, texts=()) if call.texts else call)
+    if call.texts:
+        texts = encoder.encode(call.texts)
+        head = _head(msgspec.structs.replace(call, texts=()))
+    else:
+        texts = NO_TEXTS
+        head = _head(call)
     if len(head) <= MAX_CALL_BYTES:
         return EncodedCall(head, texts)
     findings = tuple(

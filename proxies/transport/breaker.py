@@ -36,7 +36,7 @@ class Breaker:
     def wait_seconds(self, now: float) -> float:
         """0 when a request may be sent now; otherwise after how many seconds one may try. Who gets the 0 of an open
         breaker is that one: for all others the next, longer pause begins, also if it never comes back."""
-        if not self.is_open:
+        if self._failures < FAILURES_TO_OPEN:
             return 0.0
         if now < self._next_try_at:
             return self._next_try_at - now

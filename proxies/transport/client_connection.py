@@ -108,7 +108,7 @@ class UpstreamConnection(asyncio.Protocol):
             response.fail(LostBeforeAnswer("The upstream closed the connection without an answer."))
             return
         self._response = response
-        response.attach(self)
+        response.attach(self, self._loop)
         self._received = False
         self._early = False
         self._informational = 0
@@ -135,9 +135,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._deadline = self._loop.time() + self._idle_seconds
             self._transport.resume_reading()
 
-    def idle_until(self, deadline: float) -> None:
-        """The pool keeps the connection until this loop time."""
-        self._deadline = deadline
+    def idle_for(self, seconds: float) -> None:
+        """The pool keeps the connection for so long."""
+        self._deadline = self._loop.time() + seconds
 
     def tick(self, now: float) -> None:
         """Compare the deadlines with the clock; called by the pool's sweep."""
@@ -237,16 +237,21 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = head.keep_alive
         # An answer that came before the request was out leaves a connection in an unknown state (HTTP-13).
         self._early = self._transport.get_write_buffer_size() > 0
-        self._due = head.content_length
-        self._decoder = ChunkedDecoder() if head.content_length == CHUNKED else None
-        self._deadline = self._loop.time() + self._idle_seconds
         response.head_received(head)
         if head.bodyless:
             # What follows is not relayed, and the connection is not used again (HTTP-18).
             self._keep_alive = self._keep_alive and not rest
             self._end(response)
-        elif rest or not self._due:
-            self._body_received(response, rest)
+        elif len(rest) == head.content_length:
+            if rest:
+                response.feed(rest)
+            self._end(response)
+        else:
+            self._due = head.content_length
+            self._decoder = ChunkedDecoder() if head.content_length == CHUNKED else None
+            self._deadline = self._loop.time() + self._idle_seconds
+            if rest:
+                self._body_received(response, rest)
 
     def _body_received(self, response: UpstreamResponse, data: bytes) -> None:
         if self._decoder is not None:
@@ -287,7 +292,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        if self._keep_alive and not self._early and self.usable:
+        if self._keep_alive and not self._early and not self.closed:
             self._released(self)
         else:
             self.abort()

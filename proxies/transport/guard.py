@@ -2,20 +2,21 @@
 
 `parse_request_head` is pure: bytes in, `RequestHead` out, `RequestRefused` for everything doubtful. Two readers must
 agree on every head: a strict grammar over the raw bytes (which sees what a parser hides: bare LF, folded lines,
-underscores, blanks before a colon) and llhttp, which delivers the fields. Requirements HTTP-01..11, 25, 26, LIM-01.
+underscores, blanks before a colon) and llhttp, which has to accept it too. Requirements HTTP-01..11, 25, 26, LIM-01.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import httptools
 import msgspec
 
 from proxies.transport.errors import RequestRefused
-from proxies.transport.headers import FIELD_VALUE, TOKEN, FieldCollector, Headers
+from proxies.transport.headers import FIELD_VALUE, TOKEN, HeadEnd, Headers, read_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 
 HEAD_END = b"\r\n\r\n"
@@ -43,7 +44,7 @@ _QUERY_STRING = re.compile(rf"(?:{_QUERY}|%[0-9A-Fa-f]{{2}})*+")
 
 _HOST = re.compile(r"(?:([A-Za-z0-9_](?:[A-Za-z0-9._-]*+))|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
 _MAX_HOST_CHARACTERS = 261
-_LENGTH = re.compile(r"(?:0|[1-9][0-9]{0,14})")
+_MAX_LENGTH_DIGITS = 15
 
 SINGLE_FIELDS = frozenset(
     {
@@ -95,17 +96,18 @@ def parse_request_head(raw: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> RequestHe
     match = _HEAD.fullmatch(raw)
     if match is None:
         raise _explain(raw, bounds)
-    _check_sizes(raw, match.end(4) + 2, match[5], bounds)
-    method = match[1].decode("ascii")
+    raw_method, raw_target, major, minor, block = match.groups()
+    fields = block.count(b"\n")
+    _check_sizes(raw, match.end(4) + 2, block, fields, bounds)
+    method = raw_method.decode()
     if method not in _METHODS:
         raise _bad_method(method)
-    major, minor = match[3], match[4]
     if major != b"1" or minor > b"1":
         raise RequestRefused(505, "http_version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     version = "1.1" if minor == b"1" else "1.0"
-    target = match[2].decode("ascii")
+    target = raw_target.decode()
     path, query = _split_target(target)
-    headers = _fields(raw, method, version)
+    headers = _fields(raw, raw_method, version, block, fields)
     connection = headers.tokens("connection")
     return RequestHead(
         method=method,
@@ -139,7 +141,7 @@ def check_partial_head(data: bytes | bytearray, start: int, bounds: Bounds = DEF
         raise RequestRefused(400, "bad_line_end", "Lines of a request head end with CRLF.")
 
 
-def _check_sizes(raw: bytes, request_line_end: int, block: bytes, bounds: Bounds) -> None:
+def _check_sizes(raw: bytes, request_line_end: int, block: bytes, fields: int, bounds: Bounds) -> None:
     if request_line_end - 2 > bounds.max_request_line_bytes:
         raise _long_request_line(raw)
     if len(raw) > bounds.max_header_line_bytes:
@@ -147,7 +149,7 @@ def _check_sizes(raw: bytes, request_line_end: int, block: bytes, bounds: Bounds
             raise _head_too_large()
         if any(len(line) > bounds.max_header_line_bytes for line in block.split(b"\r\n")):
             raise _header_too_large()
-    if block.count(b"\n") > bounds.max_header_fields:
+    if fields > bounds.max_header_fields:
         raise RequestRefused(431, "too_many_headers", f"More than {bounds.max_header_fields} header fields.")
 
 
@@ -199,21 +201,21 @@ def _explain(raw: bytes, bounds: Bounds) -> RequestRefused:
     return RequestRefused(400, "bad_head", "The request head is malformed.")
 
 
-def _fields(raw: bytes, method: str, version: str) -> Headers:
-    """The fields as llhttp reads them; refused where it does not read the same head as the grammar did."""
-    collector = FieldCollector()
-    parser = httptools.HttpRequestParser(collector)
+def _fields(raw: bytes, method: bytes, version: str, block: bytes, lines: int) -> Headers:
+    """The fields of a head; refused where llhttp does not read the same head as the grammar did."""
+    end = HeadEnd()
+    parser = httptools.HttpRequestParser(end)
     try:
+        headers = read_fields(block, lines)
         parser.feed_data(raw)
     except httptools.HttpParserUpgrade:
         # The head asks for another protocol, or is read as if it did. That offer is ignored (RFC 9110 §7.8): the
         # request is served as HTTP/1.1 and `Upgrade` is never forwarded.
         pass
-    except httptools.HttpParserError as error:
+    except (httptools.HttpParserError, ValueError) as error:
         raise RequestRefused(400, "bad_head", "The request head is malformed or ambiguous.") from error
-    if not collector.complete or parser.get_method() != method.encode() or parser.get_http_version() != version:
+    if not end.seen or parser.get_method() != method or parser.get_http_version() != version:
         raise RequestRefused(400, "bad_head", "The request head is ambiguous.")
-    headers = collector.headers(raw)
     if headers.has_repeats():
         _check_repeats(headers)
     return headers
@@ -230,6 +232,8 @@ def _check_repeats(headers: Headers) -> None:
 def _split_target(target: str) -> tuple[str, str]:
     """Path and query of an origin-form target, byte for byte. Every other form is refused (HTTP-10)."""
     path, _, query = target.partition("?")
+    if not query and _is_plain_path(target):
+        return path, query
     if _PLAIN_TARGET.fullmatch(target) and path:
         return path, query
     if _PATH.fullmatch(path) is None or _QUERY_STRING.fullmatch(query) is None:
@@ -251,15 +255,27 @@ def _split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
+@lru_cache(maxsize=256)
+def _is_plain_path(target: str) -> bool:
+    """Whether this is a path that all readers resolve to itself. Clients ask for few paths, each of them often."""
+    return target[:1] == "/" and _PLAIN_TARGET.fullmatch(target) is not None
+
+
 def _host(headers: Headers) -> str:
     """The Host value, syntax checked; required of every version (HTTP-09)."""
     value = headers.get("host")
     if value is None:
         raise RequestRefused(400, "host_missing", "A request needs exactly one Host header field.")
-    match = _HOST.fullmatch(value) if len(value) <= _MAX_HOST_CHARACTERS else None
-    if match is None or (match[3] and not 0 < int(match[3]) < 65536) or not _is_ipv6(match[2]):
+    if len(value) > _MAX_HOST_CHARACTERS or not _is_host(value):
         raise RequestRefused(400, "bad_host", "The Host header field is malformed.")
     return value
+
+
+@lru_cache(maxsize=256)
+def _is_host(value: str) -> bool:
+    """Whether this is a host, perhaps with a port. A proxy has few names, and each call brings one."""
+    match = _HOST.fullmatch(value)
+    return match is not None and (not match[3] or 0 < int(match[3]) < 65536) and _is_ipv6(match[2])
 
 
 def _is_ipv6(literal: str | None) -> bool:
@@ -279,7 +295,7 @@ def _body_length(headers: Headers, version: str) -> int:
     if coding is None:
         if length is None:
             return 0
-        if _LENGTH.fullmatch(length) is None:
+        if not _is_length(length):
             raise RequestRefused(400, "bad_content_length", "Content-Length is not a plain number.")
         return int(length)
     if length is not None:
@@ -289,6 +305,16 @@ def _body_length(headers: Headers, version: str) -> int:
     if coding.lower() != "chunked":
         raise RequestRefused(501, "transfer_encoding_not_implemented", "The only transfer coding is chunked.")
     return CHUNKED
+
+
+def _is_length(value: str) -> bool:
+    """Whether this is a plain decimal number, written in the one way and not absurdly large."""
+    return (
+        0 < len(value) <= _MAX_LENGTH_DIGITS
+        and value.isascii()
+        and value.isdigit()
+        and (value[0] != "0" or value == "0")
+    )
 
 
 def _expects_continue(headers: Headers, version: str) -> bool:

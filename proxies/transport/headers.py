@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, overload
 
 from proxies.transport.via import passed_proxies, via_value
 
@@ -15,6 +16,9 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 FIELD_VALUE = rb"[\t\x20-\x7e\x80-\xff]"
 """RFC 9110 field content with surrounding blanks: no CTL but HTAB, hence no CR, LF or NUL."""
 
+_FIELD = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")
+_TRIM_FIELD = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)(?<![\t ])\r\n")
+"""A field without blanks behind its value, as nearly all are."""
 _SENDABLE = re.compile((rb"(?:%b++: %b*+\r\n)*+" % (TOKEN, FIELD_VALUE)).decode("latin-1"))
 
 HOP_BY_HOP = frozenset(
@@ -69,20 +73,6 @@ _RESPONSE_NEVER = HOP_BY_HOP | {
 }
 
 
-_COMMON_NAMES = (
-    "Accept Accept-Encoding Accept-Language Anthropic-Beta Anthropic-Version Api-Key Authorization Cache-Control "
-    "Connection Content-Encoding Content-Length Content-Type Cookie Date Expect Host Keep-Alive Last-Event-ID "
-    "Mcp-Method Mcp-Name MCP-Protocol-Version Mcp-Session-Id Origin OpenAI-Organization OpenAI-Project "
-    "OpenAI-Processing-Ms OpenAI-Version Referer Retry-After Server Set-Cookie Strict-Transport-Security "
-    "Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Traceparent Transfer-Encoding User-Agent Vary Via X-Api-Key "
-    "X-Request-Id X-Stainless-Arch X-Stainless-Async X-Stainless-Lang X-Stainless-OS X-Stainless-Package-Version "
-    "X-Stainless-Read-Timeout X-Stainless-Retry-Count X-Stainless-Runtime X-Stainless-Runtime-Version"
-).split(" ")
-_SPELLINGS = {
-    spelling.encode(): name.lower() for name in _COMMON_NAMES for spelling in (name, name.lower(), name.title())
-}
-"""Usual spellings of usual names, so that most fields need no conversion."""
-
 _CONNECTION_TOKENS = {
     "keep-alive": frozenset({"keep-alive"}),
     "Keep-Alive": frozenset({"keep-alive"}),
@@ -91,20 +81,30 @@ _CONNECTION_TOKENS = {
 _NO_TOKENS: frozenset[str] = frozenset()
 
 
+class Lookup(Protocol):
+    """As `dict.get`."""
+
+    @overload
+    def __call__(self, name: str, /) -> str | None: ...
+
+    @overload
+    def __call__(self, name: str, default: str, /) -> str: ...
+
+
 class Headers:
     """Ordered (name, value) pairs with constant-time lookup. Names are lower-case."""
 
-    __slots__ = ("_index", "_items")
+    __slots__ = ("_index", "_items", "get")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._items = items if isinstance(items, list) else list(items)
-        # Built in reverse so that the first of several fields wins. The guard refuses repeated fields wherever the
-        # choice could matter.
-        self._index = dict(reversed(self._items))
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first field of this (lower-case) name."""
-        return self._index.get(name, default)
+        self._index = dict(self._items)
+        if len(self._index) != len(self._items):
+            # Built in reverse so that the first of several fields wins. The guard refuses repeated fields wherever the
+            # choice could matter.
+            self._index = dict(reversed(self._items))
+        self.get: Lookup = self._index.get
+        """The value of the first field of this (lower-case) name; the dictionary's own lookup, as every call asks often."""
 
     def getall(self, name: str) -> list[str]:
         """The values of all fields of this name, in order."""
@@ -149,37 +149,39 @@ class Headers:
         return f"<Headers {', '.join(name for name, _ in self._items)}>"
 
 
-class FieldCollector:
-    """Receives llhttp's callbacks for one message head and keeps its fields."""
+class HeadEnd:
+    """What llhttp reports of a message head: that it saw the end of it."""
 
-    __slots__ = ("_fields", "complete")
+    __slots__ = ("seen",)
 
     def __init__(self) -> None:
-        self._fields: list[tuple[str, str]] = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One field. Called for each of them, hence the table of spellings instead of a conversion."""
-        self._fields.append((_SPELLINGS.get(name) or name.decode("latin-1").lower(), value.decode("latin-1")))
+        self.seen = False
 
     def on_headers_complete(self) -> None:
-        """The empty line was seen."""
-        self.complete = True
-
-    def headers(self, raw: bytes) -> Headers:
-        """What was collected from this head. llhttp leaves blanks behind a value in place; they are not part of it
-        (RFC 9112 §5)."""
-        if b" \r\n" in raw or b"\t\r\n" in raw:
-            return Headers([(name, value.rstrip(" \t")) for name, value in self._fields])
-        return Headers(self._fields)
+        """The empty line was read."""
+        self.seen = True
 
 
-def encode_fields(fields: Sequence[tuple[str, str]]) -> bytes:
-    """The field lines, each with its CRLF. Raises ValueError where a name or value could break the framing."""
-    block = "".join([f"{name}: {value}\r\n" for name, value in fields])
+def read_fields(block: bytes, lines: int) -> Headers:
+    """The fields in so many lines that a grammar has accepted. Raises ValueError where they are not one field each."""
+    text = block.decode("latin-1")
+    fields = _TRIM_FIELD.findall(text)
+    if len(fields) != lines:
+        # Blanks behind a value are not part of it (RFC 9112 §5).
+        fields = [(name, value.rstrip(" \t")) for name, value in _FIELD.findall(text)]
+        if len(fields) != lines:
+            raise ValueError("a line is no header field")
+    return Headers([(name.lower(), value) for name, value in fields])
+
+
+def encode_fields(fields: Sequence[tuple[str, str]], *, without: frozenset[str] = _NO_TOKENS) -> bytes:
+    """The field lines, each with its CRLF, but for these (lower-case) names. Raises ValueError where a name or value could
+    break the framing."""
+    lines = [f"{name}: {value}\r\n" for name, value in fields if name.lower() not in without]
+    block = "".join(lines)
     # A CRLF smuggled into a value either breaks the grammar or makes a line without a valid field name in front;
     # a value that forms a valid line of its own is caught by the line count.
-    if _SENDABLE.fullmatch(block) is None or block.count("\r\n") != len(fields):
+    if _SENDABLE.fullmatch(block) is None or block.count("\n") != len(lines):
         raise ValueError("a header field holds characters that must not be sent")
     return block.encode("latin-1")
 

@@ -112,15 +112,19 @@ class UpstreamPool:
         """
         message = self._encode(method, target, headers, body)
         loop = asyncio.get_running_loop()
-        if wait_seconds := self._breaker.wait_seconds(loop.time()):
+        now = loop.time()
+        if wait_seconds := self._breaker.wait_seconds(now):
             raise UpstreamCircuitOpen(
                 "The upstream has not answered several times in a row, so it is left alone for a moment.",
                 retry_after_seconds=math.ceil(wait_seconds),
                 detail=f"The upstream is left alone for a moment after failing several times: {self._breaker.last_failure}",
             )
-        total_deadline = math.inf if endless else loop.time() + self._limits.total_timeout_seconds
+        total_deadline = math.inf if endless else now + self._limits.total_timeout_seconds
         try:
             response = await self._send(method, message, total_deadline, idempotent=idempotent)
+            if response.status == 407 and self._dialler.speaks_to_proxy:
+                await response.aclose()
+                raise UpstreamProxyError.from_status(response.status)
         except UpstreamBusy:
             raise  # It answers others: that is no failure of it.
         except UpstreamError as error:
@@ -139,7 +143,7 @@ class UpstreamPool:
     # --- Internals ----------------------------------------------------------------------------------------------
 
     def _encode(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-        fields = encode_fields([field for field in headers if field[0].lower() not in _POOL_FIELDS])
+        fields = encode_fields(headers, without=_POOL_FIELDS)
         line = f"{method} {self._target_prefix}{target} HTTP/1.1\r\n".encode("ascii")
         if line.count(b"\n") != 1 or line.count(b" ") != 2:
             raise ValueError("method or target hold characters that must not be sent")
@@ -147,17 +151,20 @@ class UpstreamPool:
         return b"".join((line, self._common_fields, fields, length, b"\r\n", body))
 
     async def _send(self, method: str, message: bytes, total_deadline: float, *, idempotent: bool) -> UpstreamResponse:
-        connection = await self._acquire()
+        connection = self._take_idle() or await self._acquire()
         reused = connection.exchanges > 0
+        response = self._begin(connection, method, message, total_deadline)
         try:
-            return await self._exchange(connection, method, message, total_deadline)
+            await response.wait_head()
         except LostBeforeAnswer:
             if not (reused and idempotent):
                 raise
-        # Other idle connections may be as stale as that one was: the repetition gets a new one.
-        return await self._exchange(await self._acquire(fresh=True), method, message, total_deadline)
+            # Other idle connections may be as stale as that one was: the repetition gets a new one.
+            response = self._begin(await self._acquire(fresh=True), method, message, total_deadline)
+            await response.wait_head()
+        return response
 
-    async def _exchange(
+    def _begin(
         self, connection: UpstreamConnection, method: str, message: bytes, total_deadline: float
     ) -> UpstreamResponse:
         response = UpstreamResponse(method, self._bounds)
@@ -168,21 +175,23 @@ class UpstreamPool:
             idle_seconds=self._limits.idle_timeout_seconds,
             total_deadline=total_deadline,
         )
-        await response.wait_head()
-        if response.status == 407 and self._dialler.speaks_to_proxy:
-            await response.aclose()
-            raise UpstreamProxyError.from_status(response.status)
         return response
+
+    def _take_idle(self) -> UpstreamConnection | None:
+        """The connection that was used last, if one is idle."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
 
     async def _acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """An idle connection (unless `fresh`), a new one, or the next that becomes free."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._limits.connect_timeout_seconds
         while True:
-            while self._idle and not fresh:
-                connection = self._idle.pop()
-                if connection.usable:
-                    return connection
+            if not fresh and (connection := self._take_idle()) is not None:
+                return connection
             if self._open < self._limits.max_upstream_connections:
                 return await self._connect()
             if fresh and self._idle:
@@ -250,8 +259,8 @@ class UpstreamPool:
         if self._closing or not connection.usable:
             connection.close()
             return
-        connection.idle_until(asyncio.get_running_loop().time() + self._limits.upstream_keepalive_seconds)
-        if not self._wake_next(connection):
+        connection.idle_for(self._limits.upstream_keepalive_seconds)
+        if not self._waiters or not self._wake_next(connection):
             self._idle.append(connection)
 
     def _forget(self, connection: UpstreamConnection) -> None:

@@ -12,7 +12,7 @@ import httptools
 import msgspec
 
 from proxies.transport.errors import UpstreamProtocolError
-from proxies.transport.headers import FIELD_VALUE, TOKEN, FieldCollector, Headers
+from proxies.transport.headers import FIELD_VALUE, TOKEN, HeadEnd, Headers, read_fields
 from proxies.transport.limits import DEFAULT_BOUNDS, Bounds
 
 CHUNKED = -1
@@ -45,11 +45,13 @@ def parse_response_head(raw: bytes, method: str, bounds: Bounds = DEFAULT_BOUNDS
     match = _HEAD.fullmatch(raw)
     if match is None:
         raise UpstreamProtocolError("The upstream's response head is malformed.")
-    if len(raw) > bounds.max_head_bytes or match[4].count(b"\n") > bounds.max_response_fields:
+    minor, digits, reason, block = match.groups()
+    fields = block.count(b"\n")
+    if len(raw) > bounds.max_head_bytes or fields > bounds.max_response_fields:
         raise _head_too_large()
-    headers = _fields(raw, int(match[2]))
-    status = int(match[2])
-    old = match[1] == b"0"
+    status = int(digits)
+    headers = _fields(raw, status, block, fields)
+    old = minor == b"0"
     connection = headers.tokens("connection")
     length = _body_length(headers, old=old)
     bodyless = method == "HEAD" or status in (204, 304) or status < 200
@@ -59,7 +61,7 @@ def parse_response_head(raw: bytes, method: str, bounds: Bounds = DEFAULT_BOUNDS
         keep_alive = False
     return ResponseHead(
         status=status,
-        reason=(match[3] or b"").decode("latin-1"),
+        reason=reason.decode("latin-1") if reason else "",
         headers=headers,
         content_length=0 if bodyless else length,
         bodyless=bodyless,
@@ -81,18 +83,19 @@ def _head_too_large() -> UpstreamProtocolError:
     return UpstreamProtocolError("The upstream's response head is too large.")
 
 
-def _fields(raw: bytes, status: int) -> Headers:
+def _fields(raw: bytes, status: int, block: bytes, lines: int) -> Headers:
+    """The fields of a head; refused where llhttp does not read the same head as the grammar did."""
     if status == 101:
         raise UpstreamProtocolError("The upstream switched protocols without being asked.")
-    collector = FieldCollector()
-    parser = httptools.HttpResponseParser(collector)
+    end = HeadEnd()
+    parser = httptools.HttpResponseParser(end)
     try:
         parser.feed_data(raw)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        headers = read_fields(block, lines)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as error:
         raise UpstreamProtocolError("The upstream's response head is malformed or ambiguous.") from error
-    if not collector.complete or parser.get_status_code() != status:
+    if not end.seen or parser.get_status_code() != status:
         raise UpstreamProtocolError("The upstream's response head is ambiguous.")
-    headers = collector.headers(raw)
     if headers.has_repeats():
         seen: set[str] = set()
         for name, _ in headers:

@@ -320,7 +320,7 @@ class Response:
     def _head(self, status: int, headers: list[tuple[str, str]], framing: bytes) -> bytes:
         if self.started:
             raise RuntimeError("a request has one response")
-        fields = encode_fields([field for field in headers if field[0].lower() not in _SERVER_FIELDS])
+        fields = encode_fields(headers, without=_SERVER_FIELDS)
         self.started = True
         self.status = status
         request = self._request

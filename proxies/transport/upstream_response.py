@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from proxies.transport.content_coding import CodingRefused, decode_body, is_identity
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError, UpstreamTooLarge, UpstreamTruncated
@@ -35,6 +35,7 @@ class UpstreamResponse:
         "_buffered_bytes",
         "_connection",
         "_error",
+        "_loop",
         "_pieces",
         "_waiter",
         "complete",
@@ -53,6 +54,7 @@ class UpstreamResponse:
         """Whether the whole message has been received."""
         self._bounds = bounds
         self._connection: Source | None = None
+        self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)  # Set by attach, before any wait.
         self._pieces: list[bytes] = []
         self._buffered_bytes = 0
         self._error: UpstreamError | None = None
@@ -65,6 +67,8 @@ class UpstreamResponse:
         if not self.complete and int(self.headers.get("content-length") or 0) > limit_bytes:
             self._abandon()
             raise _too_large(limit_bytes)
+        if self.complete and len(self._pieces) == 1:
+            return self._decoded(self._take()[0], limit_bytes)
         parts: list[bytes] = []
         joined = bytearray()
         size = 0
@@ -81,7 +85,12 @@ class UpstreamResponse:
             if self.complete:
                 break
             await self._more()
-        body = parts[0] if len(parts) == 1 and not joined else b"".join((joined, *parts))
+        return self._decoded(parts[0] if len(parts) == 1 and not joined else b"".join((joined, *parts)), limit_bytes)
+
+    def _decoded(self, body: bytes, limit_bytes: int) -> bytes:
+        """The body with a content coding undone."""
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
         coding = self.headers.get("content-encoding")
         if coding is None or not body:
             return body
@@ -117,35 +126,40 @@ class UpstreamResponse:
 
     # --- For the connection -------------------------------------------------------------------------------------
 
-    def attach(self, connection: Source) -> None:
+    def attach(self, connection: Source, loop: asyncio.AbstractEventLoop) -> None:
         """The connection that will deliver this response."""
         self._connection = connection
+        self._loop = loop
 
     def head_received(self, head: ResponseHead) -> None:
         """The final response head."""
         self.status = head.status
         self.reason = head.reason
         self.headers = head.headers
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
     def feed(self, piece: bytes) -> int:
         """A piece of the body; gives the number of bytes that wait for the caller."""
         self._pieces.append(piece)
         self._buffered_bytes += len(piece)
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
         return self._buffered_bytes
 
     def end(self) -> None:
         """The message is complete; the connection is no longer ours."""
         self.complete = True
         self._connection = None
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
     def fail(self, error: UpstreamError) -> None:
         """The message will not become complete. What was received before can still be read."""
         self._error = error
         self._connection = None
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
     async def wait_head(self) -> None:
         """Return when the final head is there; raises what went wrong instead."""
@@ -183,18 +197,19 @@ class UpstreamResponse:
         """Wait for the next event. A caller that is cancelled here leaves for good: the upstream is told at once."""
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = waiter = self._loop.create_future()
         try:
-            await self._waiter
+            await waiter
         except asyncio.CancelledError:
             self._abandon()
             raise
         finally:
             self._waiter = None
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _wake(self, waiter: asyncio.Future[None]) -> None:
+        self._waiter = None
+        if not waiter.done():
+            waiter.set_result(None)
 
     def _abandon(self) -> None:
         connection, self._connection = self._connection, None

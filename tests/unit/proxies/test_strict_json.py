@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxies.strict_json import MAX_DEPTH, JSONRefused, dump, parse, refuse_case_variants
@@ -97,3 +97,47 @@ def test_what_was_inspected_is_what_is_sent(value: object) -> None:
     assert parsed == value
     assert json.loads(dump(parsed)) == value
     assert parse(dump(parsed)) == parsed
+
+
+class Pairs(list[tuple[str, object]]):
+    """An object as it stands in a text, where a key may come twice."""
+
+
+odd_keys = st.text(st.sampled_from('ab":\\ \n{}[],'), max_size=3)
+blanks = st.sampled_from(["", "", " ", "\n ", "\t", "\r"])
+texts_of_values = st.recursive(
+    st.integers(0, 9) | odd_keys,
+    lambda children: st.lists(children, max_size=3) | st.lists(st.tuples(odd_keys, children), max_size=3).map(Pairs),
+    max_leaves=12,
+)
+
+
+def written(value: object, blank: str) -> str:
+    """The text of a value with these blanks around everything."""
+    if isinstance(value, Pairs):
+        members = [f"{blank}{json.dumps(key)}{blank}:{written(member, blank)}" for key, member in value]
+        return f"{blank}{{{','.join(members)}{blank}}}{blank}"
+    if isinstance(value, list):
+        return f"{blank}[{','.join(written(member, blank) for member in value)}{blank}]{blank}"
+    return f"{blank}{json.dumps(value)}{blank}"
+
+
+def has_repeats(value: object) -> bool:
+    """Whether an object in it has a key twice."""
+    if isinstance(value, Pairs):
+        keys = [key for key, _ in value]
+        return len(set(keys)) < len(keys) or any(has_repeats(member) for _, member in value)
+    return isinstance(value, list) and any(has_repeats(member) for member in value)
+
+
+@given(texts_of_values, blanks)
+@example(Pairs([("a", '":'), ("a", 1)]), "")
+@example(Pairs([("a", ["b", ":", '\\":']), ("c\\", 1), ("c\\", 2)]), " ")
+@example([Pairs([('"', 1)]), Pairs([("x", 1), ("y :", 2), ("y :", 3)])], "\n ")
+def test_BODY_04_a_repeated_key_is_seen_however_the_text_is_written(value: object, blank: str) -> None:
+    data = written(value, blank).encode()
+    if has_repeats(value):
+        with pytest.raises(JSONRefused, match="twice"):
+            parse(data)
+    else:
+        assert parse(data) == json.loads(data)
