@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Literal
 
 from rules.buffer import TextBuffer
@@ -42,10 +43,13 @@ class Evaluator:
             for target in {target for rule in rules for target in rule.targets}
         }
         """By target that a rule reads: the views in which rules read it."""
-        self._by_anchor: dict[int, list[int]] = {}
+        self._by_anchor: dict[tuple[View, str], dict[int, list[int]]] = {}
+        """By view and direction: the rules, by their place, that an anchor may belong to."""
         for index, rule in enumerate(self._rules):
-            for number in rule.anchors:
-                self._by_anchor.setdefault(number, []).append(index)
+            for reading in product(rule.views, rule.directions):
+                places = self._by_anchor.setdefault(reading, {})
+                for number in rule.anchors:
+                    places.setdefault(number, []).append(index)
 
     def hits(self, buffer: TextBuffer) -> Hits:
         """Which patterns occur in the buffer, too many rather than too few."""
@@ -56,9 +60,10 @@ class Evaluator:
 
         Raises `EngineError` when there are more values than can be masked.
         """
-        indexes = {index for number in hits for index in self._by_anchor.get(number, ())}
-        if not indexes:
+        by_anchor = self._by_anchor.get((view, direction))
+        if by_anchor is None or by_anchor.keys().isdisjoint(hits):
             return []
+        indexes = {index for number in hits for index in by_anchor.get(number, ())}
         found: list[Found] = []
         plain = 0
         for index in sorted(indexes):
@@ -66,8 +71,6 @@ class Evaluator:
             if plain >= MAX_FINDINGS and not rule.sensitive:
                 continue
             if not rule.possible(hits) or rule.targets.isdisjoint(buffer.targets):
-                continue
-            if direction not in rule.directions or view not in rule.views:
                 continue
             for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
                 narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule) if rule.near else None
