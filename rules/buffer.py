@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 
 from rules.compiler import GROUP_OF, LONG_RUN_NUMBER
@@ -93,9 +94,10 @@ class TextBuffer:
                 hits.ends.setdefault(number, []).extend(start + place for place in ends)
         return hits
 
-    def part(self, index: int, windows: Callable[[int], Windows | None] | None = None) -> Part:
-        """One text as a finished part; `windows` says by pattern where in it to look."""
+    def part(self, index: int, hits: Hits | None = None, regexps: Regexps | None = None) -> Part:
+        """One text as a finished part, which knows by the hits where in it to look for a pattern."""
         if index not in self._parts:
+            windows = partial(self.windows, index, hits, regexps) if hits is not None and regexps is not None else None
             self._parts[index] = Part(self._encoded[index], 0, 0, 0, closed=True, windows=windows)
         return self._parts[index]
 
@@ -117,12 +119,12 @@ class TextBuffer:
         origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
         windows: list[tuple[int, int]] = []
         for end in sorted(ends):
-            at = end - origin
-            if 0 < at <= length:
+            if origin < end <= origin + length:
+                at = end - origin
                 low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
                 if windows and low <= windows[-1][1]:
                     low = min(low, windows.pop()[0])
-                windows.append((low if low > 0 else 0, high if high < length else length))
+                windows.append((max(0, low), min(length, high)))
         return windows
 
     def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:

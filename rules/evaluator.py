@@ -23,6 +23,9 @@ count: each is a value that masking may have to replace."""
 MAX_VALUES = 20_000
 """Hits of sensitive rules per message; one with more is not inspected but refused."""
 
+FEW_SPANS = 4
+"""So many are not worth a search for those that matter."""
+
 Direction = Literal["request", "response"]
 Found = tuple[int, MatchRule, Hit]
 """The index of a text in its buffer, and what hit there."""
@@ -75,8 +78,9 @@ class Evaluator:
             for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
                 narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule) if rule.near else None
                 scan = RuleScan(rule, self.regexps, narrowed)
-                windows = partial(buffer.windows, text_index, hits, self.regexps)
-                fresh = scan.advance(buffer.part(text_index, windows), hits)
+                fresh = scan.advance(buffer.part(text_index, hits, self.regexps), hits)
+                if not fresh:
+                    continue
                 if not rule.sensitive:
                     fresh = fresh[: MAX_FINDINGS - plain]
                     plain += len(fresh)
@@ -106,6 +110,8 @@ def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") 
 
 def _near(spans: Sequence[tuple[int, int]], hit: Hit) -> Sequence[tuple[int, int]]:
     """Those of many spans, in order and apart, that touch the surroundings of a hit."""
+    if len(spans) <= FEW_SPANS:
+        return spans
     low, high = hit.snippet_start, hit.snippet_start + len(hit.snippet)
     first = bisect_left(spans, low, key=lambda span: span[1])
     return spans[first : bisect_left(spans, high, lo=first, key=lambda span: span[0])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -43,7 +44,9 @@ def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]])
     high = min(len(text), min(end, start + MAX_HIT_CHARS) + CONTEXT_CHARS)
     pieces: list[str] = []
     position = low
-    for left, right in merged_spans([*secrets, *_opaque_spans(text, low, high)]):
+    spans = _opaque_spans(text, low, high)
+    spans += secrets
+    for left, right in merged_spans(spans):
         if right <= low or left >= high:
             continue
         pieces.append(_plain(text[position : max(left, position)]))
@@ -67,7 +70,7 @@ class MaskedText(NamedTuple):
 
     def place(self, offset: int, *, is_end: bool = False) -> int:
         """Where a place of the original is in `text`; one inside a masked value moves to its begin or its end."""
-        index = bisect_right(self.masks, offset, key=lambda mask: mask[0]) - 1
+        index = bisect_right(self.masks, (offset, sys.maxsize, 0, 0)) - 1
         if index < 0:
             return min(max(0, offset - self.start), len(self.text))
         left, right, masked_left, masked_right = self.masks[index]
@@ -84,7 +87,8 @@ def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: i
     A mask shows the beginning of the whole value, also where the part cuts into it.
     """
     end = len(text) if end is None else min(end, len(text))
-    spans = [*secrets, *_opaque_spans(text, start, end)]
+    spans = _opaque_spans(text, start, end)
+    spans += secrets
     if not spans:
         return MaskedText(text[start:end], start, [])
     pieces: list[str] = []
