@@ -220,13 +220,17 @@ class TextCapture:
         if not noted.findings and not self._secrets:
             clean = masked(text, (), noted.start, noted.end)
             return self._shown(direction, noted, clean, ())
-        spans = [(item.value_start - origin, item.value_end - origin) for item in noted.findings if _is_secret(item)]
+        spans = [
+            (max(0, item.value_start - origin), min(item.value_end - origin, len(text)))
+            for item in noted.findings
+            if _is_secret(item)
+        ]
         for secret in self._secrets:
             found = text.find(secret)
             while found >= 0:
                 spans.append((found, found + len(secret)))
                 found = text.find(secret, found + len(secret))
-        clean = masked(text, [(max(0, start), min(end, len(text))) for start, end in spans], noted.start, noted.end)
+        clean = masked(text, spans, noted.start, noted.end)
         marks = [
             TextMark(clean.place(item.start - origin), clean.place(item.end - origin, is_end=True), item.rule_id)
             for item in noted.findings

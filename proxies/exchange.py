@@ -65,9 +65,10 @@ class Judged(NamedTuple):
 
     found: list[Finding]
     """The list that was judged."""
+    verdict: Verdict
     kinds: dict[tuple[object, ...], Finding | None]
     """By what a verdict asks about a finding, one of that kind with its action in effect; None where a policy switched its
-    rule off."""
+    rule off. Empty until more is found: most calls are judged once."""
 
 
 class Exchange:

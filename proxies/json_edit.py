@@ -38,7 +38,8 @@ def edit_texts(value: Any, edits: Mapping[str, str]) -> None:
 
 def steps(path: str) -> list[str]:
     """The reference tokens of a pointer."""
-    return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]] or [""]
+    found = path.split("/")[1:] or [""]
+    return [step.replace("~1", "/").replace("~0", "~") for step in found] if "~" in path else found
 
 
 def containers(value: Any, path: str) -> Iterator[dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 
 from rules.compiler import GROUP_OF, LONG_RUN_NUMBER
 from rules.hyperscan_database import MAX_ENDS, BlockDatabase, Hits
 from rules.matching import MatchRule, Part, Windows
 from rules.model import Target, Text
-from rules.patterns import Locators, Regexp, Regexps, key_of, regexp
+from rules.patterns import Find, Locators, Regexps, key_of, regexp
 from rules.prefilter import SEPARATOR_CLASS, SEPARATOR_RUN_BYTES, TOKEN_CLASS, TOKEN_RUN_BYTES
 
 SEPARATOR = b"\n\x00\n"
@@ -93,9 +94,10 @@ class TextBuffer:
                 hits.ends.setdefault(number, []).extend(start + place for place in ends)
         return hits
 
-    def part(self, index: int, windows: Callable[[int], Windows | None] | None = None) -> Part:
-        """One text as a finished part; `windows` says by pattern where in it to look."""
+    def part(self, index: int, hits: Hits | None = None, regexps: Regexps | None = None) -> Part:
+        """One text as a finished part, which knows by the hits where in it to look for a pattern."""
         if index not in self._parts:
+            windows = partial(self.windows, index, hits, regexps) if hits is not None and regexps is not None else None
             self._parts[index] = Part(self._encoded[index], 0, 0, 0, closed=True, windows=windows)
         return self._parts[index]
 
@@ -150,41 +152,40 @@ class TextBuffer:
             return [0] if self.sources[0].target in rule.targets else []
         found: set[int] = set()
         for number in rule.anchors:
+            if (first_end := hits.get(number)) is None:
+                continue
             if (known := self._known_texts(hits, regexps, number)) is not None:
                 found |= known
             else:
-                found.update(self.occurrences(locators[number], hits.get(number), rule.targets))
-        return sorted(index for index in found if self.sources[index].target in rule.targets)
+                found.update(self.occurrences(locators[number], first_end, rule.targets))
+        return sorted([index for index in found if self.sources[index].target in rule.targets])
 
     def _known_texts(self, hits: Hits, regexps: Regexps, number: int) -> frozenset[int] | None:
         """The texts in which a pattern may occur of which every place is known: each lies in the text of its match."""
         if number not in self._texts:
             ends = hits.ends.get(number)
-            known = ends and len(ends) < MAX_ENDS and regexps.reaches[number] is not None
-            self._texts[number] = (
-                frozenset(bisect_right(self.starts, end - 1) - 1 for end in ends) if known and ends else None
-            )
+            known: frozenset[int] | None = None
+            if ends and len(ends) < MAX_ENDS and regexps.reaches[number] is not None:
+                starts = self.starts
+                known = frozenset([bisect_right(starts, end - 1) - 1 for end in ends])
+            self._texts[number] = known
         return self._texts[number]
 
-    def occurrences(
-        self, locator: Regexp, first_end: int | None, targets: Collection[Target] | None = None
-    ) -> Iterator[int]:
-        """Texts of these targets in which a pattern occurs that Hyperscan first saw at `first_end` (None: nowhere).
+    def occurrences(self, locator: Find, first_end: int, targets: Collection[Target] | None = None) -> Iterator[int]:
+        """Texts of these targets in which a pattern occurs that Hyperscan first saw at `first_end`.
 
         A match may reach into the next text here; matching decides exactly.
         """
-        if first_end is None:
-            return
         starts = self.starts
         index = bisect_right(starts, first_end - 1) - 1
         while index < len(starts):
             if targets is not None and self.sources[index].target not in targets:
                 index += 1
                 continue
-            match = locator.search(self.data, starts[index])
-            if match is None:
+            spans = locator(self.data, starts[index], len(self.data))
+            if spans is None:
                 return
-            index = max(index, bisect_right(starts, match.start()) - 1)
+            index = max(index, bisect_right(starts, spans[0][0]) - 1)
             if targets is None or self.sources[index].target in targets:
                 yield index
             index += 1

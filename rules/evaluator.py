@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Literal
 
 from rules.buffer import TextBuffer
@@ -21,6 +22,9 @@ MAX_FINDINGS = 200
 count: each is a value that masking may have to replace."""
 MAX_VALUES = 20_000
 """Hits of sensitive rules per message; one with more is not inspected but refused."""
+
+FEW_SPANS = 4
+"""So many are not worth a search for those that matter."""
 
 Direction = Literal["request", "response"]
 Found = tuple[int, MatchRule, Hit]
@@ -42,10 +46,13 @@ class Evaluator:
             for target in {target for rule in rules for target in rule.targets}
         }
         """By target that a rule reads: the views in which rules read it."""
-        self._by_anchor: dict[int, list[int]] = {}
+        self._by_anchor: dict[tuple[View, str], dict[int, list[int]]] = {}
+        """By view and direction: the rules, by their place, that an anchor may belong to."""
         for index, rule in enumerate(self._rules):
-            for number in rule.anchors:
-                self._by_anchor.setdefault(number, []).append(index)
+            for reading in product(rule.views, rule.directions):
+                places = self._by_anchor.setdefault(reading, {})
+                for number in rule.anchors:
+                    places.setdefault(number, []).append(index)
 
     def hits(self, buffer: TextBuffer) -> Hits:
         """Which patterns occur in the buffer, too many rather than too few."""
@@ -56,9 +63,10 @@ class Evaluator:
 
         Raises `EngineError` when there are more values than can be masked.
         """
-        indexes = {index for number in hits for index in self._by_anchor.get(number, ())}
-        if not indexes:
+        by_anchor = self._by_anchor.get((view, direction))
+        if by_anchor is None or by_anchor.keys().isdisjoint(hits):
             return []
+        indexes = {index for number in hits for index in by_anchor.get(number, ())}
         found: list[Found] = []
         plain = 0
         for index in sorted(indexes):
@@ -67,13 +75,12 @@ class Evaluator:
                 continue
             if not rule.possible(hits) or rule.targets.isdisjoint(buffer.targets):
                 continue
-            if direction not in rule.directions or view not in rule.views:
-                continue
             for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
                 narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule) if rule.near else None
                 scan = RuleScan(rule, self.regexps, narrowed)
-                windows = partial(buffer.windows, text_index, hits, self.regexps)
-                fresh = scan.advance(buffer.part(text_index, windows), hits)
+                fresh = scan.advance(buffer.part(text_index, hits, self.regexps), hits)
+                if not fresh:
+                    continue
                 if not rule.sensitive:
                     fresh = fresh[: MAX_FINDINGS - plain]
                     plain += len(fresh)
@@ -103,6 +110,8 @@ def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") 
 
 def _near(spans: Sequence[tuple[int, int]], hit: Hit) -> Sequence[tuple[int, int]]:
     """Those of many spans, in order and apart, that touch the surroundings of a hit."""
+    if len(spans) <= FEW_SPANS:
+        return spans
     low, high = hit.snippet_start, hit.snippet_start + len(hit.snippet)
     first = bisect_left(spans, low, key=lambda span: span[1])
     return spans[first : bisect_left(spans, high, lo=first, key=lambda span: span[0])]

@@ -61,6 +61,7 @@ class MatchRule:
         "anchors",
         "category",
         "common",
+        "conditions",
         "confidence",
         "directions",
         "forbidden",
@@ -120,20 +121,20 @@ class MatchRule:
         absent = [(numbers[_key(item)], item.within) for item in rule.match.none]
         self.none = tuple((number, within) for number, within in absent if within is not None)
         self.forbidden = tuple(number for number, within in absent if within is None)
+        self.conditions = (*self.required, *self.one_of, *self.forbidden)
+        """The patterns that matter wherever in the text they occur."""
 
     def possible(self, hits: Collection[int]) -> bool:
-        """Whether the rule can hit a text in which only these patterns occur."""
+        """Whether the rule can hit a text in which only these patterns occur, one of its anchors among them."""
         for number in self.must:
             if number not in hits:
                 return False
-        if self.one_of and not any(number in hits for number in self.one_of):
-            return False
-        return any(number in hits for number in self.anchors)
+        return not self.one_of or any(number in hits for number in self.one_of)
 
     @property
     def watched(self) -> tuple[int, ...]:
         """The patterns whose places or presence matter anywhere in the text."""
-        return (*self.anchors, *self.required, *self.one_of, *self.forbidden)
+        return (*self.anchors, *self.conditions)
 
 
 def scanned_patterns(rule: Rule) -> Iterable[PatternKey]:
@@ -242,6 +243,21 @@ def _char_count(data: bytes) -> int:
 class RuleScan:
     """One rule over one text."""
 
+    __slots__ = (
+        "_counted",
+        "_cut_end",
+        "_limit",
+        "_pending",
+        "_present",
+        "_regexps",
+        "_reported",
+        "_resume",
+        "_rule",
+        "_seen",
+        "_windows",
+        "done",
+    )
+
     def __init__(
         self, rule: MatchRule, regexps: Regexps, windows: Callable[[int], Windows | None] | None = None
     ) -> None:
@@ -256,6 +272,7 @@ class RuleScan:
         self._counted: list[Hit] = []
         self._seen: set[tuple[int, int]] = set()
         self._reported = 0
+        self._limit = max(rule.max_findings, rule.min_count)
         self.done = False
 
     def advance(self, part: Part, hits: Collection[int]) -> list[Hit]:
@@ -263,16 +280,18 @@ class RuleScan:
         if self.done:
             return []
         rule = self._rule
-        for number in (*rule.required, *rule.one_of, *rule.forbidden):
+        for number in rule.conditions:
             if number in hits and number not in self._present and self._occurs(part, number):
                 self._present.add(number)
-        waiting, self._pending = self._pending, []
-        for anchor in waiting:
-            self._settle(part, anchor, hits)
+        if self._pending:
+            waiting, self._pending = self._pending, []
+            for anchor in waiting:
+                self._settle(part, anchor, hits)
         for number in rule.anchors:
             if number in hits:
                 self._collect(part, number, hits)
-        return self._release(part)
+        # A whole text is not asked again.
+        return self._release(part) if self._counted or not part.closed else []
 
     def _first(self, part: Part, number: int) -> int:
         return max(part.first, self._resume.get(number, 0) - part.base)
@@ -283,20 +302,20 @@ class RuleScan:
 
     def _next(self, part: Part, number: int, position: int, limit: int) -> tuple[int, int, int, int] | None:
         """The next certain match between `position` and `limit`: its span and that of its value, as offsets in the part."""
-        match = self._regexps[number].search(part.data, position, limit)
-        if match is None:
+        spans = self._regexps.finders[number](part.data, position, limit)
+        if spans is None:
             if not part.closed:
                 # What begins further back would be longer than a match may be: do not look there again.
                 unseen = boundary(part.data, max(position, len(part.data) - WINDOW_BYTES))
                 self._resume[number] = part.base + unseen
             return None
-        start, end = match.span()
+        start, end = spans[0]
         if not part.closed and end + self._regexps.margins[number] > len(part.data):
             if end < len(part.data) or end - start < WINDOW_BYTES:
                 return None
             self._cut_end[number] = part.base + end
-        group = self._rule.group if self._rule.group <= self._regexps.groups[number] else 0
-        value_start, value_end = match.span(group) if group else (start, end)
+        group = self._rule.group
+        value_start, value_end = spans[group] if group < len(spans) else (start, end)
         if value_start < 0:
             value_start, value_end = start, end
         return start, end, value_start, value_end
@@ -304,15 +323,17 @@ class RuleScan:
     def _collect(self, part: Part, number: int, hits: Collection[int]) -> None:
         """Find the anchors of one pattern and judge each at once; the undecided ones wait."""
         narrowed = self._windows(number) if self._windows else None
+        first, limit = self._first(part, number), self._limit
         for low, high in part.windows(number) if narrowed is None else narrowed:
-            position = max(low, self._first(part, number))
-            while position < high and len(self._counted) < self._limit:
+            position = max(low, first)
+            while position < high and len(self._counted) < limit:
                 continues = self._cut_end.get(number)
                 found = self._next(part, number, position, high)
                 if found is None:
                     break
                 # What follows the value is only its surroundings, and may be those of the next value as well.
                 position = max(found[3], found[0] + 1)
+                first = position
                 self._resume[number] = part.base + position
                 if part.base + found[0] != continues:
                     self._weigh(part, found, hits)
@@ -321,21 +342,18 @@ class RuleScan:
         """Make an anchor of a match whose value the validators accept, and settle it."""
         rule = self._rule
         start, end, value_start, value_end = found
-        span = (part.base + start, part.base + end)
-        if span in self._seen:
+        base, validators = part.base, rule.validators
+        span = (base + start, base + end)
+        if len(rule.anchors) > 1 and span in self._seen:
             return
         value = part.data[value_start:value_end].decode("utf-8", "replace")
-        if not rule.validators.accept(value):
+        if not validators.accept(value):
             return
         if len(rule.anchors) > 1:
             self._seen.add(span)
-        raised = rule.validators.raises_confidence(value)
-        bounds = (part.base + value_start, part.base + value_end)
+        raised = bool(validators.raisers) and validators.raises_confidence(value)
+        bounds = (base + value_start, base + value_end)
         self._settle(part, _Anchor(*span, bounds, raised, set(range(len(rule.near)))), hits)
-
-    @property
-    def _limit(self) -> int:
-        return max(self._rule.max_findings, self._rule.min_count)
 
     def undecided_from(self, part: Part) -> int | None:
         """Where the first value lies that may still be reported without a further match; in characters."""
@@ -355,6 +373,8 @@ class RuleScan:
 
     def _judge(self, part: Part, anchor: _Anchor, hits: Collection[int]) -> bool | None:
         """Whether the anchor counts; None while that is open."""
+        if not anchor.missing and not self._rule.none:
+            return True
         start, end = anchor.start - part.base, anchor.end - part.base
         is_open = False
         for number, within in self._rule.none:
@@ -374,11 +394,23 @@ class RuleScan:
         return None if is_open else True
 
     def _inside(self, part: Part, number: int, low: int, high: int) -> bool:
-        match = self._regexps[number].search(part.data, low, high)
-        return match is not None and (part.closed or match.end() < len(part.data))
+        spans = self._regexps.finders[number](part.data, low, high)
+        return spans is not None and (part.closed or spans[0][1] < len(part.data))
 
     def _hit(self, part: Part, anchor: _Anchor) -> Hit:
         start, end = anchor.start - part.base, anchor.end - part.base
+        if part.ascii:
+            to_chars = part.base_chars - part.base
+            low = max(0, start - SNIPPET_BYTES)
+            return Hit(
+                anchor.start + to_chars,
+                anchor.end + to_chars,
+                anchor.value_start + to_chars,
+                anchor.value_end + to_chars,
+                anchor.raised,
+                part.data[low : end + SNIPPET_BYTES].decode("ascii"),
+                part.base_chars + low,
+            )
         low = boundary(part.data, max(0, start - SNIPPET_BYTES))
         high = boundary(part.data, min(len(part.data), end + SNIPPET_BYTES))
         chars = [part.chars(p - part.base) for p in (anchor.start, anchor.end, anchor.value_start, anchor.value_end)]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import hyperscan
 import re2
@@ -72,6 +72,12 @@ class Regexp(Protocol):
     def groups(self) -> int: ...
     def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> RegexpMatch | None: ...
     def finditer(self, text: bytes) -> Iterator[RegexpMatch]: ...
+
+
+Spans = Sequence[tuple[int, int]]
+"""Where a match lies and where each of its groups does; a group that is not part of the match lies at -1."""
+Find = Callable[[bytes, int, int], Spans | None]
+"""The first match of one pattern between two offsets, in order and within the text."""
 
 
 class PatternRefused(ValueError):
@@ -160,32 +166,55 @@ class Regexps(dict[int, Regexp]):
     def __init__(self, keys: Sequence[PatternKey], reaches: Sequence[Reach | None]) -> None:
         super().__init__()
         self._keys = keys
-        self.groups: dict[int, int] = {}
-        """The number of groups of each pattern in use."""
+        self.finders = _Finders(self)
+        """By pattern number: the quickest way to the spans of its first match."""
         self.margins = tuple(map(settling_margin, keys))
         """By pattern number: how many bytes after a match make it certain that more text would not extend it."""
         self.reaches = reaches
         """By pattern number, see `reach_of`."""
 
     def __missing__(self, number: int) -> Regexp:
-        made = regexp(self._keys[number])
-        self.groups[number] = made.groups
-        self[number] = made
+        made = self[number] = regexp(self._keys[number])
         return made
 
 
-class Locators(dict[int, Regexp]):
-    """The RE2 forms of numbered patterns for a buffer of several texts: `^` and `$` match at every line."""
+class _Finders(dict[int, Find]):
+    """What `Regexps.finders` is."""
+
+    def __init__(self, regexps: Regexps) -> None:
+        super().__init__()
+        self._regexps = regexps
+
+    def __missing__(self, number: int) -> Find:
+        made = self[number] = _finder(self._regexps[number])
+        return made
+
+
+def _finder(expression: Any) -> Find:
+    """Ask RE2 itself: the methods of its wrapper run a generator and make an object for every single search."""
+    match, anywhere = expression._regexp.Match, re2._Anchor.UNANCHORED
+
+    def find(data: bytes, low: int, high: int) -> Spans | None:
+        if low > high:
+            return None
+        spans: Spans = match(anywhere, data, low, high)
+        return None if spans[0][0] < 0 else spans
+
+    return find
+
+
+class Locators(dict[int, Find]):
+    """Where numbered patterns occur in a buffer of several texts: `^` and `$` match at every line."""
 
     def __init__(self, keys: Sequence[PatternKey], regexps: Regexps) -> None:
         super().__init__()
         self._keys = keys
         self._regexps = regexps
 
-    def __missing__(self, number: int) -> Regexp:
+    def __missing__(self, number: int) -> Find:
         key = self._keys[number]
         anchored = "^" in key.re or "$" in key.re
-        made = self[number] = regexp(key, at_lines=True) if anchored else self._regexps[number]
+        made = self[number] = _finder(regexp(key, at_lines=True)) if anchored else self._regexps.finders[number]
         return made
 
 

@@ -45,15 +45,14 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
         if not exchange.may_hold:
             raise _refusal(exchange.verdict)
         exchange.hold = exchange.verdict
-    exchange.judged = _judged(exchange)
+    exchange.judged = Judged(exchange.found, exchange.verdict, {})
     if exchange.verdict.action < Action.REDACT:
         return []
+    masked = [finding for finding in exchange.verdict.findings if finding.action is Action.REDACT]
+    if len(findings) == len(exchange.found):
+        return masked
     places = {_place(finding) for finding in findings}
-    return [
-        finding
-        for finding in exchange.verdict.findings
-        if finding.action is Action.REDACT and _place(finding) in places
-    ]
+    return [finding for finding in masked if _place(finding) in places]
 
 
 def _quiet(exchange: Exchange) -> frozenset[int]:
@@ -68,14 +67,14 @@ def _quiet(exchange: Exchange) -> frozenset[int]:
     )
 
 
-def _judged(exchange: Exchange) -> Judged:
+def _kinds(judged: Judged, streamed_from: int) -> dict[tuple[object, ...], Finding | None]:
     """What can be said of further findings without judging all of them again."""
-    effective = {_place(finding): finding for finding in exchange.verdict.findings}
-    kinds = {
-        _kind(finding, in_stream=index >= exchange.streamed_from): effective.get(_place(finding))
-        for index, finding in enumerate(exchange.found)
-    }
-    return Judged(exchange.found, kinds)
+    if not judged.kinds:
+        effective = {_place(finding): finding for finding in judged.verdict.findings}
+        for index, finding in enumerate(judged.found):
+            kind = _kind(finding, in_stream=index >= streamed_from)
+            judged.kinds[kind] = effective.get(_place(finding))
+    return judged.kinds
 
 
 def _more_of_the_same(exchange: Exchange, findings: Sequence[Finding]) -> list[Finding] | None:
@@ -87,12 +86,13 @@ def _more_of_the_same(exchange: Exchange, findings: Sequence[Finding]) -> list[F
     judged = exchange.judged
     if judged is None or judged.found is not exchange.found or exchange.conversation is not None:
         return None
+    kinds = _kinds(judged, exchange.streamed_from)
     known: list[Finding] = []
     for finding in findings:
         kind = _kind(finding, in_stream=len(exchange.found) >= exchange.streamed_from)
-        if kind not in judged.kinds:
+        if kind not in kinds:
             return None
-        if (twin := judged.kinds[kind]) is not None:
+        if (twin := kinds[kind]) is not None:
             known.append(replace(finding, action=twin.action, severity=twin.severity))
     return known
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from proxies.exchange import Exchange
@@ -36,6 +36,7 @@ _FIXED_MEMBERS: Final = frozenset(
     thought_signature previous_response_id conversation cursor progressToken requestId file_id item_id fileUri
     file_uri""".split()
 )
+_NOWHERE: Final[tuple[str, list[Span]]] = ("", [])
 _SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
 
 
@@ -88,41 +89,56 @@ def mask_request(
 def _masked_texts(
     exchange: Exchange, session: MaskingSession, document: Any, texts: Sequence[Text], found: Sequence[Finding]
 ) -> dict[str, str]:
-    by_place: dict[tuple[Target, str], list[Span]] = {}
-    for finding in found:
-        by_place.setdefault((finding.target, finding.path), []).append(span_of(finding))
-    editable = [text for text in texts if not is_fixed(document, text)]
-    kinds = _kinds(session, editable, by_place)
-    repeated = RepeatedValues(kinds)
+    places = _settled_places(document, texts, found)
+    repeated = RepeatedValues(_kinds(session, places.values()))
     replace = masking_into(session)
     edits: dict[str, str] = {}
     originals: dict[str, str] = {}
-    for text in editable:
-        if originals.setdefault(text.path, text.text) != text.text and (text.target, text.path) in by_place:
+    for text in texts:
+        path, content = text.path, text.text
+        _, spans = places.get((text.target, path), _NOWHERE)
+        if originals.setdefault(path, content) != content and spans:
             raise EditImpossible("two texts stand in the same place")
-        spans = [*by_place.get((text.target, text.path), ()), *literal_spans(text.text, session)]
-        spans += repeated.spans(text.text)
+        others = [*literal_spans(content, session), *repeated.spans(content)]
         if spans:
-            settled = settle(spans)
-            edits[text.path] = replace_spans(text.text, settled, replace)
+            # Most values occur once: what repeats a span adds nothing to it.
+            known = set(spans)
+            others = [span for span in others if span not in known]
+        elif others and is_fixed(document, text):
+            continue
+        if settled := settle([*spans, *others]) if others else spans:
+            edits[path] = replace_spans(content, settled, replace)
             for span in settled:
                 if span.label != LITERAL_LABEL:
                     exchange.note_redaction(span.label, "request", span.rule_id)
     return edits
 
 
-def _kinds(
-    session: MaskingSession, texts: Sequence[Text], by_place: Mapping[tuple[Target, str], Sequence[Span]]
-) -> dict[str, Span]:
+def _settled_places(
+    document: Any, texts: Sequence[Text], found: Sequence[Finding]
+) -> dict[tuple[Target, str], tuple[str, list[Span]]]:
+    """The texts in which something was found that may be changed there, and the settled spans."""
+    spans: dict[tuple[Target, str], list[Span]] = {}
+    for finding in found:
+        spans.setdefault((finding.target, finding.path), []).append(span_of(finding))
+    paths = {path for _, path in spans}
+    places: dict[tuple[Target, str], tuple[str, list[Span]]] = {}
+    for text in texts:
+        if text.path in paths and (place := (text.target, text.path)) in spans and not is_fixed(document, text):
+            places[place] = text.text, settle(spans[place])
+    return places
+
+
+def _kinds(session: MaskingSession, places: Iterable[tuple[str, Sequence[Span]]]) -> dict[str, Span]:
     """Every value to mask with the span that says how: those found now, and those of earlier calls of the session."""
     kinds = {
         masked.value: Span(0, 0, masked.label, True, masked.rule_id)
         for masked in session.values()
         if masked.label != LITERAL_LABEL
     }
-    for text in texts:
-        for span in settle(by_place.get((text.target, text.path), ())):
-            value = text.text[span.start : span.end]
+    for text, spans in places:
+        for span in spans:
+            value = text[span.start : span.end]
             if value not in kinds or not span.reversible:
                 kinds[value] = span
             if span.reversible:

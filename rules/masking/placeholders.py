@@ -13,6 +13,7 @@ from typing import Final
 
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SUFFIX_CHARACTERS: Final = 8
+_PAIRS: Final = tuple(first + second for second in ALPHABET for first in ALPHABET)
 MAX_LABEL_CHARACTERS: Final = 24
 MAX_CHARACTERS: Final = MAX_LABEL_CHARACTERS + SUFFIX_CHARACTERS + 3
 
@@ -37,7 +38,8 @@ def make_placeholder(key: bytes, label: str, value: str, attempt: int = 0) -> st
         raise ValueError("the label is not a type word")
     message = f"{label}\0{attempt}\0{value}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(hashlib.blake2b(message, key=key, digest_size=8).digest())
-    suffix = "".join([ALPHABET[(number >> 5 * place) & 31] for place in range(SUFFIX_CHARACTERS)])
+    # Five bits are a character, the lowest ones the first.
+    suffix = "".join([_PAIRS[number >> shift & 1023] for shift in range(0, 5 * SUFFIX_CHARACTERS, 10)])
     return f"[{label}_{suffix}]"
 
 
@@ -48,5 +50,6 @@ def one_way(label: str) -> str:
 
 def session_key(master: bytes, *scope: str) -> bytes:
     """The key of one session: its parts (principal, proxy, conversation) cannot run into each other."""
-    message = b"".join(len(data).to_bytes(4) + data for data in (part.encode("utf-8", "replace") for part in scope))
+    parts = [part.encode("utf-8", "replace") for part in scope]
+    message = b"".join([len(data).to_bytes(4) + data for data in parts])
     return hashlib.blake2b(message, key=hashlib.sha256(master).digest(), digest_size=32).digest()

@@ -38,18 +38,19 @@ def settle(spans: Iterable[Span]) -> list[Span]:
     settled: list[Span] = []
     longest: list[Span] = []
     for span in sorted(spans):
-        if span.end <= span.start:
+        start, end, label, reversible, rule_id, score = span
+        if end <= start:
             continue
-        if not settled or span.start >= settled[-1].end:
+        if not settled or start >= settled[-1].end:
             settled.append(span)
             longest.append(span)
             continue
-        best = max(longest[-1], span, key=lambda one: (one.end - one.start, one.score, one.label))
-        longest[-1] = best
-        last = settled[-1]
-        settled[-1] = best._replace(
-            start=last.start, end=max(last.end, span.end), reversible=last.reversible and span.reversible
-        )
+        last, best = settled[-1], longest[-1]
+        if (end - start, score, label) > (best.end - best.start, best.score, best.label):
+            longest[-1] = span
+        else:
+            _, _, label, _, rule_id, score = best
+        settled[-1] = Span(last.start, max(last.end, end), label, last.reversible and reversible, rule_id, score)
     return settled
 
 
@@ -88,6 +89,8 @@ def without_placeholders(text: str, spans: Iterable[Span], session: MaskingSessi
 
 def literal_spans(text: str, session: MaskingSession) -> list[Span]:
     """What looks like a placeholder in an input: it is masked itself, so that it comes back as it was (RED-PH-2)."""
+    if "_" not in text:
+        return []
     spans = [Span(m.start(), m.end(), LITERAL_LABEL, True, "") for m in GRAMMAR.finditer(text)]
     spans += [Span(found.start, found.end, LITERAL_LABEL, True, "") for found in session.find(text)]
     return spans
@@ -103,16 +106,19 @@ class RepeatedValues:
     def __init__(self, kinds: Mapping[str, Span]) -> None:
         """`kinds` has for each value the span that says how it is masked; short values are left out."""
         self._kinds = {value: kind for value, kind in kinds.items() if len(value) >= MIN_REPEATED_CHARACTERS}
-        lengths: dict[str, set[int]] = {}
-        for value in self._kinds:
-            lengths.setdefault(value[:MIN_REPEATED_CHARACTERS], set()).add(len(value))
-        self._lengths = {beginning: sorted(sizes, reverse=True) for beginning, sizes in lengths.items()}
-        signs = sorted({value[0] for value in self._kinds if not value[0].isalnum()})
-        self._beginnings = re.compile(r"(?<!\w)\w" + (f"|[{re.escape(''.join(signs))}]" if signs else ""))
+        self._lengths: dict[str, list[int]] = {}
+        self._beginnings: re.Pattern[str] | None = None
+        if len(self._kinds) > FEW_VALUES:
+            lengths: dict[str, set[int]] = {}
+            for value in self._kinds:
+                lengths.setdefault(value[:MIN_REPEATED_CHARACTERS], set()).add(len(value))
+            self._lengths = {beginning: sorted(sizes, reverse=True) for beginning, sizes in lengths.items()}
+            signs = sorted({value[0] for value in self._kinds if not value[0].isalnum()})
+            self._beginnings = re.compile(r"(?<!\w)\w" + (f"|[{re.escape(''.join(signs))}]" if signs else ""))
 
     def spans(self, text: str) -> list[Span]:
         """Where the values stand, of overlapping ones the first and longest."""
-        return list(self._scanned(text) if len(self._kinds) > FEW_VALUES else self._looked_up(text))
+        return list(self._looked_up(text) if self._beginnings is None else self._scanned(text, self._beginnings))
 
     def _looked_up(self, text: str) -> Iterator[Span]:
         """The same for few values: each is looked for by itself, which costs next to nothing where it does not stand."""
@@ -127,12 +133,12 @@ class RepeatedValues:
         for start, _, value in sorted(found):
             end = start + len(value)
             if start >= position and not (value[-1].isalnum() and _is_word(text[end : end + 1])):
-                yield self._kinds[value]._replace(start=start, end=end)
+                yield _at(self._kinds[value], start, end)
                 position = end
 
-    def _scanned(self, text: str) -> Iterator[Span]:
+    def _scanned(self, text: str, beginnings: re.Pattern[str]) -> Iterator[Span]:
         position = 0
-        for match in self._beginnings.finditer(text):
+        for match in beginnings.finditer(text):
             start = match.start()
             if start < position:
                 continue
@@ -141,9 +147,14 @@ class RepeatedValues:
                 # What is left of the text may be another, shorter value.
                 kind = self._kinds.get(text[start:end]) if end <= len(text) else None
                 if kind is not None and not (text[end - 1].isalnum() and _is_word(text[end : end + 1])):
-                    yield kind._replace(start=start, end=end)
+                    yield _at(kind, start, end)
                     position = end
                     break
+
+
+def _at(kind: Span, start: int, end: int) -> Span:
+    """The same span elsewhere."""
+    return Span(start, end, *kind[2:])
 
 
 def _is_word(character: str) -> bool:
