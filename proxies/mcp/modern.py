@@ -59,7 +59,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     params = own_tasks_only(exchange, strip_meta(message.params or {}))
     message = Message(kind="request", id=message.id, method=message.method, params=params)
     task = admit_task_request(exchange, message, _declared(message))
-    masked_headers = await inspect_message(exchange, message)
+    masked_headers = await inspect_message(exchange, message, is_declared=declaration is not None)
     if task is not None:
         task.masking = exchange.masking
     await hold_call(exchange, message, declaration)
