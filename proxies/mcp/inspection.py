@@ -147,7 +147,8 @@ def _inspect_apart(
     finally:
         exchange.found = []
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
-        exchange.verdict = stronger(verdict, exchange.verdict)
+        if verdict is not ALLOWED:
+            exchange.verdict = stronger(verdict, exchange.verdict)
 
 
 def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:

@@ -62,7 +62,8 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     masked_headers = await inspect_message(exchange, message, is_declared=declaration is not None)
     if task is not None:
         task.masking = exchange.masking
-    await hold_call(exchange, message, declaration)
+    if exchange.hold is not None:
+        await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
     body = await off_loop.sized(exchange.request_bytes, partial(dump, message.body()))

@@ -58,10 +58,9 @@ def modern_headers(
 
     `masked` are the new values of fields that repeat a masked argument.
     """
-    headers = [
-        (name, encode_value(masked[name]) if name in masked else value)
-        for name, value in _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
-    ]
+    headers = _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
+    if masked:
+        headers = [(name, encode_value(masked[name]) if name in masked else value) for name, value in headers]
     headers += [(VERSION_HEADER, version), (METHOD_HEADER, message.method)]
     parameter = NAME_PARAM.get(message.method)
     if parameter is not None:
@@ -126,7 +125,8 @@ def _common_headers(
 
 def media_type(response: Answer) -> str:
     """The media type without parameters, lower-case."""
-    return (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    field = response.headers.get("content-type") or ""
+    return field if field == "application/json" else field.partition(";")[0].strip().lower()
 
 
 def is_stream(response: Answer) -> bool:
