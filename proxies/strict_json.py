@@ -4,24 +4,17 @@ What policy saw must be what the upstream gets. So a body is parsed once, by thi
 parsers is refused: duplicate keys at any depth, keys of the protocols that differ only in case, NaN and infinities,
 lone surrogates, a byte order mark, bytes that are not UTF-8, trailing data, absurd depth. The upstream gets `dump()` of
 the very object that was inspected.
-
-Most clients and servers write the canonical form already. A text that `dump()` gives back byte for byte holds nothing that
-two readers could see differently, so the fast decoder is enough for it; every other text is read with a look at each object.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+from collections.abc import Collection
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 MAX_DEPTH: Final = 64
-_FIRST_BYTES: Final = 64
-"""A text that has a blank behind a key here is written with blanks, so that the fast decoder would read it in vain."""
-_MAX_FAST_BYTES: Final = 256 * 1024
-"""The fast decoder keeps the interpreter to itself until it is done; the other one lets go at every object."""
 
 PROTOCOL_KEYS: Final = frozenset(
     """jsonrpc id method params result error code message data name arguments uri model messages role content type text
@@ -37,21 +30,6 @@ class JSONRefused(ValueError):
 
 def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The value of one JSON text in UTF-8; raises `JSONRefused` with the reason."""
-    is_canonical = False
-    if len(data) <= _MAX_FAST_BYTES and b'": ' not in data[:_FIRST_BYTES]:
-        try:
-            value = _fast_decode(data)
-            is_canonical = _encoder.encode(value) == data
-        except (msgspec.MsgspecError, OverflowError, RecursionError, ValueError):
-            is_canonical = False  # What is wrong with it is for the other decoder to say.
-    if not is_canonical:
-        value = _parse_closely(data, max_depth)
-    _check_levels(value, max_depth)
-    return value
-
-
-def _parse_closely(data: bytes, max_depth: int) -> Any:
-    """The value of a text in whatever spelling; raises `JSONRefused`."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -68,31 +46,12 @@ def _parse_closely(data: bytes, max_depth: int) -> Any:
         raise
     except ValueError:
         raise JSONRefused("The body holds a number with too many digits.") from None
+    if data.count(b"{") + data.count(b"[") > max_depth and _is_deeper_than(value, max_depth):
+        raise JSONRefused(f"The body is nested deeper than {max_depth} levels.")
     # Only an escape can bring a lone surrogate in: the UTF-8 decoder has refused raw ones.
     if ("\\ud" in text or "\\uD" in text) and not _is_encodable(value):
         raise JSONRefused("The body holds a lone surrogate.")
     return value
-
-
-def _check_levels(value: Any, max_depth: int) -> None:
-    """Refuse too much depth, and second spellings of protocol keys, level by level."""
-    level, depth = [value], 0
-    while level:
-        below: list[Any] = []
-        is_deeper = False
-        for one in level:
-            if type(one) is dict:
-                is_deeper = True
-                if len(one) > 1:
-                    _refuse_two_spellings(one)
-                below += one.values()
-            elif type(one) is list:
-                is_deeper = True
-                below += one
-        depth += is_deeper
-        if depth > max_depth:
-            raise JSONRefused(f"The body is nested deeper than {max_depth} levels.")
-        level = below
 
 
 def dump(value: Any) -> bytes:
@@ -104,17 +63,14 @@ def dump(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
-def refuse_case_variants(value: dict[str, Any], keys: Set[str]) -> None:
+def refuse_case_variants(value: dict[str, Any], keys: Collection[str]) -> None:
     """Refuse an envelope that spells one of `keys` in another case (GHSA-4gph-2hhr-5mwg: `Name` read as `name`)."""
-    if value.keys() <= keys:
-        return
     for key in value:
         if key not in keys and key.lower() in keys:
             raise JSONRefused(f"The key {key!a} is a second spelling of {key.lower()!a}.")
 
 
 _encoder = msgspec.json.Encoder()
-_fast_decode = msgspec.json.Decoder().decode
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -134,22 +90,29 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise JSONRefused(f"The key {repeated!a} appears twice in one object.")
+    # One islower() over all keys is cheap and rules the slow path out for most objects.
+    if value and not (joined := "".join(value)).islower() and joined != joined.lower():
+        lowered: set[str] = set()
+        for key in value:
+            low = key.lower()
+            if low in lowered and low in PROTOCOL_KEYS:
+                raise JSONRefused(f"One object spells the key {low!a} in two ways.")
+            lowered.add(low)
     return value
 
 
-def _refuse_two_spellings(value: dict[str, Any]) -> None:
-    # One islower() over all keys is cheap, and most of the other objects have no two keys alike.
-    if "".join(value).islower() or len(set(map(str.lower, value))) == len(value):
-        return
-    lowered: set[str] = set()
-    for key in value:
-        low = key.lower()
-        if low in lowered and low in PROTOCOL_KEYS:
-            raise JSONRefused(f"One object spells the key {low!a} in two ways.")
-        lowered.add(low)
-
-
 _decode = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_parse_float, parse_constant=_refuse_constant).decode
+
+
+def _is_deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    depth = 0
+    while level := [v for v in level if type(v) is dict or type(v) is list]:
+        depth += 1
+        if depth > limit:
+            return True
+        level = [child for v in level for child in (v.values() if type(v) is dict else v)]
+    return False
 
 
 def _is_encodable(value: Any) -> bool:
