@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import Final, Literal
+
+import msgspec
 
 from proxies.contract import CapturedText, TextMark
 from rules.engine import MAX_FINDINGS, StreamScan
@@ -39,30 +42,30 @@ MIN_SECRET_CHARS: Final = 5
 _DEFINITIONS: Final = frozenset(
     {Target.TOOL_NAME, Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA, Target.SERVER_INSTRUCTIONS}
 )
+_BY_ORDER: Final = attrgetter("order")
 
 
-class _Noted:
+class _Noted(msgspec.Struct, gc=False):
     """One text, or the part of it that fits, with what was found in it."""
 
-    __slots__ = ("end", "findings", "margin", "order", "origin", "path", "start", "target", "text")
+    target: Target
+    path: str
+    text: str
+    findings: Sequence[Finding]
+    order: int
+    end: int
+    size: int
+    """Bytes that the kept part takes."""
+    start: int = 0
+    """`text[start:end]` is what is kept; what lies around it only helps to recognise what is cut."""
+    origin: int = 0
+    """Characters of the inspected text before `text`."""
 
-    def __init__(self, source: Text, findings: Sequence[Finding], order: int) -> None:
-        self.target = source.target
-        self.path = source.path
-        self.text = source.text
-        self.findings = findings
-        self.order = order
-        self.origin = 0
-        """Characters of the inspected text before `text`."""
-        self.start = 0
-        self.end = len(source.text)
-        """The part of `text` that is kept; what lies around it only helps to recognise what is cut."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that the kept part takes."""
-        part = self.text[self.start : self.end]
-        return len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
+    @classmethod
+    def of(cls, source: Text, findings: Sequence[Finding], order: int) -> _Noted:
+        """The whole of a text."""
+        text = source.text
+        return cls(source.target, source.path, text, findings, order, len(text), _size(text))
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -81,6 +84,7 @@ class _Noted:
         self.text = self.text[low : high + OPAQUE_MARGIN_CHARS]
         self.origin += low
         self.start, self.end = start - low, high - low
+        self.size = _size(part)
 
 
 class RunningText:
@@ -132,7 +136,8 @@ class TextCapture:
             return
         for text in _most_worth(texts, by_place, MAX_TEXTS[direction]):
             self._order += 1
-            noted.append(self._note(text, by_place.get((text.target, text.path), ())))
+            found = by_place.get((text.target, text.path)) if findings else None
+            noted.append(self._note(text, found) if found else _Noted.of(text, (), self._order))
         self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
         self._trim(direction)
 
@@ -151,9 +156,11 @@ class TextCapture:
             self._close(running)
         self._running.clear()
         return tuple(
-            self._captured(direction, noted)
-            for direction, texts in self._noted.items()
-            for noted in sorted(texts, key=lambda noted: noted.order)
+            [
+                self._captured(direction, noted)
+                for direction, texts in self._noted.items()
+                for noted in sorted(texts, key=_BY_ORDER)
+            ]
         )
 
     @property
@@ -162,14 +169,16 @@ class TextCapture:
         return self._omitted
 
     def _note(self, text: Text, findings: Sequence[Finding]) -> _Noted:
-        noted = _Noted(text, findings, self._order)
+        noted = _Noted.of(text, findings, self._order)
         counts: dict[str, int] = {}
         for finding in findings:
             if not _is_secret(finding):
                 continue
             counts[finding.rule_id] = counts.get(finding.rule_id, 0) + 1
             if counts[finding.rule_id] == MAX_FINDINGS_PER_RULE:
-                noted.end = min(noted.end, finding.end)  # Further hits of this rule were not reported.
+                # Further hits of this rule were not reported.
+                noted.end = min(noted.end, finding.end)
+                noted.size = _size(text.text[: noted.end])
             value = text.text[finding.value_start : finding.value_end]
             is_whole = len(value) == finding.value_end - finding.value_start >= MIN_SECRET_CHARS
             if is_whole and len(self._secrets) < MAX_SECRETS:
@@ -195,7 +204,7 @@ class TextCapture:
         self._trim("response")
 
     def _room(self, direction: Direction) -> int:
-        return MAX_BYTES - sum(noted.size for noted in self._noted[direction])
+        return MAX_BYTES - sum([noted.size for noted in self._noted[direction]])
 
     def _trim(self, direction: Direction) -> None:
         """Keep what is most worth it within the bounds."""
@@ -251,6 +260,10 @@ def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], 
         ranks[rank].append(index)
     best = [index for indexes in ranks for index in reversed(indexes)][:limit]
     return [texts[index] for index in sorted(best)]
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _is_secret(finding: Finding) -> bool:
