@@ -13,15 +13,18 @@ MAX_HIT_CHARS = 100
 CONTEXT_CHARS = 40
 OPAQUE_MARGIN_CHARS = 64
 
-_OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}|\d(?:[ -]?\d){8,}")
-"""Runs that could be a credential or a number of a person, whichever rules are in force."""
-MIN_OPAQUE_CHARS = 9
-"""Of the shortest of them."""
+MIN_DIGITS = 9
+"""Of a number that may be one of a person."""
+MIN_RUN_CHARS = 20
+"""Of a run of letters and digits that may be a credential."""
 _LETTER = re.compile(r"[A-Za-z]")
 _DIGIT = re.compile(r"\d")
-_OPAQUE_BYTES = frozenset(map(ord, string.ascii_letters + string.digits + "+/=_.~-"))
-_OPAQUE_CLASSES = bytes(97 if byte in _OPAQUE_BYTES else 32 for byte in range(256))
-_DIGIT_CLASSES = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
+_NUMBER = re.compile(rf"\d(?:[ -]?\d){{{MIN_DIGITS - 1},}}")
+_RUN_BYTES = frozenset(map(ord, string.ascii_letters + string.digits + "+/=_.~-"))
+_RUN_CLASSES = bytes(97 if byte in _RUN_BYTES else 32 for byte in range(256))
+_RUN = b"a" * MIN_RUN_CHARS
+_NUMBER_CLASSES = bytes(48 if 48 <= byte <= 57 else 32 if byte in b" -" else 120 for byte in range(256))
+_NUMBER_OF_CLASSES = re.compile(rb"0(?: ?0){%d,}" % (MIN_DIGITS - 1))
 
 
 def mask(value: str) -> str:
@@ -81,9 +84,7 @@ def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: i
     A mask shows the beginning of the whole value, also where the part cuts into it.
     """
     end = len(text) if end is None else min(end, len(text))
-    spans = [*secrets]
-    if _may_hold_opaque(text):
-        spans += _opaque_spans(text, start, end)
+    spans = [*secrets, *_opaque_spans(text, start, end)]
     if not spans:
         return MaskedText(text[start:end], start, [])
     pieces: list[str] = []
@@ -103,16 +104,6 @@ def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: i
     return MaskedText("".join(pieces), start, masks)
 
 
-def _may_hold_opaque(text: str) -> bool:
-    """A quick no for most texts; what it lets through is looked at closely."""
-    if not text.isascii():
-        return True
-    if len(text) < MIN_OPAQUE_CHARS:
-        return False
-    data = text.encode()
-    return b"a" * 20 in data.translate(_OPAQUE_CLASSES) or b"0" * 9 in data.translate(_DIGIT_CLASSES, b" -")
-
-
 def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The spans in order, overlapping ones as one."""
     merged: list[tuple[int, int]] = []
@@ -127,14 +118,34 @@ def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
-    """The opaque runs that touch the excerpt, seen from far enough outside that a cut run is still recognised."""
+    """The runs that touch a part of the text and could be a credential or a number of a person, whichever rules are in
+    force; seen from far enough outside that a cut run is still recognised.
+
+    Most texts hold none, so a text is first reduced to its kinds of characters, in which a run is found as fast as memory
+    is read. Neither a character that is not ASCII nor its stand-in is part of a run.
+    """
     origin = max(0, low - OPAQUE_MARGIN_CHARS)
-    return [
-        (origin + match.start(), origin + match.end())
-        for match in _OPAQUE.finditer(text[origin : high + OPAQUE_MARGIN_CHARS])
+    part = text[origin : high + OPAQUE_MARGIN_CHARS]
+    if len(part) < MIN_DIGITS:
+        return []
+    data = part.encode("ascii", "replace")
+    spans: list[tuple[int, int]] = []
+    kinds = data.translate(_RUN_CLASSES)
+    end = -1
+    while (start := kinds.find(_RUN, end + 1)) >= 0:
+        end = kinds.find(b" ", start)
+        end = len(kinds) if end < 0 else end
+        run = part[start:end]
         # Two searches: one pattern for both orders would look for the other from every place, in quadratic time.
-        if match[0][0].isdigit() or (_LETTER.search(match[0]) and _DIGIT.search(match[0]))
-    ]
+        if run[0].isdigit() or (_LETTER.search(run) and _DIGIT.search(run)):
+            spans.append((origin + start, origin + end))
+    if part.isascii():
+        numbers = data.translate(_NUMBER_CLASSES)
+        found = _NUMBER_OF_CLASSES.finditer(numbers) if numbers.count(b"0") >= MIN_DIGITS else ()
+    else:
+        found = _NUMBER.finditer(part)  # Other scripts have digits too.
+    spans += ((origin + match.start(), origin + match.end()) for match in found)
+    return spans
 
 
 def _plain(text: str) -> str:

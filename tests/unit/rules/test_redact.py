@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +92,14 @@ def test_every_clear_character_of_a_masked_text_is_where_place_says(text: str, s
 def test_a_long_run_without_digits_is_read_in_linear_time(letters: str) -> None:
     text = letters * 200_000
     assert masked(text, []).text == text
+
+
+@given(st.text(alphabet="a1-. ٣é", max_size=120), st.text(alphabet="a1-. ", max_size=40))
+def test_runs_of_token_characters_and_of_digits_are_hidden_wherever_they_stand(text: str, more: str) -> None:
+    text = text + more * 2
+    clean = masked(text, [])
+    hidden = {index for left, right, _, _ in clean.masks for index in range(left, right)}
+    tokens = re.finditer(r"[A-Za-z0-9+/=_.~-]{20,}", text)
+    runs = [match.span() for match in tokens if match[0][0].isdigit() or {"a", "1"} <= set(match[0])]
+    runs += [match.span() for match in re.finditer(r"\d(?:[ -]?\d){8,}", text)]
+    assert hidden == {index for start, end in runs for index in range(start, end)}
