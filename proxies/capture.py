@@ -22,7 +22,7 @@ from proxies.contract import CapturedText, TextMark
 from rules.engine import MAX_FINDINGS, StreamScan
 from rules.matching import MAX_FINDINGS_PER_RULE
 from rules.model import Action, Finding, Target, Text
-from rules.redact import OPAQUE_MARGIN_CHARS, MaskedText, masked
+from rules.redact import OPAQUE_MARGIN_CHARS, masked, may_hold_opaque
 
 logger = logging.getLogger(__name__)
 
@@ -155,13 +155,11 @@ class TextCapture:
         for running in self._running:
             self._close(running)
         self._running.clear()
-        return tuple(
-            [
-                self._captured(direction, noted)
-                for direction, texts in self._noted.items()
-                for noted in sorted(texts, key=_BY_ORDER)
-            ]
-        )
+        kept = [
+            (direction, noted) for direction, texts in self._noted.items() for noted in sorted(texts, key=_BY_ORDER)
+        ]
+        is_plain = not self._secrets and not may_hold_opaque([noted.text for _, noted in kept])
+        return tuple([self._captured(direction, noted, is_plain=is_plain) for direction, noted in kept])
 
     @property
     def omitted(self) -> int:
@@ -223,12 +221,15 @@ class TextCapture:
         self._omitted += len(texts) - len(kept)
         self._noted[direction] = kept
 
-    def _captured(self, direction: Direction, noted: _Noted) -> CapturedText:
+    def _captured(self, direction: Direction, noted: _Noted, *, is_plain: bool) -> CapturedText:
+        """One text with what must be masked in it, which is nothing where the texts are plain and nothing was found."""
+        if is_plain and not noted.findings:
+            return self._shown(direction, noted, noted.text[noted.start : noted.end], ())
         origin = noted.origin
         text = noted.text if noted.text.isascii() else noted.text.encode("utf-8", "replace").decode()
         if not noted.findings and not self._secrets:
             clean = masked(text, (), noted.start, noted.end)
-            return self._shown(direction, noted, clean, ())
+            return self._shown(direction, noted, clean.text, ())
         spans = [(item.value_start - origin, item.value_end - origin) for item in noted.findings if _is_secret(item)]
         for secret in self._secrets:
             found = text.find(secret)
@@ -241,13 +242,13 @@ class TextCapture:
             for item in noted.findings
             if item.start - origin < noted.end and item.end - origin > noted.start
         ]
-        return self._shown(direction, noted, clean, tuple(marks))
+        return self._shown(direction, noted, clean.text, tuple(marks))
 
     @staticmethod
-    def _shown(direction: Direction, noted: _Noted, clean: MaskedText, marks: tuple[TextMark, ...]) -> CapturedText:
+    def _shown(direction: Direction, noted: _Noted, clean: str, marks: tuple[TextMark, ...]) -> CapturedText:
         offset = noted.origin + noted.start
         truncated = offset > 0 or noted.end < len(noted.text)
-        return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean.text, offset, truncated, marks)
+        return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean, offset, truncated, marks)
 
 
 def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:
