@@ -151,11 +151,10 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
             spans.append((origin + start, origin + end))
     if part.isascii():
         numbers = data.translate(_NUMBER_CLASSES)
-        found = _NUMBER_OF_CLASSES.finditer(numbers) if numbers.count(b"0") >= MIN_DIGITS else ()
+        found = [match.span() for match in _NUMBER_OF_CLASSES.finditer(numbers)] if b"0" in numbers else []
     else:
-        found = _NUMBER.finditer(part)  # Other scripts have digits too.
-    spans += ((origin + match.start(), origin + match.end()) for match in found)
-    return spans
+        found = [match.span() for match in _NUMBER.finditer(part)]  # Other scripts have digits too.
+    return spans + [(origin + start, origin + end) for start, end in found]
 
 
 def _plain(text: str) -> str:
