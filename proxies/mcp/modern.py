@@ -144,7 +144,8 @@ async def _return_discovered(exchange: Exchange, request: Message, response: Ans
 
 
 def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
-    declared = _declared(request)
+    meta = _meta(request)
+    declared = declared_names(meta[META_CAPABILITIES])
     server = server_of(exchange.proxy)
 
     async def adapt(method: str, result: dict[str, Any], size: int) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def _gate(exchange: Exchange, request: Message, declaration: Declaration | None)
 
     if request.method == "subscriptions/listen":
         return ListenGate(request, inspect=inspect_told, adapt=adapt, noticed=server.note_change)
-    return ModernGate(request, wants_log=META_LOG_LEVEL in _meta(request), inspect=inspect, adapt=adapt)
+    return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
 
 
 def _declared(request: Message) -> frozenset[str]:

@@ -21,6 +21,7 @@ from proxies.transport.headers import Headers
 from rules.model import Target, Text
 
 TRACE_HEADERS: Final = frozenset({"baggage", "traceparent", "tracestate"})
+_READ_PREFIXES: Final = (PREFIX, NAME_HEADER, *TRACE_HEADERS)
 
 _SCHEMA_MEMBERS: Final = frozenset({"inputSchema", "outputSchema", "requestedSchema", "parameters"})
 _NAME_MAPS: Final = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
@@ -28,13 +29,13 @@ _NAME_MAPS: Final = frozenset({"properties", "$defs", "definitions", "patternPro
 _NOT_CONTENT: Final = frozenset({"requestState"})
 _CARRIERS: Final = frozenset({str, dict, list})
 _CONTAINERS: Final = frozenset({dict, list})
-_NAMES_OF_THE_PROTOCOL: Final = frozenset(
-    f"io.modelcontextprotocol/{name}"
+_NAMES_OF_THE_PROTOCOL: Final = {
+    f"io.modelcontextprotocol/{name}": f"io.modelcontextprotocol~1{name}"
     for name in """clientCapabilities clientInfo logLevel protocolVersion related-task serverInfo subscriptionId
     tasks""".split()
-)
-"""Keys that the protocol itself has chosen, so that nobody says anything with them. As texts they look like base64, which
-every request would have decoded in vain."""
+}
+"""Keys that the protocol itself has chosen, so that nobody says anything with them, as they stand in pointers. As texts they
+look like base64, which every request would have decoded in vain."""
 _RESULT_TYPES: Final = frozenset({"complete", "input_required", "task"})
 _CONTENT_TYPES: Final = frozenset({"audio", "image", "resource", "resource_link", "text"})
 
@@ -61,7 +62,7 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
             # The version was compared with a fixed list, so it cannot carry anything.
             _leaves({k: v for k, v in value.items() if k != META_VERSION}, Target.TOOL_ARGS, path, texts)
         elif key not in _NOT_CONTENT:
-            _leaves(value, Target.TOOL_ARGS, pointer("/params", key), texts)
+            _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
     if headers is not None:
         _header_texts(headers, params.get("name") if is_declared else None, texts)
     return texts
@@ -80,6 +81,8 @@ def answer_texts(method: str, message: Message) -> list[Text]:
 
 def _header_texts(headers: Headers, declared_name: Any, texts: list[Text]) -> None:
     for name, value in headers.items():
+        if not name.startswith(_READ_PREFIXES):
+            continue
         if name.startswith(PREFIX) or (name == NAME_HEADER and value != declared_name):
             # What cannot be decoded is refused elsewhere where it matters; here it is read as it is.
             decoded = decode_value(value)
@@ -104,7 +107,7 @@ def result_texts(method: str | None, result: dict[str, Any]) -> list[Text]:
     texts: list[Text] = []
     reader = _RESULT_READERS.get(method or "", _tool_result)
     for key, value in result.items():
-        path = pointer("/result", key)
+        path = f"/result/{key}" if key.isidentifier() else pointer("/result", key)
         if key == "inputRequests" and type(value) is dict:
             _questions(value, path, texts)
         elif type(value) is list and key in _DECLARATION_LISTS:
@@ -281,7 +284,9 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
 
 def _below(path: str, key: str, target: Target, texts: list[Text]) -> str:
     """The place of a member whose key is more than a plain name, and therefore a text too."""
-    if len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
+    if (of_the_protocol := _NAMES_OF_THE_PROTOCOL.get(key)) is not None:
+        return f"{path}/{of_the_protocol}"
+    if len(key) > 1:
         texts.append(Text(target, key_pointer(path, key), key))
     return pointer(path, key)
 
