@@ -44,11 +44,9 @@ async def inspect_message(
     Returns the headers whose value was masked as well: those that repeat an argument (M-08).
     """
     exchange.hold, exchange.may_hold = None, message.method == "tools/call"
+    work = partial(_inspect_request, exchange, message, session=session, is_declared=is_declared)
     try:
-        return await off_loop.sized(
-            exchange.request_bytes,
-            partial(_inspect_request, exchange, message, session=session, is_declared=is_declared),
-        )
+        return await off_loop.away(work) if exchange.request_bytes > off_loop.LARGE_BYTES else work()
     finally:
         exchange.may_hold = False
 
@@ -114,7 +112,10 @@ async def inspect_answer(
 
     Values that were masked towards the server are put back first: the schema is about the values.
     """
-    await off_loop.sized(size, partial(_inspect_answer, exchange, texts, document, declaration))
+    if size > off_loop.LARGE_BYTES:
+        await off_loop.away(partial(_inspect_answer, exchange, texts, document, declaration))
+    else:
+        _inspect_answer(exchange, texts, document, declaration)
 
 
 def _inspect_answer(

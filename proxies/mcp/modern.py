@@ -66,7 +66,8 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
         await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
-    body = await off_loop.sized(exchange.request_bytes, partial(dump, message.body()))
+    write = partial(dump, message.body())
+    body = await off_loop.away(write) if exchange.request_bytes > off_loop.LARGE_BYTES else write()
     headers = modern_headers(exchange, message, version, masked_headers)
     response = await send(exchange, "POST", headers, body, endless=listening)
     exchange.lap("upstream", waiting=True)
@@ -149,7 +150,8 @@ def _gate(exchange: Exchange, request: Message, declaration: Declaration | None)
     server = server_of(exchange.proxy)
 
     async def adapt(method: str, result: dict[str, Any], size: int) -> dict[str, Any]:
-        adapted = await off_loop.sized(size, partial(modern_result, method, result, declared=declared))
+        work = partial(modern_result, method, result, declared=declared)
+        adapted = await off_loop.away(work) if size > off_loop.LARGE_BYTES else work()
         for tool, wanted in adapted.annotations.items():
             server.catalogue.learn(tool, wanted)
         note_task(exchange, request, adapted.result)

@@ -154,7 +154,8 @@ async def read_json(exchange: Exchange, response: Answer) -> bytes:
 
 async def messages_in(data: bytes | str, *, allow_batch: bool = False) -> list[Message]:
     """The messages in one JSON text of the upstream, read in a thread where it is large; raises `Refusal`."""
-    return await off_loop.sized(len(data), partial(parse_messages, data, allow_batch=allow_batch))
+    read = partial(parse_messages, data, allow_batch=allow_batch)
+    return await off_loop.away(read) if len(data) > off_loop.LARGE_BYTES else read()
 
 
 class Received(NamedTuple):

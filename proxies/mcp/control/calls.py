@@ -66,7 +66,10 @@ async def check_call(exchange: Exchange, message: Message) -> Declaration | None
             raise _hidden(exchange, kind, name, reason)
         if kind == "tool" and declaration is not None:
             arguments = (message.params or {}).get("arguments", {})
-            await off_loop.sized(exchange.request_bytes, partial(check_arguments, declaration, arguments))
+            if exchange.request_bytes > off_loop.LARGE_BYTES:
+                await off_loop.away(partial(check_arguments, declaration, arguments))
+            else:
+                check_arguments(declaration, arguments)
     finally:
         exchange.lap("tool_control")
     return declaration
