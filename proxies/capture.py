@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import Final, Literal
+
+import msgspec
 
 from proxies.contract import CapturedText, TextMark
 from rules.engine import MAX_FINDINGS, StreamScan
 from rules.matching import MAX_FINDINGS_PER_RULE
 from rules.model import Action, Finding, Target, Text
-from rules.redact import OPAQUE_MARGIN_CHARS, MaskedText, masked
+from rules.redact import OPAQUE_MARGIN_CHARS, masked, may_hold_opaque
 
 logger = logging.getLogger(__name__)
 
@@ -39,30 +42,30 @@ MIN_SECRET_CHARS: Final = 5
 _DEFINITIONS: Final = frozenset(
     {Target.TOOL_NAME, Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA, Target.SERVER_INSTRUCTIONS}
 )
+_BY_ORDER: Final = attrgetter("order")
 
 
-class _Noted:
+class _Noted(msgspec.Struct, gc=False):
     """One text, or the part of it that fits, with what was found in it."""
 
-    __slots__ = ("end", "findings", "margin", "order", "origin", "path", "start", "target", "text")
+    target: Target
+    path: str
+    text: str
+    findings: Sequence[Finding]
+    order: int
+    end: int
+    size: int
+    """Bytes that the kept part takes."""
+    start: int = 0
+    """`text[start:end]` is what is kept; what lies around it only helps to recognise what is cut."""
+    origin: int = 0
+    """Characters of the inspected text before `text`."""
 
-    def __init__(self, source: Text, findings: Sequence[Finding], order: int) -> None:
-        self.target = source.target
-        self.path = source.path
-        self.text = source.text
-        self.findings = findings
-        self.order = order
-        self.origin = 0
-        """Characters of the inspected text before `text`."""
-        self.start = 0
-        self.end = len(source.text)
-        """The part of `text` that is kept; what lies around it only helps to recognise what is cut."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that the kept part takes."""
-        part = self.text[self.start : self.end]
-        return len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
+    @classmethod
+    def of(cls, source: Text, findings: Sequence[Finding], order: int) -> _Noted:
+        """The whole of a text."""
+        text = source.text
+        return cls(source.target, source.path, text, findings, order, len(text), _size(text))
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -81,6 +84,7 @@ class _Noted:
         self.text = self.text[low : high + OPAQUE_MARGIN_CHARS]
         self.origin += low
         self.start, self.end = start - low, high - low
+        self.size = _size(part)
 
 
 class RunningText:
@@ -132,7 +136,8 @@ class TextCapture:
             return
         for text in _most_worth(texts, by_place, MAX_TEXTS[direction]):
             self._order += 1
-            noted.append(self._note(text, by_place.get((text.target, text.path), ())))
+            found = by_place.get((text.target, text.path)) if findings else None
+            noted.append(self._note(text, found) if found else _Noted.of(text, (), self._order))
         self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
         self._trim(direction)
 
@@ -150,11 +155,11 @@ class TextCapture:
         for running in self._running:
             self._close(running)
         self._running.clear()
-        return tuple(
-            self._captured(direction, noted)
-            for direction, texts in self._noted.items()
-            for noted in sorted(texts, key=lambda noted: noted.order)
-        )
+        kept = [
+            (direction, noted) for direction, texts in self._noted.items() for noted in sorted(texts, key=_BY_ORDER)
+        ]
+        is_plain = not self._secrets and not may_hold_opaque([noted.text for _, noted in kept])
+        return tuple([self._captured(direction, noted, is_plain=is_plain) for direction, noted in kept])
 
     @property
     def omitted(self) -> int:
@@ -162,14 +167,16 @@ class TextCapture:
         return self._omitted
 
     def _note(self, text: Text, findings: Sequence[Finding]) -> _Noted:
-        noted = _Noted(text, findings, self._order)
+        noted = _Noted.of(text, findings, self._order)
         counts: dict[str, int] = {}
         for finding in findings:
             if not _is_secret(finding):
                 continue
             counts[finding.rule_id] = counts.get(finding.rule_id, 0) + 1
             if counts[finding.rule_id] == MAX_FINDINGS_PER_RULE:
-                noted.end = min(noted.end, finding.end)  # Further hits of this rule were not reported.
+                # Further hits of this rule were not reported.
+                noted.end = min(noted.end, finding.end)
+                noted.size = _size(text.text[: noted.end])
             value = text.text[finding.value_start : finding.value_end]
             is_whole = len(value) == finding.value_end - finding.value_start >= MIN_SECRET_CHARS
             if is_whole and len(self._secrets) < MAX_SECRETS:
@@ -195,7 +202,7 @@ class TextCapture:
         self._trim("response")
 
     def _room(self, direction: Direction) -> int:
-        return MAX_BYTES - sum(noted.size for noted in self._noted[direction])
+        return MAX_BYTES - sum([noted.size for noted in self._noted[direction]])
 
     def _trim(self, direction: Direction) -> None:
         """Keep what is most worth it within the bounds."""
@@ -214,12 +221,15 @@ class TextCapture:
         self._omitted += len(texts) - len(kept)
         self._noted[direction] = kept
 
-    def _captured(self, direction: Direction, noted: _Noted) -> CapturedText:
+    def _captured(self, direction: Direction, noted: _Noted, *, is_plain: bool) -> CapturedText:
+        """One text with what must be masked in it, which is nothing where the texts are plain and nothing was found."""
+        if is_plain and not noted.findings:
+            return self._shown(direction, noted, noted.text[noted.start : noted.end], ())
         origin = noted.origin
         text = noted.text if noted.text.isascii() else noted.text.encode("utf-8", "replace").decode()
         if not noted.findings and not self._secrets:
             clean = masked(text, (), noted.start, noted.end)
-            return self._shown(direction, noted, clean, ())
+            return self._shown(direction, noted, clean.text, ())
         spans = [
             (max(0, item.value_start - origin), min(item.value_end - origin, len(text)))
             for item in noted.findings
@@ -236,13 +246,13 @@ class TextCapture:
             for item in noted.findings
             if item.start - origin < noted.end and item.end - origin > noted.start
         ]
-        return self._shown(direction, noted, clean, tuple(marks))
+        return self._shown(direction, noted, clean.text, tuple(marks))
 
     @staticmethod
-    def _shown(direction: Direction, noted: _Noted, clean: MaskedText, marks: tuple[TextMark, ...]) -> CapturedText:
+    def _shown(direction: Direction, noted: _Noted, clean: str, marks: tuple[TextMark, ...]) -> CapturedText:
         offset = noted.origin + noted.start
         truncated = offset > 0 or noted.end < len(noted.text)
-        return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean.text, offset, truncated, marks)
+        return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean, offset, truncated, marks)
 
 
 def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:
@@ -255,6 +265,10 @@ def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], 
         ranks[rank].append(index)
     best = [index for indexes in ranks for index in reversed(indexes)][:limit]
     return [texts[index] for index in sorted(best)]
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _is_secret(finding: Finding) -> bool:

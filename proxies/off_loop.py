@@ -49,5 +49,9 @@ async def away(work: Callable[[], Result]) -> Result:
 
 
 async def sized(size: int, work: Callable[[], Result], *, large: int = LARGE_BYTES) -> Result:
-    """What `work` over a message of this size returns or raises, on the loop or, where it is large, in a thread."""
+    """What `work` over a message of this size returns or raises, on the loop or, where it is large, in a thread.
+
+    Where each of very many small calls passes, the caller compares the size itself and asks for `away` alone: the coroutine
+    of this one would cost as much as the work.
+    """
     return work() if size <= large else await away(work)

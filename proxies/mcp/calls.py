@@ -56,7 +56,8 @@ async def pass_json(exchange: Exchange, response: Answer, gate: Gate) -> Passed:
 
 async def answer_message(exchange: Exchange, message: Message, status: int = 200, *, size: int = 0) -> None:
     """Send one message as the whole answer; `size` is that of the text in which it came."""
-    exchange.answer(status, JSON_HEADERS, await off_loop.sized(size, partial(dump, message.body())))
+    write = partial(dump, message.body())
+    exchange.answer(status, JSON_HEADERS, await off_loop.away(write) if size > off_loop.LARGE_BYTES else write())
 
 
 def without_id(message: Message, id: int | str | None) -> Message:

@@ -36,7 +36,9 @@ def strip(holder: dict[str, Any], member: str = "capabilities", *, era: Era) -> 
 def strip_meta(params: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a modern request with the client's declared capabilities stripped."""
     meta = params.get("_meta")
-    return {**params, "_meta": strip(meta, META_CAPABILITIES, era="modern")} if type(meta) is dict else params
+    if type(meta) is not dict or not meta.get(META_CAPABILITIES):
+        return params
+    return {**params, "_meta": strip(meta, META_CAPABILITIES, era="modern")}
 
 
 def change_notices(capabilities: Any) -> frozenset[str]:
@@ -52,7 +54,7 @@ def change_notices(capabilities: Any) -> frozenset[str]:
 
 def declared_names(capabilities: Any) -> frozenset[str]:
     """Names of the capabilities that a client declared, the identifiers of its extensions, and `elicitation.url`."""
-    if type(capabilities) is not dict:
+    if type(capabilities) is not dict or not capabilities:
         return frozenset()
     names = {*capabilities, *_known(capabilities.get("extensions"))}
     elicitation = capabilities.get("elicitation")

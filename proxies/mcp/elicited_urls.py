@@ -35,9 +35,14 @@ def elicited_urls(document: Any) -> list[Any]:
     """Every address in the parts of a message: a legacy request, an error -32042, or the questions of a modern result."""
     if type(document) is not dict:
         return []
-    asked: list[Any] = [document.get("params")]
-    for part in (document.get("result"), document.get("params")):
-        questions = part.get("inputRequests") if type(part) is dict else None
+    asked: list[Any] = []
+    for name in ("params", "result"):
+        part = document.get(name)
+        if type(part) is not dict:
+            continue
+        if name == "params":
+            asked.append(part)
+        questions = part.get("inputRequests")
         if type(questions) is dict:
             asked += [one.get("params") for one in questions.values() if type(one) is dict]
     error = document.get("error")

@@ -85,7 +85,7 @@ async def _post(exchange: Exchange) -> None:
     data = await exchange.request.body()
     exchange.request_bytes = len(data)
     exchange.lap("read_body", waiting=True)
-    value = await off_loop.sized(len(data), partial(_parse, data))
+    value = await off_loop.away(partial(_parse, data)) if len(data) > off_loop.LARGE_BYTES else _parse(data)
     exchange.lap("parse")
     if era_of(headers, value) == "modern":
         await modern.serve_post(exchange, value)

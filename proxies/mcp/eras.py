@@ -41,7 +41,9 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def names_modern_version(version: str | None) -> bool:
     """Whether a version is of the modern era, known to us or newer."""
-    return version is not None and _DATE.fullmatch(version) is not None and version >= MODERN_VERSIONS[0]
+    if version is None or version in MODERN_VERSIONS:
+        return version is not None
+    return _DATE.fullmatch(version) is not None and version >= MODERN_VERSIONS[0]
 
 
 def era_of(headers: Headers, value: Any) -> Era:
@@ -57,7 +59,7 @@ def era_of(headers: Headers, value: Any) -> Era:
 
 def check_modern(message: Message, headers: Headers) -> None:
     """The validation order of M-02 from the header match to the known method; raises `RPCRefusal`."""
-    meta = _meta(message.body())
+    meta = _meta_of(message.params)
     requested = meta.get(META_VERSION)
     if requested is None:
         raise _missing_version(message)
@@ -106,7 +108,10 @@ def check_legacy_version(header: str | None, negotiated: str) -> None:
 
 
 def _meta(value: Any) -> dict[str, Any]:
-    params = value.get("params") if type(value) is dict else None
+    return _meta_of(value.get("params")) if type(value) is dict else {}
+
+
+def _meta_of(params: Any) -> dict[str, Any]:
     meta = params.get("_meta") if type(params) is dict else None
     return meta if type(meta) is dict else {}
 

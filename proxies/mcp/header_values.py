@@ -18,7 +18,7 @@ def decode_value(raw: str) -> str | None:
     """
     if not raw.isascii() or not raw.isprintable():
         return None
-    if not _is_marked(raw):
+    if not (raw.startswith(_OPEN) and _is_marked(raw)):
         return raw
     payload = raw[len(_OPEN) : -len(_CLOSE)]
     try:
@@ -31,10 +31,12 @@ def decode_value(raw: str) -> str | None:
 
 def encode_value(text: str) -> str:
     """The header value for a text: itself where it survives a header unchanged, else the base64 form."""
-    if text.isascii() and text.isprintable() and text == text.strip() and not _is_marked(text):
+    is_marked = text.startswith(_OPEN) and _is_marked(text)
+    if text.isascii() and text.isprintable() and text == text.strip() and not is_marked:
         return text
     return _OPEN + base64.b64encode(text.encode("utf-8")).decode("ascii") + _CLOSE
 
 
 def _is_marked(value: str) -> bool:
-    return len(value) >= len(_OPEN) + len(_CLOSE) and value.startswith(_OPEN) and value.endswith(_CLOSE)
+    """Whether a value that begins like the base64 form ends like it too."""
+    return len(value) >= len(_OPEN) + len(_CLOSE) and value.endswith(_CLOSE)

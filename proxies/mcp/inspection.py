@@ -35,22 +35,26 @@ Texts = Callable[[], list[Text]]
 """Collects the texts of a message; called once, where it is inspected."""
 
 
-async def inspect_message(exchange: Exchange, message: Message, *, session: Session | None = None) -> dict[str, str]:
-    """Inspect, judge and mask one request of the client; raises `Refusal` on a block.
+async def inspect_message(
+    exchange: Exchange, message: Message, *, session: Session | None = None, is_declared: bool = False
+) -> dict[str, str]:
+    """Inspect, judge and mask one request of the client; raises `Refusal` on a block. `is_declared` says that it is about
+    something which the server declares and which may pass.
 
     Returns the headers whose value was masked as well: those that repeat an argument (M-08).
     """
     exchange.hold, exchange.may_hold = None, message.method == "tools/call"
+    work = partial(_inspect_request, exchange, message, session=session, is_declared=is_declared)
     try:
-        return await off_loop.sized(
-            exchange.request_bytes, partial(_inspect_request, exchange, message, session=session)
-        )
+        return await off_loop.away(work) if exchange.request_bytes > off_loop.LARGE_BYTES else work()
     finally:
         exchange.may_hold = False
 
 
-def _inspect_request(exchange: Exchange, message: Message, *, session: Session | None) -> dict[str, str]:
-    texts = request_texts(message, exchange.request.headers)
+def _inspect_request(
+    exchange: Exchange, message: Message, *, session: Session | None, is_declared: bool
+) -> dict[str, str]:
+    texts = request_texts(message, exchange.request.headers, is_declared=is_declared)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
     return _mask_apart(exchange, message, texts, facts, session=session)
 
@@ -108,7 +112,10 @@ async def inspect_answer(
 
     Values that were masked towards the server are put back first: the schema is about the values.
     """
-    await off_loop.sized(size, partial(_inspect_answer, exchange, texts, document, declaration))
+    if size > off_loop.LARGE_BYTES:
+        await off_loop.away(partial(_inspect_answer, exchange, texts, document, declaration))
+    else:
+        _inspect_answer(exchange, texts, document, declaration)
 
 
 def _inspect_answer(
@@ -141,7 +148,8 @@ def _inspect_apart(
     finally:
         exchange.found = []
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
-        exchange.verdict = stronger(verdict, exchange.verdict)
+        if verdict is not ALLOWED:
+            exchange.verdict = stronger(verdict, exchange.verdict)
 
 
 def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:

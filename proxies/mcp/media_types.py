@@ -14,10 +14,14 @@ STREAM_HEADERS: Final = [
     ("x-accel-buffering", "no"),
 ]
 MAX_KNOWN_CHARACTERS: Final = 256
+_ANSWERS: Final = frozenset({"application/json", "text/event-stream"})
+"""What the answer to a POST can be."""
 
 
 def check_json_body(headers: Headers) -> None:
     """Refuse a body that is not plain JSON."""
+    if headers.get("content-type") == "application/json" and "content-encoding" not in headers:
+        return  # As most clients say it.
     media_type = (headers.get("content-type") or "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise invalid_request(
@@ -35,14 +39,13 @@ def check_post(headers: Headers) -> None:
     """Refuse a POST whose body or whose answer could not be what the transport prescribes."""
     check_json_body(headers)
     named = accepted(headers)
-    for needed in ("application/json", "text/event-stream"):
-        if needed not in named:
-            raise not_acceptable(needed)
+    if not named >= _ANSWERS:
+        raise not_acceptable("application/json" if "application/json" not in named else "text/event-stream")
 
 
 def accepted(headers: Headers) -> frozenset[str]:
     """The media types that the client names in Accept and does not weigh with zero."""
-    accept = ",".join(headers.getall("accept"))
+    accept = ",".join(headers.getall("accept")) if headers.has_repeats() else headers.get("accept") or ""
     return _known(accept) if len(accept) <= MAX_KNOWN_CHARACTERS else _named(accept)
 
 

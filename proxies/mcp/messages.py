@@ -99,7 +99,8 @@ def parse_message(value: Any) -> Message:
     id = value.get("id")
     usable_id = id if _is_id(id) else None
     try:
-        refuse_case_variants(value, _ENVELOPE)
+        if not value.keys() <= _ENVELOPE:
+            refuse_case_variants(value, _ENVELOPE)
         if value.get("jsonrpc") != "2.0":
             raise MessageRefused('The member "jsonrpc" must be "2.0".', id=usable_id)
         if "id" in value and usable_id is None and not (id is None and "error" in value):
@@ -140,7 +141,8 @@ def _call(value: dict[str, Any], id: MessageId | None) -> Message:
     if "params" in value:
         if type(params) is not dict:
             raise MessageRefused('The member "params" must be an object.', id=id)
-        refuse_case_variants(params, _PARAMS)
+        if not params.keys() <= _PARAMS:
+            refuse_case_variants(params, _PARAMS)
     if "id" not in value:
         return Message(kind="notification", method=method, params=params)
     if id is None:

@@ -59,13 +59,15 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
     params = own_tasks_only(exchange, strip_meta(message.params or {}))
     message = Message(kind="request", id=message.id, method=message.method, params=params)
     task = admit_task_request(exchange, message, _declared(message))
-    masked_headers = await inspect_message(exchange, message)
+    masked_headers = await inspect_message(exchange, message, is_declared=declaration is not None)
     if task is not None:
         task.masking = exchange.masking
-    await hold_call(exchange, message, declaration)
+    if exchange.hold is not None:
+        await hold_call(exchange, message, declaration)
     listening = message.method == "subscriptions/listen"
     version = exchange.request.headers.get(VERSION_HEADER) or ""
-    body = await off_loop.sized(exchange.request_bytes, partial(dump, message.body()))
+    write = partial(dump, message.body())
+    body = await off_loop.away(write) if exchange.request_bytes > off_loop.LARGE_BYTES else write()
     headers = modern_headers(exchange, message, version, masked_headers)
     response = await send(exchange, "POST", headers, body, endless=listening)
     exchange.lap("upstream", waiting=True)
@@ -143,11 +145,13 @@ async def _return_discovered(exchange: Exchange, request: Message, response: Ans
 
 
 def _gate(exchange: Exchange, request: Message, declaration: Declaration | None) -> ModernGate:
-    declared = _declared(request)
+    meta = _meta(request)
+    declared = declared_names(meta[META_CAPABILITIES])
     server = server_of(exchange.proxy)
 
     async def adapt(method: str, result: dict[str, Any], size: int) -> dict[str, Any]:
-        adapted = await off_loop.sized(size, partial(modern_result, method, result, declared=declared))
+        work = partial(modern_result, method, result, declared=declared)
+        adapted = await off_loop.away(work) if size > off_loop.LARGE_BYTES else work()
         for tool, wanted in adapted.annotations.items():
             server.catalogue.learn(tool, wanted)
         note_task(exchange, request, adapted.result)
@@ -164,7 +168,7 @@ def _gate(exchange: Exchange, request: Message, declaration: Declaration | None)
 
     if request.method == "subscriptions/listen":
         return ListenGate(request, inspect=inspect_told, adapt=adapt, noticed=server.note_change)
-    return ModernGate(request, wants_log=META_LOG_LEVEL in _meta(request), inspect=inspect, adapt=adapt)
+    return ModernGate(request, wants_log=META_LOG_LEVEL in meta, inspect=inspect, adapt=adapt)
 
 
 def _declared(request: Message) -> frozenset[str]:

@@ -99,7 +99,8 @@ def refusal_response(id: MessageId | None, refusal: Refusal, ref: str) -> Messag
 
 def printable(text: str) -> str:
     """Text from outside, short and without control or invisible characters, for messages and the operation column."""
-    return "".join([c if c.isprintable() else "\ufffd" for c in text[:200]])
+    start = text[:200]
+    return start if start.isprintable() else "".join([c if c.isprintable() else "\ufffd" for c in start])
 
 
 def _rpc_code(refusal: Refusal) -> int:

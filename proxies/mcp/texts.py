@@ -1,7 +1,8 @@
 """Every place where content can cross, as `Text`s (§2.8, I-01..I-25). One function a kind of message; no I/O.
 
 Nothing is skipped by its name: a member that this module does not know is inspected like its neighbours. The exceptions
-are `requestState`, which only the server reads and whose size is bounded (I-23), and base64 that is not text.
+are `requestState`, which only the server reads and whose size is bounded (I-23), base64 that is not text, and words of the
+protocol where the protocol puts them, which say nothing but what they are.
 """
 
 from __future__ import annotations
@@ -20,26 +21,33 @@ from proxies.transport.headers import Headers
 from rules.model import Target, Text
 
 TRACE_HEADERS: Final = frozenset({"baggage", "traceparent", "tracestate"})
+_READ_PREFIXES: Final = (PREFIX, NAME_HEADER, *TRACE_HEADERS)
 
 _SCHEMA_MEMBERS: Final = frozenset({"inputSchema", "outputSchema", "requestedSchema", "parameters"})
 _NAME_MAPS: Final = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
 """Schema keywords whose keys are names that the author chose."""
 _NOT_CONTENT: Final = frozenset({"requestState"})
 _CARRIERS: Final = frozenset({str, dict, list})
-_NAMES_OF_THE_PROTOCOL: Final = frozenset(
-    f"io.modelcontextprotocol/{name}"
+_CONTAINERS: Final = frozenset({dict, list})
+_NAMES_OF_THE_PROTOCOL: Final = {
+    f"io.modelcontextprotocol/{name}": f"io.modelcontextprotocol~1{name}"
     for name in """clientCapabilities clientInfo logLevel protocolVersion related-task serverInfo subscriptionId
     tasks""".split()
-)
-"""Keys that the protocol itself has chosen, so that nobody says anything with them. As texts they look like base64, which
-every request would have decoded in vain."""
+}
+"""Keys that the protocol itself has chosen, so that nobody says anything with them, as they stand in pointers. As texts they
+look like base64, which every request would have decoded in vain."""
+_RESULT_TYPES: Final = frozenset({"complete", "input_required", "task"})
+_CONTENT_TYPES: Final = frozenset({"audio", "image", "resource", "resource_link", "text"})
 
 
 # --- Client to upstream -----------------------------------------------------------------------------------------------
 
 
-def request_texts(message: Message, headers: Headers | None = None) -> list[Text]:
-    """A request or notification from the client: parameters, and in the modern era the mirrored headers (I-20..I-25)."""
+def request_texts(message: Message, headers: Headers | None = None, *, is_declared: bool = False) -> list[Text]:
+    """A request or notification from the client: parameters, and in the modern era the mirrored headers (I-20..I-25).
+
+    What `is_declared` has the name of something that the server declares, so that the field which repeats it says no more.
+    """
     texts: list[Text] = []
     params = message.params or {}
     for key, value in params.items():
@@ -54,9 +62,9 @@ def request_texts(message: Message, headers: Headers | None = None) -> list[Text
             # The version was compared with a fixed list, so it cannot carry anything.
             _leaves({k: v for k, v in value.items() if k != META_VERSION}, Target.TOOL_ARGS, path, texts)
         elif key not in _NOT_CONTENT:
-            _leaves(value, Target.TOOL_ARGS, pointer("/params", key), texts)
+            _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
     if headers is not None:
-        _header_texts(headers, texts)
+        _header_texts(headers, params.get("name") if is_declared else None, texts)
     return texts
 
 
@@ -71,9 +79,11 @@ def answer_texts(method: str, message: Message) -> list[Text]:
     return texts
 
 
-def _header_texts(headers: Headers, texts: list[Text]) -> None:
+def _header_texts(headers: Headers, declared_name: Any, texts: list[Text]) -> None:
     for name, value in headers.items():
-        if name.startswith(PREFIX) or name == NAME_HEADER:
+        if not name.startswith(_READ_PREFIXES):
+            continue
+        if name.startswith(PREFIX) or (name == NAME_HEADER and value != declared_name):
             # What cannot be decoded is refused elsewhere where it matters; here it is read as it is.
             decoded = decode_value(value)
             texts.append(Text(Target.TOOL_ARGS, f"/headers/{name}", value if decoded is None else decoded))
@@ -97,12 +107,14 @@ def result_texts(method: str | None, result: dict[str, Any]) -> list[Text]:
     texts: list[Text] = []
     reader = _RESULT_READERS.get(method or "", _tool_result)
     for key, value in result.items():
-        path = pointer("/result", key)
+        path = f"/result/{key}" if key.isidentifier() else pointer("/result", key)
         if key == "inputRequests" and type(value) is dict:
             _questions(value, path, texts)
         elif type(value) is list and key in _DECLARATION_LISTS:
             for index, declaration in enumerate(value):
                 _declaration(declaration, f"{path}/{index}", texts)
+        elif key == "resultType" and type(value) is str and value in _RESULT_TYPES:
+            continue
         elif key not in _NOT_CONTENT:
             reader(key, value, path, texts)
     return texts
@@ -230,15 +242,19 @@ def _server_request(request: Any, path: str, texts: list[Text]) -> None:
 
 def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     """Every string below `value`; keys that are more than a plain name are texts too."""
-    if type(value) is str:
+    kind = type(value)
+    if kind is str:
         if value:
             texts.append(Text(target, path, value))
-    elif type(value) is dict:
+    elif kind is dict:
         for key, member in value.items():
-            below = _below(path, key, target, texts)
-            if type(member) in _CARRIERS:
+            below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
+            if type(member) is str:  # Most are: without a call of its own for each.
+                if member:
+                    texts.append(Text(target, below, member))
+            elif type(member) in _CONTAINERS:
                 _leaves(member, target, below, texts)
-    elif type(value) is list:
+    elif kind is list:
         for index, member in enumerate(value):
             if type(member) in _CARRIERS:
                 _leaves(member, target, f"{path}/{index}", texts)
@@ -246,26 +262,31 @@ def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
 
 def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     """Like `_leaves`, but base64 members are read as what they hold: text where it is text, else nothing (I-32)."""
-    if type(value) is dict:
+    kind = type(value)
+    if kind is dict:
         for key, member in value.items():
-            below = _below(path, key, target, texts)
-            if type(member) is str and (key == "blob" or (key == "data" and value.get("type") in ("image", "audio"))):
-                text = _base64_text(member)
-                _leaves(text, target, below if text == member else below + BASE64_SUFFIX, texts)
-            elif type(member) in _CARRIERS:
+            below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
+            if type(member) is str:
+                if key == "blob" or (key == "data" and value.get("type") in ("image", "audio")):
+                    text = _base64_text(member)
+                    _leaves(text, target, below if text == member else below + BASE64_SUFFIX, texts)
+                elif member and not (key == "type" and member in _CONTENT_TYPES):
+                    texts.append(Text(target, below, member))
+            elif type(member) in _CONTAINERS:
                 _content(member, target, below, texts)
-    elif type(value) is list:
+    elif kind is list:
         for index, member in enumerate(value):
-            _content(member, target, f"{path}/{index}", texts)
+            if type(member) in _CARRIERS:
+                _content(member, target, f"{path}/{index}", texts)
     else:
         _leaves(value, target, path, texts)
 
 
 def _below(path: str, key: str, target: Target, texts: list[Text]) -> str:
-    """The place of a member; a key that is more than a plain name is a text too."""
-    if key.isidentifier():
-        return f"{path}/{key}"
-    if len(key) > 1 and key not in _NAMES_OF_THE_PROTOCOL:
+    """The place of a member whose key is more than a plain name, and therefore a text too."""
+    if (of_the_protocol := _NAMES_OF_THE_PROTOCOL.get(key)) is not None:
+        return f"{path}/{of_the_protocol}"
+    if len(key) > 1:
         texts.append(Text(target, key_pointer(path, key), key))
     return pointer(path, key)
 

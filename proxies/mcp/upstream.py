@@ -58,10 +58,9 @@ def modern_headers(
 
     `masked` are the new values of fields that repeat a masked argument.
     """
-    headers = [
-        (name, encode_value(masked[name]) if name in masked else value)
-        for name, value in _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
-    ]
+    headers = _common_headers(exchange, TRACE_HEADERS, (PREFIX,))
+    if masked:
+        headers = [(name, encode_value(masked[name]) if name in masked else value) for name, value in headers]
     headers += [(VERSION_HEADER, version), (METHOD_HEADER, message.method)]
     parameter = NAME_PARAM.get(message.method)
     if parameter is not None:
@@ -126,7 +125,8 @@ def _common_headers(
 
 def media_type(response: Answer) -> str:
     """The media type without parameters, lower-case."""
-    return (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    field = response.headers.get("content-type") or ""
+    return field if field == "application/json" else field.partition(";")[0].strip().lower()
 
 
 def is_stream(response: Answer) -> bool:
@@ -154,7 +154,8 @@ async def read_json(exchange: Exchange, response: Answer) -> bytes:
 
 async def messages_in(data: bytes | str, *, allow_batch: bool = False) -> list[Message]:
     """The messages in one JSON text of the upstream, read in a thread where it is large; raises `Refusal`."""
-    return await off_loop.sized(len(data), partial(parse_messages, data, allow_batch=allow_batch))
+    read = partial(parse_messages, data, allow_batch=allow_batch)
+    return await off_loop.away(read) if len(data) > off_loop.LARGE_BYTES else read()
 
 
 class Received(NamedTuple):

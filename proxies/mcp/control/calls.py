@@ -50,28 +50,45 @@ async def check_call(exchange: Exchange, message: Message) -> Declaration | None
     if message.method not in CONTROLLED_REQUESTS or server is None or server.control is None:
         return None
     kind, name = _asked_for(exchange, message)
-    try:
-        if kind == "template":
-            await server.current("resource")
-            if server.catalogue.find("resource", name) is not None:
+    declaration = server.catalogue.find(kind, name) if server.is_current(kind) else None
+    if declaration is None or kind == "template":
+        try:
+            if kind == "template" and await _is_resource(server, name):
                 return None
-        await server.current(kind)
-        declaration = server.catalogue.find(kind, name)
-        if declaration is None and name in rules_of(server.control, kind):
-            # The server may offer it again without having said so.
-            await server.listed_lately()
-            declaration = server.catalogue.find(kind, name)
-    except ListingFailed as error:
-        raise _unlisted(str(error)) from error
+            declaration = await _asked_declaration(server, kind, name)
+        except ListingFailed as error:
+            raise _unlisted(str(error)) from error
+        finally:
+            exchange.lap("tool_control", waiting=True)
+    try:
+        reason = _reason(server, declaration, exchange.principal.id)
+        if reason:
+            raise _hidden(exchange, kind, name, reason)
+        if kind == "tool" and declaration is not None:
+            arguments = (message.params or {}).get("arguments", {})
+            if exchange.request_bytes > off_loop.LARGE_BYTES:
+                await off_loop.away(partial(check_arguments, declaration, arguments))
+            else:
+                check_arguments(declaration, arguments)
     finally:
-        exchange.lap("tool_control", waiting=True)
-    reason = _reason(server, declaration, exchange.principal.id)
-    if reason:
-        raise _hidden(exchange, kind, name, reason)
-    if kind == "tool" and declaration is not None:
-        arguments = (message.params or {}).get("arguments", {})
-        await off_loop.sized(exchange.request_bytes, partial(check_arguments, declaration, arguments))
         exchange.lap("tool_control")
+    return declaration
+
+
+async def _is_resource(server: ControlledServer, uri: str) -> bool:
+    """Whether a URI is that of a resource; raises `ListingFailed`."""
+    await server.current("resource")
+    return server.catalogue.find("resource", uri) is not None
+
+
+async def _asked_declaration(server: ControlledServer, kind: EntryKind, name: str) -> Declaration | None:
+    """The current declaration of that name, asking the server where need be; raises `ListingFailed`."""
+    await server.current(kind)
+    declaration = server.catalogue.find(kind, name)
+    if declaration is None and server.control is not None and name in rules_of(server.control, kind):
+        # The server may offer it again without having said so.
+        await server.listed_lately()
+        declaration = server.catalogue.find(kind, name)
     return declaration
 
 
@@ -98,12 +115,15 @@ async def note_use(exchange: Exchange, message: Message) -> None:
     params = message.params or {}
     name, arguments = params.get("name"), params.get("arguments", {})
     if message.method == "tools/call" and type(name) is str and type(arguments) is dict:
-        keys = await off_loop.sized(exchange.request_bytes, partial(_argument_keys, arguments))
+        if len(arguments) <= MAX_ARGUMENT_KEYS:
+            keys = _argument_keys(arguments)
+        else:
+            keys = await off_loop.sized(exchange.request_bytes, partial(_argument_keys, arguments))
         exchange.tool = ToolUse(name=name[:500], argument_keys=keys)
 
 
 def _argument_keys(arguments: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(key[:200] for key in arguments)[:MAX_ARGUMENT_KEYS])
+    return tuple(sorted([key[:200] for key in arguments])[:MAX_ARGUMENT_KEYS])
 
 
 def check_answer(exchange: Exchange, declaration: Declaration | None, document: dict[str, Any]) -> None:

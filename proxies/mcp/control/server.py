@@ -157,6 +157,10 @@ class ControlledServer:
         else:
             self._refresh_again = True
 
+    def is_current(self, kind: EntryKind) -> bool:
+        """Whether the list of this kind is what the server declares, as far as it has told."""
+        return self.catalogue.was_listed(kind, self.catalogue.changed_at(kind))
+
     async def current(self, kind: EntryKind) -> None:
         """Return when the catalogue is no older than this call, asking the server where need be; raises `ListingFailed`."""
         changed_at = self.catalogue.changed_at(kind)

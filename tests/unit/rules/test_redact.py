@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.redact import MAX_EVIDENCE_CHARS, excerpt, mask, masked
+from rules.redact import MAX_EVIDENCE_CHARS, excerpt, mask, masked, may_hold_opaque
 
 SECRET = "hT7!kq0Zp2wQ"
 
@@ -103,3 +103,16 @@ def test_runs_of_token_characters_and_of_digits_are_hidden_wherever_they_stand(t
     runs = [match.span() for match in tokens if match[0][0].isdigit() or {"a", "1"} <= set(match[0])]
     runs += [match.span() for match in re.finditer(r"\d(?:[ -]?\d){8,}", text)]
     assert hidden == {index for start, end in runs for index in range(start, end)}
+
+
+@given(st.lists(st.text("ab19Ü -.\n٣", max_size=60), max_size=4))
+def test_texts_that_can_hold_no_opaque_run_are_left_as_they_are(texts: list[str]) -> None:
+    if not may_hold_opaque(texts):
+        assert [masked(text, ()).text for text in texts] == texts
+
+
+def test_the_quick_no_looks_at_all_texts_and_at_none_across_its_end() -> None:
+    assert not may_hold_opaque([])
+    assert not may_hold_opaque(["Plain words, and 2025.", "a" * 19, "b" * 19])
+    assert may_hold_opaque(["Plain words.", "AKIAQ3EGRM5NAZT7W2LB"])
+    assert may_hold_opaque(["call 0049 30 1234567"])

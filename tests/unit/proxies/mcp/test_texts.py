@@ -145,7 +145,15 @@ def test_I_32_base64_is_read_as_what_it_holds(part: dict[str, Any], text: str) -
 def test_I_32_bytes_that_are_no_text_are_not_read() -> None:
     image = base64.b64encode(b"\x89PNG\xff\xfe").decode()
     texts = result_texts("tools/call", {"content": [{"type": "image", "data": image, "mimeType": "image/png"}]})
-    assert [text.text for text in texts] == ["image", "image/png"]
+    assert [text.text for text in texts] == ["image/png"]
+
+
+def test_I_04_words_of_the_protocol_say_nothing_in_their_places_and_only_there() -> None:
+    silent = {"resultType": "complete", "content": [{"type": "text", "text": ""}, {"type": "image", "data": ""}]}
+    assert result_texts("tools/call", silent) == []
+    loud = {"resultType": "text", "type": "complete", "content": [{"type": "task", "text": "image"}, "audio"]}
+    assert {text.text for text in result_texts("tools/call", loud)} == {"text", "complete", "task", "image", "audio"}
+    assert [text.text for text in result_texts("initialize", {"instructions": {"type": "text"}})] == ["text"]
 
 
 def test_I_05_prompts_are_read() -> None:
@@ -302,6 +310,16 @@ def test_I_24_mirrored_and_trace_headers_are_read_decoded() -> None:
         "/headers/traceparent": (Target.TOOL_ARGS, "00-1"),
         "/headers/baggage": (Target.TOOL_ARGS, "k=v"),
     }
+
+
+def test_I_24_the_name_of_something_declared_is_read_once() -> None:
+    def read(name: str, *, is_declared: bool) -> list[tuple[Target, str]]:
+        texts = request_texts(request("tools/call", name="add"), Headers([("mcp-name", name)]), is_declared=is_declared)
+        return [(text.target, text.text) for text in texts]
+
+    assert read("add", is_declared=True) == [(Target.TOOL_NAME, "add")]
+    assert read("add", is_declared=False) == [(Target.TOOL_NAME, "add"), (Target.TOOL_ARGS, "add")]
+    assert read("other", is_declared=True) == [(Target.TOOL_NAME, "add"), (Target.TOOL_ARGS, "other")]
 
 
 def test_I_25_client_descriptions_are_read() -> None:
