@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from proxies.contract import Outcome
 from proxies.exchange import Exchange
 from proxies.mcp.drain import Answer
 from proxies.mcp.event_ids import unseal
@@ -45,8 +46,9 @@ async def serve_get(exchange: Exchange) -> None:
     exchange.lap("upstream", waiting=True)
     try:
         if response.status in (404, 405):
-            # Also 404, from servers that know no GET: that a session is gone is said to its next POST (L-03).
-            raise no_stream()
+            # Also 404, from servers that know no GET: that a session is gone is said to its next POST (L-03). Clients ask
+            # every server, so this is no refusal.
+            raise no_stream(outcome="allowed", detail="The server has no stream of its own; clients go on without one.")
         check_upstream_status(response, session)
         if not is_stream(response):
             raise upstream_invalid("The upstream's answer is not an event stream.")
@@ -81,14 +83,16 @@ async def serve_delete(exchange: Exchange) -> None:
     exchange.answer(204, [])
 
 
-def no_stream() -> Refusal:
+def no_stream(*, outcome: Outcome = "refused", detail: str = "") -> Refusal:
     """405, never 404, which some clients take for the end of the session."""
     return Refusal(
         405,
         "method_not_allowed",
         "There is no stream to open here.",
         remediation="Use POST; a GET stream exists within a legacy session only.",
+        outcome=outcome,
         headers=(("allow", "POST"),),
+        detail=detail,
     )
 
 

@@ -201,12 +201,14 @@ async def test_L_13_the_end_of_a_session_ends_its_streams() -> None:
 
 @pytest.mark.parametrize("status", [405, 404, 500])
 async def test_L_08_a_stream_that_the_upstream_does_not_have(status: int) -> None:
-    async with wire(Server(GET=http_response(status))) as (client, *_):
+    async with wire(Server(GET=http_response(status))) as (client, _upstream, proxy):
         session = await client.initialize()
         answer = await client.http.get("/mcp", headers=legacy_headers(session))
+        outcome = proxy.records[-1].outcome
         after = await client.post(request("ping", 2), session=session)
     # Only a POST is answered with 404 because the session is gone: some servers have no route for GET.
     assert answer.status_code == {405: 405, 404: 405, 500: 502}[status]
+    assert outcome == {405: "allowed", 404: "allowed", 500: "upstream_error"}[status]
     assert after.status_code == 200
 
 
