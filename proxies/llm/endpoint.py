@@ -222,8 +222,9 @@ def _ask_for_usage(document: dict[str, Any]) -> bool:
 
 async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: bool) -> UpstreamResponse:
     """Send the inspected body upstream with the upstream's own credential."""
-    proxy = exchange.proxy
-    headers = forwardable_request_headers(exchange.request.headers, FORWARDED_REQUEST_HEADERS)
+    proxy, request = exchange.proxy, exchange.request
+    pool = proxy.pool
+    headers = forwardable_request_headers(request.headers, FORWARDED_REQUEST_HEADERS)
     headers.append(("accept", "text/event-stream" if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
@@ -232,14 +233,12 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
         headers.append(("authorization", f"Bearer {auth.value}"))
     elif auth.type == "header":
         headers.append((auth.name.lower(), auth.value))
-    path = upstream_path(route.path, proxy.pool.origin.base_path)
-    query = f"?{exchange.request.query}" if exchange.request.query and route.surface is Surface.MODELS else ""
+    path = upstream_path(route.path, pool.origin.base_path)
+    query = f"?{request.query}" if request.query and route.surface is Surface.MODELS else ""
     if route.surface is Surface.GEMINI and route.streams:
         # The upstream always streams events; a client that wants an array gets one from us.
         query = "?alt=sse"
-    upstream = await proxy.pool.request(
-        exchange.request.method, path + query, headers, body, idempotent=exchange.request.method == "GET"
-    )
+    upstream = await pool.request(request.method, path + query, headers, body, idempotent=request.method == "GET")
     exchange.lap("upstream", waiting=True)
     return upstream
 

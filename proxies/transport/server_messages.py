@@ -326,10 +326,12 @@ class Response:
         fields = encode_fields(headers, without=_SERVER_FIELDS)
         self.started = True
         self.status = status
-        request = self._request
-        streams_to_close = not framing and not self._silent
+        request, carrier = self._request, self._connection
         self.closes = (
-            not request.keep_alive or streams_to_close or not request.body_complete or not self._connection.reusable()
+            not request.keep_alive
+            or not request.body_complete
+            or (not framing and not self._silent)  # It streams until the close.
+            or not carrier.reusable()
         )
         line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         connection = b""
@@ -337,7 +339,7 @@ class Response:
             connection = b"connection: close\r\n"
         elif request.http_version == "1.0":
             connection = b"connection: keep-alive\r\n"
-        return b"".join((line, self._connection.date_line(), fields, framing, connection, b"\r\n", body))
+        return b"".join((line, carrier.date_line(), fields, framing, connection, b"\r\n", body))
 
 
 def refusal(status: int, code: str, message: str, date_line: bytes) -> bytes:
