@@ -42,7 +42,7 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
     endpoint = ENDPOINTS[proxy.config.type]
     try:
         pipeline.check_origin(exchange)
-        if origin.is_preflight(exchange):
+        if request.method == "OPTIONS" and origin.is_preflight(exchange):
             exchange.answer(204, origin.preflight_headers(exchange))
             return
         if request.path.startswith("/.well-known/"):

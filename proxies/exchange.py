@@ -8,6 +8,8 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from functools import lru_cache
+from time import perf_counter
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -28,7 +30,6 @@ logger = logging.getLogger(__name__)
 _BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [high + low for high in _BASE32 for low in _BASE32]
 _random = random.Random(os.urandom(32))  # noqa: S311 - It names calls; nothing is guarded by such a name.
-_SHIFTS = range(120, -1, -10)
 MAX_AGENT_CHARACTERS = 200
 MAX_PATH_CHARACTERS = 500
 MAX_RECORDED_FINDINGS = 1_000
@@ -56,8 +57,19 @@ class Recorder(Protocol):
 
 def call_id(now: float | None = None) -> str:
     """`call_` and a ULID: sortable by time, unique across workers."""
-    number = (int((time.time() if now is None else now) * 1000) << 80) | _random.getrandbits(80)
-    return "call_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    pair, draw = _PAIRS, _random.getrandbits
+    return (
+        f"{_time_part(milliseconds >> 10)}{pair[milliseconds & 1023]}"
+        f"{pair[draw(10)]}{pair[draw(10)]}{pair[draw(10)]}{pair[draw(10)]}"
+        f"{pair[draw(10)]}{pair[draw(10)]}{pair[draw(10)]}{pair[draw(10)]}"
+    )
+
+
+@lru_cache(maxsize=8)
+def _time_part(seconds: int) -> str:
+    """How the ids of one second (of 1,024 ms) begin."""
+    return "call_" + "".join([_PAIRS[(seconds >> shift) & 1023] for shift in (30, 20, 10, 0)])
 
 
 class Judged(NamedTuple):
@@ -188,17 +200,18 @@ class Exchange:
 
     def lap(self, step: str, *, waiting: bool = False) -> None:
         """Close a step: the time since the last lap belongs to it. `waiting` time is not the gateway's own."""
-        now = time.perf_counter()
+        now = perf_counter()
         elapsed = now - self._lap_at
         self._lap_at = now
-        self.timings_ms[step] = self.timings_ms.get(step, 0.0) + elapsed * 1000
+        timings = self.timings_ms
+        timings[step] = timings.get(step, 0.0) + elapsed * 1000
         if waiting:
             self.waited_seconds += elapsed
 
     def fork(self, operation: str) -> Exchange:
         """A call of its own, judged and recorded apart: one message of a stream that stays open for hours."""
         part = Exchange(self.proxy, self.request, self.response, self._recorder)
-        part._received_at = part._lap_at = time.perf_counter()
+        part._received_at = part._lap_at = perf_counter()
         part.principal = self.principal
         part.key_digest = self.key_digest
         part.protection = self.protection
@@ -282,45 +295,45 @@ class Exchange:
         if self._recorded:
             return
         self._recorded = True
-        now = time.perf_counter()
-        duration_seconds = now - self._received_at
-        request = self.request
+        duration_seconds = perf_counter() - self._received_at
+        request, proxy, principal, verdict = self.request, self.proxy, self.principal, self.verdict
+        agent = request.headers.get("user-agent", "")
         texts = self._texts()
-        self._recorder.record(
-            CallRecord(
-                id=self.id,
-                proxy_id=self.proxy.config.id,
-                snapshot_version=self.proxy.snapshot_version,
-                started_at=self.started_at,
-                duration_ms=duration_seconds * 1000,
-                added_ms=max(0.0, duration_seconds - self.waited_seconds) * 1000,
-                method=request.method,
-                path=request.path[:MAX_PATH_CHARACTERS],
-                protocol=self.protocol,
-                operation=self.operation[:MAX_PATH_CHARACTERS],
-                client_ip=request.peer_ip,
-                client_agent=(request.headers.get("user-agent") or "")[:MAX_AGENT_CHARACTERS],
-                principal_id=self.principal.id,
-                principal_name=self.principal.name,
-                status=self.status,
-                outcome=self.outcome,
-                action=self.verdict.action,
-                error_code=self.error_code,
-                reason=self.reason or self.verdict.reason,
-                request_bytes=self.request_bytes,
-                response_bytes=self.response_bytes,
-                streamed=self.streamed,
-                truncated=self.truncated,
-                findings=tuple(self.added_findings[:MAX_RECORDED_FINDINGS]),
-                usage=self.usage,
-                timings_ms=self.timings_ms,
-                redactions=self._redactions() if self.redactions else (),
-                decision=self.verdict.decision,
-                tool=self._tool_use() if self.tool is not None else None,
-                texts_omitted=self.capture.omitted if self.capture else 0,
-                texts=texts,
-            )
+        # By position, in the order of the fields: thirty keywords cost a microsecond.
+        record = CallRecord(
+            self.id,
+            proxy.config.id,
+            proxy.snapshot_version,
+            self.started_at,
+            duration_seconds * 1000,  # duration_ms
+            max(0.0, duration_seconds - self.waited_seconds) * 1000,  # added_ms
+            request.method,
+            request.path[:MAX_PATH_CHARACTERS],
+            self.protocol,
+            self.operation[:MAX_PATH_CHARACTERS],
+            request.peer_ip,
+            agent[:MAX_AGENT_CHARACTERS],
+            principal.id,
+            principal.name,
+            self.status,
+            self.outcome,
+            verdict.action,
+            self.error_code,
+            self.reason or verdict.reason,
+            self.request_bytes,
+            self.response_bytes,
+            self.streamed,
+            self.truncated,
+            tuple(self.added_findings[:MAX_RECORDED_FINDINGS]) if self.added_findings else (),
+            self.usage,
+            self.timings_ms,
+            self._redactions() if self.redactions else (),
+            verdict.decision,
+            self._tool_use() if self.tool is not None else None,
+            self.capture.omitted if self.capture else 0,
+            texts,
         )
+        self._recorder.record(record)
 
     def _tool_use(self) -> ToolUse | None:
         """The use of the tool with its outcome. The size is that of the answer, in which the result is nearly all."""

@@ -157,13 +157,17 @@ class Journal:
 
     def record(self, call: CallRecord) -> None:
         """Take a finished call. One with findings is the kernel's or the disk's when this returns."""
-        encoded = self._encode(call)
+        if call.texts and (self._channel.closed or self._plain.size + self._sent_bytes > MAX_TEXTS_BYTES):
+            self._texts_dropped += 1
+            call = msgspec.structs.replace(call, texts=())
+        encoded = _encode(call)
         if call.findings or call.outcome == "blocked":
             self._urgent.put(encoded)
             self.flush()
             return
         plain = self._plain
-        plain.put(encoded)
+        plain.calls.append(encoded)
+        plain.size += encoded.size
         if plain.size > MAX_WAITING_BYTES:
             self._bound(plain)
         if plain.size >= BATCH_BYTES and self._may_send():
@@ -209,12 +213,6 @@ class Journal:
         self._to_disk(self._plain)
         self._close_spool()
         self._note_idle()
-
-    def _encode(self, call: CallRecord) -> EncodedCall:
-        if call.texts and (self._channel.closed or self._plain.size + self._sent_bytes > MAX_TEXTS_BYTES):
-            self._texts_dropped += 1
-            call = msgspec.structs.replace(call, texts=())
-        return _encode(call)
 
     def _bound(self, waiting: Waiting) -> None:
         """Make room: captured texts go first, then the oldest calls."""
@@ -278,7 +276,7 @@ def _encode(call: CallRecord) -> EncodedCall:
         head = _head(msgspec.structs.replace(call, texts=()))
     else:
         texts = NO_TEXTS
-        head = _head(call)
+        head = encoder.encode(call)[: -len(NO_TEXTS)]
     if len(head) <= MAX_CALL_BYTES:
         return EncodedCall(head, texts)
     findings = tuple(

@@ -48,6 +48,11 @@ async def away(work: Callable[[], Result]) -> Result:
         raise
 
 
+def is_large(size: int) -> bool:
+    """Whether work over a message of this size does not belong on the loop."""
+    return size > LARGE_BYTES
+
+
 async def sized(size: int, work: Callable[[], Result], *, large: int = LARGE_BYTES) -> Result:
     """What `work` over a message of this size returns or raises, on the loop or, where it is large, in a thread.
 

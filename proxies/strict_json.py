@@ -92,11 +92,11 @@ def _plain_keys(value: Any, max_depth: int) -> int | None:
 def _has_no_more_keys(data: bytes, value: Any, keys: int) -> bool:
     """Whether the text of `value`, which has so many keys, cannot hold more of them, and so none twice.
 
-    It holds no more where it is what `value` is written as. Otherwise: every key is followed by a colon of its own, and ends
-    with a quote or with blanks before it; a quote behind a single backslash ends nothing. So what is counted is at least the
-    number of keys. Where it is more than that, this knows nothing.
+    Every key is followed by a colon of its own, so it holds no more where there are no more colons, and none where it is what
+    `value` is written as. Otherwise: a key ends with a quote or with blanks before its colon; a quote behind a single backslash
+    ends nothing. So what is counted is at least the number of keys. Where it is more than that, this knows nothing.
     """
-    if data == dump(value):
+    if data.count(b":") <= keys or data == dump(value):
         return True
     pieces = data.split(b":")
     pieces.pop()  # Behind the last colon ends no key.

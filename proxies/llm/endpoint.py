@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -90,28 +90,35 @@ async def serve(exchange: Exchange) -> None:
             remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent "
             "or /v1/models.",
         )
-    exchange.protocol = route.surface.value
+    exchange.protocol = route.protocol
+    reads_texts = pipeline.has_rules(exchange)
     body = b""
     hide_usage = False
     streaming = False
     if route.surface is not Surface.MODELS:
         data = await _receive(exchange, route)
-        document = await off_loop.sized(len(data), partial(_read_request, exchange, route, data))
+        is_large = off_loop.is_large(len(data))
+        read = partial(_read_request, exchange, route, data)
+        document = await off_loop.away(read) if is_large else read()
         streaming = route.streams or document.get("stream") is True
-        await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
-        prepare = partial(_prepare, exchange, route, document, streaming=streaming)
-        body, hide_usage = await off_loop.sized(len(data), prepare)
+        if exchange.proxy.decisions is not None:
+            await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
+        prepare = partial(_prepare, exchange, route, document, streaming=streaming, reads_texts=reads_texts)
+        body, hide_usage = await off_loop.away(prepare) if is_large else prepare()
     upstream = await _forward(exchange, route, body, streaming=streaming)
     try:
-        await _return(exchange, route, upstream, hide_usage=hide_usage)
+        await _return(exchange, route, upstream, hide_usage=hide_usage, reads_texts=reads_texts)
     finally:
-        await upstream.aclose()
+        if not upstream.complete:
+            await upstream.aclose()
 
 
-def _prepare(exchange: Exchange, route: Route, document: dict[str, Any], *, streaming: bool) -> tuple[bytes, bool]:
+def _prepare(
+    exchange: Exchange, route: Route, document: dict[str, Any], *, streaming: bool, reads_texts: bool
+) -> tuple[bytes, bool]:
     """Judge a request and make of it what goes upstream; also whether its usage must be kept from the client."""
     pipeline.check_context(exchange, document)
-    if pipeline.has_rules(exchange):
+    if reads_texts:
         _inspect(exchange, route.surface, document)
     hide_usage = streaming and route.surface is Surface.OPENAI_CHAT and _ask_for_usage(document)
     return dump(document), hide_usage
@@ -174,9 +181,7 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
 
 
 def _check_media_type(headers: Headers) -> None:
-    media_type, _, parameters = (headers.get("content-type") or "").partition(";")
-    charset = parameters.replace(" ", "").lower()
-    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", 'charset="utf-8"'):
+    if not _is_json(headers.get("content-type") or ""):
         raise Refusal(
             415,
             "unsupported_media_type",
@@ -192,6 +197,18 @@ def _check_media_type(headers: Headers) -> None:
         )
 
 
+@lru_cache(maxsize=64)
+def _is_json(content_type: str) -> bool:
+    """Whether this means JSON in UTF-8."""
+    media_type, _, parameters = content_type.partition(";")
+    charset = parameters.replace(" ", "").lower()
+    return media_type.strip().lower() == "application/json" and charset in (
+        "",
+        "charset=utf-8",
+        'charset="utf-8"',
+    )
+
+
 def _ask_for_usage(document: dict[str, Any]) -> bool:
     """Make a chat stream report its usage; True when the client did not ask for it itself (LLM-USE-2)."""
     options = document.get("stream_options")
@@ -205,8 +222,9 @@ def _ask_for_usage(document: dict[str, Any]) -> bool:
 
 async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: bool) -> UpstreamResponse:
     """Send the inspected body upstream with the upstream's own credential."""
-    proxy = exchange.proxy
-    headers = forwardable_request_headers(exchange.request.headers, FORWARDED_REQUEST_HEADERS)
+    proxy, request = exchange.proxy, exchange.request
+    pool = proxy.pool
+    headers = forwardable_request_headers(request.headers, FORWARDED_REQUEST_HEADERS)
     headers.append(("accept", "text/event-stream" if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
@@ -215,22 +233,22 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
         headers.append(("authorization", f"Bearer {auth.value}"))
     elif auth.type == "header":
         headers.append((auth.name.lower(), auth.value))
-    path = upstream_path(route.path, proxy.pool.origin.base_path)
-    query = f"?{exchange.request.query}" if exchange.request.query and route.surface is Surface.MODELS else ""
+    path = upstream_path(route.path, pool.origin.base_path)
+    query = f"?{request.query}" if request.query and route.surface is Surface.MODELS else ""
     if route.surface is Surface.GEMINI and route.streams:
         # The upstream always streams events; a client that wants an array gets one from us.
         query = "?alt=sse"
-    upstream = await proxy.pool.request(
-        exchange.request.method, path + query, headers, body, idempotent=exchange.request.method == "GET"
-    )
+    upstream = await pool.request(request.method, path + query, headers, body, idempotent=request.method == "GET")
     exchange.lap("upstream", waiting=True)
     return upstream
 
 
-async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, *, hide_usage: bool) -> None:
+async def _return(
+    exchange: Exchange, route: Route, upstream: UpstreamResponse, *, hide_usage: bool, reads_texts: bool
+) -> None:
     """Give the client what the upstream answered, inspected."""
     headers = forwardable_response_headers(upstream.headers, FORWARDED_RESPONSE_HEADERS)
-    if pipeline.has_rules(exchange) and route.surface is not Surface.MODELS:
+    if reads_texts and route.surface is not Surface.MODELS:
         headers.append(SECURITY_CHECK_HEADER)
     media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if 300 <= upstream.status < 400:
@@ -249,15 +267,18 @@ async def _return(exchange: Exchange, route: Route, upstream: UpstreamResponse, 
         as_array = route.surface is Surface.GEMINI and "alt=sse" not in exchange.request.query.split("&")
         await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage, as_array=as_array)
         return
+    is_here = upstream.complete
     data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
-    exchange.lap("upstream", waiting=True)
+    if not is_here:
+        exchange.lap("upstream", waiting=True)
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
-    body = await off_loop.sized(len(data), partial(_finish, exchange, route, upstream.status, data))
+    finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
+    body = await off_loop.away(finish) if off_loop.is_large(len(data)) else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 
 
-def _finish(exchange: Exchange, route: Route, status: int, data: bytes) -> bytes:
+def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads_texts: bool) -> bytes:
     """Inspect a whole answer and make of it what the client gets; raises `Refusal`."""
     document = _parse_answer(data)
     if status >= 400:
@@ -267,7 +288,7 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes) -> bytes
         leaves(document, Target.ERROR, "", texts)
         pipeline.finish_answer(exchange, document, texts, pipeline.inspect_response(exchange, texts))
         return dump(document)
-    if pipeline.has_rules(exchange):
+    if reads_texts:
         texts = response_texts(route.surface, document)
         found = pipeline.inspect_response(exchange, texts)
         if pipeline.needs_tool_calls(exchange):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from proxies.transport.headers import Headers
 
@@ -31,6 +33,11 @@ class Route(msgspec.Struct, frozen=True):
     """Where the path names it (Gemini)."""
     streams: bool = False
     """Whether the path asks for a stream (Gemini); elsewhere the body does."""
+    protocol: str = ""
+    """The surface's name in records; it follows from the surface."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "protocol", self.surface.value)
 
 
 _POST: Final = {
@@ -47,8 +54,9 @@ _GEMINI: Final = re.compile(
 _GEMINI_MODELS: Final = re.compile(r"/(v1beta|v1alpha)/models(/[A-Za-z0-9_.-]{1,200})?")
 
 
+@lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route | None:
-    """The route for a request, or None. A base URL with or without `/v1` works."""
+    """The route for a request, or None. A base URL with or without `/v1` works. Clients ask for few paths, each often."""
     if method == "POST" and (match := _GEMINI.fullmatch(path)):
         return Route(Surface.GEMINI, path, match[2], match[3] == "streamGenerateContent")
     if method == "GET" and _GEMINI_MODELS.fullmatch(path):
@@ -67,6 +75,8 @@ def find_route(method: str, path: str) -> Route | None:
 
 def upstream_path(route_path: str, target_base_path: str) -> str:
     """The path to append to the target's own: a target that already ends in the version does not get it twice."""
+    if not target_base_path:
+        return route_path
     version = "/" + route_path.split("/")[1]
     return route_path.removeprefix(version) if target_base_path.rstrip("/").endswith(version) else route_path
 

@@ -18,14 +18,19 @@ def openai_usage(usage: Any) -> Usage | None:
     """From `usage` of Chat Completions (`prompt_tokens`) or Responses (`input_tokens`)."""
     if type(usage) is not dict:
         return None
-    details_in = _dict(usage, "prompt_tokens_details") or _dict(usage, "input_tokens_details")
-    details_out = _dict(usage, "completion_tokens_details") or _dict(usage, "output_tokens_details")
+    details_in = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    details_out = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    cached = written = reasoning = 0
+    if type(details_in) is dict:
+        cached, written = _count(details_in, "cached_tokens"), _count(details_in, "cache_write_tokens")
+    if type(details_out) is dict:
+        reasoning = _count(details_out, "reasoning_tokens")
     return Usage(
         input_tokens=_count(usage, "prompt_tokens") or _count(usage, "input_tokens"),
         output_tokens=_count(usage, "completion_tokens") or _count(usage, "output_tokens"),
-        cached_input_tokens=_count(details_in, "cached_tokens"),
-        cache_write_tokens=_count(details_in, "cache_write_tokens"),
-        reasoning_tokens=_count(details_out, "reasoning_tokens"),
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
     )
 
 
@@ -59,8 +64,3 @@ def gemini_usage(usage: Any) -> Usage | None:
 def _count(usage: dict[str, Any], key: str) -> int:
     value = usage.get(key)
     return value if type(value) is int and 0 <= value <= MAX_TOKENS_REPORTED else 0
-
-
-def _dict(usage: dict[str, Any], key: str) -> dict[str, Any]:
-    value = usage.get(key)
-    return value if type(value) is dict else {}

@@ -43,7 +43,7 @@ def check(exchange: Exchange) -> None:
                 "This API key may not use this proxy.",
                 remediation="Ask an administrator to add the proxy to the key.",
             )
-        exchange.principal = Principal(id=key.id, name=key.name)
+        exchange.principal = Principal(key.id, key.name)
         exchange.key_digest = key.digest
         _protect(exchange)
         return

@@ -10,7 +10,7 @@ from proxies.transport.via import MAX_HOPS, passed_proxies, pseudonym
 def check(exchange: Exchange) -> None:
     """Refuse a call that has passed this proxy before, or more proxies than any chain has (SSRF-07)."""
     headers = exchange.request.headers
-    if "via" not in headers:
+    if headers.get("via") is None:
         return
     passed = passed_proxies(headers.getall("via"))
     if len(passed) >= MAX_HOPS or pseudonym(exchange.proxy.config.id) in passed:

@@ -201,7 +201,7 @@ def forwardable_request_headers(
         and name not in _REQUEST_NEVER
         and not name.startswith(("x-forwarded-", "proxy-"))
     ]
-    if "via" in headers and (passed := passed_proxies(headers.getall("via"))):
+    if headers.get("via") is not None and (passed := passed_proxies(headers.getall("via"))):
         fields.append(("via", via_value(passed)))
     return fields
 

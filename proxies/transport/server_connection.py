@@ -215,16 +215,21 @@ class ServerConnection(asyncio.Protocol):
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Start the handler for an accepted head; `rest` is what arrived behind it."""
         self._requests += 1
-        scheme = "http" if self._listener.tls is None else "https"
-        request = Request(head, self, peer_ip=self._peer_ip, scheme=scheme, max_body_bytes=self._limits.max_body_bytes)
+        listener, limits = self._listener, self._limits
+        scheme = "http" if listener.tls is None else "https"
+        request = Request(head, self, peer_ip=self._peer_ip, scheme=scheme, max_body_bytes=limits.max_body_bytes)
         response = Response(request, self)
         self._request, self._response = request, response
-        self._listener.in_flight += 1
-        self.state = State.ANSWER if request.body_complete else State.BODY
-        if request.body_complete:
+        listener.in_flight += 1
+        if 0 < head.content_length == len(rest) <= limits.max_body_bytes:
+            request.feed_whole(rest)
+            self.state = State.ANSWER
+        elif request.body_complete:
+            self.state = State.ANSWER
             self._pipelined(rest)
         else:
-            self._deadline = self._loop.time() + self._limits.body_timeout_seconds
+            self.state = State.BODY
+            self._deadline = self._loop.time() + limits.body_timeout_seconds
             if head.content_length == CHUNKED:
                 self._decoder = ChunkedDecoder(max_overhead_bytes=self._bounds.max_chunk_overhead_bytes)
             else:

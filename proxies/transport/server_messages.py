@@ -72,7 +72,6 @@ class Request:
     """One accepted request. The head is complete; `await body()` gives the whole body."""
 
     __slots__ = (
-        "_complete",
         "_connection",
         "_error",
         "_joined",
@@ -80,6 +79,7 @@ class Request:
         "_pieces",
         "_waiter",
         "body_bytes",
+        "body_complete",
         "content_length",
         "expect_continue",
         "headers",
@@ -119,7 +119,8 @@ class Request:
         self._max_body_bytes = max_body_bytes
         self._pieces: list[bytes] = []
         self._joined = bytearray()
-        self._complete = head.content_length == 0
+        self.body_complete = head.content_length == 0
+        """Whether the whole body has been received, so that the next request begins behind it."""
         self._waiter: asyncio.Future[None] | None = None
         self._error: BodyError | None = None
         if head.content_length > max_body_bytes:
@@ -127,7 +128,7 @@ class Request:
 
     async def body(self) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyTimeout or BadBody; a second call gives the same."""
-        if not self._complete and self._error is None:
+        if not self.body_complete and self._error is None:
             self._connection.want_body(send_continue=self.expect_continue and not self.body_bytes)
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -139,11 +140,6 @@ class Request:
         return self._pieces[0]
 
     @property
-    def body_complete(self) -> bool:
-        """Whether the whole body has been received, so that the next request begins behind it."""
-        return self._complete
-
-    @property
     def body_refused(self) -> bool:
         """Whether no more of the body is wanted."""
         return self._error is not None
@@ -152,6 +148,12 @@ class Request:
     def body_wanted(self) -> bool:
         """Whether the handler waits for the body."""
         return self._waiter is not None
+
+    def feed_whole(self, body: bytes) -> None:
+        """The whole body from the connection, in one piece and not larger than it may be."""
+        self.body_bytes = len(body)
+        self._pieces.append(body)
+        self.body_complete = True
 
     def feed(self, piece: bytes) -> None:
         """Body bytes from the connection."""
@@ -167,7 +169,7 @@ class Request:
     def end(self) -> None:
         """The connection has fed the whole body."""
         if self._error is None:
-            self._complete = True
+            self.body_complete = True
             self._wake()
 
     def fail(self, error: BodyError) -> None:
@@ -221,16 +223,16 @@ class Response:
 
     def send(self, status: int, headers: list[tuple[str, str]], body: bytes = b"") -> None:
         """A complete response with its Content-Length."""
+        length = b"content-length: %d\r\n" % len(body)
         if status in _BODYLESS:
             self._silent = True
-            head = self._head(status, headers, b"")
-        else:
-            head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
+            length = b""
         if self._silent:
             body = b""
+        message = self._head(status, headers, length, body)
         self.bytes_sent = len(body)
         self.finished = True
-        self._connection.send_bytes(head + body)
+        self._connection.send_bytes(message)
 
     def start(self, status: int, headers: list[tuple[str, str]]) -> None:
         """Begin a response of unknown length: chunked, or ended by the close of an HTTP/1.0 connection."""
@@ -317,16 +319,19 @@ class Response:
             self.closes = True
             self._connection.cut(reset=not self._chunked or self._probes > 0)
 
-    def _head(self, status: int, headers: list[tuple[str, str]], framing: bytes) -> bytes:
+    def _head(self, status: int, headers: list[tuple[str, str]], framing: bytes, body: bytes = b"") -> bytes:
+        """The head, with what follows it at once."""
         if self.started:
             raise RuntimeError("a request has one response")
         fields = encode_fields(headers, without=_SERVER_FIELDS)
         self.started = True
         self.status = status
-        request = self._request
-        streams_to_close = not framing and not self._silent
+        request, carrier = self._request, self._connection
         self.closes = (
-            not request.keep_alive or streams_to_close or not request.body_complete or not self._connection.reusable()
+            not request.keep_alive
+            or not request.body_complete
+            or (not framing and not self._silent)  # It streams until the close.
+            or not carrier.reusable()
         )
         line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         connection = b""
@@ -334,7 +339,7 @@ class Response:
             connection = b"connection: close\r\n"
         elif request.http_version == "1.0":
             connection = b"connection: keep-alive\r\n"
-        return b"".join((line, self._connection.date_line(), fields, framing, connection, b"\r\n"))
+        return b"".join((line, carrier.date_line(), fields, framing, connection, b"\r\n", body))
 
 
 def refusal(status: int, code: str, message: str, date_line: bytes) -> bytes:

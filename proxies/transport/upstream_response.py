@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from typing import Protocol
 
 from proxies.transport.content_coding import CodingRefused, decode_body, is_identity
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError, UpstreamTooLarge, UpstreamTruncated
@@ -54,7 +54,7 @@ class UpstreamResponse:
         """Whether the whole message has been received."""
         self._bounds = bounds
         self._connection: Source | None = None
-        self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)  # Set by attach, before any wait.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pieces: list[bytes] = []
         self._buffered_bytes = 0
         self._error: UpstreamError | None = None
@@ -197,7 +197,7 @@ class UpstreamResponse:
         """Wait for the next event. A caller that is cancelled here leaves for good: the upstream is told at once."""
         if self._error is not None:
             raise self._error
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter = (self._loop or asyncio.get_running_loop()).create_future()
         try:
             await waiter
         except asyncio.CancelledError:
