@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0018_tool_durations"
-down_revision = "0017_launch_process"
+revision = "0019_tool_durations"
+down_revision = "0018_discarded_drafts"
 branch_labels = None
 depends_on = None
 
