@@ -113,9 +113,12 @@ class RunningText:
 class TextCapture:
     """The texts of one call."""
 
-    __slots__ = ("_noted", "_omitted", "_order", "_running", "_secrets")
+    __slots__ = ("_clean", "_noted", "_omitted", "_order", "_running", "_secrets")
 
     def __init__(self) -> None:
+        self._clean: dict[Direction, Sequence[Text]] = {}
+        """The texts of the first message each way, as long as nothing else is known of them but that they fit: most calls
+        have no more, and need no account of each text."""
         self._noted: dict[Direction, list[_Noted]] = {"request": [], "response": []}
         self._running: list[RunningText] = []
         self._secrets: set[str] = set()
@@ -127,10 +130,14 @@ class TextCapture:
         if len(findings) >= MAX_FINDINGS:
             self._omitted += len(texts)  # There may be more in them than was reported.
             return
+        noted = self._noted[direction]
+        if not findings and not noted and direction not in self._clean and _fits(texts, MAX_TEXTS[direction]):
+            self._clean[direction] = texts
+            return
+        self._account(direction)
         by_place: dict[tuple[Target, str], list[Finding]] = {}
         for finding in findings:
             by_place.setdefault((finding.target, finding.path), []).append(finding)
-        noted = self._noted[direction]
         if not findings and noted and self._room(direction) < MIN_PART_BYTES:
             self._omitted += len(texts)
             return
@@ -146,14 +153,21 @@ class TextCapture:
         if len(self._running) >= MAX_TEXTS["response"] or sum(text.characters for text in self._running) > MAX_BYTES:
             self._omitted += 1
             return None
+        self._account("response")
         self._order += 1
         self._running.append(RunningText(scan, target, path, self._order))
         return self._running[-1]
 
     def texts(self) -> tuple[CapturedText, ...]:
         """Everything that is kept, masked, requests first, in the order in which it was inspected."""
-        if not self._order:
+        if not self._order and not self._clean:
             return ()
+        if self._clean and not self._running and not self._secrets and not any(self._noted.values()):
+            clean = [(direction, text) for direction in self._noted for text in self._clean.get(direction, ())]
+            if not may_hold_opaque([text.text for _, text in clean]):
+                return tuple([CapturedText(way, one.target, one.path[:MAX_PATH_CHARS], one.text) for way, one in clean])
+        for direction in tuple(self._clean):
+            self._account(direction)
         for running in self._running:
             self._close(running)
         self._running.clear()
@@ -167,6 +181,12 @@ class TextCapture:
     def omitted(self) -> int:
         """How many texts found no room."""
         return self._omitted
+
+    def _account(self, direction: Direction) -> None:
+        """Take an account of texts of which none was needed before."""
+        for text in self._clean.pop(direction, ()):
+            self._order += 1
+            self._noted[direction].append(_Noted.of(text, (), self._order))
 
     def _note(self, text: Text, findings: Sequence[Finding]) -> _Noted:
         noted = _Noted.of(text, findings, self._order)
@@ -255,6 +275,11 @@ class TextCapture:
         offset = noted.origin + noted.start
         truncated = offset > 0 or noted.end < len(noted.text)
         return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean, offset, truncated, marks)
+
+
+def _fits(texts: Sequence[Text], limit: int) -> bool:
+    """Whether there is room for all these texts, whatever characters they hold."""
+    return len(texts) <= limit and 4 * sum([len(text.text) for text in texts]) <= MAX_BYTES
 
 
 def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:

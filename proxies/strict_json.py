@@ -19,6 +19,9 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 MAX_DEPTH: Final = 64
+MAX_FAST_BYTES: Final = 128 * 1024
+"""msgspec keeps the interpreter's lock from the first byte to the last, also in a thread; the standard library hands it back at
+every object. A larger text of many small values would hold up everybody (LIM-15)."""
 
 PROTOCOL_KEYS: Final = frozenset(
     """jsonrpc id method params result error code message data name arguments uri model messages role content type text
@@ -34,6 +37,8 @@ class JSONRefused(ValueError):
 
 def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The value of one JSON text in UTF-8; raises `JSONRefused` with the reason."""
+    if len(data) > MAX_FAST_BYTES:
+        return _parse_by_pairs(data, max_depth)
     try:
         value = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -5,6 +5,7 @@ The sums of the last two hours are compared with those of the week before. A too
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ MIN_RECENT_CALLS: Final = 10
 ERROR_RATE: Final = 0.2
 """Below this share of failed calls nothing is said, however few failed before."""
 TIMES: Final = 4.0
-"""So many times the usual mean is unusual."""
+"""So many times the usual figure is unusual."""
 MIN_ADDED_MS: Final = 500.0
 MIN_ADDED_BYTES: Final = 16_384
 MAX_KEYS_OF_CALL: Final = 64
@@ -36,6 +37,9 @@ class Sums(msgspec.Struct, frozen=True):
     errors: int = 0
     duration_ms: float = 0.0
     result_bytes: int = 0
+    log_ms: float = 0.0
+    """Of the durations of `timed_calls` the logarithms: one call that waits for its timeout weighs little there."""
+    timed_calls: int = 0
 
     @property
     def error_rate(self) -> float:
@@ -44,6 +48,11 @@ class Sums(msgspec.Struct, frozen=True):
     @property
     def mean_ms(self) -> float:
         return self.duration_ms / self.calls if self.calls else 0.0
+
+    @property
+    def typical_ms(self) -> float:
+        """The geometric mean of the durations."""
+        return math.exp(self.log_ms / self.timed_calls) if self.timed_calls else 0.0
 
     @property
     def mean_bytes(self) -> float:
@@ -76,6 +85,7 @@ def increments(records: Iterable[CallRecord], *, tenant_id: str) -> tuple[list[R
                 "tool": tool,
                 **dict.fromkeys(("calls", "errors", "blocked", "result_bytes"), 0),
                 "duration_ms": 0.0,
+                "log_ms": 0.0,
             }
         if record.outcome in ("blocked", "refused"):
             row["blocked"] += 1
@@ -83,6 +93,7 @@ def increments(records: Iterable[CallRecord], *, tenant_id: str) -> tuple[list[R
         row["calls"] += 1
         row["errors"] += record.tool.is_error or record.outcome in ("upstream_error", "failed")
         row["duration_ms"] += record.duration_ms
+        row["log_ms"] += math.log(max(record.duration_ms, 1.0))
         row["result_bytes"] += record.tool.result_bytes
         for name in record.tool.argument_keys[:MAX_KEYS_OF_CALL]:
             key = fit(name, MAX_KEY_CHARS)
@@ -136,13 +147,15 @@ def deviations(usual: Sums, recent: Sums, new_keys: Iterable[str] = ()) -> list[
                 f"{recent.calls} calls",
             )
         )
-    if recent.mean_ms >= TIMES * usual.mean_ms and recent.mean_ms - usual.mean_ms >= MIN_ADDED_MS:
+    if usual.timed_calls < MIN_USUAL_CALLS or recent.timed_calls < MIN_RECENT_CALLS:
+        return found
+    if recent.typical_ms >= TIMES * usual.typical_ms and recent.typical_ms - usual.typical_ms >= MIN_ADDED_MS:
         found.append(
             Deviation(
                 "latency",
                 "low",
-                f"Its calls take {recent.mean_ms:.0f} ms on average; before it were {usual.mean_ms:.0f} ms.",
-                f"{recent.calls} calls",
+                f"Its calls usually take {recent.typical_ms:.0f} ms; before it were {usual.typical_ms:.0f} ms.",
+                f"{recent.timed_calls} calls",
             )
         )
     return found

@@ -245,9 +245,11 @@ tool_hours = Table(
     Column("blocked", Integer, nullable=False),
     Column("duration_ms", Float, nullable=False),
     Column("result_bytes", BigInteger, nullable=False),
+    Column("log_ms", Float),
     Index("ix_mcp_tool_hours_hour", "tenant_id", "hour"),
 )
-"""Sums by tool and hour since 1970. A call that the gateway refused counts as blocked and in no other sum."""
+"""Sums by tool and hour since 1970. A call that the gateway refused counts as blocked and in no other sum. `log_ms`, the sum
+of the logarithms of the durations, is null for hours in which nobody counted it yet."""
 
 tool_keys = Table(
     "mcp_tool_keys",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -36,7 +36,7 @@ MAX_KEYS_KEPT = 500
 """Argument names kept of one tool: whoever calls it can invent any number of them."""
 MAX_TOOLS = 2_000
 EVERY_SECONDS = 300.0
-_SUMS = ("calls", "errors", "blocked", "duration_ms", "result_bytes")
+_SUMS = ("calls", "errors", "blocked", "duration_ms", "result_bytes", "log_ms")
 _HOUR = 3600
 
 
@@ -97,6 +97,7 @@ class ToolUsage:
     async def sums(self, first_hour: int, last_hour: int, proxy_id: str = "") -> dict[tuple[str, str], Row]:
         """The sums of these hours by proxy and tool, with the last hour of use."""
         columns = [func.sum(tool_hours.c[name]).label(name) for name in _SUMS]
+        columns.append(func.sum(case((tool_hours.c.log_ms.is_not(None), tool_hours.c.calls))).label("timed_calls"))
         statement = (
             select(tool_hours.c.proxy_id, tool_hours.c.tool, func.max(tool_hours.c.hour).label("last_hour"), *columns)
             .where(
@@ -218,7 +219,14 @@ class UsageService:
 
 
 def _sums(row: Mapping[str, Any]) -> Sums:
-    return Sums(row["calls"], row["errors"], row["duration_ms"], row["result_bytes"])
+    return Sums(
+        calls=row["calls"],
+        errors=row["errors"],
+        duration_ms=row["duration_ms"],
+        result_bytes=row["result_bytes"],
+        log_ms=row["log_ms"] or 0.0,
+        timed_calls=row["timed_calls"] or 0,
+    )
 
 
 def _stats(tool: str, row: Mapping[str, Any], keys: list[str]) -> ToolStats:

@@ -39,7 +39,8 @@ async def admit_request(exchange: Exchange, session: Session, message: Message) 
     check_task_request(session, message)
     declaration = await check_call(exchange, message)
     await inspect_message(exchange, message, session=session)
-    await hold_call(exchange, message, declaration, session.id)
+    if exchange.hold is not None:
+        await hold_call(exchange, message, declaration, session.id)
     assert message.id is not None  # A request has an id.
     remember(session.client_requests, message.id, message.method)
     if declaration is not None and declaration.kind == "tool":

@@ -7,6 +7,7 @@ does not conform. Patterns are matched in linear time; one that the matcher does
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
@@ -131,23 +132,19 @@ _KEYWORDS: Final[Mapping[str, Callable[[_Compiler, Mapping[str, Any], int, Any],
     "type": values.type_,
     "enum": values.enum,
     "const": values.const,
-    "minimum": values.number("minimum", lambda value, bound: value >= bound, "at least"),
-    "maximum": values.number("maximum", lambda value, bound: value <= bound, "at most"),
-    "exclusiveMinimum": values.number("exclusiveMinimum", lambda value, bound: value > bound, "more than"),
-    "exclusiveMaximum": values.number("exclusiveMaximum", lambda value, bound: value < bound, "less than"),
+    "minimum": values.number("minimum", operator.ge, "at least"),
+    "maximum": values.number("maximum", operator.le, "at most"),
+    "exclusiveMinimum": values.number("exclusiveMinimum", operator.gt, "more than"),
+    "exclusiveMaximum": values.number("exclusiveMaximum", operator.lt, "less than"),
     "multipleOf": values.number("multipleOf", values.is_multiple, "a multiple of"),
-    "minLength": values.size("minLength", str, lambda size, bound: size >= bound, "must have at least {} characters"),
-    "maxLength": values.size("maxLength", str, lambda size, bound: size <= bound, "must have at most {} characters"),
+    "minLength": values.size("minLength", str, operator.ge, "must have at least {} characters"),
+    "maxLength": values.size("maxLength", str, operator.le, "must have at most {} characters"),
     "pattern": values.pattern,
-    "minItems": values.size("minItems", list, lambda size, bound: size >= bound, "must have at least {} items"),
-    "maxItems": values.size("maxItems", list, lambda size, bound: size <= bound, "must have at most {} items"),
+    "minItems": values.size("minItems", list, operator.ge, "must have at least {} items"),
+    "maxItems": values.size("maxItems", list, operator.le, "must have at most {} items"),
     "uniqueItems": values.unique,
-    "minProperties": values.size(
-        "minProperties", dict, lambda size, bound: size >= bound, "must have at least {} members"
-    ),
-    "maxProperties": values.size(
-        "maxProperties", dict, lambda size, bound: size <= bound, "must have at most {} members"
-    ),
+    "minProperties": values.size("minProperties", dict, operator.ge, "must have at least {} members"),
+    "maxProperties": values.size("maxProperties", dict, operator.le, "must have at most {} members"),
     "required": members.required,
     "properties": members.properties,
     "patternProperties": members.unless("properties"),

@@ -24,6 +24,8 @@ _TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "array": lambda value: type(value) is list,
     "object": lambda value: type(value) is dict,
 }
+_EXACT_TYPES: Final = {"boolean": bool, "string": str, "array": list, "object": dict}
+"""Those that are one type here as well."""
 
 
 def type_(compiler: Compiler, schema: Mapping[str, Any], depth: int, base: Any) -> Check:
@@ -35,6 +37,9 @@ def type_(compiler: Compiler, schema: Mapping[str, Any], depth: int, base: Any) 
     tests = [_TYPES[name] for name in names]
     wrong = Violation("", f"must be {' or '.join(names)}")
     if len(tests) == 1:
+        exact = _EXACT_TYPES.get(names[0])
+        if exact is not None:
+            return lambda value, steps: None if type(value) is exact else wrong
         (test,) = tests
         return lambda value, steps: None if test(value) else wrong
     return lambda value, steps: None if any(one(value) for one in tests) else wrong

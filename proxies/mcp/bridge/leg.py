@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
+from proxies import off_loop
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import METHOD_HEADER, MODERN_VERSIONS, NAME_HEADER, VERSION_HEADER
 from proxies.mcp.header_values import encode_value
@@ -94,7 +96,7 @@ class ServerLeg:
         if not is_stream(answer):
             if media_type(answer) != "application/json":
                 raise UpstreamProtocolError("The upstream's answer is neither JSON nor an event stream.")
-            for message in _messages(await answer.read(self._max_answer_bytes)):
+            for message in await _messages(await answer.read(self._max_answer_bytes)):
                 yield message
             return
         parser = SSEParser(MAX_EVENT_BYTES)
@@ -102,11 +104,11 @@ class ServerLeg:
             async for chunk in answer:
                 for event in parser.feed(chunk):
                     if event.data and event.event in (None, "", "message"):
-                        for message in _messages(event.data.encode("utf-8", "surrogatepass")):
+                        for message in await _messages(event.data.encode("utf-8", "surrogatepass")):
                             yield message
             for event in parser.close():
                 if event.data and event.event in (None, "", "message"):
-                    for message in _messages(event.data.encode("utf-8", "surrogatepass")):
+                    for message in await _messages(event.data.encode("utf-8", "surrogatepass")):
                         yield message
         except SSETooLarge:
             raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway reads.") from None
@@ -143,7 +145,12 @@ def _session_fields(session_id: str | None, version: str) -> Fields:
     return fields
 
 
-def _messages(data: bytes) -> list[Message]:
+async def _messages(data: bytes) -> list[Message]:
+    """The messages of a text, read in a thread where it is large; raises UpstreamError."""
+    return await off_loop.sized(len(data), partial(_parsed, data))
+
+
+def _parsed(data: bytes) -> list[Message]:
     try:
         value: Any = parse(data)
         return parse_batch(value) if type(value) is list else [parse_message(value)]

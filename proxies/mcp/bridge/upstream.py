@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final
 
+from proxies import off_loop
 from proxies.mcp.bridge.eras import Discovery, EraDetector, is_evidence
 from proxies.mcp.bridge.leg import Fields, RefusedByStatus, ServerLeg, without_era
 from proxies.mcp.bridge.legacy_client import SESSION_PREFIX, BridgedSession, LegacyClients
@@ -78,7 +80,7 @@ class BridgeUpstream:
         if method != "POST":
             return await unchanged()
         modern = names_modern_version(fields.get(VERSION_HEADER))
-        value = parse(body)
+        value = await off_loop.sized(len(body), partial(parse, body))
         if type(value) is list or not (modern or value.get("method") == "initialize"):
             return await unchanged()
         message = parse_message(value)
@@ -134,7 +136,7 @@ class BridgeUpstream:
             body = await answer.read(MAX_INITIALIZE_BYTES)
             session_id = answer.headers.get(SESSION_HEADER)
             answer = JSONAnswer(200, body, None if session_id is None else [(SESSION_HEADER, session_id)])
-            if not _is_error(body):
+            if not await off_loop.sized(len(body), partial(_is_error, body)):
                 return answer
         elif not is_evidence(answer.status):
             return answer
@@ -172,7 +174,7 @@ class BridgeUpstream:
             # No event of ours has an id, so there is none to resume from.
             resumed = any(name == LAST_EVENT_HEADER for name, _ in headers)
             return StatusAnswer(400) if resumed else self._legacy_clients.get(session)
-        value = parse(body)
+        value = await off_loop.sized(len(body), partial(parse, body))
         messages = [parse_message(one) for one in (value if type(value) is list else [value])]
         return await self._legacy_clients.post(session, messages, without_era(headers))
 

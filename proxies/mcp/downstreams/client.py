@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from proxies import off_loop
 from proxies.carried import CarriedRequest, CarriedResponse
 from proxies.carriers import Carriers
 from proxies.mcp.control.catalogue import Catalogue
@@ -77,7 +79,7 @@ class CarriedClient:
         None for a request, whose answer goes to the client by itself. Everything else is waited for, so that what
         follows does not overtake it; its answer is for the carrier to look at.
         """
-        message = read(data)
+        message = await off_loop.sized(len(data), partial(read, data))
         if message.cancels is not None and (task := self._modern.get(_key(message.cancels))) is not None:
             task.cancel()
             return None

@@ -145,7 +145,10 @@ class ChannelUpstream:
     def forget(self, session_id: str) -> None:
         """See `Upstream`."""
         shared = self._members.pop(session_id, None)
-        if shared is not None and not any(seat is shared for seat in self._members.values()):
+        if shared is not None and any(seat is shared for seat in self._members.values()):
+            if shared.conversation is not None:
+                shared.conversation.leave(session_id)
+        elif shared is not None:
             self._vacate(shared)
         elif session_id and (seat := self._seats.find(session_id)) is not None:
             self._vacate(seat)

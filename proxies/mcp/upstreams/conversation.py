@@ -23,6 +23,7 @@ from proxies.mcp.messages import (
 from proxies.mcp.upstreams.answers import StreamAnswer
 from proxies.mcp.upstreams.interface import Channel, ChannelEnded
 from proxies.mcp.upstreams.multiplexer import Multiplexer, OpenRequest
+from proxies.mcp.upstreams.subscriptions import SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 from proxies.mcp.upstreams.task_ids import TaskIds
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import (
@@ -72,6 +73,8 @@ class Call:
         self.answer = StreamAnswer(lambda ended: on_close(self, ended))
         self.open: dict[int, OpenRequest[Call]] = {}
         self.last_response: Message | None = None
+        self.subscribing: dict[int, Message] = {}
+        """Subscriptions that the server has not granted yet."""
         self.timer: asyncio.TimerHandle | None = None
 
     def finish(self, error: UpstreamError | None = None) -> None:
@@ -108,6 +111,8 @@ class Conversation:
         self._name = name
         self._on_end = on_end
         self._multiplexer: Multiplexer[Call] = Multiplexer(modern=modern, task_ids=task_ids)
+        self._subscriptions = None if modern or process == "session" else Subscriptions()
+        """Of the sessions, where several have this channel."""
         self._streams: list[StreamAnswer] = []
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
@@ -152,16 +157,47 @@ class Conversation:
             call.timer = self._loop.call_later(self._limits.total_timeout_seconds, self._expire, call)
         try:
             for message in messages:
-                if message.kind == "request":
+                if message.kind != "request":
+                    await self.tell(message, member, size=size)
+                elif not self._answered_here(message, call):
                     opened, sent = self._multiplexer.open(message, call)
                     call.open[opened.wire_id] = opened
+                    self._note_subscription(opened, message)
                     await self._send(sent, size)
-                else:
-                    await self.tell(message, member, size=size)
         except BaseException:
             await call.answer.aclose()
             raise
+        if not call.open:
+            call.finish()
         return call
+
+    def leave(self, member: str) -> None:
+        """One of several sessions is over."""
+        if self._subscriptions is not None:
+            self._subscriptions.forget(member)
+
+    def _answered_here(self, request: Message, call: Call) -> bool:
+        """Whether a request has its answer already: the end of a subscription that another session goes on with. Raises
+        UpstreamError for a subscription too many."""
+        if self._subscriptions is None or request.method not in (SUBSCRIBE, UNSUBSCRIBE):
+            return False
+        if request.method == SUBSCRIBE:
+            if self._subscriptions.full:
+                raise UpstreamBusy("Too many resources are subscribed to.")
+            return False
+        if self._subscriptions.remove(request, call.member):
+            return False
+        assert request.id is not None  # A request has an id.
+        call.last_response = result_response(request.id, {})
+        call.answer.put_now(dump(call.last_response.body()))
+        return True
+
+    def _note_subscription(self, opened: OpenRequest[Call], request: Message) -> None:
+        """A session subscribes, unless the server refuses it."""
+        if self._subscriptions is None or request.method != SUBSCRIBE:
+            return
+        if self._subscriptions.add(request, opened.owner.member):
+            opened.owner.subscribing[opened.wire_id] = request
 
     async def tell(self, message: Message, member: str = "", *, size: int = 0) -> None:
         """Send a notification or a response of the client, from a text of this size; raises UpstreamError."""
@@ -255,6 +291,9 @@ class Conversation:
         request, answer = found
         call = request.owner
         call.open.pop(request.wire_id, None)
+        refused = call.subscribing.pop(request.wire_id, None) if answer.error is not None else None
+        if refused is not None and self._subscriptions is not None:
+            self._subscriptions.remove(refused, call.member)
         call.last_response = answer
         self.answered = True
         self.used_at = self._loop.time()

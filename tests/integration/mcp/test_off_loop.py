@@ -13,12 +13,17 @@ import pytest
 from proxies import off_loop
 from proxies.contract import MCPSettings
 from proxies.mcp import calls, endpoint, inspection, legacy, modern, relay, results, upstream
+from proxies.mcp.bridge import leg
+from proxies.mcp.bridge import upstream as bridge
 from proxies.mcp.control import answers, declarations, lists
 from proxies.mcp.control import calls as control_calls
+from proxies.mcp.downstreams import incoming
 from rules.json_schema import Schema
 from tests.masking_rules import EMAIL, masking_ruleset
 from tests.mcp_control import ControlConsole, accept_all, accepting
-from tests.mcp_legacy_server import Server, next_message
+from tests.mcp_downstreams import websocket
+from tests.mcp_legacy_server import Server, legacy_only, next_message
+from tests.mcp_modern_server import BRIDGE, ModernServer
 from tests.mcp_wire import (
     Wire,
     event,
@@ -52,7 +57,7 @@ def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     def written(value: Any, *_more: Any) -> int:
         return len(str(value))
 
-    for reader in (endpoint, upstream):
+    for reader in (endpoint, upstream, leg, bridge, incoming):
         watch.add(reader, "parse", len)
     for writer in (calls, legacy, modern, relay):
         watch.add(writer, "dump", written)
@@ -111,6 +116,49 @@ async def test_LIM_15_a_large_call_and_its_result_are_handled_in_a_thread(works,
     assert answer["result"]["structuredContent"] == {"text": LARGE}
     assert VALUES[0] not in seen
     assert large(works) == {"parse", "dump", "request_texts", "scan", "mask_request", "finish_answer"}
+    assert held(works) == []
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+async def test_LIM_15_the_bridge_reads_large_messages_of_a_legacy_server_in_a_thread(works, as_stream: bool) -> None:
+    async with wire(legacy_only(echoing(as_stream=as_stream)), ruleset=masking_ruleset(), mcp=BRIDGE) as ends:
+        answer = await call(ends, "modern", LARGE)
+    assert answer["result"]["structuredContent"] == {"text": LARGE}
+    parsed = [work for work in works if work.step == "parse" and work.size > off_loop.LARGE_BYTES]
+    assert len(parsed) == 4  # Each message twice: by the gateway and by the bridge.
+    assert held(works) == []
+
+
+async def test_LIM_15_the_bridge_reads_large_messages_of_a_modern_server_in_a_thread(works) -> None:
+    async def tools_call(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        return json_answer(echo(rpc(raw)))
+
+    async with wire(ModernServer(tools_call=tools_call), ruleset=masking_ruleset(), mcp=BRIDGE) as ends:
+        answer = await call(ends, "legacy", LARGE)
+    assert answer["result"]["structuredContent"] == {"text": LARGE}
+    assert held(works) == []
+
+
+async def test_LIM_15_large_messages_on_a_websocket_are_read_in_a_thread(works) -> None:
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "ws", "version": "1"}}
+    sending = [
+        request("initialize", 0, **hello),
+        request("tools/call", 1, name="send", arguments={"text": LARGE}),
+        request("tools/call", 2, name="send", arguments={"text": "small"}),
+    ]
+    async with (
+        wire(echoing(as_stream=False), ruleset=masking_ruleset()) as ends,
+        websocket(ends.proxy, max_size=None) as connection,
+        asyncio.timeout(20),
+    ):
+        answers = {}
+        for message in sending:
+            await connection.send(json.dumps(message))
+        for _ in sending:
+            answer = json.loads(await connection.recv())
+            answers[answer["id"]] = answer["result"]
+    assert answers[1]["structuredContent"] == {"text": LARGE}
+    assert answers[2]["structuredContent"] == {"text": "small"}
     assert held(works) == []
 
 

@@ -176,3 +176,26 @@ def test_answers_with_many_texts_are_bounded() -> None:
             text.feed("hello", [])
     assert len(made.texts()) == MAX_TEXTS["response"]
     assert made.omitted == 40 - MAX_TEXTS["response"]
+
+
+@pytest.mark.parametrize(
+    "value", ["plain words", "ünicode", "AKIAQ3EGRM5NAZT7W2LB", "call 0049 30 1234567", "lone \ud800"]
+)
+def test_texts_of_calls_with_one_message_each_way_come_out_like_those_of_longer_calls(value: str) -> None:
+    said = [prompt(value), Text(Target.SYSTEM_PROMPT, "/s", "Be brief.")]
+    heard = [Text(Target.COMPLETION, "/c", f"It is {value}.")]
+    short, long = TextCapture(), TextCapture()
+    for made in (short, long):
+        made.note("response", heard, [])
+        made.note("request", said, [])
+    long.note("response", [Text(Target.COMPLETION, "/d", "More.")], [])
+    assert short.texts() == long.texts()[:-1]
+    assert [text.path for text in short.texts()] == [said[0].path, "/s", "/c"]
+
+
+def test_a_first_message_that_may_not_fit_is_accounted_for() -> None:
+    made = TextCapture()
+    made.note("request", [prompt("é" * (MAX_BYTES // 4 + 1))], [])
+    made.note("request", [prompt("x" * MAX_BYTES)], [])
+    [kept] = made.texts()
+    assert (kept.text[:1], len(kept.text), made.omitted) == ("x", MAX_BYTES, 1)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxies.strict_json import MAX_DEPTH, JSONRefused, dump, parse, refuse_case_variants
+from proxies import strict_json
+from proxies.strict_json import MAX_DEPTH, MAX_FAST_BYTES, JSONRefused, dump, parse, refuse_case_variants
 
 REFUSED = {
     "BODY_04_duplicate": (b'{"method":"tools/list","method":"tools/call"}', "'method' appears twice"),
@@ -79,6 +80,12 @@ def test_BODY_05_a_hostile_megabyte_does_not_hold_the_loop_for_long() -> None:
     with pytest.raises(JSONRefused):
         parse(b"[" * 1_000_000)
     assert time.process_time() - started_at < 5
+
+
+def test_LIM_15_a_large_text_is_read_by_the_parser_that_lets_others_in_between(monkeypatch) -> None:
+    value = {"values": [{"id": number} for number in range(MAX_FAST_BYTES // 8)]}
+    monkeypatch.setattr(strict_json, "_decoder", None)
+    assert parse(dump(value)) == value
 
 
 json_values = st.recursive(

@@ -11,7 +11,7 @@ import pytest
 
 from proxies.contract import Limits
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, MODERN_VERSIONS
-from proxies.mcp.upstreams import channelled, conversation
+from proxies.mcp.upstreams import channelled, conversation, subscriptions
 from proxies.mcp.upstreams.channelled import ChannelUpstream
 from proxies.mcp.upstreams.seats import SeatBounds
 from proxies.mcp.upstreams.server_log import ServerLog
@@ -37,7 +37,7 @@ def quiet(channel: ScriptedChannel, message: dict[str, Any]) -> None:
 class Bench:
     """An upstream with every channel that it has opened."""
 
-    def __init__(self, script: Script, limits: Limits, bounds: SeatBounds, *, ours: bool) -> None:
+    def __init__(self, script: Script, limits: Limits, bounds: SeatBounds, *, ours: bool, process: Any) -> None:
         self.channels: list[ScriptedChannel] = []
         self.script = script
         self.problems = 0
@@ -49,6 +49,7 @@ class Bench:
             bounds=bounds,
             on_problem=self._noted,
             log=ServerLog() if ours else None,
+            process=process,
         )
 
     async def _connect(self) -> ScriptedChannel:
@@ -82,9 +83,16 @@ class Bench:
 async def make() -> AsyncIterator[Callable[..., Bench]]:
     benches: list[Bench] = []
 
-    def build(script: Script = quiet, *, ours: bool = True, bounds: SeatBounds | None = None, **limits: float) -> Bench:
+    def build(
+        script: Script = quiet,
+        *,
+        ours: bool = True,
+        bounds: SeatBounds | None = None,
+        process: str = "session",
+        **limits: float,
+    ) -> Bench:
         bounds = bounds or SeatBounds(max_open=8, max_open_per_principal=8)
-        benches.append(Bench(script, Limits(**limits), bounds, ours=ours))  # type: ignore[arg-type]
+        benches.append(Bench(script, Limits(**limits), bounds, ours=ours, process=process))  # type: ignore[arg-type]
         return benches[-1]
 
     yield build
@@ -477,3 +485,82 @@ async def test_L_11_leaving_a_legacy_call_keeps_it_open_at_the_server(make) -> N
     channel.say(id=3, result={"second": True})
     assert json.loads(await (await after).read(1000))["result"] == {"second": True}
     assert channel.methods() == ["initialize", "tools/call", "tools/call"]
+
+
+async def sharing(make: Any, script: Script = answer_everything, sessions: int = 2) -> Any:
+    """A process that several sessions of one key share."""
+    bench = make(script, process="key")
+    opened = [(await bench.open())[0] for _ in range(sessions)]
+    return bench, bench.channels[0], opened
+
+
+async def said(bench: Bench, method: str, session: str, uri: str = "file:///a", id: int = 1) -> Any:
+    answer = await bench.post(request(method, id, uri=uri), session)
+    return json.loads(await answer.read(1000))
+
+
+async def test_P_04_only_the_last_session_that_unsubscribes_ends_the_subscription_of_a_process(make) -> None:
+    bench, channel, (first, second) = await sharing(make)
+    for session in (first, second, second):
+        assert await said(bench, "resources/subscribe", session) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    await said(bench, "resources/subscribe", first, "file:///b")
+    assert await said(bench, "resources/unsubscribe", first, id=7) == {"jsonrpc": "2.0", "id": 7, "result": {}}
+    await said(bench, "resources/unsubscribe", first)  # It has none there any more.
+    assert "resources/unsubscribe" not in channel.methods()
+    await said(bench, "resources/unsubscribe", second)
+    await said(bench, "resources/unsubscribe", first, "file:///b")
+    ended = [message["params"]["uri"] for message in channel.sent if message["method"] == "resources/unsubscribe"]
+    assert ended == ["file:///a", "file:///b"]
+
+
+async def test_P_04_a_session_that_leaves_has_no_subscription_any_more(make) -> None:
+    bench, channel, (first, second) = await sharing(make)
+    for session in (first, second):
+        await said(bench, "resources/subscribe", session)
+    await bench.get(first, "DELETE")
+    await said(bench, "resources/unsubscribe", second)
+    assert channel.methods()[-1] == "resources/unsubscribe"
+
+
+async def test_P_04_a_refused_subscription_does_not_count(make) -> None:
+    refused: list[int] = []
+
+    def script(channel: ScriptedChannel, message: dict[str, Any]) -> None:
+        if message.get("method") == "resources/subscribe" and refused:
+            channel.say(id=message["id"], error={"code": refused.pop(), "message": "no"})
+        else:
+            answer_everything(channel, message)
+
+    bench, channel, (first, second) = await sharing(make, script)
+    await said(bench, "resources/subscribe", first)
+    refused.append(-32002)
+    assert "error" in await said(bench, "resources/subscribe", second)
+    await said(bench, "resources/unsubscribe", first)
+    assert channel.methods()[-1] == "resources/unsubscribe"
+
+
+async def test_P_04_an_unsubscription_in_a_batch_is_answered_with_the_rest_of_it(make) -> None:
+    bench, channel, (first, second) = await sharing(make)
+    for session in (first, second):
+        await said(bench, "resources/subscribe", session)
+    batch = [request("resources/unsubscribe", "u", uri="file:///a"), request("resources/read", "r", uri="file:///a")]
+    answers = await events(await bench.post(batch, first), 2)
+    assert sorted(answer["id"] for answer in answers) == ["r", "u"]
+    assert channel.methods()[-1] == "resources/read"
+
+
+async def test_P_04_subscriptions_of_a_process_are_bounded(make, monkeypatch) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 2)
+    bench, channel, (first, second) = await sharing(make)
+    for session in (first, second):
+        await said(bench, "resources/subscribe", session)
+    with pytest.raises(UpstreamBusy):
+        await said(bench, "resources/subscribe", first, "file:///b")
+    assert channel.methods().count("resources/subscribe") == 2
+
+
+async def test_sessions_with_a_channel_of_their_own_say_themselves_when_a_subscription_ends(make) -> None:
+    bench = make(answer_everything)
+    session, channel = await bench.open()
+    await said(bench, "resources/unsubscribe", session)
+    assert channel.methods()[-1] == "resources/unsubscribe"
