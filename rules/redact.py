@@ -48,12 +48,15 @@ def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]])
     spans = _opaque_spans(text, low, high)
     spans += secrets
     for left, right in merged_spans(spans):
-        if right <= low or left >= high:
+        if right <= low:
             continue
-        pieces.append(_plain(text[position : max(left, position)]))
+        if left >= high:
+            break
+        if left > position:
+            pieces.append(_plain(text[position:left]))
         # The mask shows the beginning of the whole value, also where the excerpt cuts into it.
         pieces.append(mask(text[left:right]))
-        position = max(position, right)
+        position = right
     if position < high:
         pieces.append(_plain(text[position:high]))
     result = "".join(pieces)
@@ -121,13 +124,17 @@ def may_hold_opaque(texts: Iterable[str]) -> bool:
 def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The spans in order, overlapping ones as one."""
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
+    for span in sorted(spans):
+        start, end = span
         if end <= start:
             continue
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
+        if merged:
+            last_start, last_end = merged[-1]
+            if start < last_end:
+                if end > last_end:
+                    merged[-1] = (last_start, end)
+                continue
+        merged.append(span)
     return merged
 
 
