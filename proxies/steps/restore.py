@@ -12,6 +12,7 @@ from typing import Any, Final
 from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts
 from proxies.steps.mask import is_fixed, masking_failed, span_of
+from rules.masking.placeholders import may_hold_placeholder
 from rules.masking.session import MaskingFull
 from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
 from rules.masking.unmask import unmask
@@ -79,11 +80,13 @@ def _finished_texts(
     originals: dict[str, str] = {}
     session = exchange.masking
     for text in texts:
-        if is_fixed(document, text):
-            continue
         spans = by_place.get((text.target, text.path), ())
         if originals.setdefault(text.path, text.text) != text.text and spans:
             raise EditImpossible("two texts stand in the same place")
+        if not spans and not (session and may_hold_placeholder(text.text)):
+            continue
+        if is_fixed(document, text):
+            continue
         result = redact_text(exchange, text.text, spans) if spans else text.text
         if session and may_restore(exchange, document, text):
             result = unmask(session, result, exchange.restored)

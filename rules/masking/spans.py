@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, one_way
+from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, may_hold_placeholder, one_way
 from rules.masking.session import MaskingSession
 
 MIN_REPEATED_CHARACTERS: Final = 6
@@ -89,7 +89,7 @@ def without_placeholders(text: str, spans: Iterable[Span], session: MaskingSessi
 
 def literal_spans(text: str, session: MaskingSession) -> list[Span]:
     """What looks like a placeholder in an input: it is masked itself, so that it comes back as it was (RED-PH-2)."""
-    if "_" not in text:
+    if not may_hold_placeholder(text):
         return []
     spans = [Span(m.start(), m.end(), LITERAL_LABEL, True, "") for m in GRAMMAR.finditer(text)]
     spans += [Span(found.start, found.end, LITERAL_LABEL, True, "") for found in session.find(text)]
