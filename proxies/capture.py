@@ -32,6 +32,7 @@ MAX_BYTES: Final = 16 * 1024
 """Text kept per direction, in UTF-8."""
 MAX_TEXTS: Final = {"request": 48, "response": 16}
 MAX_PATH_CHARS: Final = 500
+MAX_CHARACTER_BYTES: Final = 4
 MIN_PART_BYTES: Final = 256
 """A long text is not cut to less than this; it is left out."""
 CONTEXT_CHARS: Final = 400
@@ -43,6 +44,8 @@ _DEFINITIONS: Final = frozenset(
     {Target.TOOL_NAME, Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA, Target.SERVER_INSTRUCTIONS}
 )
 _BY_ORDER: Final = attrgetter("order")
+_BY_DIRECTION: Final = attrgetter("direction")
+"""Requests come before responses, as in the alphabet."""
 
 
 class _Noted(msgspec.Struct, gc=False):
@@ -113,9 +116,11 @@ class RunningText:
 class TextCapture:
     """The texts of one call."""
 
-    __slots__ = ("_noted", "_omitted", "_order", "_running", "_secrets")
+    __slots__ = ("_noted", "_omitted", "_order", "_plain", "_running", "_secrets")
 
     def __init__(self) -> None:
+        self._plain: dict[Direction, Sequence[Text]] = {}
+        """Texts without findings that fit as they are: nearly always all there is. They stand before those noted."""
         self._noted: dict[Direction, list[_Noted]] = {"request": [], "response": []}
         self._running: list[RunningText] = []
         self._secrets: set[str] = set()
@@ -124,6 +129,18 @@ class TextCapture:
 
     def note(self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding]) -> None:
         """Note texts that were inspected together."""
+        if direction in self._plain:
+            self._take_in(direction)
+        elif not (findings or self._noted[direction] or self._running) and _fit_plainly(texts, MAX_TEXTS[direction]):
+            self._plain[direction] = texts
+            return
+        self._note_all(direction, texts, findings)
+
+    def _take_in(self, direction: Direction) -> None:
+        """Treat the plain texts like all others: there is more to choose from, or something to mask in them."""
+        self._note_all(direction, self._plain.pop(direction, ()), ())
+
+    def _note_all(self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding]) -> None:
         if len(findings) >= MAX_FINDINGS:
             self._omitted += len(texts)  # There may be more in them than was reported.
             return
@@ -146,22 +163,34 @@ class TextCapture:
         if len(self._running) >= MAX_TEXTS["response"] or sum(text.characters for text in self._running) > MAX_BYTES:
             self._omitted += 1
             return None
+        self._take_in("response")
         self._order += 1
         self._running.append(RunningText(scan, target, path, self._order))
         return self._running[-1]
 
     def texts(self) -> tuple[CapturedText, ...]:
         """Everything that is kept, masked, requests first, in the order in which it was inspected."""
-        if not self._order:
+        if not self._order and not self._plain:
             return ()
         for running in self._running:
             self._close(running)
         self._running.clear()
+        if self._secrets:
+            for direction in self._noted:
+                self._take_in(direction)
+        plain = [(direction, text) for direction, texts in self._plain.items() for text in texts]
         kept = [
             (direction, noted) for direction, texts in self._noted.items() for noted in sorted(texts, key=_BY_ORDER)
         ]
-        is_plain = not self._secrets and not may_hold_opaque([noted.text for _, noted in kept])
-        return tuple([self._captured(direction, noted, is_plain=is_plain) for direction, noted in kept])
+        shown = [text.text for _, text in plain] + [noted.text for _, noted in kept]
+        is_plain = not self._secrets and not may_hold_opaque(shown)
+        captured: list[CapturedText] = []
+        for direction, text in plain:
+            clean = text.text if is_plain else masked(_encodable(text.text), ()).text
+            captured.append(CapturedText(direction, text.target, text.path[:MAX_PATH_CHARS], clean))
+        captured += [self._captured(direction, noted, is_plain=is_plain) for direction, noted in kept]
+        captured.sort(key=_BY_DIRECTION)
+        return tuple(captured)
 
     @property
     def omitted(self) -> int:
@@ -228,7 +257,7 @@ class TextCapture:
         if is_plain and not noted.findings:
             return self._shown(direction, noted, noted.text[noted.start : noted.end], ())
         origin = noted.origin
-        text = noted.text if noted.text.isascii() else noted.text.encode("utf-8", "replace").decode()
+        text = _encodable(noted.text)
         if not noted.findings and not self._secrets:
             clean = masked(text, (), noted.start, noted.end)
             return self._shown(direction, noted, clean.text, ())
@@ -255,6 +284,21 @@ class TextCapture:
         offset = noted.origin + noted.start
         truncated = offset > 0 or noted.end < len(noted.text)
         return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean, offset, truncated, marks)
+
+
+def _fit_plainly(texts: Sequence[Text], most: int) -> bool:
+    """Whether texts are few and so short that nothing of them has to be left out."""
+    if len(texts) > most:
+        return False
+    size = 0
+    for text in texts:
+        size += len(text.text) if text.text.isascii() else MAX_CHARACTER_BYTES * len(text.text)
+    return size <= MAX_BYTES
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:

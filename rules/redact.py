@@ -6,7 +6,7 @@ import re
 import string
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 MAX_EVIDENCE_CHARS = 160
@@ -150,6 +150,10 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
     if len(part) < MIN_DIGITS:
         return []
     data = part.encode("ascii", "replace")
+    numbers = data.translate(_NUMBER_CLASSES)
+    is_ascii = part.isascii()
+    if b"0" not in numbers and is_ascii:
+        return []
     spans: list[tuple[int, int]] = []
     kinds = data.translate(_RUN_CLASSES)
     end = -1
@@ -160,12 +164,13 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
         # Two searches: one pattern for both orders would look for the other from every place, in quadratic time.
         if run[0].isdigit() or (_LETTER.search(run) and _DIGIT.search(run)):
             spans.append((origin + start, origin + end))
-    if part.isascii():
-        numbers = data.translate(_NUMBER_CLASSES)
-        found = [match.span() for match in _NUMBER_OF_CLASSES.finditer(numbers)] if b"0" in numbers else []
-    else:
-        found = [match.span() for match in _NUMBER.finditer(part)]  # Other scripts have digits too.
-    return spans + [(origin + start, origin + end) for start, end in found]
+    # Other scripts have digits too.
+    found: Iterator[re.Match[str]] | Iterator[re.Match[bytes]] = (
+        _NUMBER_OF_CLASSES.finditer(numbers) if is_ascii else _NUMBER.finditer(part)
+    )
+    for match in found:
+        spans.append((origin + match.start(), origin + match.end()))
+    return spans
 
 
 def _plain(text: str) -> str:

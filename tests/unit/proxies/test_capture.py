@@ -176,3 +176,28 @@ def test_answers_with_many_texts_are_bounded() -> None:
             text.feed("hello", [])
     assert len(made.texts()) == MAX_TEXTS["response"]
     assert made.omitted == 40 - MAX_TEXTS["response"]
+
+
+def test_texts_without_findings_are_kept_beside_what_comes_later_in_the_same_direction() -> None:
+    made = capture(prompt("first"))
+    made.note("response", [Text(Target.COMPLETION, "/a", "answer")], [])
+    made.note("request", [prompt("second")], [])
+    assert [(text.direction, text.text) for text in made.texts()] == [
+        ("request", "first"),
+        ("request", "second"),
+        ("response", "answer"),
+    ]
+
+
+def test_a_value_of_the_answer_is_masked_in_a_request_without_findings() -> None:
+    made = capture(prompt(f"why does it say {SECRET}?"))
+    answer = Text(Target.COMPLETION, "/choices/0/message/content", f"password: {SECRET}")
+    made.note("response", [answer], rules().scan([answer], direction="response"))
+    assert [text.text for text in made.texts()] == ["why does it say hT7!…(12)?", "password: hT7!…(12)"]
+
+
+@pytest.mark.parametrize("text", ["x" * (MAX_BYTES + 1), "é" * (MAX_BYTES // 2 + 1)])
+def test_a_text_without_findings_is_cut_to_the_bound(text: str) -> None:
+    [kept] = capture(prompt(text)).texts()
+    assert kept.truncated
+    assert len(kept.text.encode()) <= MAX_BYTES
