@@ -129,18 +129,25 @@ class TextCapture:
 
     def note(self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding]) -> None:
         """Note texts that were inspected together."""
+        fits = False
         if direction in self._plain:
             self._take_in(direction)
-        elif not (findings or self._noted[direction] or self._running) and _fit_plainly(texts, MAX_TEXTS[direction]):
-            self._plain[direction] = texts
-            return
-        self._note_all(direction, texts, findings)
+        elif not (self._noted[direction] or self._running):
+            fits = _fit_plainly(texts, MAX_TEXTS[direction])
+            if fits and not findings:
+                self._plain[direction] = texts
+                return
+        self._note_all(direction, texts, findings, fits=fits)
 
     def _take_in(self, direction: Direction) -> None:
         """Treat the plain texts like all others: there is more to choose from, or something to mask in them."""
-        self._note_all(direction, self._plain.pop(direction, ()), ())
+        if texts := self._plain.pop(direction, None):
+            self._note_all(direction, texts, (), fits=True)
 
-    def _note_all(self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding]) -> None:
+    def _note_all(
+        self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding], *, fits: bool
+    ) -> None:
+        """Note each text with its own findings; `fits` where there is room for all of them."""
         if len(findings) >= MAX_FINDINGS:
             self._omitted += len(texts)  # There may be more in them than was reported.
             return
@@ -148,15 +155,16 @@ class TextCapture:
         for finding in findings:
             by_place.setdefault((finding.target, finding.path), []).append(finding)
         noted = self._noted[direction]
-        if not findings and noted and self._room(direction) < MIN_PART_BYTES:
+        if not fits and not findings and noted and self._room(direction) < MIN_PART_BYTES:
             self._omitted += len(texts)
             return
-        for text in _most_worth(texts, by_place, MAX_TEXTS[direction]):
+        for text in texts if fits else _most_worth(texts, by_place, MAX_TEXTS[direction]):
             self._order += 1
             found = by_place.get((text.target, text.path)) if findings else None
             noted.append(self._note(text, found) if found else _Noted.of(text, (), self._order))
-        self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
-        self._trim(direction)
+        if not fits:
+            self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
+            self._trim(direction)
 
     def open(self, scan: StreamScan, target: Target, path: str) -> RunningText | None:
         """Note a text of the answer that begins to arrive; None when there is no room for it."""
