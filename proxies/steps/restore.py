@@ -25,7 +25,8 @@ HOSTED_CALLS: Final = frozenset(
 """Calls that the provider carries out itself: their arguments are not released to it (RED-PH-7)."""
 _STALE: Final = frozenset({"logprobs", "annotations", "citations"})
 """Members beside a text that only fit it as it was; they stay, empty."""
-_DROPPED: Final = frozenset({"content_filter_offsets", "groundingMetadata", "citationMetadata", "logprobsResult"})
+_OFFSETS: Final = "content_filter_offsets"
+_DROPPED: Final = frozenset({_OFFSETS, "groundingMetadata", "citationMetadata", "logprobsResult"})
 
 
 def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding]) -> None:
@@ -49,6 +50,14 @@ def drop_stale(around: Iterable[dict[str, Any]]) -> None:
                 value[member] = [] if type(value[member]) is list else None
         for member in _DROPPED & value.keys():
             del value[member]
+
+
+def drop_stale_offsets(exchange: Exchange, choices: Any) -> None:
+    """Remove from choices of a stream what says where in its text something stands, once values went or came back."""
+    if exchange.restored or any(direction == "response" for _, direction, _ in exchange.redactions):
+        for choice in choices if type(choices) is list else ():
+            if type(choice) is dict:
+                choice.pop(_OFFSETS, None)
 
 
 def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:
