@@ -76,6 +76,8 @@ class TextBuffer:
         self._runs: dict[int, Windows | None] = {}
         self._windows: dict[tuple[int, int], Windows | None] = {}
         self._texts: dict[int, Collection[int] | None] = {}
+        self._ends: dict[int, list[int]] = {}
+        """By pattern: the places of its matches, in order."""
 
     def scan(self, blocks: Sequence[BlockDatabase]) -> Hits:
         """Which patterns occur, each looked for in the texts of the groups that it matters to."""
@@ -117,18 +119,21 @@ class TextBuffer:
         if runs is None:
             return None
         origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
-        windows: list[tuple[int, int]] = []
-        first, last = min(ends), max(ends)
-        if not runs and origin < first and last <= origin + length and last - first <= 2 * size:
+        if number not in self._ends:
+            self._ends[number] = sorted(ends)
+        ends = self._ends[number]
+        # Only those in this text: a conversation has many texts, and each of them its places.
+        ends = ends[bisect_right(ends, origin) : bisect_right(ends, origin + length)]
+        if ends and not runs and ends[-1] - ends[0] <= 2 * size:
             # No two windows are apart, so all are one.
-            return [(max(0, first - origin - size), min(length, last - origin + size))]
-        for end in sorted(ends):
-            if origin < end <= origin + length:
-                at = end - origin
-                low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
-                if windows and low <= windows[-1][1]:
-                    low = min(low, windows.pop()[0])
-                windows.append((max(0, low), min(length, high)))
+            return [(max(0, ends[0] - origin - size), min(length, ends[-1] - origin + size))]
+        windows: list[tuple[int, int]] = []
+        for end in ends:
+            at = end - origin
+            low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
+            if windows and low <= windows[-1][1]:
+                low = min(low, windows.pop()[0])
+            windows.append((max(0, low), min(length, high)))
         return windows
 
     def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:
