@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
+from operator import itemgetter
 from typing import Literal
 
 from rules.buffer import TextBuffer
@@ -15,7 +16,7 @@ from rules.matching import Hit, MatchRule, RuleScan, has_anchor
 from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, Regexps
-from rules.redact import merged_spans
+from rules.redact import EVIDENCE_REACH_CHARS, MAX_HIT_CHARS, merged_spans
 
 MAX_FINDINGS = 200
 """Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
@@ -112,9 +113,12 @@ def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") 
 
 
 def _near(spans: Sequence[tuple[int, int]], hit: Hit) -> Sequence[tuple[int, int]]:
-    """Those of many spans, in order and apart, that touch the surroundings of a hit."""
+    """Those of many spans, in order and apart, that matter to the evidence of a hit."""
     if len(spans) <= FEW_SPANS:
         return spans
-    low, high = hit.snippet_start, hit.snippet_start + len(hit.snippet)
-    first = bisect_left(spans, low, key=lambda span: span[1])
-    return spans[first : bisect_left(spans, high, lo=first, key=lambda span: span[0])]
+    low, high = hit.start - EVIDENCE_REACH_CHARS, min(hit.end, hit.start + MAX_HIT_CHARS) + EVIDENCE_REACH_CHARS
+    first = bisect_left(spans, low, key=_end)
+    return spans[first : bisect_left(spans, high, lo=first, key=_start)]
+
+
+_start, _end = itemgetter(0), itemgetter(1)

@@ -13,6 +13,8 @@ MAX_EVIDENCE_CHARS = 160
 MAX_HIT_CHARS = 100
 CONTEXT_CHARS = 40
 OPAQUE_MARGIN_CHARS = 64
+EVIDENCE_REACH_CHARS = CONTEXT_CHARS + OPAQUE_MARGIN_CHARS
+"""How far from a hit a span may lie that has to do with its evidence."""
 
 MIN_DIGITS = 9
 """Of a number that may be one of a person."""

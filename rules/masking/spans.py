@@ -113,8 +113,12 @@ class RepeatedValues:
             for value in self._kinds:
                 lengths.setdefault(value[:MIN_REPEATED_CHARACTERS], set()).add(len(value))
             self._lengths = {beginning: sorted(sizes, reverse=True) for beginning, sizes in lengths.items()}
-            signs = sorted({value[0] for value in self._kinds if not value[0].isalnum()})
-            self._beginnings = re.compile(r"(?<!\w)\w" + (f"|[{re.escape(''.join(signs))}]" if signs else ""))
+            first = sorted({value[0] for value in self._kinds})
+            letters = "".join(char for char in first if char.isalnum())
+            signs = "".join(char for char in first if not char.isalnum())
+            found = [rf"(?<!\w)[{re.escape(letters)}]"] if letters else []
+            found += [f"[{re.escape(signs)}]"] if signs else []
+            self._beginnings = re.compile("|".join(found))
 
     def spans(self, text: str) -> list[Span]:
         """Where the values stand, of overlapping ones the first and longest."""
