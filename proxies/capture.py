@@ -32,6 +32,7 @@ MAX_BYTES: Final = 16 * 1024
 """Text kept per direction, in UTF-8."""
 MAX_TEXTS: Final = {"request": 48, "response": 16}
 MAX_PATH_CHARS: Final = 500
+MAX_CHARACTER_BYTES: Final = 4
 MIN_PART_BYTES: Final = 256
 """A long text is not cut to less than this; it is left out."""
 CONTEXT_CHARS: Final = 400
@@ -43,6 +44,8 @@ _DEFINITIONS: Final = frozenset(
     {Target.TOOL_NAME, Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA, Target.SERVER_INSTRUCTIONS}
 )
 _BY_ORDER: Final = attrgetter("order")
+_BY_DIRECTION: Final = attrgetter("direction")
+"""Requests come before responses, as in the alphabet."""
 
 
 class _Noted(msgspec.Struct, gc=False):
@@ -113,12 +116,11 @@ class RunningText:
 class TextCapture:
     """The texts of one call."""
 
-    __slots__ = ("_clean", "_noted", "_omitted", "_order", "_running", "_secrets")
+    __slots__ = ("_noted", "_omitted", "_order", "_plain", "_running", "_secrets")
 
     def __init__(self) -> None:
-        self._clean: dict[Direction, Sequence[Text]] = {}
-        """The texts of the first message each way, as long as nothing else is known of them but that they fit: most calls
-        have no more, and need no account of each text."""
+        self._plain: dict[Direction, Sequence[Text]] = {}
+        """Texts without findings that fit as they are: nearly always all there is. They stand before those noted."""
         self._noted: dict[Direction, list[_Noted]] = {"request": [], "response": []}
         self._running: list[RunningText] = []
         self._secrets: set[str] = set()
@@ -127,66 +129,81 @@ class TextCapture:
 
     def note(self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding]) -> None:
         """Note texts that were inspected together."""
+        fits = False
+        if direction in self._plain:
+            self._take_in(direction)
+        elif not (self._noted[direction] or self._running):
+            fits = _fit_plainly(texts, MAX_TEXTS[direction])
+            if fits and not findings:
+                self._plain[direction] = texts
+                return
+        self._note_all(direction, texts, findings, fits=fits)
+
+    def _take_in(self, direction: Direction) -> None:
+        """Treat the plain texts like all others: there is more to choose from, or something to mask in them."""
+        if texts := self._plain.pop(direction, None):
+            self._note_all(direction, texts, (), fits=True)
+
+    def _note_all(
+        self, direction: Direction, texts: Sequence[Text], findings: Sequence[Finding], *, fits: bool
+    ) -> None:
+        """Note each text with its own findings; `fits` where there is room for all of them."""
         if len(findings) >= MAX_FINDINGS:
             self._omitted += len(texts)  # There may be more in them than was reported.
             return
-        noted = self._noted[direction]
-        if not findings and not noted and direction not in self._clean and _fits(texts, MAX_TEXTS[direction]):
-            self._clean[direction] = texts
-            return
-        self._account(direction)
         by_place: dict[tuple[Target, str], list[Finding]] = {}
         for finding in findings:
             by_place.setdefault((finding.target, finding.path), []).append(finding)
-        if not findings and noted and self._room(direction) < MIN_PART_BYTES:
+        noted = self._noted[direction]
+        if not fits and not findings and noted and self._room(direction) < MIN_PART_BYTES:
             self._omitted += len(texts)
             return
-        for text in _most_worth(texts, by_place, MAX_TEXTS[direction]):
+        for text in texts if fits else _most_worth(texts, by_place, MAX_TEXTS[direction]):
             self._order += 1
             found = by_place.get((text.target, text.path)) if findings else None
             noted.append(self._note(text, found) if found else _Noted.of(text, (), self._order))
-        self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
-        self._trim(direction)
+        if not fits:
+            self._omitted += max(0, len(texts) - MAX_TEXTS[direction])
+            self._trim(direction)
 
     def open(self, scan: StreamScan, target: Target, path: str) -> RunningText | None:
         """Note a text of the answer that begins to arrive; None when there is no room for it."""
         if len(self._running) >= MAX_TEXTS["response"] or sum(text.characters for text in self._running) > MAX_BYTES:
             self._omitted += 1
             return None
-        self._account("response")
+        self._take_in("response")
         self._order += 1
         self._running.append(RunningText(scan, target, path, self._order))
         return self._running[-1]
 
     def texts(self) -> tuple[CapturedText, ...]:
         """Everything that is kept, masked, requests first, in the order in which it was inspected."""
-        if not self._order and not self._clean:
+        if not self._order and not self._plain:
             return ()
-        if self._clean and not self._running and not self._secrets and not any(self._noted.values()):
-            clean = [(direction, text) for direction in self._noted for text in self._clean.get(direction, ())]
-            if not may_hold_opaque([text.text for _, text in clean]):
-                return tuple([CapturedText(way, one.target, one.path[:MAX_PATH_CHARS], one.text) for way, one in clean])
-        for direction in tuple(self._clean):
-            self._account(direction)
         for running in self._running:
             self._close(running)
         self._running.clear()
+        if self._secrets:
+            for direction in self._noted:
+                self._take_in(direction)
+        plain = [(direction, text) for direction, texts in self._plain.items() for text in texts]
         kept = [
             (direction, noted) for direction, texts in self._noted.items() for noted in sorted(texts, key=_BY_ORDER)
         ]
-        is_plain = not self._secrets and not may_hold_opaque([noted.text for _, noted in kept])
-        return tuple([self._captured(direction, noted, is_plain=is_plain) for direction, noted in kept])
+        shown = [text.text for _, text in plain] + [noted.text for _, noted in kept]
+        is_plain = not self._secrets and not may_hold_opaque(shown)
+        captured: list[CapturedText] = []
+        for direction, text in plain:
+            clean = text.text if is_plain else masked(_encodable(text.text), ()).text
+            captured.append(CapturedText(direction, text.target, text.path[:MAX_PATH_CHARS], clean))
+        captured += [self._captured(direction, noted, is_plain=is_plain) for direction, noted in kept]
+        captured.sort(key=_BY_DIRECTION)
+        return tuple(captured)
 
     @property
     def omitted(self) -> int:
         """How many texts found no room."""
         return self._omitted
-
-    def _account(self, direction: Direction) -> None:
-        """Take an account of texts of which none was needed before."""
-        for text in self._clean.pop(direction, ()):
-            self._order += 1
-            self._noted[direction].append(_Noted.of(text, (), self._order))
 
     def _note(self, text: Text, findings: Sequence[Finding]) -> _Noted:
         noted = _Noted.of(text, findings, self._order)
@@ -248,7 +265,7 @@ class TextCapture:
         if is_plain and not noted.findings:
             return self._shown(direction, noted, noted.text[noted.start : noted.end], ())
         origin = noted.origin
-        text = noted.text if noted.text.isascii() else noted.text.encode("utf-8", "replace").decode()
+        text = _encodable(noted.text)
         if not noted.findings and not self._secrets:
             clean = masked(text, (), noted.start, noted.end)
             return self._shown(direction, noted, clean.text, ())
@@ -277,9 +294,19 @@ class TextCapture:
         return CapturedText(direction, noted.target, noted.path[:MAX_PATH_CHARS], clean, offset, truncated, marks)
 
 
-def _fits(texts: Sequence[Text], limit: int) -> bool:
-    """Whether there is room for all these texts, whatever characters they hold."""
-    return len(texts) <= limit and 4 * sum([len(text.text) for text in texts]) <= MAX_BYTES
+def _fit_plainly(texts: Sequence[Text], most: int) -> bool:
+    """Whether texts are few and so short that nothing of them has to be left out."""
+    if len(texts) > most:
+        return False
+    size = 0
+    for text in texts:
+        size += len(text.text) if text.text.isascii() else MAX_CHARACTER_BYTES * len(text.text)
+    return size <= MAX_BYTES
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _most_worth(texts: Sequence[Text], flagged: Collection[tuple[Target, str]], limit: int) -> Sequence[Text]:

@@ -13,9 +13,7 @@ DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
 
 def pointer(path: str, key: str | int) -> str:
     """The RFC 6901 pointer of a member or element below `path`."""
-    if isinstance(key, int):
-        return f"{path}/{key}"
-    if "~" in key or "/" in key:
+    if type(key) is str and ("~" in key or "/" in key):
         key = key.replace("~", "~0").replace("/", "~1")
     return f"{path}/{key}"
 

@@ -75,7 +75,9 @@ class TextBuffer:
         self._parts: dict[int, Part] = {}
         self._runs: dict[int, Windows | None] = {}
         self._windows: dict[tuple[int, int], Windows | None] = {}
-        self._texts: dict[int, frozenset[int] | None] = {}
+        self._texts: dict[int, Collection[int] | None] = {}
+        self._ends: dict[int, list[int]] = {}
+        """By pattern: the places of its matches, in order."""
 
     def scan(self, blocks: Sequence[BlockDatabase]) -> Hits:
         """Which patterns occur, each looked for in the texts of the groups that it matters to."""
@@ -117,14 +119,21 @@ class TextBuffer:
         if runs is None:
             return None
         origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
+        if number not in self._ends:
+            self._ends[number] = sorted(ends)
+        ends = self._ends[number]
+        # Only those in this text: a conversation has many texts, and each of them its places.
+        ends = ends[bisect_right(ends, origin) : bisect_right(ends, origin + length)]
+        if ends and not runs and ends[-1] - ends[0] <= 2 * size:
+            # No two windows are apart, so all are one.
+            return [(max(0, ends[0] - origin - size), min(length, ends[-1] - origin + size))]
         windows: list[tuple[int, int]] = []
-        for end in sorted(ends):
-            if origin < end <= origin + length:
-                at = end - origin
-                low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
-                if windows and low <= windows[-1][1]:
-                    low = min(low, windows.pop()[0])
-                windows.append((max(0, low), min(length, high)))
+        for end in ends:
+            at = end - origin
+            low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
+            if windows and low <= windows[-1][1]:
+                low = min(low, windows.pop()[0])
+            windows.append((max(0, low), min(length, high)))
         return windows
 
     def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:
@@ -150,24 +159,27 @@ class TextBuffer:
         """The texts in which an anchor of the rule may occur, ascending."""
         if len(self.sources) == 1:
             return [0] if self.sources[0].target in rule.targets else []
+        sources, targets = self.sources, rule.targets
         found: set[int] = set()
         for number in rule.anchors:
             if (first_end := hits.get(number)) is None:
                 continue
             if (known := self._known_texts(hits, regexps, number)) is not None:
-                found |= known
+                found.update([index for index in known if sources[index].target in targets])
             else:
-                found.update(self.occurrences(locators[number], first_end, rule.targets))
-        return sorted([index for index in found if self.sources[index].target in rule.targets])
+                found.update(self.occurrences(locators[number], first_end, targets))
+        return sorted(found)
 
-    def _known_texts(self, hits: Hits, regexps: Regexps, number: int) -> frozenset[int] | None:
+    def _known_texts(self, hits: Hits, regexps: Regexps, number: int) -> Collection[int] | None:
         """The texts in which a pattern may occur of which every place is known: each lies in the text of its match."""
         if number not in self._texts:
             ends = hits.ends.get(number)
-            known: frozenset[int] | None = None
+            known: Collection[int] | None = None
             if ends and len(ends) < MAX_ENDS and regexps.reaches[number] is not None:
                 starts = self.starts
-                known = frozenset([bisect_right(starts, end - 1) - 1 for end in ends])
+                first, last = bisect_right(starts, min(ends) - 1) - 1, bisect_right(starts, max(ends) - 1) - 1
+                # Many places are mostly in one text.
+                known = (first,) if first == last else {bisect_right(starts, end - 1) - 1 for end in ends}
             self._texts[number] = known
         return self._texts[number]
 

@@ -6,16 +6,17 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
+from operator import itemgetter
 from typing import Literal
 
 from rules.buffer import TextBuffer
 from rules.findings import make_finding
 from rules.hyperscan_database import BlockDatabase, EngineError, Hits
-from rules.matching import Hit, MatchRule, RuleScan
+from rules.matching import Hit, MatchRule, RuleScan, has_anchor
 from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, Regexps
-from rules.redact import merged_spans
+from rules.redact import EVIDENCE_REACH_CHARS, MAX_HIT_CHARS, merged_spans
 
 MAX_FINDINGS = 200
 """Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
@@ -46,13 +47,14 @@ class Evaluator:
             for target in {target for rule in rules for target in rule.targets}
         }
         """By target that a rule reads: the views in which rules read it."""
-        self._by_anchor: dict[tuple[View, str], dict[int, list[int]]] = {}
-        """By view and direction: the rules, by their place, that an anchor may belong to."""
+        self._by_anchor: dict[tuple[View, str], dict[int, list[tuple[int, int]]]] = {}
+        """By view and direction: the rules, by their place, that an anchor may belong to, each with another pattern that
+        it cannot do without, where it has one."""
         for index, rule in enumerate(self._rules):
             for reading in product(rule.views, rule.directions):
                 places = self._by_anchor.setdefault(reading, {})
                 for number in rule.anchors:
-                    places.setdefault(number, []).append(index)
+                    places.setdefault(number, []).append((index, rule.must[0] if rule.must else number))
 
     def hits(self, buffer: TextBuffer) -> Hits:
         """Which patterns occur in the buffer, too many rather than too few."""
@@ -66,7 +68,7 @@ class Evaluator:
         by_anchor = self._by_anchor.get((view, direction))
         if by_anchor is None or by_anchor.keys().isdisjoint(hits):
             return []
-        indexes = {index for number in hits for index in by_anchor.get(number, ())}
+        indexes = {index for number in hits for index, other in by_anchor.get(number, ()) if other in hits}
         found: list[Found] = []
         plain = 0
         for index in sorted(indexes):
@@ -76,11 +78,13 @@ class Evaluator:
             if not rule.possible(hits) or rule.targets.isdisjoint(buffer.targets):
                 continue
             for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
-                narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule) if rule.near else None
-                scan = RuleScan(rule, self.regexps, narrowed)
-                fresh = scan.advance(buffer.part(text_index, hits, self.regexps), hits)
-                if not fresh:
+                part = buffer.part(text_index, hits, self.regexps)
+                narrowed = None
+                if rule.near:
+                    narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule)
+                elif not has_anchor(rule, part, hits, self.regexps):
                     continue
+                fresh = RuleScan(rule, self.regexps, narrowed).advance(part, hits)
                 if not rule.sensitive:
                     fresh = fresh[: MAX_FINDINGS - plain]
                     plain += len(fresh)
@@ -109,9 +113,12 @@ def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") 
 
 
 def _near(spans: Sequence[tuple[int, int]], hit: Hit) -> Sequence[tuple[int, int]]:
-    """Those of many spans, in order and apart, that touch the surroundings of a hit."""
+    """Those of many spans, in order and apart, that matter to the evidence of a hit."""
     if len(spans) <= FEW_SPANS:
         return spans
-    low, high = hit.snippet_start, hit.snippet_start + len(hit.snippet)
-    first = bisect_left(spans, low, key=lambda span: span[1])
-    return spans[first : bisect_left(spans, high, lo=first, key=lambda span: span[0])]
+    low, high = hit.start - EVIDENCE_REACH_CHARS, min(hit.end, hit.start + MAX_HIT_CHARS) + EVIDENCE_REACH_CHARS
+    first = bisect_left(spans, low, key=_end)
+    return spans[first : bisect_left(spans, high, lo=first, key=_start)]
+
+
+_start, _end = itemgetter(0), itemgetter(1)

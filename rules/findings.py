@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from rules.matching import Hit, MatchRule
 from rules.model import Confidence, Finding, Text
@@ -11,14 +11,15 @@ from rules.redact import excerpt
 
 
 def make_finding(
-    rule: MatchRule, source: Text, hit: Hit, *, view: View = "raw", secrets: Iterable[tuple[int, int]] = ()
+    rule: MatchRule, source: Text, hit: Hit, *, view: View = "raw", secrets: Sequence[tuple[int, int]] = ()
 ) -> Finding:
-    """The finding for a hit; `secrets` are further spans of the text that its evidence must not show."""
-    spans = [*secrets, (hit.value_start, hit.value_end)] if rule.sensitive else secrets
+    """The finding for a hit; `secrets` are all spans of the text that its evidence must not show, where more than its own
+    value is known."""
+    if not secrets and rule.sensitive:
+        secrets = ((hit.value_start, hit.value_end),)
     origin = hit.snippet_start
-    evidence = excerpt(
-        hit.snippet, hit.start - origin, hit.end - origin, [(start - origin, end - origin) for start, end in spans]
-    )
+    spans = [(start - origin, end - origin) for start, end in secrets]
+    evidence = excerpt(hit.snippet, hit.start - origin, hit.end - origin, spans)
     return Finding(
         rule_id=rule.id,
         pack=rule.pack,

@@ -240,6 +240,19 @@ def _char_count(data: bytes) -> int:
     return len(data.translate(None, _CONTINUATIONS))
 
 
+def has_anchor(rule: MatchRule, part: Part, hits: Collection[int], regexps: Regexps) -> bool:
+    """Whether an anchor of the rule occurs in a whole text. Hyperscan looks for less than a pattern says, so that most of
+    what it sees is none."""
+    data = part.data
+    for number in rule.anchors:
+        if number in hits:
+            find = regexps.finders[number]
+            for low, high in part.windows(number):
+                if find(data, low, high) is not None:
+                    return True
+    return False
+
+
 class RuleScan:
     """One rule over one text."""
 

@@ -6,13 +6,15 @@ import re
 import string
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 MAX_EVIDENCE_CHARS = 160
 MAX_HIT_CHARS = 100
 CONTEXT_CHARS = 40
 OPAQUE_MARGIN_CHARS = 64
+EVIDENCE_REACH_CHARS = CONTEXT_CHARS + OPAQUE_MARGIN_CHARS
+"""How far from a hit a span may lie that has to do with its evidence."""
 
 MIN_DIGITS = 9
 """Of a number that may be one of a person."""
@@ -48,12 +50,15 @@ def excerpt(text: str, start: int, end: int, secrets: Iterable[tuple[int, int]])
     spans = _opaque_spans(text, low, high)
     spans += secrets
     for left, right in merged_spans(spans):
-        if right <= low or left >= high:
+        if right <= low:
             continue
-        pieces.append(_plain(text[position : max(left, position)]))
+        if left >= high:
+            break
+        if left > position:
+            pieces.append(_plain(text[position:left]))
         # The mask shows the beginning of the whole value, also where the excerpt cuts into it.
         pieces.append(mask(text[left:right]))
-        position = max(position, right)
+        position = right
     if position < high:
         pieces.append(_plain(text[position:high]))
     result = "".join(pieces)
@@ -121,13 +126,17 @@ def may_hold_opaque(texts: Iterable[str]) -> bool:
 def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The spans in order, overlapping ones as one."""
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
+    for span in sorted(spans):
+        start, end = span
         if end <= start:
             continue
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
+        if merged:
+            last_start, last_end = merged[-1]
+            if start < last_end:
+                if end > last_end:
+                    merged[-1] = (last_start, end)
+                continue
+        merged.append(span)
     return merged
 
 
@@ -143,6 +152,10 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
     if len(part) < MIN_DIGITS:
         return []
     data = part.encode("ascii", "replace")
+    numbers = data.translate(_NUMBER_CLASSES)
+    is_ascii = part.isascii()
+    if b"0" not in numbers and is_ascii:
+        return []
     spans: list[tuple[int, int]] = []
     kinds = data.translate(_RUN_CLASSES)
     end = -1
@@ -153,12 +166,13 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
         # Two searches: one pattern for both orders would look for the other from every place, in quadratic time.
         if run[0].isdigit() or (_LETTER.search(run) and _DIGIT.search(run)):
             spans.append((origin + start, origin + end))
-    if part.isascii():
-        numbers = data.translate(_NUMBER_CLASSES)
-        found = [match.span() for match in _NUMBER_OF_CLASSES.finditer(numbers)] if b"0" in numbers else []
-    else:
-        found = [match.span() for match in _NUMBER.finditer(part)]  # Other scripts have digits too.
-    return spans + [(origin + start, origin + end) for start, end in found]
+    # Other scripts have digits too.
+    found: Iterator[re.Match[str]] | Iterator[re.Match[bytes]] = (
+        _NUMBER_OF_CLASSES.finditer(numbers) if is_ascii else _NUMBER.finditer(part)
+    )
+    for match in found:
+        spans.append((origin + match.start(), origin + match.end()))
+    return spans
 
 
 def _plain(text: str) -> str:

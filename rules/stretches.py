@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import log2
 from typing import NamedTuple
 
@@ -42,6 +44,7 @@ POSITION_COST = 0.03
 FOUND_COST = 8.0
 """A place that is found is looked at again by RE2."""
 
+_DIGITS = re.compile(rb"(\\d|\[[0-9-]+\]|[0-9])(?:\{\d+,?\}|\+)?")
 _ANYTHING = rb"[\x00-\xff]*"
 
 
@@ -124,14 +127,28 @@ def _bits(part: Sequence[Piece]) -> float:
     """How rare a sequence is. A word tells only so much, however long it is, and one that every text has next to nothing."""
     bits = word = 0.0
     letters = b""
+    in_number = False
     for piece in part:
         if piece.letter:
             word += LETTER_BITS if word < WORD_BITS else LONG_WORD_BITS
             letters += piece.text
+            in_number = False
         else:
-            bits += _word_bits(letters, word) + piece.bits
+            told = _bits_in_number(piece.text)
+            bits += _word_bits(letters, word) + (min(piece.bits, told) if in_number and told else piece.bits)
             word, letters = 0.0, b""
+            in_number = told > 0 or (in_number and not piece.shortest)
     return bits + _word_bits(letters, word)
+
+
+@lru_cache(maxsize=1024)
+def _bits_in_number(text: bytes) -> float:
+    """How much digits tell beside another digit, which is less than the first one tells; 0 for anything else."""
+    match = _DIGITS.fullmatch(text)
+    if match is None:
+        return 0.0
+    allowed = sum(re.fullmatch(match[1], b"%d" % digit) is not None for digit in range(10))
+    return REPEATED_BITS + log2(10 / max(1, allowed))
 
 
 def _word_bits(letters: bytes, bits: float) -> float:

@@ -31,6 +31,10 @@ MAX_ARGUMENTS_CHARACTERS: Final = 256 * 1024
 """Bound of the tool-call arguments that are kept to be read decoded; longer ones are inspected in pieces only."""
 
 
+_NOT_TEXT: Final = frozenset({"id", "object", "model", "system_fingerprint"})
+"""What names a chat and its chunks."""
+
+
 class Reading(msgspec.Struct):
     """What one event says."""
 
@@ -118,14 +122,19 @@ class ChatStream:
                     self._choice(choice, position, reading)
             reading.is_usage_only = not choices and type(body.get("usage")) is dict
         for key, value in body.items():
-            if key not in ("choices", "usage", "id", "object", "model", "system_fingerprint", "obfuscation"):
+            if key not in _NOT_TEXT and key not in ("choices", "usage", "obfuscation"):
                 leaves(value, Target.COMPLETION, pointer("", key), reading.texts)
         return reading
 
     def delta(self, key: str, text: str) -> SSEEvent:
         """A chunk with more of one text, in the shape of the last one."""
         index, shape = self._shapes[key]
-        chunk = {name: value for name, value in self._chunk.items() if name not in ("choices", "usage", "obfuscation")}
+        # Nothing else of the last chunk: it may be the one that is being read, with texts that are still to be changed.
+        chunk = {
+            name: value
+            for name, value in self._chunk.items()
+            if name in _NOT_TEXT or (name == "created" and type(value) is int)
+        }
         chunk["choices"] = [{"index": index, "delta": shape(text), "finish_reason": None}]
         return SSEEvent(event=None, data=dump(chunk).decode())
 

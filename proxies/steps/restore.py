@@ -12,6 +12,7 @@ from typing import Any, Final
 from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts
 from proxies.steps.mask import is_fixed, masking_failed, span_of
+from rules.masking.placeholders import may_hold_placeholder
 from rules.masking.session import MaskingFull
 from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
 from rules.masking.unmask import unmask
@@ -24,7 +25,8 @@ HOSTED_CALLS: Final = frozenset(
 """Calls that the provider carries out itself: their arguments are not released to it (RED-PH-7)."""
 _STALE: Final = frozenset({"logprobs", "annotations", "citations"})
 """Members beside a text that only fit it as it was; they stay, empty."""
-_DROPPED: Final = frozenset({"content_filter_offsets", "groundingMetadata", "citationMetadata", "logprobsResult"})
+_OFFSETS: Final = "content_filter_offsets"
+_DROPPED: Final = frozenset({_OFFSETS, "groundingMetadata", "citationMetadata", "logprobsResult"})
 
 
 def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding]) -> None:
@@ -48,6 +50,14 @@ def drop_stale(around: Iterable[dict[str, Any]]) -> None:
                 value[member] = [] if type(value[member]) is list else None
         for member in _DROPPED & value.keys():
             del value[member]
+
+
+def drop_stale_offsets(exchange: Exchange, choices: Any) -> None:
+    """Remove from choices of a stream what says where in its text something stands, once values went or came back."""
+    if exchange.restored or any(direction == "response" for _, direction, _ in exchange.redactions):
+        for choice in choices if type(choices) is list else ():
+            if type(choice) is dict:
+                choice.pop(_OFFSETS, None)
 
 
 def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:
@@ -79,11 +89,13 @@ def _finished_texts(
     originals: dict[str, str] = {}
     session = exchange.masking
     for text in texts:
-        if is_fixed(document, text):
-            continue
         spans = by_place.get((text.target, text.path), ())
         if originals.setdefault(text.path, text.text) != text.text and spans:
             raise EditImpossible("two texts stand in the same place")
+        if not spans and not (session and may_hold_placeholder(text.text)):
+            continue
+        if is_fixed(document, text):
+            continue
         result = redact_text(exchange, text.text, spans) if spans else text.text
         if session and may_restore(exchange, document, text):
             result = unmask(session, result, exchange.restored)

@@ -28,6 +28,11 @@ LITERAL_LABEL: Final = "LITERAL"
 _LABEL: Final = re.compile(rf"[A-Z][A-Z0-9_]{{0,{MAX_LABEL_CHARACTERS - 1}}}\Z")
 
 
+def may_hold_placeholder(text: str) -> bool:
+    """A quick no for most texts: there is no placeholder without what stands before its suffix."""
+    return "_" in text
+
+
 def make_placeholder(key: bytes, label: str, value: str, attempt: int = 0) -> str:
     """The placeholder for a value: the same for the same key (16 to 64 bytes), label and value, unguessable without it.
 

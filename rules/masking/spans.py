@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, one_way
+from rules.masking.placeholders import GRAMMAR, LITERAL_LABEL, may_hold_placeholder, one_way
 from rules.masking.session import MaskingSession
 
 MIN_REPEATED_CHARACTERS: Final = 6
@@ -89,7 +89,7 @@ def without_placeholders(text: str, spans: Iterable[Span], session: MaskingSessi
 
 def literal_spans(text: str, session: MaskingSession) -> list[Span]:
     """What looks like a placeholder in an input: it is masked itself, so that it comes back as it was (RED-PH-2)."""
-    if "_" not in text:
+    if not may_hold_placeholder(text):
         return []
     spans = [Span(m.start(), m.end(), LITERAL_LABEL, True, "") for m in GRAMMAR.finditer(text)]
     spans += [Span(found.start, found.end, LITERAL_LABEL, True, "") for found in session.find(text)]
@@ -113,8 +113,12 @@ class RepeatedValues:
             for value in self._kinds:
                 lengths.setdefault(value[:MIN_REPEATED_CHARACTERS], set()).add(len(value))
             self._lengths = {beginning: sorted(sizes, reverse=True) for beginning, sizes in lengths.items()}
-            signs = sorted({value[0] for value in self._kinds if not value[0].isalnum()})
-            self._beginnings = re.compile(r"(?<!\w)\w" + (f"|[{re.escape(''.join(signs))}]" if signs else ""))
+            first = sorted({value[0] for value in self._kinds})
+            letters = "".join(char for char in first if char.isalnum())
+            signs = "".join(char for char in first if not char.isalnum())
+            found = [rf"(?<!\w)[{re.escape(letters)}]"] if letters else []
+            found += [f"[{re.escape(signs)}]"] if signs else []
+            self._beginnings = re.compile("|".join(found))
 
     def spans(self, text: str) -> list[Span]:
         """Where the values stand, of overlapping ones the first and longest."""

@@ -199,3 +199,28 @@ def test_a_first_message_that_may_not_fit_is_accounted_for() -> None:
     made.note("request", [prompt("x" * MAX_BYTES)], [])
     [kept] = made.texts()
     assert (kept.text[:1], len(kept.text), made.omitted) == ("x", MAX_BYTES, 1)
+
+
+def test_texts_without_findings_are_kept_beside_what_comes_later_in_the_same_direction() -> None:
+    made = capture(prompt("first"))
+    made.note("response", [Text(Target.COMPLETION, "/a", "answer")], [])
+    made.note("request", [prompt("second")], [])
+    assert [(text.direction, text.text) for text in made.texts()] == [
+        ("request", "first"),
+        ("request", "second"),
+        ("response", "answer"),
+    ]
+
+
+def test_a_value_of_the_answer_is_masked_in_a_request_without_findings() -> None:
+    made = capture(prompt(f"why does it say {SECRET}?"))
+    answer = Text(Target.COMPLETION, "/choices/0/message/content", f"password: {SECRET}")
+    made.note("response", [answer], rules().scan([answer], direction="response"))
+    assert [text.text for text in made.texts()] == ["why does it say hT7!…(12)?", "password: hT7!…(12)"]
+
+
+@pytest.mark.parametrize("text", ["x" * (MAX_BYTES + 1), "é" * (MAX_BYTES // 2 + 1)])
+def test_a_text_without_findings_is_cut_to_the_bound(text: str) -> None:
+    [kept] = capture(prompt(text)).texts()
+    assert kept.truncated
+    assert len(kept.text.encode()) <= MAX_BYTES
