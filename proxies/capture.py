@@ -152,8 +152,6 @@ class TextCapture:
 
     def texts(self) -> tuple[CapturedText, ...]:
         """Everything that is kept, masked, requests first, in the order in which it was inspected."""
-        if not self._order:
-            return ()
         for running in self._running:
             self._close(running)
         self._running.clear()
