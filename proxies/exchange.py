@@ -38,7 +38,7 @@ REDACTIONS_HEADER = "x-ostiary-redactions"
 """How many values were masked in this call by the time its answer begins (SLG-RESP-2)."""
 
 
-class Principal(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls: an API key, or nobody where the proxy asks for no credential."""
 
     id: str

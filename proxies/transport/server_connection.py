@@ -192,7 +192,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _head_received(self, data: bytes | bytearray) -> None:
         """`data` is all that arrived of this head, perhaps with what follows it."""
-        end = data.find(HEAD_END, max(0, self._scanned - 3))
+        end = data.find(HEAD_END, max(0, self._scanned - 3) if self._scanned else 0)
         try:
             if end < 0:
                 check_partial_head(data, self._scanned, self._bounds)
