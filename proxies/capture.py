@@ -178,8 +178,6 @@ class TextCapture:
 
     def texts(self) -> tuple[CapturedText, ...]:
         """Everything that is kept, masked, requests first, in the order in which it was inspected."""
-        if not self._order and not self._plain:
-            return ()
         for running in self._running:
             self._close(running)
         self._running.clear()

@@ -38,7 +38,7 @@ REDACTIONS_HEADER = "x-ostiary-redactions"
 """How many values were masked in this call by the time its answer begins (SLG-RESP-2)."""
 
 
-class Principal(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls: an API key, or nobody where the proxy asks for no credential."""
 
     id: str
@@ -87,12 +87,12 @@ class Exchange:
     """One call from its head to its record."""
 
     __slots__ = (
+        "_capture",
         "_lap_at",
         "_received_at",
         "_recorded",
         "_recorder",
         "added_findings",
-        "capture",
         "citations",
         "conversation",
         "early",
@@ -159,10 +159,9 @@ class Exchange:
         """What the conditions of policies asked about the request; tool calls of its answer are judged with it."""
         self.conversation: RecentFindings | None = None
         """What was found earlier in the session, where the protocol has one."""
-        self.citations: list[Citation] = []
+        self.citations: Sequence[Citation] = ()
         """The retrieved texts that the request named and that were let through."""
-        self.capture = None if proxy.config.capture == "none" else TextCapture()
-        """What was inspected, for the record; None where the proxy keeps nothing."""
+        self._capture: TextCapture | None = None
         self.masking: MaskingSession | None = None
         """What was masked towards the upstream, to be put back into its answer."""
         self.redactions: dict[tuple[str, Direction, str], int] = {}
@@ -221,6 +220,13 @@ class Exchange:
         part.status = self.status
         part.streamed = True
         return part
+
+    @property
+    def capture(self) -> TextCapture | None:
+        """Where to note what is inspected, for the record; None where the proxy keeps nothing."""
+        if self._capture is None and self.proxy.config.capture != "none":
+            self._capture = TextCapture()
+        return self._capture
 
     @property
     def restores_tool_arguments(self) -> bool:
@@ -330,7 +336,7 @@ class Exchange:
             self._redactions() if self.redactions else (),
             verdict.decision,
             self._tool_use() if self.tool is not None else None,
-            self.capture.omitted if self.capture else 0,
+            self._capture.omitted if self._capture is not None else 0,
             texts,
         )
         self._recorder.record(record)
@@ -360,11 +366,11 @@ class Exchange:
 
     def _texts(self) -> tuple[CapturedText, ...]:
         """What the proxy wants to keep of the inspected texts; a capture that fails costs the record nothing else."""
-        if self.capture is None or (self.proxy.config.capture == "flagged" and not self.added_findings):
-            self.capture = None
+        if self._capture is None or (self.proxy.config.capture == "flagged" and not self.added_findings):
+            self._capture = None
             return ()
         try:
-            return self.capture.texts()
+            return self._capture.texts()
         except Exception:
             logger.exception("the texts of call %s cannot be captured", self.id)
             return ()

@@ -50,34 +50,31 @@ class EncodedEvents(msgspec.Struct, tag="events", frozen=True):
     texts_dropped: int = 0
 
 
-class EncodedCall:
+class EncodedCall(msgspec.Struct, gc=False):
     """A `CallRecord` as MessagePack, from which the captured texts can be cut off: they are its last field."""
 
-    __slots__ = ("_head", "_texts", "size")
-
-    def __init__(self, head: bytes, texts: bytes = NO_TEXTS) -> None:
-        self._head = head
-        self._texts = texts
-        self.size = len(head) + len(texts)
-        """Bytes."""
+    head: bytes
+    texts: bytes
+    size: int
+    """Bytes of both."""
 
     @property
     def has_texts(self) -> bool:
         """Whether captured texts are still with the call."""
-        return self._texts != NO_TEXTS
+        return self.texts != NO_TEXTS
 
     def whole(self) -> bytes:
         """The call with what it still has."""
-        return self._head + self._texts
+        return self.head + self.texts
 
     def without_texts(self) -> bytes:
         """The call without its captured texts."""
-        return self._head + NO_TEXTS
+        return self.head + NO_TEXTS
 
     def drop_texts(self) -> int:
         """Forget the captured texts; returns how many bytes that frees."""
-        freed = len(self._texts) - len(NO_TEXTS)
-        self._texts = NO_TEXTS
+        freed = len(self.texts) - len(NO_TEXTS)
+        self.texts = NO_TEXTS
         self.size -= freed
         return freed
 
@@ -278,13 +275,14 @@ def _encode(call: CallRecord) -> EncodedCall:
         texts = NO_TEXTS
         head = encoder.encode(call)[: -len(NO_TEXTS)]
     if len(head) <= MAX_CALL_BYTES:
-        return EncodedCall(head, texts)
+        return EncodedCall(head, texts, len(head) + len(texts))
     findings = tuple(
         msgspec.structs.replace(finding, path=finding.path[:MAX_PATH_OF_LARGE_CALL])
         for finding in call.findings[:MAX_FINDINGS_OF_LARGE_CALL]
     )
     logger.warning("call %s has %d findings and is recorded shortened", call.id, len(call.findings))
-    return EncodedCall(_head(msgspec.structs.replace(call, findings=findings, texts=())), texts)
+    head = _head(msgspec.structs.replace(call, findings=findings, texts=()))
+    return EncodedCall(head, texts, len(head) + len(texts))
 
 
 def _head(call: CallRecord) -> bytes:

@@ -12,7 +12,7 @@ from rules.model import NO_DECISION, Action, Decision, Finding, Target
 Outcome = Literal["allowed", "blocked", "refused", "upstream_error", "client_closed", "failed"]
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call, normalised (LLM-USE-1). `input_tokens` includes cached reads and writes."""
 
     input_tokens: int = 0
@@ -46,7 +46,7 @@ class CapturedText(msgspec.Struct, frozen=True, gc=False):
     marks: tuple[TextMark, ...] = ()
 
 
-class Redaction(msgspec.Struct, frozen=True):
+class Redaction(msgspec.Struct, frozen=True, gc=False):
     """How many values of one type one rule masked in one direction of a call (SLG-ROAD-4)."""
 
     type: str
@@ -60,7 +60,7 @@ class Redaction(msgspec.Struct, frozen=True):
     """How often values of this kind were put back into the answer."""
 
 
-class CallRecord(msgspec.Struct, frozen=True):
+class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """One finished call through a proxy: who, what, verdict, timings. The id makes ingestion idempotent."""
 
     id: str

@@ -45,7 +45,8 @@ def check(exchange: Exchange) -> None:
             )
         exchange.principal = Principal(key.id, key.name)
         exchange.key_digest = key.digest
-        _protect(exchange)
+        if proxy.protection_by_key:
+            _protect(exchange)
         return
     if not proxy.config.require_auth:
         return

@@ -213,7 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._buffer += data
             received = self._buffer
         while True:
-            end = received.find(_HEAD_END, max(0, scanned - 3))
+            end = received.find(_HEAD_END, max(0, scanned - 3) if scanned else 0)
             if end < 0:
                 check_partial_head(received, scanned, self._bounds)
                 if received is not self._buffer:

@@ -119,7 +119,7 @@ def parse_request_head(raw: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> RequestHe
         host=_host(headers),
         content_length=_body_length(headers, version),
         keep_alive="close" not in connection if version == "1.1" else "keep-alive" in connection,
-        expect_continue=_expects_continue(headers, version),
+        expect_continue=headers.get("expect") is not None and _expects_continue(headers, version),
     )
 
 
@@ -318,9 +318,6 @@ def _is_length(value: str) -> bool:
 
 
 def _expects_continue(headers: Headers, version: str) -> bool:
-    expectation = headers.get("expect")
-    if expectation is None:
-        return False
-    if expectation.lower() != "100-continue":
+    if headers.get("expect", "").lower() != "100-continue":
         raise RequestRefused(417, "expectation_failed", "The only expectation that can be met is 100-continue.")
     return version == "1.1"

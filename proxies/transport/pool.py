@@ -78,6 +78,7 @@ class UpstreamPool:
         self._open = 0
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
 
     @property
@@ -111,7 +112,9 @@ class UpstreamPool:
         An `endless` answer is a stream that is meant to stay open: only silence ends it, not its age (G-11).
         """
         message = self._encode(method, target, headers, body)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         now = loop.time()
         if wait_seconds := self._breaker.wait_seconds(now):
             raise UpstreamCircuitOpen(

@@ -13,10 +13,10 @@ import asyncio
 import logging
 import socket
 import struct
-from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
 from proxies.transport.chunked import ChunkedDecoder, ChunkedError, ChunkedOverhead
+from proxies.transport.connection_state import ANSWER, BODY, CLOSED, CLOSING, HEAD, UPGRADED
 from proxies.transport.errors import BadBody, BodyError, BodyTimeout, BodyTooLarge, RequestRefused
 from proxies.transport.guard import CHUNKED, HEAD_END, RequestHead, check_partial_head, parse_request_head
 from proxies.transport.half_close import HalfClose
@@ -30,17 +30,6 @@ _log = logging.getLogger(__name__)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _NORMAL_CLOSE = struct.pack("ii", 0, 0)
 _JSON = [("content-type", "application/json")]
-
-
-class State(IntEnum):
-    """Where the connection stands."""
-
-    HEAD = 0
-    BODY = 1
-    ANSWER = 2
-    UPGRADED = 3
-    CLOSING = 4
-    CLOSED = 5
 
 
 class ServerConnection(asyncio.Protocol):
@@ -104,7 +93,7 @@ class ServerConnection(asyncio.Protocol):
         self._half_close: HalfClose | None = None
         self._receiver: Receiver | None = None
         self._running = False
-        self.state = State.HEAD
+        self.state = HEAD
         self.task: asyncio.Task[None] | None = None
 
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------
@@ -122,7 +111,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._listener.is_flooded:
             self._listener.refused(self._peer_ip, 503, "too_many_connections")
-            self.state = State.CLOSING
+            self.state = CLOSING
             self._transport.abort()
         else:
             self._refuse(RequestRefused(503, "too_many_connections", "The proxy has too many connections."))
@@ -130,17 +119,17 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         state = self.state
-        if state is State.HEAD:
+        if state is HEAD:
             if self._buffer:
                 self._buffer += data
                 self._head_received(self._buffer)
             else:
                 self._head_received(data)
-        elif state is State.BODY:
+        elif state is BODY:
             self._body_received(data)
-        elif state is State.ANSWER:
+        elif state is ANSWER:
             self._pipelined(data)
-        elif state is State.UPGRADED and self._receiver is not None:
+        elif state is UPGRADED and self._receiver is not None:
             self._receiver.data_received(data)
         else:
             self._discarded_bytes += len(data)
@@ -149,14 +138,14 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. While an answer is pending that may be a half-close or a client that left."""
-        if self.state is not State.ANSWER or self._response is None or self._listener.tls is not None:
+        if self.state is not ANSWER or self._response is None or self._listener.tls is not None:
             return False
         self._half_close = HalfClose(self._loop, self._transport, self._response, self._bounds.half_close_seconds)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: cancel the handler unless its answer was complete."""
-        self.state = State.CLOSED
+        self.state = CLOSED
         self._buffer.clear()
         if self._half_close is not None:
             self._half_close.stop()
@@ -188,7 +177,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _head_received(self, data: bytes | bytearray) -> None:
         """`data` is all that arrived of this head, perhaps with what follows it."""
-        end = data.find(HEAD_END, max(0, self._scanned - 3))
+        end = data.find(HEAD_END, max(0, self._scanned - 3) if self._scanned else 0)
         try:
             if end < 0:
                 check_partial_head(data, self._scanned, self._bounds)
@@ -223,12 +212,12 @@ class ServerConnection(asyncio.Protocol):
         listener.in_flight += 1
         if 0 < head.content_length == len(rest) <= limits.max_body_bytes:
             request.feed_whole(rest)
-            self.state = State.ANSWER
+            self.state = ANSWER
         elif request.body_complete:
-            self.state = State.ANSWER
+            self.state = ANSWER
             self._pipelined(rest)
         else:
-            self.state = State.BODY
+            self.state = BODY
             self._deadline = self._loop.time() + limits.body_timeout_seconds
             if head.content_length == CHUNKED:
                 self._decoder = ChunkedDecoder(max_overhead_bytes=self._bounds.max_chunk_overhead_bytes)
@@ -251,7 +240,7 @@ class ServerConnection(asyncio.Protocol):
                 self._body_ended(request, data[self._body_due :])
         else:
             self._chunks_received(request, self._decoder, data)
-        if self.state is State.BODY and not self._paused_reading and not self._may_buffer():
+        if self.state is BODY and not self._paused_reading and not self._may_buffer():
             self._paused_reading = True
             self._transport.pause_reading()
 
@@ -272,7 +261,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _body_ended(self, request: Request, rest: bytes) -> None:
         self._decoder = None
-        self.state = State.ANSWER
+        self.state = ANSWER
         request.end()
         if request.body_refused:
             # It ended beyond the size limit: what follows is not looked at, the answer closes the connection.
@@ -344,12 +333,12 @@ class ServerConnection(asyncio.Protocol):
 
     def _next_exchange(self, request: Request, response: Response) -> None:
         """Go on with what is buffered, wait for the next request, or close."""
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             return
         if response.closes or not self.reusable():
             self._close(linger=not request.body_complete or self._receiver is not None)
             return
-        self.state = State.HEAD
+        self.state = HEAD
         self._deadline = self._loop.time() + self._limits.keepalive_timeout_seconds
         self._resume_reading()
         if self._buffer:
@@ -372,14 +361,14 @@ class ServerConnection(asyncio.Protocol):
 
     def send_bytes(self, data: bytes) -> None:
         """Queue bytes for the client; nothing happens when it is gone."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._written += len(data)
             self._transport.write(data)
 
     def take_over(self, receiver: Receiver) -> None:
         """Hand everything that arrives from now on to the reader of another protocol."""
         self._receiver = receiver
-        self.state = State.UPGRADED
+        self.state = UPGRADED
         early = bytes(self._buffer)
         self._buffer.clear()
         receiver.data_received(early)
@@ -388,13 +377,13 @@ class ServerConnection(asyncio.Protocol):
         """Stop to read from the client, or go on: how a receiver makes it feel that it is too fast."""
         if not hold:
             self._resume_reading()
-        elif not self._paused_reading and self.state < State.CLOSING:
+        elif not self._paused_reading and self.state < CLOSING:
             self._paused_reading = True
             self._transport.pause_reading()
 
     async def drained(self) -> None:
         """Wait while more than the high-water mark is unsent. Raises ConnectionResetError when the client is gone."""
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             raise ConnectionResetError("the client closed the connection")
         if self._drain_waiter is not None:
             # Shielded, because the many calls of an upgraded connection wait for the same moment.
@@ -402,7 +391,7 @@ class ServerConnection(asyncio.Protocol):
 
     def cut(self, *, reset: bool) -> None:
         """Close without completing the message; with a reset where a plain close would look complete."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         if reset:
             self.reset_on_close(wanted=True)
@@ -413,7 +402,7 @@ class ServerConnection(asyncio.Protocol):
     def reset_on_close(self, *, wanted: bool) -> None:
         """Have any end of the connection be a reset, or end that."""
         sock: socket.socket | None = self._transport.get_extra_info("socket")
-        if sock is not None and self.state is not State.CLOSED:
+        if sock is not None and self.state is not CLOSED:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE if wanted else _NORMAL_CLOSE)
 
     def reusable(self) -> bool:
@@ -435,16 +424,16 @@ class ServerConnection(asyncio.Protocol):
         """Compare the deadlines with the clock; called by the listener's sweep."""
         if self._stalled(now):
             self._transport.abort()
-        elif self.state is State.HEAD and now > self._deadline:
+        elif self.state is HEAD and now > self._deadline:
             if self._buffer:
                 self._refuse(RequestRefused(408, "header_timeout", "The request head took too long."))
             else:
                 self._close(linger=False)
-        elif self.state is State.BODY and self._request is not None:
+        elif self.state is BODY and self._request is not None:
             received = self._request.body_bytes
             if now > self._deadline + received / self._bounds.min_body_rate:
                 self._request.fail(BodyTimeout("The request body took too long."))
-        elif self.state is State.CLOSING and now > self._deadline and not self._transport.get_write_buffer_size():
+        elif self.state is CLOSING and now > self._deadline and not self._transport.get_write_buffer_size():
             self._transport.abort()
 
     def close_if_idle(self) -> None:
@@ -453,7 +442,7 @@ class ServerConnection(asyncio.Protocol):
         A request may be on its way already, and a close that crosses it loses it; so the connection gets a moment, and
         the answer to a request that comes in it closes the connection.
         """
-        if self.state is State.HEAD and not self._buffer:
+        if self.state is HEAD and not self._buffer:
             self._deadline = min(self._deadline, self._loop.time() + self._bounds.drain_idle_seconds)
         elif self._response is not None and not self._response.finished and self._response.on_drain is not None:
             self._response.on_drain()
@@ -485,14 +474,14 @@ class ServerConnection(asyncio.Protocol):
         return False
 
     def _resume_reading(self) -> None:
-        if self._paused_reading and self.state is not State.CLOSED:
+        if self._paused_reading and self.state is not CLOSED:
             self._paused_reading = False
             self._transport.resume_reading()
 
     def _close(self, *, linger: bool) -> None:
         """Flush and close. With `linger` the client may go on sending for a moment: closing on unread input would
         reset the connection and could destroy the answer on its way (RFC 9112 §9.6)."""
-        self.state = State.CLOSING
+        self.state = CLOSING
         self._deadline = self._loop.time() + self._bounds.linger_seconds
         if linger and self._transport.can_write_eof():
             self._resume_reading()
