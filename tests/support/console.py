@@ -28,6 +28,7 @@ from app.policies.library import PolicyLibrary
 from app.security import passwords
 from app.settings import Settings
 from app.startup import prepare
+from tests.support.made_once import made_once, shipped_library
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8080
@@ -95,8 +96,8 @@ def application(
     DataDirectory(wanted.data_dir).create()
     _, keys = prepare(wanted)
     # Two full-strength hashes a test would be most of the suite's time; test_passwords.py checks the real strength.
-    with mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
-        state = build_state(wanted, keys, make_fleet, library or PolicyLibrary.shipped())
+    with made_once(), mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
+        state = build_state(wanted, keys, make_fleet, library or shipped_library())
     idle = _IDLE_APPS[wanted.max_request_bytes]
     if idle:
         app, inner = idle.pop()
