@@ -29,6 +29,14 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(scope="session")
+def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory after the first password change, to be copied: a first start takes half a second longer."""
+    from tests.support.console import used_data_directory
+
+    return asyncio.run(used_data_directory(tmp_path_factory.mktemp("used")))
+
+
 def pytest_collection_finish() -> None:
     """What was imported and collected stays: without this the garbage collector goes through all of it again and again."""
     gc.collect()

@@ -44,6 +44,13 @@ HTTP_REFUSAL = "Failed to load resource: the server responded with a status of 4
 expect.set_options(timeout=PATIENCE_MS)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs all browser tests: another would need a Chromium and a console with traffic of its own."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
 class Watch:
     """What the browser complained about while a test ran."""
 
@@ -82,9 +89,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def site(tmp_path_factory: pytest.TempPathFactory, used_data: Path) -> AsyncIterator[Site]:
     """A console with traffic, shared by the tests that only look or that leave it as they found it."""
-    async with running_site(tmp_path_factory.mktemp("site")) as running:
+    async with running_site(tmp_path_factory.mktemp("site"), used_data) as running:
         await running.seed()
         yield running
 
@@ -93,6 +100,13 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 async def fresh_site(tmp_path: Path) -> AsyncIterator[Site]:
     """A console at its very first start."""
     async with running_site(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_site(tmp_path: Path, used_data: Path) -> AsyncIterator[Site]:
+    """A console without traffic for one test."""
+    async with running_site(tmp_path, used_data) as running:
         yield running
 
 

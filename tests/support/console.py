@@ -160,10 +160,17 @@ def _handed_on() -> dict[str, str]:
 
 
 class ConsoleProcess:
-    """`python -m app serve` on a free port; stop it with `stop`, or leave the `async with` block."""
+    """`python -m app serve` on a free port; stop it with `stop`, or leave the `async with` block.
 
-    def __init__(self, directory: Path, *flags: str, environ: dict[str, str] | None = None) -> None:
+    It starts for the first time, or on a copy of the data directory `data_from`, where the administrator has PASSWORD.
+    """
+
+    def __init__(
+        self, directory: Path, *flags: str, environ: dict[str, str] | None = None, data_from: Path | None = None
+    ) -> None:
         self.data_dir = directory / "data"
+        if data_from is not None:
+            shutil.copytree(data_from, self.data_dir)
         self.password_file = directory / "admin-password"
         self.flags = flags
         self.environ = environ or {}
@@ -225,3 +232,12 @@ class ConsoleProcess:
     def client(self, **options: Any) -> httpx.AsyncClient:
         """An HTTP client with the console as its base."""
         return httpx.AsyncClient(base_url=self.url, **options)
+
+    @asynccontextmanager
+    async def admin(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of the administrator, whose password is PASSWORD."""
+        async with self.client(**options) as client:
+            answer = await client.post("/api/v1/auth/login", json={"username": "admin", "password": PASSWORD})
+            assert answer.status_code == 200, answer.text
+            client.headers["Authorization"] = f"Bearer {answer.json()['data']['token']}"
+            yield client
