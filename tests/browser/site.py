@@ -136,7 +136,9 @@ class Site:
 @asynccontextmanager
 async def running_site(directory: Path, data_from: Path | None = None) -> AsyncIterator[Site]:
     """A console and an upstream beside it: at its first start, or on used data and with the administrator signed in."""
-    async with running_llm_upstream() as upstream, ConsoleProcess(directory, data_from=data_from) as console:
+    # The tests of services, pages and routes count what these consoles do; here they need not be measured again.
+    started = ConsoleProcess(directory, data_from=data_from, measured=False)
+    async with running_llm_upstream() as upstream, started as console:
         site = Site(console, upstream)
         async with site.api:
             if data_from is not None:
