@@ -7,6 +7,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -35,6 +36,14 @@ def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.console import used_data_directory
 
     return asyncio.run(used_data_directory(tmp_path_factory.mktemp("used")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, files are what is handed out; the marks of xdist's own `loadgroup` have no effect under this pytest."""
+    from tests.support.scheduling import Files
+
+    return Files(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -44,13 +44,6 @@ HTTP_REFUSAL = "Failed to load resource: the server responded with a status of 4
 expect.set_options(timeout=PATIENCE_MS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all browser tests: another would need a Chromium and a console with traffic of its own."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 class Watch:
     """What the browser complained about while a test ran."""
 

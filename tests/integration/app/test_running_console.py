@@ -15,7 +15,7 @@ from app.http.headers import CONTENT_SECURITY_POLICY
 from tests.integration.app.test_process import log_in
 from tests.support.console import PASSWORD, ConsoleProcess
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("running-console")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
