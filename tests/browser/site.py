@@ -49,8 +49,11 @@ class Site:
         return self.console.password_file.read_text().strip()
 
     async def sign_in(self) -> None:
-        """The API client is the administrator, whose password is PASSWORD, from then on."""
+        """The API client is the administrator, whose password is PASSWORD, from then on, and a worker runs."""
         await self._log_in("admin", PASSWORD)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while [one["state"] for one in (await self.api.get("/system/workers")).json()["data"]] != ["running"]:
+                await asyncio.sleep(0.02)
 
     async def become(self, username: str, one_time_password: str) -> None:
         """The API client is this person from then on, whose password is PASSWORD."""

@@ -13,16 +13,6 @@ from tests.support.console import ConsoleProcess
 from tests.support.hostile import hostile_server
 
 
-async def ordered(site: Site, **target: str) -> dict[str, Any]:
-    """A scan that has begun: a console that has just started has no worker yet and says so."""
-    async with asyncio.timeout(60):
-        while (answer := await site.api.post("/mcp/scan", json=target)).status_code == 503:
-            await asyncio.sleep(0.05)
-    assert answer.is_success, answer.text
-    scan: dict[str, Any] = answer.json()["data"]
-    return scan
-
-
 async def ended(site: Site, scan_id: str) -> dict[str, Any]:
     async with asyncio.timeout(150):
         while True:
@@ -47,7 +37,7 @@ async def test_SYP_SCAN_1_a_worker_scans_what_the_console_orders(tmp_path: Path,
                     port=free_port(),
                     upstream_auth={"type": "bearer", "value": "right"},
                 )
-                first = await ordered(site, proxy_id=proxy["id"])
+                first = (await site.api.post("/mcp/scan", json={"proxy_id": proxy["id"]})).json()["data"]
                 second = (await site.api.post("/mcp/scan", json={"target_url": hostile})).json()["data"]
                 third = await site.api.post("/mcp/scan", json={"target_url": hostile})
                 assert third.status_code == 409

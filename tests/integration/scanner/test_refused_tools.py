@@ -14,7 +14,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.browser.site import Site, free_port
-from tests.integration.scanner.test_console import ended, ordered
+from tests.integration.scanner.test_console import ended
 from tests.support.console import ConsoleProcess
 from tests.support.hostile import STDIO, hostile_server
 
@@ -51,7 +51,7 @@ async def test_SYP_SCAN_6_a_tool_with_a_critical_finding_is_refused_until_it_is_
                 await site.api.post(f"/proxies/{proxy['id']}/tools/discover")
                 await until(site, f"/proxies/{proxy['id']}/tools", lambda data: data["count"] >= 8)
                 assert "add" in await tools(proxy["listen_url"])
-                scan = await ordered(site, proxy_id=proxy["id"])
+                scan = (await site.api.post("/mcp/scan", json={"proxy_id": proxy["id"]})).json()["data"]
                 assert (await ended(site, scan["id"]))["state"] == "done"
                 answer = await site.api.put(f"/proxies/{proxy['id']}/scan-gate", json={"severity": "critical"})
                 assert "add" in {tool["name"] for tool in answer.json()["data"]["tools"]}
@@ -105,7 +105,7 @@ async def test_a_process_behind_a_proxy_is_scanned_by_the_worker(tmp_path: Path,
                 launch_command=list(STDIO),
                 port=free_port(),
             )
-            scan = await ordered(site, proxy_id=proxy["id"])
+            scan = (await site.api.post("/mcp/scan", json={"proxy_id": proxy["id"]})).json()["data"]
             done = await ended(site, scan["id"])
             assert done["state"] == "done", (done, answer.text)
             result = (await site.api.get(f"/mcp/scan/{scan['id']}/result")).json()["data"]
