@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -107,6 +108,9 @@ def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
         rulesets.close()
 
     server = ConsoleServer(app, settings, on_stop=on_stop)
+    # Code and routes live as long as the process: the collector begins its work here and need not look at them.
+    gc.freeze()
+    gc.enable()
     server.run(sockets=[listener])
     if not server.started:
         raise SystemExit(1)

@@ -176,6 +176,8 @@ def walk(executable: Path, directory: Path) -> None:
     arguments = [str(executable), "serve", "--port", str(port), "--data-dir", str(directory / "data")]
     # An empty PATH: nothing of this machine's Python may be needed.
     environment = {"PATH": "", "HOME": str(directory), "TMPDIR": str(directory)}
+    # Rules that are compiled already need not be compiled again, where the caller says so.
+    environment |= {name: os.environ[name] for name in ("OSTIARY_CACHE_DIR",) if name in os.environ}
     api = API(f"http://127.0.0.1:{port}/api/v1")
     llm, mcp = f"http://127.0.0.1:{proxy_port}", f"http://127.0.0.1:{mcp_port}"
     first = [*arguments, "--admin-password-file", str(password_file), "--open"]

@@ -17,7 +17,8 @@ from rules.ruleset_cache import cached_ruleset
 
 def main() -> None:
     packs, policies = load_directory(SHIPPED), load_policies()
-    defaults = [policies[name].packs for name in ("llm-standard-security", "mcp-standard-security")]
+    used = ("llm-standard-security", "mcp-standard-security", "mcp-advanced-security")
+    defaults = [policies[name].packs for name in used]
     for names in (sorted(packs), *defaults, DECLARATION_PACKS):
         cached_ruleset([packs[name] for name in names], Path(os.environ["OSTIARY_CACHE_DIR"]))
 

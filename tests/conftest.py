@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -26,3 +28,25 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tests run on the loop that the product runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory after the first password change, to be copied: a first start takes half a second longer."""
+    from tests.support.console import used_data_directory
+
+    return asyncio.run(used_data_directory(tmp_path_factory.mktemp("used")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, files are what is handed out; the marks of xdist's own `loadgroup` have no effect under this pytest."""
+    from tests.support.scheduling import Files
+
+    return Files(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: without this the garbage collector goes through all of it again and again."""
+    gc.collect()
+    gc.freeze()

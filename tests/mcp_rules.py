@@ -6,10 +6,10 @@ import json
 from functools import cache
 from typing import Any
 
-from rules.compiler import compile_ruleset
 from rules.engine import Ruleset
 from rules.model import Target
 from rules.packs import load_pack
+from tests.support.kept_rules import kept_ruleset
 
 BLOCKED = "BLOCK-THIS-TEXT"
 ALERTED = "ALERT-ON-THIS-TEXT"
@@ -48,5 +48,4 @@ def small_ruleset() -> Ruleset:
             _rule("TEST-0003", RESPONSE_BLOCKED, "block", ["response"]),
         ],
     }
-    compiled = compile_ruleset([load_pack(json.dumps(pack).encode(), origin="tests")])
-    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+    return kept_ruleset(load_pack(json.dumps(pack).encode(), origin="tests"))

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 from proxies.contract import MCPTransport, StdioServer
+from tests.support.unmeasured import unmeasured_environment
 
 Mode = Literal["plain", "json", "stateless", "resumable", "sse", "websocket", "legacy_only", "modern_only"]
 """How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again; or the
@@ -74,7 +75,9 @@ def running_mcp_server(mode: Mode = "plain") -> Iterator[MCPServerProcess]:
         log_path = Path(directory) / "calls.jsonl"
         log_path.touch()
         command = [sys.executable, str(PROGRAM), str(log_path), mode]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, env=unmeasured_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             try:
                 assert process.stdout is not None
                 port = int(process.stdout.readline())

@@ -19,7 +19,16 @@ from typing import Any
 import msgspec
 
 from proxies.carriers import Carriers
-from proxies.contract import APIKey, CallRecord, Enforcement, Limits, ProxyConfig, ProxyType, UpstreamAuth
+from proxies.contract import (
+    JUDGEMENT_SECONDS,
+    APIKey,
+    CallRecord,
+    Enforcement,
+    Limits,
+    ProxyConfig,
+    ProxyType,
+    UpstreamAuth,
+)
 from proxies.decision_service import DecisionClient
 from proxies.dispatch import dispatch
 from proxies.mcp.control.holds import Holds
@@ -114,6 +123,7 @@ async def running_proxy(
     limits: Limits | None = None,
     canaries: Sequence[Canary] = (),
     console: ToConsole | None = None,
+    judgement_seconds: float = JUDGEMENT_SECONDS,
     taints: Taints | None = None,
     policies: Sequence[dict[str, Any]] = (),
     **config: Any,
@@ -122,7 +132,7 @@ async def running_proxy(
 
     `policies` are policy documents; without any, every finding is judged by the default thresholds.
     `other_keys` open it too, each as a principal of its own. It applies `ruleset`, or the
-    shipped packs named by `packs` (all of them by default).
+    shipped packs named by `packs` (all of them by default). It waits so long for what its `console` makes of a list.
     """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,7 +158,7 @@ async def running_proxy(
     keys = [APIKey(id=id, name="tests", digest=hashlib.sha256(key.encode()).hexdigest()) for id, key in names.items()]
     upstream = mcp_upstream(proxy_config, lambda: None) if type == "mcp" else pool_of(proxy_config)
     tell = console or (lambda message: None)
-    judgements, holds = Judgements(tell), Holds(tell)
+    judgements, holds = Judgements(tell, judgement_seconds), Holds(tell)
     controlled = ControlledServer(judgements, holds, taints or Taints())
     running = RunningProxy(f"http://127.0.0.1:{port}")
     running.judgements, running.holds = judgements, holds

@@ -82,9 +82,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def site(tmp_path_factory: pytest.TempPathFactory, used_data: Path) -> AsyncIterator[Site]:
     """A console with traffic, shared by the tests that only look or that leave it as they found it."""
-    async with running_site(tmp_path_factory.mktemp("site")) as running:
+    async with running_site(tmp_path_factory.mktemp("site"), used_data) as running:
         await running.seed()
         yield running
 
@@ -93,6 +93,13 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 async def fresh_site(tmp_path: Path) -> AsyncIterator[Site]:
     """A console at its very first start."""
     async with running_site(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_site(tmp_path: Path, used_data: Path) -> AsyncIterator[Site]:
+    """A console without traffic for one test."""
+    async with running_site(tmp_path, used_data) as running:
         yield running
 
 

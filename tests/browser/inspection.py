@@ -1,15 +1,26 @@
-"""What must hold for every page: accessible in both themes, small, and no wider than a phone."""
+"""What must hold for every page: accessible in both themes, small, and no wider than a phone.
+
+Contrast is most of what axe costs, so the normal run looks at each page in one theme, at its neighbour in the other one;
+the nightly run looks at each in both.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, Literal
 
+import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 MAX_PAGE_BYTES = 60 * 1024
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, Theme] = ("light", "dark")
+EXTENTS = pytest.mark.parametrize(
+    "both_themes", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["one-theme", "both-themes"]
+)
 RUN = "options => axe.run(options).then(found => found.violations.map(one => `${one.id}: ${one.nodes[0].html.slice(0, 160)}`))"
 CONTRAST_ONLY = ["color-contrast", "link-in-text-block"]
 """The rules that depend on the theme."""
@@ -21,18 +32,22 @@ async def problems_on(page: Page) -> list[str]:
     return await _violations(page)
 
 
-async def inspect(page: Page, url: str) -> list[str]:
-    """Open a page at a desk and look at it from all sides; one line a problem."""
+async def inspect(page: Page, url: str, theme: Theme, other: Theme | None = None) -> list[str]:
+    """Open a page at a desk and look at it in a theme, at its colours in the `other`, and at its width on a phone.
+
+    One line a problem.
+    """
     # Without transitions: axe would measure the middle of one.
-    await page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     answer = await page.goto(url)
     assert answer is not None
     problems = [] if answer.status == 200 else [f"status {answer.status}"]
     if (size := len(await answer.body())) > MAX_PAGE_BYTES:
         problems.append(f"{size} bytes of HTML")
-    problems += await problems_on(page)
-    await page.emulate_media(color_scheme="dark")
-    problems += [f"dark: {line}" for line in await _violations(page, runOnly=CONTRAST_ONLY)]
+    problems += [f"{theme}: {line}" for line in await problems_on(page)]
+    if other is not None:
+        await page.emulate_media(color_scheme=other)
+        problems += [f"{other}: {line}" for line in await _violations(page, runOnly=CONTRAST_ONLY)]
     await page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     if (width := await page.evaluate("document.documentElement.scrollWidth")) > PHONE["width"]:
         problems.append(f"{width} pixels wide on a phone")
@@ -40,9 +55,14 @@ async def inspect(page: Page, url: str) -> list[str]:
     return problems
 
 
-async def inspect_all(page: Page, origin: str, addresses: list[str]) -> dict[str, list[str]]:
+async def inspect_all(
+    page: Page, origin: str, addresses: list[str], *, both_themes: bool = False
+) -> dict[str, list[str]]:
     """The addresses with problems."""
-    found = {address: await inspect(page, origin + address) for address in addresses}
+    found = {}
+    for address, theme in zip(addresses, itertools.cycle(THEMES)):
+        other = THEMES[1 - THEMES.index(theme)] if both_themes else None
+        found[address] = await inspect(page, origin + address, theme, other)
     return {address: problems for address, problems in found.items() if problems}
 
 

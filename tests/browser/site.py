@@ -48,17 +48,23 @@ class Site:
         """What the console wrote at its first start."""
         return self.console.password_file.read_text().strip()
 
-    async def change_password(self) -> None:
-        """Log in by the API and replace the one-time password; the client is the administrator from then on."""
-        await self.become("admin", self.one_time_password)
+    async def sign_in(self) -> None:
+        """The API client is the administrator, whose password is PASSWORD, from then on, and a worker runs."""
+        await self._log_in("admin", PASSWORD)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while [one["state"] for one in (await self.api.get("/system/workers")).json()["data"]] != ["running"]:
+                await asyncio.sleep(0.02)
 
     async def become(self, username: str, one_time_password: str) -> None:
         """The API client is this person from then on, whose password is PASSWORD."""
-        first = {"username": username, "password": one_time_password}
-        token = (await self.api.post("/auth/login", json=first)).json()["data"]["token"]
+        await self._log_in(username, one_time_password)
         change = {"current_password": one_time_password, "new_password": PASSWORD}
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = await self.api.post("/auth/password", json=change, headers=headers)
+        self._take(await self.api.post("/auth/password", json=change))
+
+    async def _log_in(self, username: str, password: str) -> None:
+        self._take(await self.api.post("/auth/login", json={"username": username, "password": password}))
+
+    def _take(self, answer: httpx.Response) -> None:
         assert answer.status_code == 200, answer.text
         self.api.headers["Authorization"] = f"Bearer {answer.json()['data']['token']}"
 
@@ -106,7 +112,6 @@ class Site:
 
     async def seed(self) -> None:
         """Traffic of every kind, alerts, a stopped and a failed proxy, a revoked key."""
-        await self.change_password()
         await self.start_proxy()
         await self.create_proxy("github-tools", type="mcp", enforcement="log_only")
         taken = await self.create_proxy(
@@ -132,9 +137,13 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(directory: Path) -> AsyncIterator[Site]:
-    """A console on a fresh data directory and an upstream beside it."""
-    async with running_llm_upstream() as upstream, ConsoleProcess(directory) as console:
+async def running_site(directory: Path, data_from: Path | None = None) -> AsyncIterator[Site]:
+    """A console and an upstream beside it: at its first start, or on used data and with the administrator signed in."""
+    # The tests of services, pages and routes count what these consoles do; here they need not be measured again.
+    started = ConsoleProcess(directory, data_from=data_from, measured=False)
+    async with running_llm_upstream() as upstream, started as console:
         site = Site(console, upstream)
         async with site.api:
+            if data_from is not None:
+                await site.sign_in()
             yield site

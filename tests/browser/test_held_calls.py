@@ -27,9 +27,8 @@ POLICY = {
 }
 
 
-async def test_a_held_call_is_released_or_refused_by_a_person(fresh_site: Site, page: Page) -> None:
-    site = fresh_site
-    await site.change_password()
+async def test_a_held_call_is_released_or_refused_by_a_person(own_site: Site, page: Page) -> None:
+    site = own_site
     key = (await site.create("/api-keys", name="agent"))["key"]
     await site.create("/policies", policy=POLICY, publish=True)
     async with changing_server([PAY]) as server:

@@ -49,11 +49,10 @@ async def test_a_row_is_not_shown_twice_after_a_reconnect(site: Site, admin: Pag
     assert len(ids) == len(set(ids))
 
 
-async def test_the_indicator_admits_that_the_console_is_gone(fresh_site: Site, page: Page, watch: Watch) -> None:
-    await fresh_site.change_password()
-    await fresh_site.log_in(page)
+async def test_the_indicator_admits_that_the_console_is_gone(own_site: Site, page: Page, watch: Watch) -> None:
+    await own_site.log_in(page)
     await live(page)
-    await fresh_site.console.stop()
+    await own_site.console.stop()
     await expect(page.locator("#live")).to_have_attribute("data-state", "reconnecting")
     watch.complaints.clear()
 

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.inspection import inspect_all
+from tests.browser.inspection import EXTENTS, inspect_all
 from tests.browser.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
@@ -82,7 +82,8 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
     await expect(page.locator(".replay-sentence")).to_contain_text("It would have blocked 1 of 2 requests")
 
 
-async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, admin: Page) -> None:
+@EXTENTS
+async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, admin: Page, both_themes: bool) -> None:
     rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
     await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
     changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
@@ -94,4 +95,4 @@ async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, 
         "/policies/playground",
         *(f"/policies/rounds?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
     ]
-    assert await inspect_all(admin, site.url, addresses) == {}
+    assert await inspect_all(admin, site.url, addresses, both_themes=both_themes) == {}

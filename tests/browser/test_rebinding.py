@@ -123,9 +123,8 @@ async def state_of(site: Site) -> dict[str, Any]:
     return answers
 
 
-async def test_ADM_04_a_rebound_page_reads_nothing_and_changes_nothing(fresh_site: Site) -> None:
-    site = fresh_site
-    await site.change_password()
+async def test_ADM_04_a_rebound_page_reads_nothing_and_changes_nothing(own_site: Site) -> None:
+    site = own_site
     proxy = await site.create_proxy("open", require_auth=False)
     await site.start(proxy["id"])
     console_port = int(site.url.rpartition(":")[2])
@@ -150,10 +149,9 @@ async def test_ADM_04_a_rebound_page_reads_nothing_and_changes_nothing(fresh_sit
         assert await page.locator("h1").inner_text() == "Overview"
 
 
-async def test_ADM_04_a_page_of_another_port_cannot_act_with_the_session(fresh_site: Site) -> None:
+async def test_ADM_04_a_page_of_another_port_cannot_act_with_the_session(own_site: Site) -> None:
     """Cookies know no ports: a page of another program on 127.0.0.1 sends the console's session along."""
-    site = fresh_site
-    await site.change_password()
+    site = own_site
     async with evil_page() as port, rebound_browser() as browser:
         page = await (await browser.new_context()).new_page()
         await site.log_in(page)

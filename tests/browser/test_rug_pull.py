@@ -13,7 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from playwright.async_api import Page, expect
 
-from tests.browser.inspection import inspect_all
+from tests.browser.inspection import EXTENTS, inspect_all
 from tests.browser.site import Site
 from tests.support.changing_server import ChangingServer, changing_server
 from tests.support.declarations import tool
@@ -53,9 +53,8 @@ async def until_offered(url: str, key: str, wanted: set[str]) -> None:
     raise AssertionError(f"clients are offered {found}")
 
 
-async def test_SYP_RUG_7_a_changed_tool_disappears_until_a_person_decides(fresh_site: Site, page: Page) -> None:
-    site = fresh_site
-    await site.change_password()
+async def test_SYP_RUG_7_a_changed_tool_disappears_until_a_person_decides(own_site: Site, page: Page) -> None:
+    site = own_site
     key = (await site.create("/api-keys", name="agent"))["key"]
     async with changing_server([HONEST, OTHER]) as server:
         proxy = await site.create_proxy("github-tools", type="mcp", target_url=server.url, auto_start=False)
@@ -149,9 +148,11 @@ async def _somebody_else_decides(site: Site, page: Page, proxy: dict[str, Any]) 
     await expect(page.locator("[name=comment]")).to_have_value("Not with our keys.")
 
 
-async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site: Site, page: Page) -> None:
-    site = fresh_site
-    await site.change_password()
+@EXTENTS
+async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(
+    own_site: Site, page: Page, both_themes: bool
+) -> None:
+    site = own_site
     async with changing_server([HONEST, POISONED | {"name": "read_file"}, OTHER]) as server:
         proxy = await site.create_proxy("github-tools", type="mcp", target_url=server.url)
         await site.start(proxy["id"])
@@ -170,4 +171,4 @@ async def test_pages_about_tools_are_accessible_small_and_fit_a_phone(fresh_site
             f"/inventory/{change['entry_id']}",  # type: ignore[index]
             f"/proxies/{proxy['id']}?tab=tools",
         ]
-        assert await inspect_all(page, site.url, addresses) == {}
+        assert await inspect_all(page, site.url, addresses, both_themes=both_themes) == {}

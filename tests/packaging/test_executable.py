@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.packaging
 @pytest.mark.timeout(300)
-def test_the_one_file_executable_walks_the_story() -> None:
+@pytest.mark.parametrize(
+    "compiles", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["compiled-rules", "from-nothing"]
+)
+def test_the_one_file_executable_walks_the_story(compiles: bool) -> None:
     executable = ROOT / "dist" / "ostiary"
     if not executable.exists():
         message = "dist/ostiary is missing; scripts/build makes it"
@@ -24,6 +27,7 @@ def test_the_one_file_executable_walks_the_story() -> None:
         capture_output=True,
         text=True,
         check=False,
+        env={name: value for name, value in os.environ.items() if not (compiles and name == "OSTIARY_CACHE_DIR")},
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("ok  ") == 10

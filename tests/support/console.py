@@ -28,6 +28,7 @@ from app.policies.library import PolicyLibrary
 from app.security import passwords
 from app.settings import Settings
 from app.startup import prepare
+from tests.support.made_once import made_once, shipped_library
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8080
@@ -95,8 +96,8 @@ def application(
     DataDirectory(wanted.data_dir).create()
     _, keys = prepare(wanted)
     # Two full-strength hashes a test would be most of the suite's time; test_passwords.py checks the real strength.
-    with mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
-        state = build_state(wanted, keys, make_fleet, library or PolicyLibrary.shipped())
+    with made_once(), mock.patch.object(passwords, "MEMORY_KIB", 256), mock.patch.object(passwords, "PASSES", 1):
+        state = build_state(wanted, keys, make_fleet, library or shipped_library())
     idle = _IDLE_APPS[wanted.max_request_bytes]
     if idle:
         app, inner = idle.pop()
@@ -151,21 +152,36 @@ async def used_data_directory(directory: Path) -> Path:
     return directory / "data"
 
 
-def _handed_on() -> dict[str, str]:
-    """What tells a process that it is measured and where compiled rules are; nothing else of this environment goes on."""
+def _handed_on(measured: bool) -> dict[str, str]:
+    """What tells a process where compiled rules are and that it is measured; nothing else of this environment goes on."""
     return {
-        name: value for name, value in os.environ.items() if name.startswith("COVERAGE") or name == "OSTIARY_CACHE_DIR"
+        name: value
+        for name, value in os.environ.items()
+        if name == "OSTIARY_CACHE_DIR" or (measured and name.startswith("COVERAGE"))
     }
 
 
 class ConsoleProcess:
-    """`python -m app serve` on a free port; stop it with `stop`, or leave the `async with` block."""
+    """`python -m app serve` on a free port; stop it with `stop`, or leave the `async with` block.
 
-    def __init__(self, directory: Path, *flags: str, environ: dict[str, str] | None = None) -> None:
+    It starts for the first time, or on a copy of the data directory `data_from`, where the administrator has PASSWORD.
+    Coverage is counted in it unless it is not `measured`, which makes it quicker.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *flags: str,
+        environ: dict[str, str] | None = None,
+        data_from: Path | None = None,
+        measured: bool = True,
+    ) -> None:
         self.data_dir = directory / "data"
+        if data_from is not None:
+            shutil.copytree(data_from, self.data_dir)
         self.password_file = directory / "admin-password"
         self.flags = flags
-        self.environ = environ or {}
+        self.environ = _handed_on(measured) | (environ or {})
         self.url = ""
         self.output = b""
         self._process: asyncio.subprocess.Process | None = None
@@ -183,7 +199,7 @@ class ConsoleProcess:
             sys.executable,
             *("-m", "app", "serve", "--port", "0", "--data-dir", str(self.data_dir), *flags),
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **_handed_on(), **self.environ},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environ},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -224,3 +240,12 @@ class ConsoleProcess:
     def client(self, **options: Any) -> httpx.AsyncClient:
         """An HTTP client with the console as its base."""
         return httpx.AsyncClient(base_url=self.url, **options)
+
+    @asynccontextmanager
+    async def admin(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of the administrator, whose password is PASSWORD."""
+        async with self.client(**options) as client:
+            answer = await client.post("/api/v1/auth/login", json={"username": "admin", "password": PASSWORD})
+            assert answer.status_code == 200, answer.text
+            client.headers["Authorization"] = f"Bearer {answer.json()['data']['token']}"
+            yield client

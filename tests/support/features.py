@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.startup import prepare
 from app.system.metrics import Metrics
 from tests.support.library import small_library
+from tests.support.made_once import made_once
 from tests.support.memory_fleet import MemoryFleet
 
 ADMIN = Actor(user_id="usr_1", username="admin", role=Role.ADMIN, via="token", ip="127.0.0.1", credential="0" * 64)
@@ -56,7 +57,8 @@ async def features_on(
     settings = Settings(data_dir=directory / "data", **changes)
     data = DataDirectory(settings.data_dir)
     _, keys = prepare(settings)
-    database, bus = Database(database_path(settings, data)), EventBus()
+    with made_once():
+        database, bus = Database(database_path(settings, data)), EventBus()
     features = build_features(
         settings=settings,
         directory=data,

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.unmeasured import unmeasured_environment
+
 PROGRAM = Path(__file__).resolve().parents[1] / "hostile_server.py"
 STDIO = (sys.executable, str(PROGRAM), "stdio")
 
@@ -16,7 +18,9 @@ STDIO = (sys.executable, str(PROGRAM), "stdio")
 def hostile_server(mode: str = "open") -> Iterator[str]:
     """The URL of a hostile server; it is gone when the block ends."""
     command = [sys.executable, str(PROGRAM), "http", mode]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, env=unmeasured_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             assert process.stdout is not None
             yield f"http://127.0.0.1:{int(process.stdout.readline())}/mcp"

@@ -10,11 +10,13 @@ from tests.support.console import PASSWORD, ConsoleProcess
 from tests.support.fleet import free_port
 
 
-async def test_a_console_without_compiled_rules_answers_at_once_and_stops_at_once(tmp_path: Path) -> None:
+async def test_a_console_without_compiled_rules_answers_at_once_and_stops_at_once(
+    tmp_path: Path, used_data: Path
+) -> None:
     nothing_compiled = {"OSTIARY_CACHE_DIR": str(tmp_path / "cache")}
-    first = ConsoleProcess(tmp_path, environ=nothing_compiled)
-    async with first, first.client() as client:
-        headers = await log_in(client, first.password_file.read_text().strip())
+    first = ConsoleProcess(tmp_path, environ=nothing_compiled, data_from=used_data)
+    async with first, first.client(timeout=60) as client:
+        headers = await log_in(client, PASSWORD)
         wanted = {"name": "OpenAI", "type": "llm", "target_url": "https://api.example.org", "auto_start": True}
         made = (await client.post("/api/v1/proxies", json={**wanted, "port": free_port()}, headers=headers)).json()
         answer = await client.post(f"/api/v1/proxies/{made['data']['id']}/start", headers=headers)
@@ -29,7 +31,7 @@ async def test_a_console_without_compiled_rules_answers_at_once_and_stops_at_onc
         assert (await waiting).status_code == 503
 
     second = ConsoleProcess(tmp_path, environ=nothing_compiled)
-    async with second, second.client() as client:
+    async with second, second.client(timeout=60) as client:
         ready = await client.get("/ready")
         assert ready.status_code == 503
         assert ready.json()["checks"]["rules"] == "being compiled for 1 proxy"

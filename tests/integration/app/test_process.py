@@ -74,8 +74,8 @@ async def test_after_a_kill_the_next_start_finds_everything(tmp_path: Path) -> N
         assert answer.json()["data"]["first_bad_sequence"] is None
 
 
-async def test_RUN_11_a_storm_of_hang_ups_is_survived_and_logged_once(tmp_path: Path) -> None:
-    console = ConsoleProcess(tmp_path, "--log-level", "info")
+async def test_RUN_11_a_storm_of_hang_ups_is_survived_and_logged_once(tmp_path: Path, used_data: Path) -> None:
+    console = ConsoleProcess(tmp_path, "--log-level", "info", data_from=used_data)
     async with console, console.client() as client:
         for _ in range(50):
             console.process.send_signal(signal.SIGHUP)
@@ -113,12 +113,16 @@ async def test_SEC_05_bad_settings_refuse_to_start_naming_the_setting(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_with_an_open_event_stream_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    async with ConsoleProcess(tmp_path) as console, console.client() as client:
-        headers = await log_in(client, console.password_file.read_text().strip())
-        async with client.stream("GET", "/api/v1/events", headers=headers) as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            lines = stream.aiter_lines()
-            assert await anext(lines) == ": connected"
-            assert await console.stop(number) == 0
-            assert [line async for line in lines if line] == []
+async def test_a_signal_with_an_open_event_stream_stops_cleanly(
+    tmp_path: Path, used_data: Path, number: signal.Signals
+) -> None:
+    async with (
+        ConsoleProcess(tmp_path, data_from=used_data) as console,
+        console.admin() as client,
+        client.stream("GET", "/api/v1/events") as stream,
+    ):
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = stream.aiter_lines()
+        assert await anext(lines) == ": connected"
+        assert await console.stop(number) == 0
+        assert [line async for line in lines if line] == []

@@ -15,16 +15,15 @@ from app.http.headers import CONTENT_SECURITY_POLICY
 from tests.integration.app.test_process import log_in
 from tests.support.console import PASSWORD, ConsoleProcess
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("running-console")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ConsoleProcess]:
+async def console(tmp_path_factory: pytest.TempPathFactory, used_data: Path) -> AsyncIterator[ConsoleProcess]:
     """A console whose administrator has the password PASSWORD."""
     environ = {"OSTIARY_METRICS_ON_LOOPBACK": "true"}
-    async with ConsoleProcess(tmp_path_factory.mktemp("console"), environ=environ) as running:
-        async with running.client() as client:
-            await log_in(client, running.password_file.read_text().strip())
+    directory = tmp_path_factory.mktemp("console")
+    async with ConsoleProcess(directory, environ=environ, data_from=used_data) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.console import PASSWORD, ConsoleProcess
+from tests.support.console import ConsoleProcess
 from tests.support.fleet import DEADLINE_SECONDS, HeldUpstream, free_port, held_upstream
 
 
@@ -26,19 +26,9 @@ class Operator:
         self.proxy_id = ""
         self.key = ""
 
-    async def log_in(self, password: str) -> None:
-        answer = await self.client.post("/api/v1/auth/login", json={"username": "admin", "password": password})
-        assert answer.status_code == 200, answer.text
-        self.client.headers["authorization"] = f"Bearer {answer.json()['data']['token']}"
-
     async def set_up(self, upstream: HeldUpstream) -> None:
-        one_time = self.console.password_file.read_text().strip()
-        await self.log_in(one_time)
-        body: dict[str, Any] = {"current_password": one_time, "new_password": PASSWORD}
-        answer = await self.client.post("/api/v1/auth/password", json=body)
-        self.client.headers["authorization"] = f"Bearer {answer.json()['data']['token']}"
         self.port = free_port()
-        body = {"name": "a", "type": "llm", "target_url": upstream.url, "port": self.port}
+        body: dict[str, Any] = {"name": "a", "type": "llm", "target_url": upstream.url, "port": self.port}
         body |= {"auto_start": True, "policy_names": []}
         answer = await self.client.post("/api/v1/proxies", json=body)
         assert answer.status_code == 201, answer.text
@@ -68,15 +58,19 @@ class Operator:
 
 @asynccontextmanager
 async def operating(console: ConsoleProcess) -> AsyncIterator[Operator]:
-    async with console.client(timeout=DEADLINE_SECONDS) as client:
+    async with console.admin(timeout=DEADLINE_SECONDS) as client:
         yield Operator(console, client)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_RUN_01_console_drains_a_running_stream_and_ends_with_status_0(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, used_data: Path, number: signal.Signals
 ) -> None:
-    async with held_upstream() as upstream, ConsoleProcess(tmp_path) as console, operating(console) as operator:
+    async with (
+        held_upstream() as upstream,
+        ConsoleProcess(tmp_path, data_from=used_data) as console,
+        operating(console) as operator,
+    ):
         await operator.set_up(upstream)
         async with (
             httpx.AsyncClient(timeout=DEADLINE_SECONDS) as client,
@@ -93,9 +87,11 @@ async def test_RUN_01_console_drains_a_running_stream_and_ends_with_status_0(
         assert b"Traceback" not in console.output
 
 
-async def test_RUN_01_killed_console_loses_no_call_and_its_auto_start_proxies_come_back(tmp_path: Path) -> None:
+async def test_RUN_01_killed_console_loses_no_call_and_its_auto_start_proxies_come_back(
+    tmp_path: Path, used_data: Path
+) -> None:
     async with held_upstream() as upstream:
-        async with ConsoleProcess(tmp_path) as console, operating(console) as operator:
+        async with ConsoleProcess(tmp_path, data_from=used_data) as console, operating(console) as operator:
             await operator.set_up(upstream)
             async with httpx.AsyncClient(timeout=DEADLINE_SECONDS) as client:
                 async with operator.call(client, stream=False) as answer:
@@ -104,7 +100,6 @@ async def test_RUN_01_killed_console_loses_no_call_and_its_auto_start_proxies_co
                 await console.stop(signal.SIGKILL)
         again = ConsoleProcess(tmp_path, "--log-level", "info")
         async with again, operating(again) as successor:
-            await successor.log_in(PASSWORD)
             successor.port, successor.key = operator.port, operator.key
             async with asyncio.timeout(DEADLINE_SECONDS):
                 while not await _accepts(successor.port):

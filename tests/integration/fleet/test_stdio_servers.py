@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from tests.mcp_wire import MCPClient, request
-from tests.support.console import PASSWORD, ConsoleProcess
+from tests.support.console import ConsoleProcess
 from tests.support.fleet import DEADLINE_SECONDS, free_port
 
 PROGRAM = str(Path(__file__).parents[2] / "stdio_server_program.py")
@@ -46,13 +46,6 @@ class Operator:
         assert answer.status_code == expect, answer.text
         return answer.json().get("data")
 
-    async def log_in(self) -> None:
-        one_time = self.console.password_file.read_text().strip()
-        login = await self.ask("POST", "auth/login", {"username": "admin", "password": one_time})
-        self.http.headers["authorization"] = f"Bearer {login['token']}"
-        changed = await self.ask("POST", "auth/password", {"current_password": one_time, "new_password": PASSWORD})
-        self.http.headers["authorization"] = f"Bearer {changed['token']}"
-
     async def started(self, *command: str, **fields: Any) -> dict[str, Any]:
         """A running proxy in front of this command."""
         await self.ask("POST", "launch-programs", {"program": command[0]}, 201)
@@ -74,11 +67,12 @@ class Operator:
 
 
 @asynccontextmanager
-async def operating(directory: Path) -> AsyncIterator[Operator]:
-    async with ConsoleProcess(directory) as console, console.client(timeout=DEADLINE_SECONDS) as http:
-        operator = Operator(console, http)
-        await operator.log_in()
-        yield operator
+async def operating(directory: Path, data_from: Path) -> AsyncIterator[Operator]:
+    async with (
+        ConsoleProcess(directory, data_from=data_from) as console,
+        console.admin(timeout=DEADLINE_SECONDS) as http,
+    ):
+        yield Operator(console, http)
 
 
 @asynccontextmanager
@@ -95,10 +89,11 @@ async def who(client: MCPClient, session: str) -> dict[str, Any]:
 
 async def test_P_05_a_listed_command_serves_clients_with_its_own_environment_and_its_log_is_shown(
     tmp_path: Path,
+    used_data: Path,
 ) -> None:
     secret = tmp_path / "token"
     secret.write_text("from-a-file\n")
-    async with operating(tmp_path) as operator:
+    async with operating(tmp_path, used_data) as operator:
         environment = {"STORED": "a-stored-value", "REFERRED": f"file:{secret}"}
         proxy = await operator.started(sys.executable, PROGRAM, launch_environment=environment)
         assert proxy["state"] == "running"
@@ -123,8 +118,8 @@ async def test_P_05_a_listed_command_serves_clients_with_its_own_environment_and
     assert not alive(seen["pid"])
 
 
-async def test_P_03_a_killed_worker_takes_its_servers_with_it(tmp_path: Path) -> None:
-    async with operating(tmp_path) as operator:
+async def test_P_03_a_killed_worker_takes_its_servers_with_it(tmp_path: Path, used_data: Path) -> None:
+    async with operating(tmp_path, used_data) as operator:
         proxy = await operator.started(sys.executable, PROGRAM, "deaf")
         key = await operator.key()
         async with client_of(proxy, key) as client:
@@ -145,8 +140,8 @@ async def test_P_03_a_killed_worker_takes_its_servers_with_it(tmp_path: Path) ->
     assert not alive(second["pid"])
 
 
-async def test_P_03_a_killed_console_leaves_no_server_behind(tmp_path: Path) -> None:
-    async with operating(tmp_path) as operator:
+async def test_P_03_a_killed_console_leaves_no_server_behind(tmp_path: Path, used_data: Path) -> None:
+    async with operating(tmp_path, used_data) as operator:
         proxy = await operator.started(sys.executable, PROGRAM, "deaf")
         async with client_of(proxy, await operator.key()) as client:
             seen = await who(client, await client.initialize())
@@ -154,8 +149,10 @@ async def test_P_03_a_killed_console_leaves_no_server_behind(tmp_path: Path) -> 
             await until(lambda: not alive(seen["pid"]))
 
 
-async def test_P_03_a_server_that_does_not_come_up_makes_its_proxy_degraded_and_no_other(tmp_path: Path) -> None:
-    async with operating(tmp_path) as operator:
+async def test_P_03_a_server_that_does_not_come_up_makes_its_proxy_degraded_and_no_other(
+    tmp_path: Path, used_data: Path
+) -> None:
+    async with operating(tmp_path, used_data) as operator:
         sound = await operator.started(sys.executable, PROGRAM)
         await operator.ask("POST", "launch-programs", {"program": "no-such-program"}, 201)
         body = {"name": "missing", "type": "mcp", "transport": "stdio", "port": free_port(), "policy_names": []}
@@ -174,8 +171,8 @@ async def test_P_03_a_server_that_does_not_come_up_makes_its_proxy_degraded_and_
     assert other["state"] == "running"
 
 
-async def test_P_05_a_program_that_is_taken_off_the_list_ends_with_its_proxy(tmp_path: Path) -> None:
-    async with operating(tmp_path) as operator:
+async def test_P_05_a_program_that_is_taken_off_the_list_ends_with_its_proxy(tmp_path: Path, used_data: Path) -> None:
+    async with operating(tmp_path, used_data) as operator:
         proxy = await operator.started(sys.executable, PROGRAM)
         async with client_of(proxy, await operator.key()) as client:
             seen = await who(client, await client.initialize())

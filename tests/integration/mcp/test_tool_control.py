@@ -90,6 +90,9 @@ class Scripted:
 async def scripted(server: Scripted, console: ControlConsole, **config: Any) -> AsyncIterator[Wire]:
     """A plain client, a proxy under control and a scripted server."""
     config.setdefault("mcp", UNDER_CONTROL)
+    if console.judge is None:
+        # It never answers: that it is waited for is seen in a moment as well.
+        config.setdefault("judgement_seconds", 0.1)
     async with wire(server, console=console.take, **config) as ends:
         console.attach(ends.proxy)
         yield ends

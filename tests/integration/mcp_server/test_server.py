@@ -27,11 +27,11 @@ NAMES = {"check_security_risk", "scan_server", "list_alerts"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with ConsoleProcess(tmp_path_factory.mktemp("console")) as console:
+async def site(tmp_path_factory: pytest.TempPathFactory, used_data: Path) -> AsyncIterator[Site]:
+    async with ConsoleProcess(tmp_path_factory.mktemp("console"), data_from=used_data) as console:
         made = Site(console, None)  # type: ignore[arg-type]  # No upstream is needed.
         async with made.api:
-            await made.change_password()
+            await made.sign_in()
             yield made
 
 

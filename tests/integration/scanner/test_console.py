@@ -23,12 +23,12 @@ async def ended(site: Site, scan_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(240)
-async def test_SYP_SCAN_1_a_worker_scans_what_the_console_orders(tmp_path: Path) -> None:
+async def test_SYP_SCAN_1_a_worker_scans_what_the_console_orders(tmp_path: Path, used_data: Path) -> None:
     with hostile_server("guarded") as guarded, hostile_server() as hostile:
-        async with ConsoleProcess(tmp_path) as console:
+        async with ConsoleProcess(tmp_path, data_from=used_data) as console:
             site = Site(console, None)  # type: ignore[arg-type]  # No upstream is needed.
             async with site.api:
-                await site.change_password()
+                await site.sign_in()
                 proxy = await site.create(
                     "/proxies",
                     name="guarded",

@@ -29,12 +29,14 @@ async def until(site: Site, path: str, holds: Any) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(280)
-async def test_SYP_SCAN_6_a_tool_with_a_critical_finding_is_refused_until_it_is_lifted(tmp_path: Path) -> None:
+async def test_SYP_SCAN_6_a_tool_with_a_critical_finding_is_refused_until_it_is_lifted(
+    tmp_path: Path, used_data: Path
+) -> None:
     with hostile_server() as hostile:
-        async with ConsoleProcess(tmp_path) as console:
+        async with ConsoleProcess(tmp_path, data_from=used_data) as console:
             site = Site(console, None)  # type: ignore[arg-type]  # No upstream is needed.
             async with site.api:
-                await site.change_password()
+                await site.sign_in()
                 site.api.timeout = 200  # Where rules are compiled first.
                 proxy = await site.create(
                     "/proxies",
@@ -88,11 +90,11 @@ async def refusal(url: str, name: str) -> str:
 
 
 @pytest.mark.timeout(200)
-async def test_a_process_behind_a_proxy_is_scanned_by_the_worker(tmp_path: Path) -> None:
-    async with ConsoleProcess(tmp_path) as console:
+async def test_a_process_behind_a_proxy_is_scanned_by_the_worker(tmp_path: Path, used_data: Path) -> None:
+    async with ConsoleProcess(tmp_path, data_from=used_data) as console:
         site = Site(console, None)  # type: ignore[arg-type]  # No upstream is needed.
         async with site.api:
-            await site.change_password()
+            await site.sign_in()
             site.api.timeout = 200  # Where rules are compiled first.
             answer = await site.api.post("/launch-programs", json={"program": STDIO[0]})
             proxy = await site.create(

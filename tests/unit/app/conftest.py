@@ -5,25 +5,31 @@ It has small rule packs and a fleet in memory, so that no test waits for a compi
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from tests.support.console import Console, console_app, shared_console, used_data_directory
+from tests.support.console import Console, console_app, shared_console
 from tests.support.features import Bench, features_on
+from tests.support.kept_rules import compile_kept
 from tests.support.library import small_library
 from tests.support.memory_fleet import MemoryFleet
 from tests.support.tab import Tab, tab_of
 
 
-@pytest.fixture(scope="session")
-def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory after the first password change."""
-    return asyncio.run(used_data_directory(tmp_path_factory.mktemp("used")))
+@pytest.fixture(scope="session", autouse=True)
+def kept_rules() -> Iterator[None]:
+    """Consoles, drafts and lint ask for small rulesets anew in each test; what they compile to is kept between them."""
+    with (
+        mock.patch("rules.ruleset_cache.compile_ruleset", compile_kept),
+        mock.patch("rules.lint.compile_ruleset", compile_kept),
+        mock.patch("app.policies.evaluation.compile_ruleset", compile_kept),
+    ):
+        yield
 
 
 @pytest.fixture

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from litestar import Litestar
 from litestar.datastructures import State
 from sqlalchemy import text
 
+from app import cli
 from app.accounts.first_start import banner, deliver_password, drawable
 from app.accounts.service import Accounts
 from app.ids import new_id, ulid
@@ -86,6 +89,33 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="Setting data_dir"):
         serve(Settings(data_dir=tmp_path / "file" / "data"))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_collector_rests_while_a_console_starts_and_works_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refused: bool
+) -> None:
+    seen: dict[str, bool] = {}
+
+    def assembled(*_given: object, **_named: object) -> Litestar:
+        seen["while it starts"] = gc.isenabled()
+        if refused:
+            raise SettingsError("port", "is refused.")
+        return Litestar(openapi_config=None, logging_config=None, state=State({"bus": None, "rulesets": None}))
+
+    def run(**_named: object) -> None:
+        seen["while it runs"] = gc.isenabled()
+
+    server = SimpleNamespace(run=run, started=True)
+    monkeypatch.setattr("app.application.create_app", assembled)
+    monkeypatch.setattr("app.http.server.ConsoleServer", lambda *_given, **_named: server)
+    monkeypatch.setattr("app.logs.configure", lambda _settings: None)
+    try:
+        assert cli.run(["--port", "0", "--data-dir", str(tmp_path / "data")]) == int(refused)
+        assert seen == ({"while it starts": False} if refused else {"while it starts": False, "while it runs": True})
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
 
 
 async def test_ADM_24_racing_first_starts_make_one_administrator(tmp_path: Path) -> None:

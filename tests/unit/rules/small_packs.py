@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rules.compiler import compile_ruleset
 from rules.engine import Ruleset
 from rules.model import Finding, Target, Text
 from rules.packs import Pack, load_pack
+from tests.support.kept_rules import kept_ruleset
 
 
 def rule(rule_id: str, match: dict[str, Any], examples: tuple[str, str], **fields: Any) -> dict[str, Any]:
@@ -41,8 +41,7 @@ def pack(name: str, *rules: dict[str, Any]) -> Pack:
 
 
 def ruleset(*packs: Pack) -> Ruleset:
-    compiled = compile_ruleset(packs)
-    return Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
+    return kept_ruleset(*packs)
 
 
 def one_rule(match: dict[str, Any], **fields: Any) -> Ruleset:

@@ -49,11 +49,25 @@ patterns = st.recursive(atoms, _compose, max_leaves=14).filter(lambda pattern: p
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
 
 
-@settings(max_examples=400)
-@given(
-    pattern=patterns, flags=st.sampled_from(["", "i", "s", "is", "m"]), samples=st.lists(texts, min_size=3, max_size=8)
-)
+flags_of_patterns = st.sampled_from(["", "i", "s", "is", "m"])
+samples_of_texts = st.lists(texts, min_size=3, max_size=8)
+
+
+@settings(max_examples=120)
+@given(pattern=patterns, flags=flags_of_patterns, samples=samples_of_texts)
 def test_what_a_pattern_matches_its_widened_form_finds(pattern: str, flags: str, samples: list[str]) -> None:
+    check_widened(pattern, flags, samples)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@settings(max_examples=5000)
+@given(pattern=patterns, flags=flags_of_patterns, samples=samples_of_texts)
+def test_what_a_pattern_matches_its_widened_form_finds_at_length(pattern: str, flags: str, samples: list[str]) -> None:
+    check_widened(pattern, flags, samples)
+
+
+def check_widened(pattern: str, flags: str, samples: list[str]) -> None:
     key = PatternKey(pattern, flags)
     try:
         check(key)
