@@ -141,7 +141,7 @@ def has_repeats(value: object) -> bool:
 @example(Pairs([("a", '":'), ("a", 1)]), "")
 @example(Pairs([("a", ["b", ":", '\\":']), ("c\\", 1), ("c\\", 2)]), " ")
 @example([Pairs([('"', 1)]), Pairs([("x", 1), ("y :", 2), ("y :", 3)])], "\n ")
-def test_a_repeated_key_is_seen_however_the_text_is_written(value: object, blank: str) -> None:
+def test_BODY_04_a_repeated_key_is_seen_however_the_text_is_written(value: object, blank: str) -> None:
     data = written(value, blank).encode()
     if has_repeats(value):
         with pytest.raises(JSONRefused, match="twice"):
