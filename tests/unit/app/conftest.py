@@ -21,7 +21,7 @@ from tests.support.memory_fleet import MemoryFleet
 from tests.support.tab import Tab, tab_of
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def kept_rules() -> Iterator[None]:
     """Consoles, drafts and lint ask for small rulesets anew in each test; what they compile to is kept between them."""
     with (
