@@ -26,9 +26,8 @@ _RUNS = (
 )
 
 
-def _stretched(end: int, size: int, runs: Windows) -> tuple[int, int]:
-    """The span `size` bytes around an offset, and as much again beyond every long run that it touches."""
-    low, high = end - size, end + size
+def _stretched(low: int, high: int, size: int, runs: Windows) -> tuple[int, int]:
+    """The span, and `size` bytes more beyond every long run that it touches."""
     touched = True
     while touched:
         touched = False
@@ -83,13 +82,14 @@ class TextBuffer:
         """Which patterns occur, each looked for in the texts of the groups that it matters to."""
         groups = self._groups
         if groups[0] == groups[-1]:
-            return blocks[groups[0]].scan(self.data)
+            return blocks[groups[0]].scan(self.data, self.starts)
         hits = Hits()
         for group in dict.fromkeys(groups):
             low, high = bisect_left(groups, group), bisect_right(groups, group)
             start = self.starts[low]
             end = self.starts[high] if high < len(groups) else len(self.data)
-            found = blocks[group].scan(self.data[start:end])
+            found = blocks[group].scan(self.data[start:end], [place - start for place in self.starts[low:high]])
+            hits.words += (words._replace(base=words.base + start) for words in found.words)
             for number, place in found.items():
                 hits.setdefault(number, start + place)
             for number, ends in found.ends.items():
@@ -115,7 +115,10 @@ class TextBuffer:
         ends = hits.ends.get(number)
         if reach is None or not ends or len(ends) >= MAX_ENDS:
             return None
-        runs = self._long_runs(index) if reach.has_runs and LONG_RUN_NUMBER in hits else ()
+        has_runs = reach.has_runs and LONG_RUN_NUMBER in hits
+        if reach.in_words:
+            return None if has_runs else self._word_windows(index, hits, number, reach.size)
+        runs = self._long_runs(index) if has_runs else ()
         if runs is None:
             return None
         origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
@@ -130,10 +133,26 @@ class TextBuffer:
         windows: list[tuple[int, int]] = []
         for end in ends:
             at = end - origin
-            low, high = _stretched(at, size, runs) if runs else (at - size, at + size)
+            low, high = at - size, at + size
+            if runs:
+                low, high = _stretched(low, high, size, runs)
             if windows and low <= windows[-1][1]:
                 low = min(low, windows.pop()[0])
             windows.append((max(0, low), min(length, high)))
+        return windows
+
+    def _word_windows(self, index: int, hits: Hits, number: int, size: int) -> Windows:
+        """The same for a pattern that is found in squeezed text, where no run of separators is long."""
+        origin, length = self.starts[index], len(self._encoded[index])
+        windows: list[tuple[int, int]] = []
+        for base, squeezed, places in hits.words:
+            for end in sorted(places.get(number, ())):
+                if origin < base + squeezed.place(end) <= origin + length:
+                    low, high = squeezed.span(end - size, end + size)
+                    low, high = max(0, base + low - origin), min(length, base + high - origin)
+                    if windows and low <= windows[-1][1]:
+                        low = min(low, windows.pop()[0])
+                    windows.append((low, high))
         return windows
 
     def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:

@@ -7,30 +7,44 @@ policy adds of its own. A policy that changes actions or adds detections thus ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from rules.hyperscan_database import (
     ENGINE,
     BlockDatabase,
+    BlockPart,
+    Compiled,
     EngineError,
     Part,
     StreamDatabase,
+    StreamPart,
     compile_block,
     compile_stream,
 )
 from rules.matching import all_patterns, scanned_patterns
 from rules.model import Target
 from rules.packs import Pack, PackError, Problem, dump_packs
-from rules.patterns import PatternKey, PatternRefused, is_common, key_of, reach_of, regexp
+from rules.patterns import (
+    ALWAYS,
+    Expression,
+    PatternKey,
+    PatternRefused,
+    expressions,
+    fallback,
+    is_common,
+    key_of,
+    reach_of,
+    regexp,
+)
 from rules.policy import OWN_PACK_PREFIX
-from rules.prefilter import LONG_RUN, Reach
+from rules.prefilter import LONG_RUN, Medium, Reach
 from rules.views import TRIGGERS
 
-FORMAT = 8
+FORMAT = 9
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -46,6 +60,8 @@ GROUPS: tuple[frozenset[Target], ...] = (
     ),
 )
 """Targets whose texts are scanned together, with the patterns of the rules that read one of them."""
+SHELVES: tuple[frozenset[int], ...] = (frozenset({1}), frozenset({2, 3}), frozenset({0, 1, 2, 3}))
+"""Groups that share databases: a pattern is compiled once, for the first of these that holds all groups it matters to."""
 GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in group}
 STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
 """What arrives in pieces: the texts of an answer, and the arguments of the tool calls in it."""
@@ -61,10 +77,10 @@ class DatabaseFile(msgspec.Struct, frozen=True):
 
     digest: str
     blocks: tuple[tuple[Part, ...], ...]
-    """By group of targets."""
-    streams: dict[str, tuple[Part, ...]]
-    """By target, for those that stream and that a rule reads."""
-    triggers: Part
+    """By shelf."""
+    streams: tuple[tuple[Part, ...], ...]
+    """The same for texts that arrive in pieces."""
+    triggers: tuple[Part, ...]
     """The triggers of `rules.views` alone, for the windows of a stream."""
     pattern_count: int
     """Distinct patterns that the engines took."""
@@ -78,14 +94,24 @@ class Databases:
     """The loaded content of a database file."""
 
     def __init__(self, file: DatabaseFile) -> None:
-        if len(file.blocks) != len(GROUPS):
+        if {len(file.blocks), len(file.streams)} != {len(SHELVES)}:
             raise EngineError("not a pattern database")
-        self.blocks = tuple(map(BlockDatabase, file.blocks))
-        self.triggers = BlockDatabase([file.triggers])
+        blocks = [[*map(BlockPart, parts)] for parts in file.blocks]
+        streams = [[*map(StreamPart, parts)] for parts in file.streams]
+        self.blocks = tuple(BlockDatabase(_for_group(blocks, group)) for group in range(len(GROUPS)))
+        self.triggers = BlockDatabase([*map(BlockPart, file.triggers)])
         self.pattern_count = file.pattern_count
         self.reaches = file.reaches
         self.common = file.common
-        self.streams = {Target(name): StreamDatabase(data) for name, data in file.streams.items()}
+        self.streams = {target: StreamDatabase(_for_group(streams, GROUP_OF[target])) for target in STREAMED}
+
+
+Loaded = TypeVar("Loaded")
+
+
+def _for_group(shelves: Sequence[Sequence[Loaded]], group: int) -> list[Loaded]:
+    """The parts that matter to texts of a group."""
+    return [part for groups, parts in zip(SHELVES, shelves, strict=True) if group in groups for part in parts]
 
 
 class CompiledRuleset(msgspec.Struct, frozen=True):
@@ -111,22 +137,21 @@ def ruleset_digest(packs_bytes: bytes) -> str:
     return hashlib.sha256(head + packs_bytes).hexdigest()
 
 
-Compile = Callable[[Mode, Sequence[PatternKey]], bytes]
-"""Gives the data of a part, compiled now or before."""
+Compile = Callable[[Mode, Sequence[Expression]], Compiled]
+"""Gives a part, compiled now or before."""
 
 
-def compile_part(mode: Mode, keys: Sequence[PatternKey]) -> bytes:
-    """The data of a part, compiled now; raises `EngineError`."""
-    return compile_block(keys) if mode == "block" else compile_stream(keys)
+def compile_part(mode: Mode, wanted: Sequence[Expression]) -> Compiled:
+    """A part, compiled now; raises `EngineError`."""
+    return compile_block(wanted) if mode == "block" else compile_stream(wanted)
 
 
 def check_part(mode: Mode, data: bytes) -> None:
     """Raises `EngineError` where data that was compiled before does not fit this machine."""
-    parts = [Part((), data)]
     if mode == "block":
-        BlockDatabase(parts)
+        BlockPart(Part((), memoryview(data)))
     else:
-        StreamDatabase(parts)
+        StreamPart(Part((), memoryview(data)))
 
 
 def compile_ruleset(packs: Sequence[Pack], compile: Compile = compile_part) -> CompiledRuleset:
@@ -151,47 +176,93 @@ def compile_ruleset(packs: Sequence[Pack], compile: Compile = compile_part) -> C
 
 def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, compile: Compile) -> DatabaseFile:
     numbers = {key: number for number, key in enumerate(keys)}
-    own = [pack.name.startswith(OWN_PACK_PREFIX) for pack in packs]
-
-    def wanted(targets: frozenset[Target], first: Sequence[PatternKey] = ()) -> list[list[PatternKey]]:
-        """The patterns that matter to texts of these targets, after the `first`: those of packs that are shared, and
-        what packs of a policy's own add to them, which is little and changes often."""
-        parts: list[list[PatternKey]] = []
-        seen = set(first)
-        for is_own in (False, True):
-            rules = (rule for pack, its in zip(packs, own, strict=True) if its is is_own for rule in pack.rules)
-            reading = (scanned_patterns(rule) for rule in rules if not targets.isdisjoint(rule.targets))
-            fresh = dict.fromkeys(key for patterns in reading for key in patterns if key not in seen)
-            seen |= fresh.keys()
-            parts.append(list(fresh) if is_own else [*first, *fresh])
-        return [part for part in parts if part]
-
+    shelves = _shelves(packs)
+    overlooked: set[int] = set()
     with ThreadPoolExecutor(COMPILE_THREADS, "compile") as threads:
 
-        def started(mode: Mode, chosen: Sequence[PatternKey]) -> Callable[[], Part]:
-            """The compiling of a part, and how to wait for it. Hyperscan compiles without the interpreter's lock."""
-            future = threads.submit(compile, mode, chosen)
-            return lambda: Part(tuple(numbers[key] for key in chosen), future.result())
+        def started(mode: Mode, patterns: Sequence[PatternKey]) -> Callable[[], list[Part]]:
+            """The compiling of parts, and how to wait for them. Hyperscan compiles without the interpreter's lock."""
+            chosen = _by_medium(mode, patterns)
+            futures = [threads.submit(compile, mode, [form for _, form in found]) for found in chosen.values()]
+
+            def finished() -> list[Part]:
+                parts: list[Part] = []
+                for (medium, found), future in zip(chosen.items(), futures, strict=True):
+                    made = future.result()
+                    parts.append(Part(tuple(numbers[key] for key, _ in found), memoryview(made.data), medium))
+                    again = [found[position][0] for position in made.overlooked]
+                    overlooked.update(numbers[key] for key in again)
+                    parts += _found_otherwise(mode, again, numbers, compile)
+                return parts
+
+            return finished
 
         # The longest work goes first.
-        blocks = [[started("block", part) for part in wanted(group, EVERYWHERE)] for group in reversed(GROUPS)]
-        streams = {
-            target.value: [started("stream", part) for part in parts]
-            for target in STREAMED
-            if (parts := wanted(frozenset({target})))
-        }
+        blocks = [[started("block", part) for part in parts] for parts in reversed(shelves)]
+        streamed = {GROUP_OF[target] for target in STREAMED}
+        streams = [[started("stream", part) for part in parts] for parts in _shelves(packs, streamed)]
         triggers = started("block", TRIGGERS)
         # RE2 takes each or raises, as Hyperscan does: a ruleset without one of its patterns does not come about.
         taken = [regexp(key) for key in keys]
+        block_parts = tuple(tuple(part for wait in waits for part in wait()) for waits in reversed(blocks))
+        trigger_parts = tuple(triggers())
+        not_everywhere = frozenset(overlooked)
         return DatabaseFile(
             digest=digest,
-            blocks=tuple(tuple(part() for part in parts) for parts in reversed(blocks)),
-            streams={name: tuple(part() for part in parts) for name, parts in streams.items()},
-            triggers=triggers(),
+            blocks=block_parts,
+            streams=tuple(tuple(part for wait in waits for part in wait()) for waits in streams),
+            triggers=trigger_parts,
             pattern_count=len(taken),
-            reaches=tuple(map(reach_of, keys)),
+            reaches=tuple(None if number in not_everywhere else reach_of(key) for number, key in enumerate(keys)),
             common=frozenset(number for number, key in enumerate(keys) if is_common(key)),
         )
+
+
+def _found_otherwise(
+    mode: Mode, keys: Sequence[PatternKey], numbers: Mapping[PatternKey, int], compile: Compile
+) -> Iterator[Part]:
+    """The parts in which patterns are looked for that the engine overlooks in their best forms."""
+    wanted = [(numbers[key], fallback(key)) for key in dict.fromkeys(keys)]
+    while wanted:
+        made = compile(mode, [form for _, form in wanted])
+        yield Part(tuple(number for number, _ in wanted), memoryview(made.data))
+        wanted = [(wanted[position][0], ALWAYS) for position in made.overlooked]
+
+
+def _by_medium(mode: Mode, keys: Sequence[PatternKey]) -> dict[Medium, list[tuple[PatternKey, Expression]]]:
+    """The forms of patterns by where they are looked for. A text in pieces is one stream of bytes, foreign or not."""
+    found: dict[Medium, list[tuple[PatternKey, Expression]]] = {}
+    for key in keys:
+        for one in expressions(key, every=mode == "block"):
+            medium = Medium.BYTES if mode == "stream" and one.medium is Medium.FOREIGN else one.medium
+            found.setdefault(medium, []).append((key, one))
+    return found
+
+
+def _shelves(packs: Sequence[Pack], streamed: Collection[int] = ()) -> list[list[list[PatternKey]]]:
+    """By shelf, the patterns that are compiled together: those of packs that are shared with the engine's own, and what
+    packs of a policy's own add to them, which is little and changes often. With `streamed`, only what these groups need."""
+    parts: list[list[list[PatternKey]]] = [[[], []] for _ in SHELVES]
+    everywhere = frozenset(range(len(GROUPS)))
+    shared: dict[PatternKey, int] = {}
+    for is_own in (False, True):
+        groups = dict.fromkeys(() if is_own or streamed else EVERYWHERE, everywhere)
+        for pack in packs:
+            if pack.name.startswith(OWN_PACK_PREFIX) is is_own:
+                for rule in pack.rules:
+                    its = frozenset(GROUP_OF[target] for target in rule.targets)
+                    for key in scanned_patterns(rule):
+                        groups[key] = groups.get(key, its) | its
+        for key, wanted in groups.items():
+            if streamed:
+                wanted &= frozenset(streamed)
+            if not wanted or (key in shared and wanted <= SHELVES[shared[key]]):
+                continue
+            shelf = next(number for number, its in enumerate(SHELVES) if wanted <= its)
+            if not is_own:
+                shared[key] = shelf
+            parts[shelf][is_own].append(key)
+    return parts
 
 
 def check_together(packs: Sequence[Pack]) -> None:

@@ -112,7 +112,7 @@ class Ruleset:
         if views and target not in STREAMED:
             raise EngineError(f"{target.value} is not inspected in pieces")
         database = self._streams.get(target)
-        stream = database.open_stream() if database else None
+        stream = database.open_stream() if database and views else None
         scan_views = partial(self._scan_window, target, path, direction) if views and views != {"raw"} else None
         return StreamScan(stream, self._watched, self._evaluator.regexps, target, path, direction, scan_views)
 

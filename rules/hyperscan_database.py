@@ -22,12 +22,15 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import hyperscan
 import msgspec
 
-from rules.patterns import PatternKey, expression, hyperscan_flags
+from rules.form_samples import BEFORE, overlooked
+from rules.patterns import Expression
+from rules.prefilter import Medium
+from rules.squeezed import Squeezed, Squeezer
 
 VERSION = hyperscan.__version__  # type: ignore[attr-defined]
 ENGINE = f"hyperscan-{VERSION}/{platform.system()}-{platform.machine()}"
@@ -36,19 +39,35 @@ ENGINE = f"hyperscan-{VERSION}/{platform.system()}-{platform.machine()}"
 PADDING = b"\n" + bytes(15) + b"\x80" + bytes(31) + b"\x80" + bytes(15)
 """What stands behind a whole text: the end of its line, for `$` and `\\b`, and room for vectors. The two bytes that are
 neither keep it from being a long run of separators, which would have every pattern looked for in the whole text."""
+TRIED_PIECE_BYTES = len(BEFORE) + 1
+"""Samples are tried in two pieces, the first of which ends within the sample."""
 MAX_ENDS = 512
 """Places of one pattern that are kept; of a pattern with more, any place may be one."""
+
+
+Places = dict[int, list[int]]
+"""By pattern number: where occurrences end."""
+
+
+class WordHits(NamedTuple):
+    """What was found in a squeezed text, or a part of one that begins at `base` of the whole."""
+
+    base: int
+    squeezed: Squeezed
+    ends: Places
 
 
 class Hits(dict[int, int]):
     """Pattern number to the byte offset at which its first occurrence ends."""
 
-    __slots__ = ("ends",)
+    __slots__ = ("ends", "words")
 
     def __init__(self) -> None:
         super().__init__()
-        self.ends: dict[int, list[int]] = {}
+        self.ends: Places = {}
         """For sparse patterns of whole texts, all such offsets, or the first `MAX_ENDS`."""
+        self.words: list[WordHits] = []
+        """The same for those that were found in squeezed text, of whose places `ends` holds the earliest that may be."""
 
 
 class EngineError(Exception):
@@ -60,31 +79,30 @@ class Part(msgspec.Struct, frozen=True):
     for the same patterns can use it again."""
 
     numbers: tuple[int, ...]
-    """By position of a pattern in the data, the number under which it is reported."""
+    """By position of an expression in the data, the number of its pattern."""
+    data: memoryview
+    medium: Medium = Medium.BYTES
+
+
+class Compiled(msgspec.Struct, frozen=True):
+    """Some forms of patterns, compiled together."""
+
     data: bytes
+    overlooked: tuple[int, ...]
+    """The positions of those that the engine does not find everywhere, see `form_samples`."""
 
 
-def compile_block(keys: Sequence[PatternKey]) -> bytes:
-    """The data of a part for whole texts."""
-    return _compile(keys, hyperscan.HS_MODE_BLOCK)
-
-
-def compile_stream(keys: Sequence[PatternKey]) -> bytes:
-    """The data of a part for texts that arrive in pieces."""
-    return _compile(keys, hyperscan.HS_MODE_STREAM)
-
-
-def _compile(keys: Sequence[PatternKey], mode: int) -> bytes:
+def _compile(wanted: Sequence[Expression], mode: int) -> bytes:
     database = hyperscan.Database(mode=mode)
     try:
         database.compile(
-            expressions=[expression(key) for key in keys],
-            ids=list(range(len(keys))),
-            flags=[hyperscan_flags(key, every=mode == hyperscan.HS_MODE_BLOCK) for key in keys],
+            expressions=[one.source for one in wanted],
+            ids=list(range(len(wanted))),
+            flags=[one.flags for one in wanted],
         )
         return hyperscan.dumpb(database)
     except hyperscan.error as error:
-        raise EngineError(f"Hyperscan cannot compile {len(keys)} patterns: {error}") from None
+        raise EngineError(f"Hyperscan cannot compile {len(wanted)} patterns: {error}") from None
 
 
 Note = Callable[[int, int, int, int, Any], None]
@@ -104,64 +122,115 @@ def _noting_first(numbers: Sequence[int]) -> Note:
 def _noting_places(numbers: Sequence[int]) -> Note:
     """The match callback for whole texts, which keeps every place."""
 
-    def note(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
+    def note(pattern: int, start: int, end: int, flags: int, places: Any) -> None:
         number = numbers[pattern]
-        if end < hits.get(number, end + 1):
-            hits[number] = end
-        ends = hits.ends.setdefault(number, [])
-        if len(ends) < MAX_ENDS:
+        ends = places.get(number)
+        if ends is None:
+            places[number] = [end]
+        elif len(ends) < MAX_ENDS:
             ends.append(end)
+        elif end < ends[0]:
+            ends[0] = end
 
     return note
 
 
-def _load(serialised: bytes, mode: int) -> hyperscan.Database:
+def _load(serialised: memoryview, mode: int) -> hyperscan.Database:
     try:
-        return hyperscan.loadb(serialised, mode)
+        return hyperscan.loadb(bytes(serialised), mode)
     except hyperscan.error as error:
         raise EngineError(f"the pattern database does not fit this machine: {type(error).__name__}") from None
+
+
+class BlockPart:
+    """One loaded part for whole texts; several databases may share it."""
+
+    def __init__(self, part: Part) -> None:
+        self.database = _load(part.data, hyperscan.HS_MODE_BLOCK)
+        self.medium = part.medium
+        self.note = _noting_places(part.numbers)
 
 
 class BlockDatabase:
     """A loaded database for whole texts. Safe to share between threads."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = [(_load(part.data, hyperscan.HS_MODE_BLOCK), _noting_places(part.numbers)) for part in parts]
+    def __init__(self, parts: Sequence[BlockPart]) -> None:
+        self._parts = parts
+        self._has_words = any(part.medium is Medium.WORDS for part in parts)
         self._local = threading.local()
 
-    def scan(self, data: bytes) -> Hits:
-        """Which patterns occur in UTF-8 `data`; some places may end a little behind it."""
+    def scan(self, data: bytes, starts: Sequence[int] = (0,)) -> Hits:
+        """Which patterns occur in UTF-8 `data`; some places may end a little behind it.
+
+        `starts` are where its texts begin, when it holds several: each place is in the text in which the match ends.
+        """
         hits = Hits()
         try:
             scratches = self._local.scratches
         except AttributeError:
-            scratches = self._local.scratches = [hyperscan.Scratch(database) for database, _ in self._parts]
+            scratches = self._local.scratches = [hyperscan.Scratch(part.database) for part in self._parts]
         padded = data + PADDING
+        is_ascii = data.isascii()
+        squeezed = Squeezed(data, starts) if self._has_words else None
+        in_words: Places = {}
         try:
-            for (database, note), scratch in zip(self._parts, scratches, strict=True):
-                database.scan(padded, match_event_handler=note, context=hits, scratch=scratch)
+            for part, scratch in zip(self._parts, scratches, strict=True):
+                if part.medium is Medium.WORDS and squeezed is not None:
+                    words = squeezed.data + PADDING
+                    part.database.scan(words, match_event_handler=part.note, context=in_words, scratch=scratch)
+                elif part.medium is Medium.BYTES or not is_ascii:
+                    part.database.scan(padded, match_event_handler=part.note, context=hits.ends, scratch=scratch)
         except hyperscan.error as error:
             raise EngineError(f"scan failed: {type(error).__name__}") from None
+        if squeezed is not None and in_words:
+            hits.words.append(WordHits(0, squeezed, in_words))
+            for number, ends in in_words.items():
+                hits.ends.setdefault(number, []).extend(map(squeezed.place, ends))
+        for number, ends in hits.ends.items():
+            hits[number] = min(ends)
         return hits
+
+
+def compile_block(wanted: Sequence[Expression]) -> Compiled:
+    """A part for whole texts."""
+    data = _compile(wanted, hyperscan.HS_MODE_BLOCK)
+    database = BlockDatabase([BlockPart(Part(tuple(range(len(wanted))), memoryview(data)))])
+    return Compiled(data, overlooked(wanted, database.scan))
+
+
+def compile_stream(wanted: Sequence[Expression]) -> Compiled:
+    """A part for texts that arrive in pieces."""
+    data = _compile(wanted, hyperscan.HS_MODE_STREAM)
+    database = StreamDatabase([StreamPart(Part(tuple(range(len(wanted))), memoryview(data)))])
+
+    def scan(text: bytes) -> Hits:
+        stream = database.open_stream()
+        for piece in (text[:TRIED_PIECE_BYTES], text[TRIED_PIECE_BYTES:]):
+            stream.feed(piece)
+        stream.close()
+        return stream.hits
+
+    return Compiled(data, overlooked(wanted, scan))
 
 
 class StreamDatabase:
     """A loaded database for texts that arrive in pieces. Safe to share between threads."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = [_StreamPart(part) for part in parts]
+    def __init__(self, parts: Sequence[StreamPart]) -> None:
+        self._parts = parts
 
     def open_stream(self) -> Stream:
         """A new stream over the same patterns."""
         return Stream(self._parts)
 
 
-class _StreamPart:
-    """One part of a stream database."""
+class StreamPart:
+    """One loaded part for texts in pieces; several databases may share it."""
 
     def __init__(self, part: Part) -> None:
         self.database = _load(part.data, hyperscan.HS_MODE_STREAM)
         self.database.scratch = hyperscan.Scratch(self.database)
+        self.medium = part.medium
         self.note = _noting_first(part.numbers)
         self.close_lock = threading.Lock()
         self._local = threading.local()
@@ -178,10 +247,11 @@ class _StreamPart:
 class Stream:
     """One text in pieces. Not for two threads at the same time; may move from one thread to another."""
 
-    def __init__(self, parts: Sequence[_StreamPart]) -> None:
+    def __init__(self, parts: Sequence[StreamPart]) -> None:
         self.hits = Hits()
-        """Every pattern seen so far; the end is an offset in the whole stream."""
-        self._open: list[tuple[_StreamPart, Any]] = []
+        """Every pattern seen so far; the end is an offset in the whole stream, or in its squeezed form."""
+        self._squeezer = Squeezer() if any(part.medium is Medium.WORDS for part in parts) else None
+        self._open: list[tuple[StreamPart, Any]] = []
         self._closed = False
         try:
             for part in parts:
@@ -195,9 +265,11 @@ class Stream:
         """The next UTF-8 bytes; new patterns appear in `hits`."""
         if self._closed:
             raise EngineError("the stream is closed")
+        words = self._squeezer.feed(data) if self._squeezer else b""
         try:
             for part, stream in self._open:
-                stream.scan(data, scratch=part.scratch(), match_event_handler=part.note, context=self.hits)
+                piece = words if part.medium is Medium.WORDS else data
+                stream.scan(piece, scratch=part.scratch(), match_event_handler=part.note, context=self.hits)
         except hyperscan.error as error:
             raise EngineError(f"stream scan failed: {type(error).__name__}") from None
 

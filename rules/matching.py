@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rules import validators
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
-from rules.patterns import PatternKey, Regexps, is_common, key_of
+from rules.patterns import PatternKey, Regexps, Spans, is_common, key_of
 
 MAX_FINDINGS_PER_RULE = 20
 """Per rule and text; further hits change nothing."""
@@ -183,7 +183,7 @@ Windows = Sequence[tuple[int, int]]
 class Part:
     """The part of a text that is in reach."""
 
-    __slots__ = ("_counts", "_windows", "ascii", "base", "base_chars", "closed", "data", "first")
+    __slots__ = ("_counts", "_found", "_windows", "ascii", "base", "base_chars", "closed", "data", "first")
 
     def __init__(
         self,
@@ -206,6 +206,16 @@ class Part:
         self.ascii = data.isascii()
         self._counts = [0]
         self._windows = windows
+        self._found: dict[tuple[int, int, int], Spans | None] = {}
+
+    def search(self, regexps: Regexps, number: int, position: int, limit: int) -> Spans | None:
+        """The spans of the first match of a pattern between two offsets; rules that share a pattern share the search."""
+        key = number, position, limit
+        try:
+            return self._found[key]
+        except KeyError:
+            found = self._found[key] = regexps.finders[number](self.data, position, limit)
+            return found
 
     def windows(self, number: int) -> Windows:
         """The spans of `data` in which every match of a pattern lies, ascending."""
@@ -315,7 +325,7 @@ class RuleScan:
 
     def _next(self, part: Part, number: int, position: int, limit: int) -> tuple[int, int, int, int] | None:
         """The next certain match between `position` and `limit`: its span and that of its value, as offsets in the part."""
-        spans = self._regexps.finders[number](part.data, position, limit)
+        spans = part.search(self._regexps, number, position, limit)
         if spans is None:
             if not part.closed:
                 # What begins further back would be longer than a match may be: do not look there again.
@@ -407,7 +417,7 @@ class RuleScan:
         return None if is_open else True
 
     def _inside(self, part: Part, number: int, low: int, high: int) -> bool:
-        spans = self._regexps.finders[number](part.data, low, high)
+        spans = part.search(self._regexps, number, low, high)
         return spans is not None and (part.closed or spans[0][1] < len(part.data))
 
     def _hit(self, part: Part, anchor: _Anchor) -> Hit:

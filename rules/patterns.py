@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import hyperscan
 import re2
 
-from rules.prefilter import NotUnderstood, Reach, is_rare, is_sparse, reach, widen
+from rules.prefilter import Medium, NotUnderstood, Reach, forms, is_rare, is_sparse, reach, widen
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
@@ -55,6 +55,14 @@ class PatternKey(NamedTuple):
 
     re: str
     flags: str
+
+
+class Expression(NamedTuple):
+    """A form of a pattern for Hyperscan."""
+
+    medium: Medium
+    source: bytes
+    flags: int
 
 
 class RegexpMatch(Protocol):
@@ -157,7 +165,8 @@ def _has_unbounded_gap(pattern: str) -> bool:
 
 def reach_of(key: PatternKey) -> Reach | None:
     """How far the matches of a sparse pattern stretch; None for one of which not every place is known."""
-    return reach(key.re) if is_sparse(key.re) else None
+    is_caseless = "i" in key.flags
+    return reach(key.re, is_caseless=is_caseless) if is_sparse(key.re, is_caseless=is_caseless) else None
 
 
 class Regexps(dict[int, Regexp]):
@@ -218,27 +227,53 @@ class Locators(dict[int, Find]):
         return made
 
 
-def expression(key: PatternKey) -> bytes:
-    """The source of a pattern for Hyperscan; raises `PatternRefused` for syntax that the engines do not share."""
+def expressions(key: PatternKey, *, every: bool) -> list[Expression]:
+    """The forms of a pattern for Hyperscan; raises `PatternRefused` for syntax that the engines do not share.
+
+    `^` and `$` are at lines, because a buffer may hold several texts. With `every`, a sparse pattern reports each of its
+    places and not only one.
+    """
+    is_caseless = "i" in key.flags
     try:
-        return widen(key.re)
+        found = forms(key.re, is_caseless=is_caseless)
+        once = not every or not is_sparse(key.re, is_caseless=is_caseless)
     except NotUnderstood as error:
         raise PatternRefused(f"not portable: {error}") from None
-
-
-def hyperscan_flags(key: PatternKey, *, every: bool) -> int:
-    """The Hyperscan flags of a pattern. `^` and `$` are at lines, because a buffer may hold several texts.
-
-    With `every`, a sparse pattern reports each of its places and not only one.
-    """
     flags: int = hyperscan.HS_FLAG_MULTILINE
-    if not every or not is_sparse(key.re):
+    if once:
         flags |= hyperscan.HS_FLAG_SINGLEMATCH
-    if "i" in key.flags:
-        flags |= hyperscan.HS_FLAG_CASELESS
     if "s" in key.flags:
         flags |= hyperscan.HS_FLAG_DOTALL
-    return flags
+    caseless = hyperscan.HS_FLAG_CASELESS if is_caseless else 0
+    return [
+        Expression(form.medium, form.source, flags | (0 if form.medium is Medium.WORDS else caseless)) for form in found
+    ]
+
+
+def fallback(key: PatternKey) -> Expression:
+    """The form of a whole pattern over bytes, which tells no more than whether it occurs."""
+    caseless = hyperscan.HS_FLAG_CASELESS if "i" in key.flags else 0
+    dot_all = hyperscan.HS_FLAG_DOTALL if "s" in key.flags else 0
+    flags = hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_SINGLEMATCH | caseless | dot_all
+    return Expression(Medium.BYTES, widen(key.re), flags)
+
+
+ALWAYS = Expression(Medium.BYTES, rb"[\x00-\xff]", hyperscan.HS_FLAG_SINGLEMATCH)
+"""Found in every text: for a pattern that cannot be looked for in any other way."""
+
+
+def found_by_form(form: Expression, text: bytes) -> bool:
+    """Whether a form occurs in a text, by RE2."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    flags = (
+        "m" + "i" * bool(form.flags & hyperscan.HS_FLAG_CASELESS) + "s" * bool(form.flags & hyperscan.HS_FLAG_DOTALL)
+    )
+    try:
+        return re2.compile(f"(?{flags})".encode() + form.source, options).search(text) is not None
+    except re2.error as error:
+        raise PatternRefused(f"RE2 refuses its form: {_text(error)}") from None
 
 
 def check(key: PatternKey) -> int:
@@ -272,7 +307,12 @@ def _check_hyperscan(key: PatternKey) -> None:
     for mode in (hyperscan.HS_MODE_BLOCK, hyperscan.HS_MODE_STREAM):
         database = hyperscan.Database(mode=mode)
         try:
-            database.compile(expressions=[expression(key)], flags=[hyperscan_flags(key, every=False)])
+            wanted = expressions(key, every=False)
+            database.compile(
+                expressions=[one.source for one in wanted],
+                ids=list(range(len(wanted))),
+                flags=[one.flags for one in wanted],
+            )
             size = len(hyperscan.dumpb(database))
         except hyperscan.error as error:
             raise PatternRefused(f"Hyperscan refuses it: {_text(error)}") from None

@@ -28,9 +28,9 @@ from rules.compiler import (
     load_database,
     ruleset_digest,
 )
-from rules.hyperscan_database import ENGINE, EngineError
+from rules.hyperscan_database import ENGINE, Compiled, EngineError
 from rules.packs import Pack, dump_packs
-from rules.patterns import PatternKey, expression, hyperscan_flags
+from rules.patterns import Expression
 
 try:
     import fcntl
@@ -51,7 +51,7 @@ class RulesetFiles(msgspec.Struct, frozen=True):
 
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-KEPT_PARTS = 48
+KEPT_PARTS = 96
 """How many parts, those used last, a cache directory keeps."""
 SHA256_BYTES = 32
 KEPT_RULESETS = 32
@@ -160,25 +160,27 @@ class PartCache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def __call__(self, mode: Mode, keys: Sequence[PatternKey]) -> bytes:
-        """The data of a part; raises `EngineError`, and OSError where the directory cannot be written."""
-        path = self._directory / f"{_part_digest(mode, keys)}.part"
+    def __call__(self, mode: Mode, wanted: Sequence[Expression]) -> Compiled:
+        """A part; raises `EngineError`, and OSError where the directory cannot be written."""
+        path = self._directory / f"{_part_digest(mode, wanted)}.part"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.with_suffix(".lock")):
-            return self._kept(path, mode, keys)
+            return self._kept(path, mode, wanted)
 
-    def _kept(self, path: Path, mode: Mode, keys: Sequence[PatternKey]) -> bytes:
-        with contextlib.suppress(OSError, EngineError):
+    def _kept(self, path: Path, mode: Mode, wanted: Sequence[Expression]) -> Compiled:
+        with contextlib.suppress(OSError, EngineError, msgspec.DecodeError):
             content = _read_private(path)
             digest, data = content[:SHA256_BYTES], content[SHA256_BYTES:]
             if hashlib.sha256(data).digest() == digest:
-                check_part(mode, data)
+                found = msgspec.msgpack.decode(data, type=Compiled)
+                check_part(mode, found.data)
                 os.utime(path)  # It is among the newest again.
-                return data
-        data = compile_part(mode, keys)
+                return found
+        made = compile_part(mode, wanted)
+        data = msgspec.msgpack.encode(made)
         _write_private(path, hashlib.sha256(data).digest() + data)
         self._remove_old()
-        return data
+        return made
 
     def _remove_old(self) -> None:
         """Remove all but the newest parts; whatever is missing is compiled again."""
@@ -201,10 +203,10 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _part_digest(mode: Mode, keys: Sequence[PatternKey]) -> str:
-    content = hashlib.sha256(f"ostiary-part/{ENGINE}/{mode}\n".encode())
-    for key in keys:
-        content.update(msgspec.msgpack.encode((expression(key), hyperscan_flags(key, every=mode == "block"))))
+def _part_digest(mode: Mode, wanted: Sequence[Expression]) -> str:
+    content = hashlib.sha256(f"ostiary-part/2/{ENGINE}/{mode}\n".encode())
+    for one in wanted:
+        content.update(msgspec.msgpack.encode((one.source, one.flags)))
     return content.hexdigest()
 
 

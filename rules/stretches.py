@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from math import log2
-from typing import NamedTuple
+from math import inf, log2
+from typing import Literal, NamedTuple
 
 MIN_PART_CHARS = 3
 """A part that matches fewer characters than this would be found everywhere."""
@@ -45,7 +45,7 @@ FOUND_COST = 8.0
 """A place that is found is looked at again by RE2."""
 
 _DIGITS = re.compile(rb"(\\d|\[[0-9-]+\]|[0-9])(?:\{\d+,?\}|\+)?")
-_ANYTHING = rb"[\x00-\xff]*"
+ANYTHING = rb"[\x00-\xff]*"
 
 
 class Piece(NamedTuple):
@@ -81,6 +81,20 @@ class Piece(NamedTuple):
     """What a group of one branch consists of, for a group that nothing repeats."""
     reduced: Piece | None = None
     """A wider form of a group of several branches that is cheaper to look for, when nothing beside it is."""
+    unbounded: float = inf
+    """Over squeezed text: the most bytes of an unbounded repetition where there is no `LONG_RUN`."""
+    foreign: bool = False
+    """Whether everything that it matches holds a byte outside ASCII."""
+    separator: bool = False
+    """Over squeezed text: whether it is one separator and nothing else."""
+    starts: bool = False
+    """Over squeezed text: whether a match may begin with a separator that it asks for."""
+    ends: bool = False
+    """The same for its end."""
+    word_start: bool = False
+    """Over squeezed text: whether every match begins with an ASCII letter or digit."""
+    word_end: bool = False
+    """The same for its end."""
 
     @property
     def is_anchor(self) -> bool:
@@ -107,20 +121,62 @@ def any_of(branches: Sequence[Piece]) -> Piece:
         reach=max(branch.reach for branch in branches),
         has_runs=any(branch.has_runs for branch in branches),
         loops=sum(branch.loops for branch in branches),
+        foreign=all(branch.foreign for branch in branches),
+        separator=all(branch.separator for branch in branches),
+        starts=any(branch.starts for branch in branches),
+        ends=any(branch.ends for branch in branches),
+        word_start=all(branch.word_start for branch in branches),
+        word_end=all(branch.word_end for branch in branches),
     )
 
 
 def joined(part: Sequence[Piece]) -> Piece:
     """A sequence as one piece."""
+    if len(part) == 1:
+        return part[0]._replace(
+            bits=min(_bits(part), MAX_BITS),
+            letter=False,
+            gap=False,
+            wide=False,
+            flags=False,
+            is_run=False,
+            least=b"",
+            elements=(),
+            reduced=None,
+        )
+    positions = shortest = loops = 0
+    reach = 0.0
+    has_runs = foreign = False
+    for piece in part:
+        positions += piece.positions
+        shortest += piece.shortest
+        loops += piece.loops
+        reach += piece.reach
+        has_runs = has_runs or piece.has_runs
+        foreign = foreign or piece.foreign
+    inner = [piece for piece in part if piece.positions and not piece.is_anchor]
     return Piece(
-        text=b"".join(piece.text for piece in part),
-        positions=sum(piece.positions for piece in part),
-        shortest=sum(piece.shortest for piece in part),
+        text=b"".join([piece.text for piece in part]),
+        positions=positions,
+        shortest=shortest,
         bits=min(_bits(part), MAX_BITS),
-        reach=sum(piece.reach for piece in part),
-        has_runs=any(piece.has_runs for piece in part),
-        loops=sum(piece.loops for piece in part),
+        reach=reach,
+        has_runs=has_runs,
+        loops=loops,
+        foreign=foreign,
+        starts=_asks_first(part, "starts"),
+        ends=_asks_first(reversed(part), "ends"),
+        word_start=bool(inner) and inner[0].word_start,
+        word_end=bool(inner) and inner[-1].word_end,
     )
+
+
+def _asks_first(part: Iterable[Piece], name: Literal["starts", "ends"]) -> bool:
+    """Whether a separator may stand first: in the first piece, or in one before which all may be empty."""
+    for piece in part:
+        if getattr(piece, name) or piece.shortest:
+            return bool(getattr(piece, name))
+    return False
 
 
 def _bits(part: Sequence[Piece]) -> float:
@@ -157,6 +213,8 @@ def _word_bits(letters: bytes, bits: float) -> float:
 
 def best_stretch(branch: Sequence[Element]) -> Piece:
     """What is looked for in place of a branch: the stretch of it that costs least."""
+    if all(element.piece.letter for element in branch):
+        return joined([element.piece for element in branch])  # One word.
     flags = [element.piece for element in branch if element.piece.flags]
     parts: list[list[Piece]] = [[]]
     for piece, cuts, kept in branch:
@@ -167,34 +225,80 @@ def best_stretch(branch: Sequence[Element]) -> Piece:
             parts.append([*flags])
     whole = joined([element.piece for element in branch])
     found = [stretch for part in parts for stretch in _stretches(part) if stretch.shortest >= MIN_PART_CHARS]
+    if whole.foreign:
+        # In texts that are all ASCII that need not be looked for.
+        found = [stretch for stretch in found if stretch.foreign] or found
     if found:
-        return min(found, key=_cost)._replace(reach=whole.reach, has_runs=whole.has_runs)
+        return min(found, key=_stretch_cost).piece()._replace(reach=whole.reach, has_runs=whole.has_runs)
     if len(parts) == 1:
         return whole
-    return whole._replace(text=_ANYTHING.join(joined(part).text for part in parts))
+    return whole._replace(text=ANYTHING.join(joined(part).text for part in parts))
 
 
-def _stretches(part: list[Piece]) -> Iterator[Piece]:
+class _Stretch(NamedTuple):
+    """Neighbouring pieces that may be looked for, and what that takes."""
+
+    cost: float
+    shortest: int
+    foreign: bool
+    part: Sequence[Piece]
+    start: int
+    end: int
+
+    def piece(self) -> Piece:
+        """The stretch as one piece."""
+        return _trimmed(self.part, self.start, self.end)
+
+
+def _stretch_cost(stretch: _Stretch) -> float:
+    return stretch.cost
+
+
+def _stretches(part: Sequence[Piece]) -> Iterator[_Stretch]:
     """The stretches of a sequence that may be worth looking for; the flags before them stay in force."""
     for start, first in enumerate(part):
         if first.reduced is not None and not any(piece.flags for piece in part[:start]):
-            yield first.reduced
-        if not (first.bits or first.letter) or (first.letter and start and part[start - 1].letter):
-            continue
-        for end in range(start + 1, len(part) + 1):
-            last = part[end - 1]
-            if not (last.bits or last.letter) or (last.letter and end < len(part) and part[end].letter):
-                continue
-            stretch = _trimmed(part, start, end)
-            yield stretch
-            if stretch.bits >= ENOUGH_BITS:
-                break
+            reduced = first.reduced
+            yield _Stretch(cost(reduced), reduced.shortest, reduced.foreign, [reduced], 0, 1)
+        if (first.bits or first.letter) and not (first.letter and start and part[start - 1].letter):
+            yield from _stretches_from(part, start)
     plain = [piece for piece in part if not piece.is_anchor]
     if plain and not any(piece.bits or piece.letter for piece in plain):
-        yield _trimmed(plain, 0, len(plain))
+        piece = _trimmed(plain, 0, len(plain))
+        yield _Stretch(cost(piece), piece.shortest, piece.foreign, [piece], 0, 1)
 
 
-def _trimmed(part: list[Piece], start: int, end: int) -> Piece:
+def _stretches_from(part: Sequence[Piece], start: int) -> Iterator[_Stretch]:
+    """Those that begin at a place, shortest first, until one is rare enough; each is `joined` only when it is chosen."""
+    shortest = positions = loops = 0
+    bits = word = 0.0
+    letters = b""
+    foreign = in_number = False
+    for end in range(start + 1, len(part) + 1):
+        last = part[end - 1]
+        positions += last.positions
+        shortest += last.shortest
+        foreign = foreign or last.foreign
+        if last.letter:
+            word += LETTER_BITS if word < WORD_BITS else LONG_WORD_BITS
+            letters += last.text
+            in_number = False
+        else:
+            told = _bits_in_number(last.text)
+            bits += _word_bits(letters, word) + (min(last.bits, told) if in_number and told else last.bits)
+            word, letters = 0.0, b""
+            in_number = told > 0 or (in_number and not last.shortest)
+        loops_here = loops if last.least else loops + last.loops
+        loops += last.loops
+        if not (last.bits or last.letter) or (last.letter and end < len(part) and part[end].letter):
+            continue
+        rarity = min(bits + _word_bits(letters, word), MAX_BITS)
+        yield _Stretch(_cost(rarity, loops_here, positions), shortest, foreign, part, start, end)
+        if rarity >= ENOUGH_BITS:
+            return
+
+
+def _trimmed(part: Sequence[Piece], start: int, end: int) -> Piece:
     """The stretch from `start` to `end`, with the anchors that tell something at its ends."""
     # Word boundaries and anchors cost nothing where there is a word, and tell much.
     if part[start].bits and not part[start].is_run:
@@ -209,12 +313,12 @@ def _trimmed(part: list[Piece], start: int, end: int) -> Piece:
     return joined(stretch)
 
 
-def _cost(piece: Piece) -> float:
+def cost(piece: Piece) -> float:
     """What looking for a stretch takes, in microseconds for some pages of text: to find it, and to look at what is found."""
-    found: float = PAGES_CHARS * 2.0 ** -(piece.bits + KNOWN_BITS)
-    return (
-        (LOOP_COST if piece.loops else 0)
-        + MORE_LOOPS_COST * piece.loops
-        + POSITION_COST * piece.positions
-        + FOUND_COST * found
-    )
+    return _cost(piece.bits, piece.loops, piece.positions)
+
+
+def _cost(bits: float, loops: int, positions: int) -> float:
+    found: float = PAGES_CHARS * 2.0 ** -(bits + KNOWN_BITS)
+    loop_cost = LOOP_COST + MORE_LOOPS_COST * loops if loops else 0
+    return loop_cost + POSITION_COST * positions + FOUND_COST * found

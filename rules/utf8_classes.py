@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 
 MAX_SEQUENCES = 24
 """A set that needs more alternatives is not worth it."""
@@ -11,11 +11,16 @@ _SIZES = ((0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
 """Characters whose UTF-8 has the same length; surrogates have none."""
 
 
-def byte_sequences(ranges: Sequence[tuple[int, int]]) -> tuple[bytes, ...] | None:
+def byte_sequences(ranges: Iterable[tuple[int, int]]) -> tuple[bytes, ...] | None:
     """Byte patterns of which one matches exactly the characters in `ranges` and their other cases.
 
     None when that takes more than `MAX_SEQUENCES`.
     """
+    return _byte_sequences(tuple(ranges))
+
+
+@lru_cache(maxsize=4_096)
+def _byte_sequences(ranges: tuple[tuple[int, int], ...]) -> tuple[bytes, ...] | None:
     found: list[bytes] = []
     for low, high in _merged(_with_cases(ranges)):
         for first, last in _SIZES:
@@ -62,9 +67,9 @@ def _with_cases(ranges: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
     cases = _cases()
     for low, high in ranges:
         yield low, high
-        for code, others in cases.items():
-            if low <= code <= high:
-                yield from ((other, other) for other in others)
+        codes = range(low, high + 1) if high - low < len(cases) else [code for code in cases if low <= code <= high]
+        for code in codes:
+            yield from ((other, other) for other in cases.get(code, ()))
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

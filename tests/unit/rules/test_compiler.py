@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import rules.compiler as compiler
 import rules.ruleset_cache as ruleset_cache
 from rules.compiler import compile_ruleset
 from rules.engine import Ruleset
+from rules.hyperscan_database import Compiled
+from rules.model import Target, Text
 from rules.packs import PackError
-from rules.patterns import PatternKey
+from rules.patterns import Expression, PatternKey, expressions, key_of
 from rules.policy import OWN_PACK_PREFIX
 from rules.ruleset_cache import cached_ruleset
 from tests.unit.rules.small_packs import one_rule, pack, prompt, rule, small_packs, spans
@@ -99,7 +102,7 @@ def test_a_damaged_or_exposed_file_is_made_again(tmp_path: Path, suffix: str, da
 
 def test_a_database_that_does_not_load_here_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packs = [pack("one", rule("T-1", {"any": [{"re": "bad"}]}, ("bad", "good")))]
-    monkeypatch.setattr(compiler, "compile_stream", lambda keys: b"for another machine")
+    monkeypatch.setattr(compiler, "compile_stream", lambda wanted: Compiled(b"for another machine", ()))
     foreign = cached_ruleset(packs, tmp_path)
     monkeypatch.undo()
     again = cached_ruleset(packs, tmp_path)
@@ -130,15 +133,16 @@ def test_the_cache_keeps_the_rulesets_used_last_and_those_in_use(
     assert cached_ruleset(again, tmp_path) == made[0]
 
 
-def count_compiled(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
-    """The patterns of each part that is compiled from now on, without the engine's own."""
-    compiled: list[set[str]] = []
+def count_compiled(monkeypatch: pytest.MonkeyPatch) -> list[set[bytes]]:
+    """The forms of each part that is compiled from now on, without the engine's own."""
+    compiled: list[set[bytes]] = []
     compile_part = ruleset_cache.compile_part
+    own = {form.source for key in compiler.EVERYWHERE for form in expressions(key, every=True)}
 
-    def counted(mode: compiler.Mode, keys: Sequence[PatternKey]) -> bytes:
-        if fresh := {key.re for key in keys} - {key.re for key in compiler.EVERYWHERE}:
+    def counted(mode: compiler.Mode, wanted: Sequence[Expression]) -> Compiled:
+        if fresh := {form.source for form in wanted} - own:
             compiled.append(fresh)
-        return compile_part(mode, keys)
+        return compile_part(mode, wanted)
 
     monkeypatch.setattr(ruleset_cache, "compile_part", counted)
     return compiled
@@ -154,7 +158,7 @@ def test_what_a_policy_changes_or_adds_is_all_that_is_compiled(tmp_path: Path, m
     assert compiled == []
     files = cached_ruleset([stricter, added], tmp_path)
     assert compiled
-    assert all(part == {"worse"} for part in compiled)
+    assert all(part == {b"worse"} for part in compiled)
     ruleset = Ruleset.load(files.packs_path.read_bytes(), files.database_path.read_bytes())
     found = ruleset.scan([prompt("bad and worse")], direction="request")
     assert spans(found) == [("T-1", 0, 3), ("O-1", 8, 13)]
@@ -162,9 +166,9 @@ def test_what_a_policy_changes_or_adds_is_all_that_is_compiled(tmp_path: Path, m
 
 @pytest.mark.parametrize("damage", ["truncate", "expose", "foreign"])
 def test_a_part_that_is_damaged_exposed_or_of_another_machine_is_made_again(tmp_path: Path, damage: str) -> None:
-    keys = [PatternKey("bad", "")]
+    wanted = expressions(PatternKey("bad", ""), every=True)
     cache = ruleset_cache.PartCache(tmp_path / "parts")
-    data = cache("block", keys)
+    made = cache("block", wanted)
     (path,) = (tmp_path / "parts").glob("*.part")
     whole = path.read_bytes()
     if damage == "truncate":
@@ -173,7 +177,7 @@ def test_a_part_that_is_damaged_exposed_or_of_another_machine_is_made_again(tmp_
         path.chmod(0o644)
     else:
         path.write_bytes(hashlib.sha256(b"elsewhere").digest() + b"elsewhere")
-    assert cache("block", keys) == data
+    assert cache("block", wanted) == made
     assert path.read_bytes() == whole
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -182,11 +186,11 @@ def test_the_cache_keeps_the_parts_used_last(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(ruleset_cache, "KEPT_PARTS", 2)
     cache = ruleset_cache.PartCache(tmp_path)
     for age, word in enumerate(("alpha", "beta")):
-        cache("block", [PatternKey(word, "")])
+        cache("block", expressions(PatternKey(word, ""), every=True))
         newest = max(tmp_path.glob("*.part"), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (1000 + age, 1000 + age))
     oldest = min(tmp_path.glob("*.part"), key=lambda path: path.stat().st_mtime)
-    cache("stream", [PatternKey("alpha", "")])
+    cache("stream", expressions(PatternKey("alpha", ""), every=False))
     assert len(list(tmp_path.iterdir())) == 4
     assert not oldest.exists()
 
@@ -195,5 +199,64 @@ def test_of_several_that_want_a_part_one_compiles_it(tmp_path: Path, monkeypatch
     compiled = count_compiled(monkeypatch)
     cache = ruleset_cache.PartCache(tmp_path)
     with ThreadPoolExecutor(4) as threads:
-        made = {*threads.map(lambda _: cache("block", [PatternKey("bad", "")]), range(8))}
-    assert (len(made), compiled) == (1, [{"bad"}])
+        wanted = expressions(PatternKey("bad", ""), every=True)
+        made = {*threads.map(lambda _: cache("block", wanted).data, range(8))}
+    assert (len(made), compiled) == (1, [{b"bad"}])
+
+
+def shelves_of(file: compiler.DatabaseFile) -> list[set[int]]:
+    """The numbers of the patterns on each shelf, without the engine's own."""
+    own = set(range(len(compiler.EVERYWHERE)))
+    return [{number for part in parts for number in part.numbers} - own for parts in file.blocks]
+
+
+def test_a_pattern_is_compiled_once_for_all_the_texts_that_it_matters_to() -> None:
+    def reading(rule_id: str, word: str, *targets: str) -> dict[str, object]:
+        return rule(rule_id, {"any": [{"re": word}]}, (word, "good"), targets=list(targets))
+
+    everywhere = reading("T-1", "alpha", "prompt", "completion", "tool_args")
+    both = reading("T-2", "beta", "prompt", "tool_result")
+    arguments = reading("T-3", "gamma", "tool_args")
+    answers = reading("T-4", "delta", "completion")
+    made = compile_ruleset([pack("one", everywhere, both, arguments, answers)])
+    file = msgspec.msgpack.decode(made.database_bytes, type=compiler.DatabaseFile)
+    first = len(compiler.EVERYWHERE)
+    assert shelves_of(file) == [{first + 2}, {first + 1}, {first, first + 3}]
+    assert [{number for part in parts for number in part.numbers} for parts in file.streams] == [
+        {first + 2},
+        set(),
+        {first, first + 3},
+    ]
+    ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
+    text = "alpha beta gamma delta"
+    for target, direction, expected in (
+        (Target.PROMPT, "request", ["T-1", "T-2"]),
+        (Target.TOOL_ARGS, "request", ["T-1", "T-3"]),
+        (Target.COMPLETION, "response", ["T-1", "T-4"]),
+        (Target.TOOL_RESULT, "response", ["T-2"]),
+    ):
+        found = ruleset.scan([Text(target, "", text)], direction=direction)
+        assert [finding.rule_id for finding in found] == expected
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_the_engine_overlooks_is_looked_for_in_another_way(times: int) -> None:
+    def compile(mode: compiler.Mode, wanted: Sequence[Expression]) -> Compiled:
+        """Stands for an engine that overlooks every form of this pattern, `times` times."""
+        made = compiler.compile_part(mode, wanted)
+        left = [position for position, form in enumerate(wanted) if b"bad" in form.source and asked.count(form) < times]
+        asked.extend(wanted)
+        if not left:
+            return made
+        blind = [*wanted[: left[0]], *expressions(key_of("never", ""), every=True)]
+        return Compiled(compiler.compile_part(mode, blind).data, tuple(left))
+
+    asked: list[Expression] = []
+    packs = [pack("one", rule("T-1", {"any": [{"re": "bad words?"}]}, ("bad word", "good")))]
+    made = compile_ruleset(packs, compile)
+    ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
+    text = "good words " * 100 + "bad words " + "good words " * 100 + "bad word"
+    assert len(ruleset.scan([prompt(text)], direction="request")) == 2
+    stream = ruleset.stream(Target.COMPLETION, "")
+    assert len([*stream.feed(text), *stream.close()]) == 2
+    assert ruleset.scan([prompt("good words")], direction="request") == []

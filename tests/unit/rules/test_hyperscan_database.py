@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Sequence
 
 import hyperscan
 import pytest
@@ -12,24 +11,19 @@ import pytest
 from rules.hyperscan_database import (
     MAX_ENDS,
     BlockDatabase,
+    BlockPart,
     EngineError,
     Part,
     StreamDatabase,
+    StreamPart,
     compile_block,
     compile_stream,
 )
 from rules.patterns import PatternKey, key_of
 from rules.prefilter import LONG_RUN
+from tests.unit.rules.databases import block_part, in_pieces, of_keys, stream_part, whole_texts
 
 KEYS = [PatternKey("needle", ""), PatternKey(r"\bx{1,3}\b", "i"), PatternKey(r"end$", ""), PatternKey("é.{0,9}ü", "s")]
-
-
-def whole_texts(keys: Sequence[PatternKey]) -> BlockDatabase:
-    return BlockDatabase([Part(tuple(range(len(keys))), compile_block(keys))])
-
-
-def in_pieces(keys: Sequence[PatternKey]) -> StreamDatabase:
-    return StreamDatabase([Part(tuple(range(len(keys))), compile_stream(keys))])
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +43,9 @@ def test_a_scan_names_the_patterns_and_where_each_first_ends(block: BlockDatabas
 
 
 def test_numbers_can_be_given() -> None:
-    block = BlockDatabase([Part((7, 40), compile_block(KEYS[:2]))])
+    block = BlockDatabase([block_part(KEYS[:2], (7, 40))])
     assert block.scan(b"a needle, XX") == {7: 8, 40: 12}
-    stream = StreamDatabase([Part((7, 40), compile_stream(KEYS[:2]))]).open_stream()
+    stream = StreamDatabase([stream_part(KEYS[:2], (7, 40))]).open_stream()
     stream.feed(b"a needle, XX ")
     assert stream.hits == {7: 8, 40: 12}
     stream.close()
@@ -117,16 +111,16 @@ def test_four_threads_scan_and_stream_on_one_database(block: BlockDatabase, data
 
 
 def test_a_database_from_elsewhere_is_refused() -> None:
-    block, stream = compile_block(KEYS), compile_stream(KEYS)
+    block, stream = compile_block(of_keys(KEYS)).data, compile_stream(of_keys(KEYS, every=False)).data
     for data in (b"", block[: len(block) // 2], b"\0" * 100):
         with pytest.raises(EngineError):
-            BlockDatabase([Part((), data)])
+            BlockPart(Part((), memoryview(data)))
         with pytest.raises(EngineError):
-            StreamDatabase([Part((), data)])
+            StreamPart(Part((), memoryview(data)))
     with pytest.raises(EngineError):
-        StreamDatabase([Part((), block)]).open_stream()
+        StreamDatabase([StreamPart(Part((), memoryview(block)))]).open_stream()
     with pytest.raises(EngineError):
-        BlockDatabase([Part((), stream)]).scan(b"needle")
+        BlockDatabase([BlockPart(Part((), memoryview(stream)))]).scan(b"needle")
 
 
 def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
@@ -146,7 +140,7 @@ def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypat
     assert block.scan(b"") == {}
     stream = database.open_stream()
     with monkeypatch.context() as patched:
-        patched.setattr(block, "_parts", [(_Broken(), None)])
+        patched.setattr(block._parts[0], "database", _Broken())
         patched.setattr(stream, "_open", [(database._parts[0], _Broken())])
         with pytest.raises(EngineError):
             block.scan(b"needle")
@@ -175,9 +169,9 @@ def test_sparse_patterns_tell_all_their_places_up_to_a_bound() -> None:
 
 def test_the_parts_of_a_database_report_together() -> None:
     first, second = KEYS[:1], KEYS[1:2]
-    block = BlockDatabase([Part((5,), compile_block(first)), Part((2,), compile_block(second))])
+    block = BlockDatabase([block_part(first, (5,)), block_part(second, (2,))])
     assert block.scan(b"a needle, XX, needle") == {5: 8, 2: 12}
-    stream = StreamDatabase([Part((5,), compile_stream(first)), Part((2,), compile_stream(second))]).open_stream()
+    stream = StreamDatabase([stream_part(first, (5,)), stream_part(second, (2,))]).open_stream()
     stream.feed(b"a nee")
     stream.feed(b"dle, XX")
     stream.close()

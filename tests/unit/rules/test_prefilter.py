@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.hyperscan_database import BlockDatabase, Part, StreamDatabase, compile_block, compile_stream
-from rules.patterns import PatternKey, PatternRefused, check, is_common, key_of, regexp
-from rules.prefilter import NotUnderstood, widen
+from rules.patterns import PatternKey, PatternRefused, check, is_common, key_of, reach_of, regexp
+from rules.prefilter import Form, Medium, NotUnderstood, forms, widen
+from tests.unit.rules.databases import in_pieces, whole_texts
 
-WORDS = "ignore all any the previous prior instructions rules é日 ж Ж 🙂 a b 1 22 . - \n _ x".split(" ")
+WORDS = (
+    "ignore all any the previous prior instructions rules é日 ж Ж 🙂 a b 1 22 . - \n _ x IGNORE Rules ,. _- !".split(
+        " "
+    )
+)
 ATOMS = [
     *("a", "b", "x", "é", "Ж", "日", "🙂", ".", r"\d", r"\w", r"\W", r"\S", r"\s", "[ab]", "[^a]", "[^é\\n]", "[а-я]"),
     *(
@@ -26,6 +30,13 @@ ATOMS = [
         "1",
         "ignore",
         "rules",
+        r"ignore[\s!-/:-@_]+",
+        r"(?:all[\s!-/:-@_]+|any[\s!-/:-@_]*|\s)",
+        r"(?:(?:all|the)[\W_]+)",
+        r"\bthe\b",
+        r"\b_",
+        r"\s?prior",
+        r"[\s\w]{2}",
         "{",
         r"[^\x41-\x7a]",
     ),
@@ -74,8 +85,7 @@ def check_widened(pattern: str, flags: str, samples: list[str]) -> None:
     except PatternRefused:
         return
     exact = regexp(key)
-    block = BlockDatabase([Part((0,), compile_block([key]))])
-    database = StreamDatabase([Part((0,), compile_stream([key]))])
+    block, database = whole_texts([key]), in_pieces([key])
     for sample in samples:
         data = sample.encode("utf-8", "replace")
         match = exact.search(data)
@@ -119,6 +129,36 @@ def check_widened(pattern: str, flags: str, samples: list[str]) -> None:
 )
 def test_widening(pattern: str, widened: bytes) -> None:
     assert widen(pattern) == widened
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (r"\bignore\s+(?:all\s+)?(?:previous|prior)\s+rules\b", [(Medium.WORDS, rb"(?:previous|prior) rules\b")]),
+        (r"\b(?:kill|delete)\s+(?:the\s+)?user\s+now", [(Medium.WORDS, rb"\b(?:kill|delete) (?:the )?user")]),
+        (r"\b(?:don't|do not)[\s_]+TELL", [(Medium.WORDS, rb"\b(?:don t|do not) tell")]),
+        (r"(?:as(?:\s(?:a|an|the)){0,3}\s){1,2}bot\b", [(Medium.WORDS, rb"(?:as(?: (?:a|an|the)){0,3} ){1,2}bot\b")]),
+        (r"</?system_prompt>", [(Medium.BYTES, rb"system_")]),
+        (r"\bfirst\s+,\s*second", [(Medium.WORDS, rb"\bfirst  ? ?second")]),
+        (r"инструкции|secret\s+words", [(Medium.FOREIGN, None), (Medium.WORDS, rb"secret words")]),
+    ],
+)
+def test_each_branch_is_looked_for_where_that_costs_least(
+    pattern: str, expected: list[tuple[Medium, bytes | None]]
+) -> None:
+    found = forms(pattern, is_caseless=True)
+    assert [form.medium for form in found] == [medium for medium, _ in expected]
+    for form, (medium, source) in zip(found, expected, strict=True):
+        assert source is None or form == Form(medium, source)
+
+
+def test_places_that_are_known_in_two_ways_are_not_compared() -> None:
+    assert reach_of(key_of(r"secret\s+words", "i")) is not None
+    assert reach_of(key_of(r"</?SYSTEM>|secret\s+words", "i")) is None
+
+
+def test_a_pattern_that_asks_for_capitals_is_looked_for_in_the_text_itself() -> None:
+    assert {form.medium for form in forms(r"\bDAN\s+mode", is_caseless=False)} == {Medium.BYTES}
 
 
 @pytest.mark.parametrize(
