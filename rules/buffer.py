@@ -71,7 +71,6 @@ class TextBuffer:
         self.data = SEPARATOR.join(self._encoded)
         self.is_ascii = self.data.isascii()
         self._starts: list[int] = []
-        self._parts: dict[int, Part] = {}
         self._runs: dict[int, Windows | None] = {}
         self._windows: dict[tuple[int, int], Windows | None] = {}
         self._texts: dict[int, Collection[int] | None] = {}
@@ -96,12 +95,17 @@ class TextBuffer:
                 hits.ends.setdefault(number, []).extend(start + place for place in ends)
         return hits
 
-    def part(self, index: int, hits: Hits | None = None, regexps: Regexps | None = None) -> Part:
-        """One text as a finished part, which knows by the hits where in it to look for a pattern."""
-        if index not in self._parts:
-            windows = partial(self.windows, index, hits, regexps) if hits is not None and regexps is not None else None
-            self._parts[index] = Part(self._encoded[index], 0, 0, 0, closed=True, windows=windows)
-        return self._parts[index]
+    def encoded(self, index: int) -> bytes:
+        """One text in UTF-8."""
+        return self._encoded[index]
+
+    def part(self, index: int, hits: Hits, regexps: Regexps) -> Part:
+        """One text as a finished part, which knows by the hits where in it to look for a pattern.
+
+        It holds the buffer, which therefore does not hold it: what refers to itself would wait for the garbage collector.
+        """
+        windows = partial(self.windows, index, hits, regexps)
+        return Part(self._encoded[index], 0, 0, 0, closed=True, windows=windows)
 
     def windows(self, index: int, hits: Hits, regexps: Regexps, number: int) -> Windows | None:
         """The spans of a text in which every match of a pattern lies; None when it may be anywhere."""

@@ -74,8 +74,8 @@ class DerivedScan:
         return self._evaluator.views.get(self._raw.sources[index].target, frozenset())
 
     def _normalized(self, index: int) -> list[DerivedView]:
-        part = self._raw.part(index)
-        if part.ascii or self._wanted(index) <= {"raw"} or not may_normalize(part.data):
+        data = self._raw.encoded(index)
+        if data.isascii() or self._wanted(index) <= {"raw"} or not may_normalize(data):
             return []
         return normalized(self._raw.sources[index].text)
 

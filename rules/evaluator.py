@@ -12,7 +12,7 @@ from typing import Literal
 from rules.buffer import TextBuffer
 from rules.findings import make_finding
 from rules.hyperscan_database import BlockDatabase, EngineError, Hits
-from rules.matching import Hit, MatchRule, RuleScan, has_anchor
+from rules.matching import Hit, MatchRule, Part, RuleScan, has_anchor
 from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, Regexps
@@ -70,6 +70,7 @@ class Evaluator:
             return []
         indexes = {index for number in hits for index, other in by_anchor.get(number, ()) if other in hits}
         found: list[Found] = []
+        parts: dict[int, Part] = {}
         plain = 0
         for index in sorted(indexes):
             rule = self._rules[index]
@@ -78,7 +79,9 @@ class Evaluator:
             if not rule.possible(hits) or rule.targets.isdisjoint(buffer.targets):
                 continue
             for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
-                part = buffer.part(text_index, hits, self.regexps)
+                part = parts.get(text_index)
+                if part is None:
+                    part = parts[text_index] = buffer.part(text_index, hits, self.regexps)
                 narrowed = None
                 if rule.near:
                     narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule)
