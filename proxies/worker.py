@@ -58,6 +58,8 @@ LAST_EVENTS_SECONDS = 2.0
 """How long a drained worker waits for its last events to be committed before it spools them."""
 MAX_DATAGRAM_BYTES = 4096
 MAX_QUEUED_MESSAGES = 1024
+GC_YOUNG_OBJECTS = 5000
+"""New containers between two looks of the garbage collector: a few megabytes at the most."""
 
 Ordered = SetSnapshot | Drain | Discover | Judged
 """Messages that mean what they say only after those before them."""
@@ -179,6 +181,8 @@ class Worker:
             # Code and the first rules live as long as the process: the collector need not look at them again.
             gc.collect()
             gc.freeze()
+            # A call leaves no objects that refer to each other, so there is seldom anything to collect.
+            gc.set_threshold(GC_YOUNG_OBJECTS)
             self._frozen = True
 
     def _report(self) -> None:
