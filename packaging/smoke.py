@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,12 @@ def until(what: str, probe: Callable[[], Any]) -> Any:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that was free a moment ago, below those that the system gives to clients."""
+    while True:
+        with socket.socket() as sock, suppress(OSError):
+            port = random.randrange(5_000, 10_000)
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def chat(url: str, key: str, text: str) -> tuple[int, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from playwright.async_api import Page
 
 from tests.llm_upstream import LLMUpstream, running_llm_upstream
 from tests.support.console import PASSWORD, ConsoleProcess
+from tests.support.ports import free_port
 
 SECRET = "AKIA" + "Z7Q2M4N6P5R3T5VK"
 """An access key of valid shape that belongs to nobody."""
@@ -22,14 +22,6 @@ HOSTILE_MODEL = "<img src=x onerror=alert(1)>\u202emodel\u200b"
 SETTLE_SECONDS = 10
 PATIENCE_SECONDS = 60
 """The first proxy of a kind waits for its rules to be compiled, which takes long on a busy machine."""
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Site:

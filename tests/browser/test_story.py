@@ -7,8 +7,9 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.site import SECRET, Site, free_port
+from tests.browser.site import SECRET, Site
 from tests.support.console import PASSWORD
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 

@@ -12,7 +12,6 @@ import atexit
 import hashlib
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -27,6 +26,7 @@ from app.fleet.supervisor import Configuration, Fleet, ProxyState, ProxyStatus
 from app.settings import Settings
 from proxies.contract import APIKey, CallRecord, ProxyConfig, ProxyType, RulesetSource
 from rules.ruleset_cache import cached_ruleset
+from tests.support.ports import free_port
 from tests.unit.rules.small_packs import pack, rule
 
 KEY = "ost_" + "k" * 43
@@ -57,13 +57,6 @@ def phrase_ruleset() -> RulesetSource:
         packs_sha256=files.packs_sha256,
         database_sha256=files.database_sha256,
     )
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def proxy(name: str, target_url: str, *, type: ProxyType = "llm", port: int = 0, **fields: Any) -> ProxyConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.integration.app.test_process import log_in
 from tests.support.console import PASSWORD, ConsoleProcess
-from tests.support.fleet import free_port
+from tests.support.ports import free_port
 
 
 async def test_a_console_without_compiled_rules_answers_at_once_and_stops_at_once(

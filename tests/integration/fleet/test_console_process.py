@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.support.console import ConsoleProcess
-from tests.support.fleet import DEADLINE_SECONDS, HeldUpstream, free_port, held_upstream
+from tests.support.fleet import DEADLINE_SECONDS, HeldUpstream, held_upstream
+from tests.support.ports import free_port
 
 
 class Operator:

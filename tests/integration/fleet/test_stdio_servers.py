@@ -16,7 +16,8 @@ import httpx
 
 from tests.mcp_wire import MCPClient, request
 from tests.support.console import ConsoleProcess
-from tests.support.fleet import DEADLINE_SECONDS, free_port
+from tests.support.fleet import DEADLINE_SECONDS
+from tests.support.ports import free_port
 
 PROGRAM = str(Path(__file__).parents[2] / "stdio_server_program.py")
 

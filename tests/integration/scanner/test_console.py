@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.browser.site import Site, free_port
+from tests.browser.site import Site
 from tests.support.console import ConsoleProcess
 from tests.support.hostile import hostile_server
+from tests.support.ports import free_port
 
 
 async def ended(site: Site, scan_id: str) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.browser.site import Site, free_port
+from tests.browser.site import Site
 from tests.integration.scanner.test_console import ended
 from tests.support.console import ConsoleProcess
 from tests.support.hostile import STDIO, hostile_server
+from tests.support.ports import free_port
 
 
 async def until(site: Site, path: str, holds: Any) -> dict[str, Any]:

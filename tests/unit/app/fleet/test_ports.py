@@ -11,7 +11,7 @@ from app.fleet import ports
 from app.fleet.listeners import FIRST_RETRY_SECONDS, Listeners
 from app.fleet.ports import HostInvalid, PortForbidden, PortTaken, bind, overlap, taken_by
 from app.fleet.reconcile import Address, Binding
-from tests.support.fleet import free_port
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(
