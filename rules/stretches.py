@@ -179,22 +179,42 @@ def _asks_first(part: Iterable[Piece], name: Literal["starts", "ends"]) -> bool:
     return False
 
 
-def _bits(part: Sequence[Piece]) -> float:
-    """How rare a sequence is. A word tells only so much, however long it is, and one that every text has next to nothing."""
-    bits = word = 0.0
-    letters = b""
-    in_number = False
-    for piece in part:
+class _Rarity:
+    """How rare a sequence is, piece by piece. A word tells only so much, however long it is, and one that every text has next to
+    nothing."""
+
+    __slots__ = ("_bits", "_in_number", "_letters", "_word")
+
+    def __init__(self) -> None:
+        self._bits = 0.0
+        """Of all before the word at the end."""
+        self._word = 0.0
+        self._letters = b""
+        self._in_number = False
+
+    def add(self, piece: Piece) -> None:
+        """The next piece of the sequence."""
         if piece.letter:
-            word += LETTER_BITS if word < WORD_BITS else LONG_WORD_BITS
-            letters += piece.text
-            in_number = False
-        else:
-            told = _bits_in_number(piece.text)
-            bits += _word_bits(letters, word) + (min(piece.bits, told) if in_number and told else piece.bits)
-            word, letters = 0.0, b""
-            in_number = told > 0 or (in_number and not piece.shortest)
-    return bits + _word_bits(letters, word)
+            self._word += LETTER_BITS if self._word < WORD_BITS else LONG_WORD_BITS
+            self._letters += piece.text
+            self._in_number = False
+            return
+        told = _bits_in_number(piece.text)
+        self._bits = self.bits + (min(piece.bits, told) if self._in_number and told else piece.bits)
+        self._word, self._letters = 0.0, b""
+        self._in_number = told > 0 or (self._in_number and not piece.shortest)
+
+    @property
+    def bits(self) -> float:
+        """Of everything so far."""
+        return self._bits + _word_bits(self._letters, self._word)
+
+
+def _bits(part: Sequence[Piece]) -> float:
+    rarity = _Rarity()
+    for piece in part:
+        rarity.add(piece)
+    return rarity.bits
 
 
 @lru_cache(maxsize=1024)
@@ -271,28 +291,19 @@ def _stretches(part: Sequence[Piece]) -> Iterator[_Stretch]:
 def _stretches_from(part: Sequence[Piece], start: int) -> Iterator[_Stretch]:
     """Those that begin at a place, shortest first, until one is rare enough; each is `joined` only when it is chosen."""
     shortest = positions = loops = 0
-    bits = word = 0.0
-    letters = b""
-    foreign = in_number = False
+    so_far = _Rarity()
+    foreign = False
     for end in range(start + 1, len(part) + 1):
         last = part[end - 1]
         positions += last.positions
         shortest += last.shortest
         foreign = foreign or last.foreign
-        if last.letter:
-            word += LETTER_BITS if word < WORD_BITS else LONG_WORD_BITS
-            letters += last.text
-            in_number = False
-        else:
-            told = _bits_in_number(last.text)
-            bits += _word_bits(letters, word) + (min(last.bits, told) if in_number and told else last.bits)
-            word, letters = 0.0, b""
-            in_number = told > 0 or (in_number and not last.shortest)
+        so_far.add(last)
         loops_here = loops if last.least else loops + last.loops
         loops += last.loops
         if not (last.bits or last.letter) or (last.letter and end < len(part) and part[end].letter):
             continue
-        rarity = min(bits + _word_bits(letters, word), MAX_BITS)
+        rarity = min(so_far.bits, MAX_BITS)
         yield _Stretch(_cost(rarity, loops_here, positions), shortest, foreign, part, start, end)
         if rarity >= ENOUGH_BITS:
             return

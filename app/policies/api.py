@@ -136,8 +136,8 @@ async def restore_policy(
     name: FromPath[str], actor: NamedDependency[Actor], policies: NamedDependency[PolicyService]
 ) -> Envelope[None]:
     """Take back that the policy was deleted, all versions included, or its draft discarded, within ten seconds."""
-    await policies.restore(actor, name)
-    return Envelope(None, message="The policy is restored.")
+    restored = await policies.restore(actor, name)
+    return Envelope(None, message=f"The {restored} is restored.")
 
 
 @get("/api/v1/policies/{name:str}/document", opt=VIEWER, tags=TAGS)

@@ -280,10 +280,10 @@ async def restore_policy(
 ) -> Response[str]:
     """Take back that the policy was deleted or its draft discarded."""
     try:
-        await policies.restore(actor, name)
+        restored = await policies.restore(actor, name)
     except AppError as error:
         return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
-    if await policies.draft(actor, name):
+    if restored == "draft":
         return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft of {name} is restored."))
     return redirect(request, f"/policies/{name}", Toast(f"The policy {name} is restored."))
 

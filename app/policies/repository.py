@@ -94,8 +94,8 @@ class PolicyRepository:
 
     async def forget_discarded(self, policy_id: str) -> None:
         """Remove discarded drafts for good: a version that comes now takes their number."""
-        gone = (PolicyVersion.policy_id == policy_id, PolicyVersion.deleted_at.is_not(None))
-        await self._session.execute(delete(PolicyVersion).where(*gone))
+        mine = (PolicyVersion.tenant_id == self._tenant_id, PolicyVersion.policy_id == policy_id)
+        await self._session.execute(delete(PolicyVersion).where(*mine, PolicyVersion.deleted_at.is_not(None)))
 
 
 class FeedbackRepository:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -304,8 +304,8 @@ class PolicyService:
         self._library.remove(name)
         await self._rollout.roll_out()
 
-    async def restore(self, actor: Actor, name: str) -> None:
-        """Take back that a policy was deleted, all versions included, or that its draft was discarded.
+    async def restore(self, actor: Actor, name: str) -> Literal["policy", "draft"]:
+        """Take back that a policy was deleted, all versions included, or that its draft was discarded; says which.
 
         Raises NothingToRestore or PolicyNameTaken; what is there already stays as it is.
         """
@@ -315,21 +315,24 @@ class PolicyService:
             if row is None:
                 if there is None:
                     raise NothingToRestore
-                await self._restore_draft(session, repository, actor, there)
-                return
+                return await self._restore_draft(session, repository, actor, there)
             if there is not None:
                 raise PolicyNameTaken(f"There is a new policy named {name}.")
             row.deleted_at = None
             await self._record(session, actor, row, "policy.restored", {"version": row.current_version})
         await self.reload()
         await self._rollout.roll_out()
+        return "policy"
 
     async def _restore_draft(
         self, session: AsyncSession, repository: PolicyRepository, actor: Actor, row: StoredPolicy
-    ) -> None:
-        if draft := await repository.discarded(row.id):
-            draft.deleted_at = None
-            await self._record(session, actor, row, "policy.draft_restored", {"version": draft.number})
+    ) -> Literal["policy", "draft"]:
+        draft = await repository.discarded(row.id)
+        if draft is None:
+            return "policy"
+        draft.deleted_at = None
+        await self._record(session, actor, row, "policy.draft_restored", {"version": draft.number})
+        return "draft"
 
     async def reload(self) -> None:
         """Tell the library what is in force, at the start."""

@@ -97,7 +97,7 @@ async def serve(exchange: Exchange) -> None:
             remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent "
             "or /v1/models.",
         )
-    exchange.protocol = route.protocol
+    exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
     body = b""
     hide_usage = False

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-from msgspec.structs import force_setattr
 
 from proxies.transport.headers import Headers
 
@@ -33,11 +32,6 @@ class Route(msgspec.Struct, frozen=True):
     """Where the path names it (Gemini)."""
     streams: bool = False
     """Whether the path asks for a stream (Gemini); elsewhere the body does."""
-    protocol: str = ""
-    """The surface's name in records; it follows from the surface."""
-
-    def __post_init__(self) -> None:
-        force_setattr(self, "protocol", self.surface.value)
 
 
 _POST: Final = {

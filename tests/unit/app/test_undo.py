@@ -142,7 +142,7 @@ async def test_a_policy_that_went_with_its_only_draft_comes_back_with_it(console
     assert gone.headers["location"] == "/policies"
     tab.headers["Cookie"] += f"; {gone.headers['set-cookie'].partition(';')[0]}"
     assert 'action="/policies/ours/restore"' in (await tab.get("/policies")).text
-    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours?tab=builder"
+    assert (await tab.post("/policies/ours/restore")).headers["location"] == "/policies/ours"
     draft = (await send(console, "GET", "policies/ours/draft")).json()["data"]
     assert draft is not None
 
@@ -157,8 +157,10 @@ async def test_a_discarded_draft_comes_back_until_a_new_version_takes_its_number
     await policies.discard(ADMIN, "ours")
     assert await policies.draft(ADMIN, "ours") is None
     assert [version.number for version in await policies.versions(ADMIN, "ours")] == [1]
-    await policies.restore(ADMIN, "ours")
+    assert await policies.restore(ADMIN, "ours") == "draft"
     assert await policies.draft(ADMIN, "ours") == before
+    await policies.delete(ADMIN, "ours")
+    assert await policies.restore(ADMIN, "ours") == "policy"
 
     await policies.discard(ADMIN, "ours")
     new = await policies.save_draft(ADMIN, "ours", POLICY, revision=0)

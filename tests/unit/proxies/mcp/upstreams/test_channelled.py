@@ -4,135 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from proxies.contract import Limits
-from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, MODERN_VERSIONS
-from proxies.mcp.upstreams import channelled, conversation, subscriptions
-from proxies.mcp.upstreams.channelled import ChannelUpstream
+from proxies.mcp.eras import META_VERSION
+from proxies.mcp.upstreams import channelled, conversation
 from proxies.mcp.upstreams.seats import SeatBounds
-from proxies.mcp.upstreams.server_log import ServerLog
 from proxies.transport.errors import (
     UpstreamBusy,
-    UpstreamError,
     UpstreamFirstByteTimeout,
     UpstreamTotalTimeout,
     UpstreamTruncated,
     UpstreamUnreachable,
 )
-from tests.unit.proxies.mcp.upstreams.scripted_channel import Script, ScriptedChannel, answer_everything
-
-MODERN = MODERN_VERSIONS[-1]
-
-
-def quiet(channel: ScriptedChannel, message: dict[str, Any]) -> None:
-    """Shake hands and say nothing more by itself."""
-    if message.get("method") in ("initialize", "server/discover"):
-        answer_everything(channel, message)
-
-
-class Bench:
-    """An upstream with every channel that it has opened."""
-
-    def __init__(self, script: Script, limits: Limits, bounds: SeatBounds, *, ours: bool, process: Any) -> None:
-        self.channels: list[ScriptedChannel] = []
-        self.script = script
-        self.problems = 0
-        self.connect_error: UpstreamError | None = None
-        self.upstream = ChannelUpstream(
-            self._connect,
-            name="test",
-            limits=limits,
-            bounds=bounds,
-            on_problem=self._noted,
-            log=ServerLog() if ours else None,
-            process=process,
-        )
-
-    async def _connect(self) -> ScriptedChannel:
-        if self.connect_error is not None:
-            raise self.connect_error
-        self.channels.append(ScriptedChannel(self.script))
-        return self.channels[-1]
-
-    def _noted(self) -> None:
-        self.problems += 1
-
-    async def post(self, body: Any, session: str = "", *, principal: str = "key", **options: Any) -> Any:
-        headers = [("mcp-session-id", session)] if session else []
-        first = body[0] if type(body) is list else body
-        if META_VERSION in first.get("params", {}).get("_meta", {}):
-            headers.append(("mcp-protocol-version", MODERN))
-        data = json.dumps(body).encode()
-        return await self.upstream.request("POST", "", headers, data, principal_id=principal, **options)
-
-    async def get(self, session: str = "", method: str = "GET", **headers: str) -> Any:
-        fields = [*headers.items(), *([("mcp-session-id", session)] if session else [])]
-        return await self.upstream.request(method, "", [(n.replace("_", "-"), v) for n, v in fields], b"")
-
-    async def open(self, principal: str = "key") -> tuple[str, ScriptedChannel]:
-        answer = await self.post(request("initialize", 0, protocolVersion="2025-11-25"), principal=principal)
-        assert answer.status == 200
-        return answer.headers.get("mcp-session-id"), self.channels[-1]
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Callable[..., Bench]]:
-    benches: list[Bench] = []
-
-    def build(
-        script: Script = quiet,
-        *,
-        ours: bool = True,
-        bounds: SeatBounds | None = None,
-        process: str = "session",
-        **limits: float,
-    ) -> Bench:
-        bounds = bounds or SeatBounds(max_open=8, max_open_per_principal=8)
-        benches.append(Bench(script, Limits(**limits), bounds, ours=ours, process=process))  # type: ignore[arg-type]
-        return benches[-1]
-
-    yield build
-    for bench in benches:
-        await bench.upstream.aclose()
-
-
-def request(method: str, id: int | str = 1, **params: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
-
-
-def modern(method: str, id: int | str = 1, **params: Any) -> dict[str, Any]:
-    return request(method, id, **params, _meta={META_VERSION: MODERN, META_CAPABILITIES: {}})
-
-
-def notification(method: str, **params: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "method": method, "params": params}
-
-
-async def events(answer: Any, count: int) -> list[Any]:
-    found = []
-    async with asyncio.timeout(5):
-        while len(found) < count:
-            found.append(json.loads((await anext(answer)).split(b"data: ")[1]))
-    return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-async def begun(bench: Bench, channel: ScriptedChannel, *bodies: Any, session: str = "") -> list[asyncio.Task[Any]]:
-    """Calls that have reached the server and wait."""
-    before = len(channel.sent)
-    tasks = [asyncio.create_task(bench.post(body, session)) for body in bodies]
-    await until(lambda: len(channel.sent) == before + len(bodies))
-    return tasks
-
+from tests.unit.proxies.mcp.upstreams.channel_bench import (
+    MODERN,
+    begun,
+    events,
+    modern,
+    notification,
+    request,
+    until,
+)
+from tests.unit.proxies.mcp.upstreams.scripted_channel import ScriptedChannel, answer_everything
 
 # --- Statuses ---------------------------------------------------------------------------------------------------------
 
@@ -485,82 +380,3 @@ async def test_L_11_leaving_a_legacy_call_keeps_it_open_at_the_server(make) -> N
     channel.say(id=3, result={"second": True})
     assert json.loads(await (await after).read(1000))["result"] == {"second": True}
     assert channel.methods() == ["initialize", "tools/call", "tools/call"]
-
-
-async def sharing(make: Any, script: Script = answer_everything, sessions: int = 2) -> Any:
-    """A process that several sessions of one key share."""
-    bench = make(script, process="key")
-    opened = [(await bench.open())[0] for _ in range(sessions)]
-    return bench, bench.channels[0], opened
-
-
-async def said(bench: Bench, method: str, session: str, uri: str = "file:///a", id: int = 1) -> Any:
-    answer = await bench.post(request(method, id, uri=uri), session)
-    return json.loads(await answer.read(1000))
-
-
-async def test_P_04_only_the_last_session_that_unsubscribes_ends_the_subscription_of_a_process(make) -> None:
-    bench, channel, (first, second) = await sharing(make)
-    for session in (first, second, second):
-        assert await said(bench, "resources/subscribe", session) == {"jsonrpc": "2.0", "id": 1, "result": {}}
-    await said(bench, "resources/subscribe", first, "file:///b")
-    assert await said(bench, "resources/unsubscribe", first, id=7) == {"jsonrpc": "2.0", "id": 7, "result": {}}
-    await said(bench, "resources/unsubscribe", first)  # It has none there any more.
-    assert "resources/unsubscribe" not in channel.methods()
-    await said(bench, "resources/unsubscribe", second)
-    await said(bench, "resources/unsubscribe", first, "file:///b")
-    ended = [message["params"]["uri"] for message in channel.sent if message["method"] == "resources/unsubscribe"]
-    assert ended == ["file:///a", "file:///b"]
-
-
-async def test_P_04_a_session_that_leaves_has_no_subscription_any_more(make) -> None:
-    bench, channel, (first, second) = await sharing(make)
-    for session in (first, second):
-        await said(bench, "resources/subscribe", session)
-    await bench.get(first, "DELETE")
-    await said(bench, "resources/unsubscribe", second)
-    assert channel.methods()[-1] == "resources/unsubscribe"
-
-
-async def test_P_04_a_refused_subscription_does_not_count(make) -> None:
-    refused: list[int] = []
-
-    def script(channel: ScriptedChannel, message: dict[str, Any]) -> None:
-        if message.get("method") == "resources/subscribe" and refused:
-            channel.say(id=message["id"], error={"code": refused.pop(), "message": "no"})
-        else:
-            answer_everything(channel, message)
-
-    bench, channel, (first, second) = await sharing(make, script)
-    await said(bench, "resources/subscribe", first)
-    refused.append(-32002)
-    assert "error" in await said(bench, "resources/subscribe", second)
-    await said(bench, "resources/unsubscribe", first)
-    assert channel.methods()[-1] == "resources/unsubscribe"
-
-
-async def test_P_04_an_unsubscription_in_a_batch_is_answered_with_the_rest_of_it(make) -> None:
-    bench, channel, (first, second) = await sharing(make)
-    for session in (first, second):
-        await said(bench, "resources/subscribe", session)
-    batch = [request("resources/unsubscribe", "u", uri="file:///a"), request("resources/read", "r", uri="file:///a")]
-    answers = await events(await bench.post(batch, first), 2)
-    assert sorted(answer["id"] for answer in answers) == ["r", "u"]
-    assert channel.methods()[-1] == "resources/read"
-
-
-async def test_P_04_subscriptions_of_a_process_are_bounded(make, monkeypatch) -> None:
-    monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 2)
-    bench, channel, (first, second) = await sharing(make)
-    for session in (first, second):
-        await said(bench, "resources/subscribe", session)
-    with pytest.raises(UpstreamBusy):
-        await said(bench, "resources/subscribe", first, "file:///b")
-    assert channel.methods().count("resources/subscribe") == 2
-
-
-async def test_sessions_with_a_channel_of_their_own_say_themselves_when_a_subscription_ends(make) -> None:
-    bench = make(answer_everything)
-    session, channel = await bench.open()
-    await said(bench, "resources/unsubscribe", session)
-    assert channel.methods()[-1] == "resources/unsubscribe"
