@@ -22,6 +22,7 @@ from rules.compiler import compile_ruleset
 from rules.engine import Ruleset, decide
 from rules.model import Target, Text
 from rules.packs import SHIPPED, load_directory
+from tests.bench.console import measure_pages, measure_worker_start
 from tests.bench.load import percentiles
 from tests.bench.mcp import measure_mcp, measure_silent_mcp
 from tests.bench.stand import LLM_PACKS, Stand, free_port, pss_bytes, rss_bytes, running_stand, start_load
@@ -164,7 +165,7 @@ def measure_policy(table: Table, count: int) -> None:
 
 
 async def measure_second_worker(table: Table) -> None:
-    """What one more worker costs, and how long workers take to start."""
+    """What one more worker costs."""
     async with running_stand(workers=2) as stand:
         pids = stand.worker_pids
         table.add("second worker's memory", f"{pss_bytes(pids[1]) / 2**20:.0f} MB (PSS)", "60 MB", "40 MB")
@@ -218,7 +219,9 @@ async def run(arguments: argparse.Namespace) -> None:
         await measure_silent_mcp(stand, table, 100 if quick else 1000, 20 if quick else 200, 200 if quick else 2000)
     measure_policy(table, 300 if quick else 3000)
     await measure_second_worker(table)
+    await measure_worker_start(table, 1 if quick else 5)
     measure_console_start(table, 1 if quick else 5)
+    await measure_pages(table, 20_000 if quick else 1_000_000, 2 if quick else 20)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(table.rows, indent=2, ensure_ascii=False) + "\n")
 

@@ -1,171 +1,100 @@
-"""`python -m tests.bench.console [--calls N]`: how fast the console's pages are over a long log, and how large.
-
-A month of calls is made once: a few thousand go through the real ingestion, the database then multiplies them into the
-past. The pages are asked for in this process, so that CPU time means something on a busy machine; wall time is shown beside it.
-"""
+"""What the console costs: how soon a worker runs, and how long a page takes with many calls logged."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import random
+import sqlite3
+import statistics
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import text
+import httpx
 
-from app import clock
-from app.database.engine import Database
-from proxies.contract import CallRecord, CapturedText, TextMark
-from rules.model import Action, Severity, Target
-from tests.support.console import PASSWORD, Console, console_app
-from tests.support.library import small_library
-from tests.support.memory_fleet import MemoryFleet
-from tests.support.records import blocked_call, call, finding
-from tests.support.tab import Tab, make_proxy, tab_of
+from app.fleet.snapshot import Configuration
+from app.fleet.supervisor import Fleet
+from app.settings import Settings
+from scripts.screenshots import PASSWORD, run_console, write_history
+from tests.bench.stand import BenchSettings, free_port, ignore
+from tests.bench.table import Table
 
-SEED_CALLS = 5_000
-WINDOW_HOURS = 3
-REPEATS = 40
-ROUNDS_WARM = 3
-RULES = tuple((f"PI-{number:04}", Severity(number % 5)) for number in range(25))
-TEXTS = (
-    CapturedText(
-        direction="request",
-        target=Target.PROMPT,
-        path="/messages/0/content",
-        text="Please help. " * 60,
-        marks=(TextMark(0, 6, "PI-0001"),),
-    ),
-    CapturedText("response", Target.COMPLETION, "/choices/0/message/content", "Of course. " * 40),
-)
-LOGS = ("calls", "call_texts", "alerts")
-ROLL_UPS = ("traffic_minutes", "traffic_hours", "rule_hours", "client_hours")
-PAGES = (
-    "/",
-    "/traffic",
-    "/traffic?verdict=blocked",
-    "/traffic?search=gpt",
-    "/traffic?search=nothing-like-it",
-    "/traffic?hours=24&offset=3000",
-    "/traffic?sort=-duration_ms",
-    "/traffic?proxy_id={proxy}&sort=operation",
-    "/traffic/{call}",
-    "/traffic?call={call}",
-    "/proxies",
-    "/proxies/{proxy}",
-    "/alerts",
-    "/alerts?sort=-severity",
-    "/alerts?status=any&search=key",
-    "/audit",
-)
+PAGES = ("/", "/proxies", "/traffic", "/traffic?verdict=blocked", "/alerts", "/policies", "/access", "/audit")
+PATIENCE_SECONDS = 300
 
 
-def seed_records(proxy_ids: list[str], randomness: random.Random) -> list[CallRecord]:
-    """Calls of the last hours, every eighth with findings."""
-    now = time.time()
-    made = []
-    for _ in range(SEED_CALLS):
-        shared: dict[str, Any] = {
-            "proxy_id": randomness.choice(proxy_ids),
-            "started_at": now - randomness.random() * WINDOW_HOURS * 3600,
-            "duration_ms": randomness.lognormvariate(6, 0.6),
-            "client_ip": f"10.0.{randomness.randint(0, 9)}.{randomness.randint(1, 250)}",
-            "principal_name": f"team-{randomness.randint(1, 30)}",
-            "operation": randomness.choice(("gpt-5.1", "gpt-4o", "claude-sonnet-4-5", "tools/call run")),
-            "texts": (
-                CapturedText(
-                    "request",
-                    Target.PROMPT,
-                    "/messages/0/content",
-                    "Please help. " * 60,
-                    marks=(TextMark(0, 6, "PI-0001"),),
-                ),
-                CapturedText("response", Target.COMPLETION, "/choices/0/message/content", "Of course. " * 40),
-            ),
-        }
-        if randomness.random() < 0.125:
-            rule_id, severity = randomness.choice(RULES)
-            found = finding(rule_id=rule_id, severity=severity)
-            blocked = randomness.random() < 0.5
-            made.append(
-                blocked_call(found, **shared) if blocked else call(findings=(found,), action=Action.ALERT, **shared)
-            )
-        else:
-            made.append(call(**shared))
-    return made
+async def measure_worker_start(table: Table, runs: int) -> None:
+    """From the start of a worker's process until it runs, without rules."""
+    seconds: list[float] = []
+
+    async def load() -> Configuration:
+        return Configuration(proxies=(), api_keys=(), rulesets=(), auto_start=frozenset())
+
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as directory:
+            settings = BenchSettings(Path(directory))
+            fleet = Fleet(settings=settings, load_configuration=load, ingest=ignore, on_status=lambda status: None)
+            begin = time.perf_counter()
+            await fleet.start()
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while [worker.state for worker in fleet.workers()] != ["running"]:
+                        await asyncio.sleep(0.002)
+                seconds.append(time.perf_counter() - begin)
+            finally:
+                await fleet.stop()
+    table.add("start of a worker", f"{statistics.median(seconds):.2f} s", "0.3 s", "0.1 s")
 
 
-async def multiply(database: Database, calls: int) -> None:
-    """Repeat what is there into the past until the log holds so many calls; a transaction a repetition."""
-    columns: dict[str, list[str]] = {}
-    async with database.writer() as session:
-        for table in (*LOGS, *ROLL_UPS):
-            rows = await session.execute(text(f"PRAGMA table_info({table})"))
-            columns[table] = [row[1] for row in rows]
-            await session.execute(text(f"CREATE TABLE seed_{table} AS SELECT * FROM {table}"))
-    for copy in range(1, calls // SEED_CALLS):
-        async with database.writer() as session:
-            for table, names in columns.items():
-                taken = ", ".join(_shifted(name, copy) for name in names)
-                listed = ", ".join(names)
-                await session.execute(
-                    text(f"INSERT OR IGNORE INTO {table} ({listed}) SELECT {taken} FROM seed_{table}")
-                )
+async def measure_pages(table: Table, calls: int, runs: int) -> None:
+    """Time and size of the pages that people open most, with so many calls of one day logged."""
+    with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as directory:
+        root = Path(directory)
+        settings = Settings(data_dir=root / "data", port=free_port(), admin_password_file=root / "password")
+        await write_history(settings, free_port())
+        logged = multiply_calls(settings.data_dir / "ostiary.db", calls)
+        process = await run_console(settings)
+        assert process.stdout is not None
+        reading = asyncio.create_task(process.stdout.read())
+        try:
+            found = await _visit(f"http://127.0.0.1:{settings.port}", runs)
+        finally:
+            process.terminate()
+            await process.wait()
+            await reading
+    times = sorted(milliseconds for milliseconds, _ in found)
+    p95, largest = times[int(len(times) * 0.95)], max(size for _, size in found)
+    figure = f"p95 {p95:.0f} ms, p50 {statistics.median(times):.0f} ms; the largest {largest / 1024:.0f} KB"
+    table.add(f"console page, {logged:,} calls logged", figure, "60 KB, p95 100 ms")
 
 
-def _shifted(name: str, copy: int) -> str:
-    hours = copy * WINDOW_HOURS
-    if name in ("started_at", "created_at", "updated_at"):
-        return f"strftime('%Y-%m-%d %H:%M:%f000', {name}, '-{hours} hours')"
-    if name in ("id", "call_id"):
-        return f"'copy{copy}_' || {name}"
-    return f"{name} - {hours}" if name == "hour" else f"{name} - {hours * 60}" if name == "minute" else name
+def multiply_calls(database: Path, wanted: int) -> int:
+    """Repeat the logged calls under other ids until there are about so many; returns how many there are."""
+    with sqlite3.connect(database) as connection:
+        names = [row[1] for row in connection.execute("PRAGMA table_info(calls)")]
+        (there,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+        others = ", ".join(f'"{name}"' for name in names if name != "id")
+        connection.execute(
+            "WITH RECURSIVE copies(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM copies WHERE number < ?) "
+            f"INSERT INTO calls (id, {others}) SELECT calls.id || number, {others} FROM calls, copies",
+            (max(1, wanted // there - 1),),
+        )
+        (logged,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+    connection.close()
+    return int(logged)
 
 
-async def measure(tab: Tab, address: str) -> tuple[int, list[float], list[float]]:
-    """(bytes, CPU ms, wall ms) of a page; the first rounds warm it up."""
-    size, spent, waited = 0, [], []
-    for number in range(ROUNDS_WARM + REPEATS):
-        cpu, wall = time.process_time(), time.perf_counter()
-        answer = await tab.get(address)
-        assert answer.status_code == 200, (address, answer.status_code)
-        if number >= ROUNDS_WARM:
-            spent.append((time.process_time() - cpu) * 1000)
-            waited.append((time.perf_counter() - wall) * 1000)
-        size = len(answer.content)
-    return size, spent, waited
-
-
-def quantile(values: list[float], fraction: float) -> float:
-    """The value below which this fraction lies."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * fraction))]
-
-
-async def main(calls: int) -> None:
-    """Make the log, ask for the pages, print the table."""
-    with tempfile.TemporaryDirectory() as scratch:
-        console: Console
-        async with console_app(Path(scratch), make_fleet=MemoryFleet, library=small_library()) as console:
-            proxy_ids = [await make_proxy(console, f"proxy-{number}", 4000 + number) for number in range(8)]
-            records = seed_records(proxy_ids, random.Random(7))
-            console.client.blocking_portal.call(console.app.state.ingest, records)
-            started = clock.utcnow()
-            console.client.blocking_portal.call(multiply, console.app.state.database, calls)
-            print(f"{calls:,} calls in {(clock.utcnow() - started) / timedelta(seconds=1):.0f} s")
-            tab = await tab_of(console, "admin", PASSWORD)
-            print(f"{'page':44} {'KB':>6} {'CPU p50':>9} {'CPU p95':>9} {'wall p95':>9}  ms")
-            for page in PAGES:
-                address = page.format(proxy=proxy_ids[0], call=records[0].id)
-                size, spent, waited = await measure(tab, address)
-                figures = (quantile(spent, 0.5), quantile(spent, 0.95), quantile(waited, 0.95))
-                print(f"{page:44} {size / 1024:6.1f} " + " ".join(f"{figure:9.1f}" for figure in figures))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=1_000_000)
-    asyncio.run(main(parser.parse_args().calls))
+async def _visit(base: str, runs: int) -> list[tuple[float, int]]:
+    """Milliseconds and bytes of each visit, once no proxy waits for its rules any more."""
+    async with httpx.AsyncClient(base_url=base, timeout=PATIENCE_SECONDS) as client:
+        login = await client.post("/api/v1/auth/login", json={"username": "admin", "password": PASSWORD})
+        client.headers["Authorization"] = f"Bearer {login.json()['data']['token']}"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "starting" in (await client.get("/api/v1/proxies/status")).text:
+                await asyncio.sleep(0.5)
+        found = []
+        for address in PAGES * runs:
+            begin = time.perf_counter()
+            page = await client.get(address)
+            found.append(((time.perf_counter() - begin) * 1000, len(page.content)))
+            assert page.status_code == 200, address
+    return found

@@ -112,7 +112,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def _ignore(calls: Sequence[CallRecord]) -> None:
+async def ignore(calls: Sequence[CallRecord]) -> None:
     """Stands for the database: the bench measures the worker."""
 
 
@@ -134,7 +134,7 @@ async def running_stand(workers: int = 1) -> AsyncIterator[Stand]:
         fleet = Fleet(
             settings=BenchSettings(root, workers),
             load_configuration=load,
-            ingest=_ignore,
+            ingest=ignore,
             on_status=lambda status: None,
         )
         await fleet.start()
