@@ -9,6 +9,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import compiled
+
 ROOT = Path(__file__).resolve().parent.parent
 ARTEFACTS = {"onefile": ROOT / "dist" / "ostiary", "onedir": ROOT / "dist" / "ostiary-onedir" / "ostiary"}
 SOURCES = ("app", "proxies", "rules", "web", "migrations", "packaging", "requirements-build.lock")
@@ -47,6 +49,10 @@ def is_current(artefact: Path) -> bool:
 def build(bundle: str) -> None:
     """Run PyInstaller with a fixed hash seed, so that the same sources give the same archive order."""
     environment = {**os.environ, "BUNDLE": bundle, "PYTHONHASHSEED": "1"}
+    try:
+        environment["COMPILED"] = str(compiled.libraries())
+    except compiled.NoCompiler as error:
+        print(f"{error}. The executable will interpret its hot path, which takes more CPU.", file=sys.stderr)
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN"]
     command += ["--distpath", str(ROOT / "dist"), "--workpath", str(ROOT / "build" / bundle), "packaging/app.spec"]
     print(f"Building {ARTEFACTS[bundle].relative_to(ROOT)} ...", file=sys.stderr, flush=True)

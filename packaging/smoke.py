@@ -262,6 +262,8 @@ def check_materials(api: API) -> None:
     told = {component["name"] for component in bill.get("components", [])}
     if status != 200 or not told >= {"litestar", "hyperscan", "CPython"} or "httpx" in told:
         raise SystemExit(f"the bill of materials answered {status}: {sorted(told)}")
+    is_compiled = api.get("GET", "/system/info")["is_compiled"]
+    step(f"it knows what it contains, and its calls run through {'machine code' if is_compiled else 'sources'}")
 
 
 def set_up(api: API, target: str, port: int, mcp_port: int) -> str:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Literal
-
-import msgspec
 
 from proxies.contract import CapturedText, TextMark
 from rules.engine import MAX_FINDINGS, StreamScan
@@ -48,7 +47,8 @@ _BY_DIRECTION: Final = attrgetter("direction")
 """Requests come before responses, as in the alphabet."""
 
 
-class _Noted(msgspec.Struct, gc=False):
+@dataclass
+class _Noted:
     """One text, or the part of it that fits, with what was found in it."""
 
     target: Target

@@ -16,11 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass
 
 import msgspec
 
 from proxies.channel import Channel
 from proxies.contract import CallRecord, encoder
+from proxies.encoded import EncodedEvents
 from proxies.spool import SpoolFile
 
 logger = logging.getLogger(__name__)
@@ -41,16 +43,8 @@ NO_TEXTS = encoder.encode(())
 """The encoded last field of a call without captured texts."""
 
 
-class EncodedEvents(msgspec.Struct, tag="events", frozen=True):
-    """`contract.Events` with calls that are MessagePack already."""
-
-    sequence: int
-    calls: list[msgspec.Raw]
-    calls_dropped: int = 0
-    texts_dropped: int = 0
-
-
-class EncodedCall(msgspec.Struct, gc=False):
+@dataclass
+class EncodedCall:
     """A `CallRecord` as MessagePack, from which the captured texts can be cut off: they are its last field."""
 
     head: bytes

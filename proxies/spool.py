@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from proxies.contract import CONTRACT_VERSION, FRAME_HEADER_BYTES, encoder
+from proxies.encoded import EncodedSpool
 
 SUFFIX = ".spool"
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -26,13 +27,6 @@ FRAME_BYTES = 1024 * 1024
 
 class SpoolFull(OSError):
     """The spool file has reached its bound."""
-
-
-class EncodedSpool(msgspec.Struct, frozen=True):
-    """`contract.Spool` with calls that are MessagePack already."""
-
-    contract_version: int
-    calls: list[msgspec.Raw]
 
 
 class SpoolFile:

@@ -13,13 +13,12 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from rules.database_parts import Compiled, Part
 from rules.hyperscan_database import (
     ENGINE,
     BlockDatabase,
     BlockPart,
-    Compiled,
     EngineError,
-    Part,
     StreamDatabase,
     StreamPart,
     compile_block,

@@ -25,8 +25,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import hyperscan
-import msgspec
 
+from rules.database_parts import Compiled, Part
 from rules.form_samples import BEFORE, overlooked
 from rules.patterns import Expression
 from rules.prefilter import Medium
@@ -72,24 +72,6 @@ class Hits(dict[int, int]):
 
 class EngineError(Exception):
     """The engine could not do its work; the caller must treat the message as not inspected."""
-
-
-class Part(msgspec.Struct, frozen=True):
-    """Some of the patterns of a database, compiled together. The data says nothing of the numbers, so that whoever looks
-    for the same patterns can use it again."""
-
-    numbers: tuple[int, ...]
-    """By position of an expression in the data, the number of its pattern."""
-    data: memoryview
-    medium: Medium = Medium.BYTES
-
-
-class Compiled(msgspec.Struct, frozen=True):
-    """Some forms of patterns, compiled together."""
-
-    data: bytes
-    overlooked: tuple[int, ...]
-    """The positions of those that the engine does not find everywhere, see `form_samples`."""
 
 
 def _compile(wanted: Sequence[Expression], mode: int) -> bytes:

@@ -278,7 +278,7 @@ def found_by_form(form: Expression, text: bytes) -> bool:
 
 def check(key: PatternKey) -> int:
     """The number of groups of a sound pattern; raises `PatternRefused` when an engine or the syntax rules refuse it."""
-    if "\0" in key.re or any("\ud800" <= char <= "\udfff" for char in key.re):
+    if "\0" in key.re or any(0xD800 <= ord(char) <= 0xDFFF for char in key.re):
         raise PatternRefused("it holds a NUL or a lone surrogate; write \\x00 for a NUL")
     if _TEXT_ANCHOR.search(key.re):
         raise PatternRefused("\\A, \\z and \\Z are not portable; use ^ and $")

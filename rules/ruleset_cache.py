@@ -28,7 +28,8 @@ from rules.compiler import (
     load_database,
     ruleset_digest,
 )
-from rules.hyperscan_database import ENGINE, Compiled, EngineError
+from rules.database_parts import Compiled
+from rules.hyperscan_database import ENGINE, EngineError
 from rules.packs import Pack, dump_packs
 from rules.patterns import Expression
 

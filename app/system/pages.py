@@ -263,6 +263,7 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
         ("Audit entries are kept", f"{days['audit']} days", "retention_audit_days"),
         ("Python, SQLite", f"{info.python}, {info.sqlite}", ""),
         ("Platform", f"{info.platform}, process {info.pid}{', one executable' if info.is_frozen else ''}", ""),
+        ("Calls run through", "machine code" if info.is_compiled else "interpreted sources", ""),
     ]
 
 

@@ -9,6 +9,8 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 from sqlalchemy import text
@@ -51,6 +53,9 @@ class SystemView(msgspec.Struct):
     pid: int
     workers: int
     is_frozen: bool
+    """Whether this is the one-file or one-directory executable."""
+    is_compiled: bool
+    """Whether calls run through machine code; from the sources they are interpreted."""
     live_connections: int
     retention_days: dict[str, int]
 
@@ -108,6 +113,7 @@ class System:
             pid=os.getpid(),
             workers=self._settings.workers,
             is_frozen=bool(getattr(sys, "frozen", False)),
+            is_compiled=_is_compiled(),
             live_connections=live_connections,
             retention_days={
                 "alerts": self._settings.retention_alerts_days,
@@ -115,3 +121,9 @@ class System:
                 "audit": self._settings.retention_audit_days,
             },
         )
+
+
+def _is_compiled() -> bool:
+    """Whether the modules that every call passes through are compiled, which `packaging/compiled.py` does together."""
+    found = find_spec("rules.engine")
+    return found is not None and Path(found.origin or "").suffix in (".so", ".pyd")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-import msgspec
+from msgspec import Raw
 
+from proxies.frozen import Frozen
 from proxies.strict_json import JSONRefused, refuse_case_variants
 
 PARSE_ERROR: Final = -32700
@@ -46,7 +47,7 @@ class MessageRefused(ValueError):
         self.id = id
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(Frozen, frozen=True):
     """One JSON-RPC message. A response holds `result` or `error`; its id is None only in an error without id."""
 
     kind: Kind
@@ -55,6 +56,8 @@ class Message(msgspec.Struct, frozen=True):
     params: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    encoded: Raw | None = None
+    """The result of a response of ours that is JSON already, instead of `result`."""
 
     def body(self) -> dict[str, Any]:
         """The message to send: only members that were parsed, in the usual order."""
@@ -65,7 +68,7 @@ class Message(msgspec.Struct, frozen=True):
             if self.error is not None:
                 body["error"] = self.error
             else:
-                body["result"] = self.result
+                body["result"] = self.result if self.encoded is None else self.encoded
             return body
         body["method"] = self.method
         if self.params is not None:

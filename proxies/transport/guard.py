@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import httptools
-import msgspec
 
 from proxies.transport.errors import RequestRefused
 from proxies.transport.headers import FIELD_VALUE, TOKEN, HeadEnd, Headers, read_fields
@@ -76,7 +76,8 @@ SINGLE_FIELDS = frozenset(
 """Fields whose repetition would let two readers disagree about framing, identity or routing (HTTP-01, 09, G-06)."""
 
 
-class RequestHead(msgspec.Struct, gc=False):
+@dataclass
+class RequestHead:
     """An accepted head. `content_length` is 0 for no body, `CHUNKED` for a chunked one."""
 
     method: str

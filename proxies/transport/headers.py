@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, overload
+from typing import overload
 
 from proxies.transport.via import passed_proxies, via_value
 
@@ -78,20 +78,10 @@ _CONNECTION_TOKENS = {
 _NO_TOKENS: frozenset[str] = frozenset()
 
 
-class Lookup(Protocol):
-    """As `dict.get`."""
-
-    @overload
-    def __call__(self, name: str, /) -> str | None: ...
-
-    @overload
-    def __call__(self, name: str, default: str, /) -> str: ...
-
-
 class Headers:
     """Ordered (name, value) pairs with constant-time lookup. Names are lower-case."""
 
-    __slots__ = ("_index", "_items", "get")
+    __slots__ = ("_index", "_items")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._items = items if isinstance(items, list) else list(items)
@@ -100,8 +90,16 @@ class Headers:
             # Built in reverse so that the first of several fields wins. The guard refuses repeated fields wherever the
             # choice could matter.
             self._index = dict(reversed(self._items))
-        self.get: Lookup = self._index.get
-        """The value of the first field of this (lower-case) name; the dictionary's own lookup, as every call asks often."""
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of the first field of this (lower-case) name."""
+        return self._index.get(name, default)
 
     def getall(self, name: str) -> list[str]:
         """The values of all fields of this name, in order."""

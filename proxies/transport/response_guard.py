@@ -7,9 +7,9 @@ connection is discarded. Requirements HTTP-14, 17, 18.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import httptools
-import msgspec
 
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.headers import FIELD_VALUE, TOKEN, HeadEnd, Headers, read_fields
@@ -29,7 +29,8 @@ _SINGLE_FIELDS = frozenset(
 )
 
 
-class ResponseHead(msgspec.Struct, gc=False):
+@dataclass
+class ResponseHead:
     """An accepted head. `bodyless` responses have no body whatever their fields say (RFC 9112 §6.3)."""
 
     status: int

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rules import engine
 from rules.compiler import compile_ruleset
 from rules.engine import Ruleset, decide
 from rules.model import Target, Text
@@ -208,7 +209,10 @@ async def run(arguments: argparse.Namespace) -> None:
     count, runs = (3000, 1) if quick else (20_000, 5)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     table = Table()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {runs} runs of {count:,} requests\n")
+    kind = "machine code" if engine.__file__.endswith(".so") else "interpreted"
+    print(
+        f"Hot path: {kind}. {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {runs} runs of {count:,} requests\n"
+    )
     table.head()
     async with running_stand() as stand:
         await measure_calls(stand, table, count, runs)
@@ -231,6 +235,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small counts: shows that the bench works, not how fast we are"
     )
+    parser.add_argument("--interpreted", action="store_true", help="bench the sources as they are")
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")
     asyncio.run(run(parser.parse_args()))
 

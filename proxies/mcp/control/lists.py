@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -108,7 +108,7 @@ async def list_response(
     await server.settle([listing], trigger="list")
     exchange.lap("judgement", waiting=True)
     result = await _finished(exchange, server, list_kind, listing, gathered)
-    return Message(kind="response", id=request.id, result=cast(dict[str, Any], result))
+    return Message(kind="response", id=request.id, encoded=result)
 
 
 async def _listing(server: ControlledServer, list_kind: ListKind, gathered: Gathered) -> Listing:

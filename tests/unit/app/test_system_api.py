@@ -12,6 +12,7 @@ from litestar.testing import TestClient
 from sqlalchemy.exc import OperationalError
 
 from app.version import __version__
+from rules import engine
 from tests.support.console import Console, console_app
 
 Shared = tuple[TestClient[Litestar], dict[str, str]]
@@ -73,6 +74,7 @@ def test_system_info_describes_what_runs(shared: Shared) -> None:
     assert data["uptime_seconds"] >= 0
     assert data["retention_days"] == {"alerts": 90, "requests": 30, "audit": 90}
     assert data["is_frozen"] is False
+    assert data["is_compiled"] is (Path(engine.__file__).suffix == ".so")
 
 
 def test_ADM_23_the_api_describes_itself_to_those_who_are_logged_in(shared: Shared) -> None:

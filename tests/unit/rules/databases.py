@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rules.database_parts import Part
 from rules.hyperscan_database import (
     BlockDatabase,
     BlockPart,
-    Part,
     StreamDatabase,
     StreamPart,
     compile_block,

@@ -15,8 +15,8 @@ import pytest
 import rules.compiler as compiler
 import rules.ruleset_cache as ruleset_cache
 from rules.compiler import compile_ruleset
+from rules.database_parts import Compiled
 from rules.engine import Ruleset
-from rules.hyperscan_database import Compiled
 from rules.model import Target, Text
 from rules.packs import PackError
 from rules.patterns import Expression, PatternKey, expressions, key_of

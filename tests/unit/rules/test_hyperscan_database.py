@@ -8,12 +8,12 @@ import threading
 import hyperscan
 import pytest
 
+from rules.database_parts import Part
 from rules.hyperscan_database import (
     MAX_ENDS,
     BlockDatabase,
     BlockPart,
     EngineError,
-    Part,
     StreamDatabase,
     StreamPart,
     compile_block,
