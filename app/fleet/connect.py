@@ -34,7 +34,7 @@ def clients_of(proxy: ProxyView) -> list[Group]:
 def _llm(proxy: ProxyView) -> list[Group]:
     base = proxy.listen_url
     return [
-        Group("SDKs", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]),
+        Group("SDKs", [_openai_python(base), _openai_javascript(base), _anthropic_python(base), _ollama_python(base)]),
         Group("Command line and editors", [_curl_chat(base), _claude_code(base), _cursor_model(base)]),
     ]
 
@@ -86,6 +86,22 @@ message = client.messages.create(
 print(message.content[0].text)
 """
     return Client("Anthropic SDK, Python", "", text)
+
+
+def _ollama_python(base: str) -> Client:
+    text = f"""from ollama import Client
+
+client = Client(
+    host="{base}",
+    headers={{"Authorization": "Bearer {KEY_PLACEHOLDER}"}},
+)
+answer = client.chat(
+    model="llama3.2",
+    messages=[{{"role": "user", "content": "Hello"}}],
+)
+print(answer.message.content)
+"""
+    return Client("Ollama, Python", "For a proxy in front of an Ollama server.", text)
 
 
 def _curl_chat(base: str) -> Client:

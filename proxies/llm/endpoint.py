@@ -11,14 +11,24 @@ from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
-from proxies.llm.errors import anthropic_body, gemini_body, openai_body
+from proxies.llm.errors import anthropic_body, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
-from proxies.llm.interpreters import interpreter
+from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
+from proxies.llm.interpreters import framing, interpreter, stream_media_type
 from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
-from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, speaks_gemini, upstream_path
+from proxies.llm.surfaces import (
+    STREAMS_UNASKED,
+    Route,
+    Surface,
+    find_route,
+    speaks_anthropic,
+    speaks_gemini,
+    speaks_ollama,
+    upstream_path,
+)
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
@@ -76,7 +86,8 @@ SECURITY_CHECK_HEADER: Final = ("x-security-check", "passed")
 """Of an answer whose request was inspected and let through (LLMSG-RUN-1); without rules nothing was checked."""
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
-    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents""".split()
+    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents context
+    template suffix raw format""".split()
 )
 
 
@@ -94,8 +105,8 @@ async def serve(exchange: Exchange) -> None:
             404,
             "endpoint_not_supported",
             f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent "
-            "or /v1/models.",
+            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent, "
+            "/api/chat, /api/generate, /api/embed or a list of models.",
         )
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
@@ -107,7 +118,7 @@ async def serve(exchange: Exchange) -> None:
         is_large = off_loop.is_large(len(data))
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
-        streaming = route.streams or document.get("stream") is True
+        streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
         prepare = partial(_prepare, exchange, route, document, streaming=streaming, reads_texts=reads_texts)
@@ -124,11 +135,20 @@ def _prepare(
     exchange: Exchange, route: Route, document: dict[str, Any], *, streaming: bool, reads_texts: bool
 ) -> tuple[bytes, bool]:
     """Judge a request and make of it what goes upstream; also whether its usage must be kept from the client."""
+    if may_hide(exchange, route.surface):
+        refuse_tokens(document)
     pipeline.check_context(exchange, document)
     if reads_texts:
         _inspect(exchange, route.surface, document)
     hide_usage = streaming and route.surface is _OPENAI_CHAT and _ask_for_usage(document)
     return dump(document), hide_usage
+
+
+def _is_streamed(route: Route, document: dict[str, Any]) -> bool:
+    """Whether the answer is to come as a stream: by the path, by the body, or unless the body says no."""
+    if route.surface in STREAMS_UNASKED:
+        return document.get("stream") is not False
+    return route.streams or document.get("stream") is True
 
 
 def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
@@ -153,6 +173,8 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
         return refusal.status, headers, dump(anthropic_body(refusal, exchange.id))
     if speaks_gemini(exchange.request.path):
         return refusal.status, headers, dump(gemini_body(refusal, exchange.id))
+    if speaks_ollama(exchange.request.path):
+        return refusal.status, headers, dump(ollama_body(refusal, exchange.id))
     return refusal.status, headers, dump(openai_body(refusal, exchange.id))
 
 
@@ -232,7 +254,7 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
     proxy, request = exchange.proxy, exchange.request
     pool = proxy.pool
     headers = forwardable_request_headers(request.headers, FORWARDED_REQUEST_HEADERS)
-    headers.append(("accept", "text/event-stream" if streaming else "application/json"))
+    headers.append(("accept", stream_media_type(route.surface) if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
     auth = proxy.config.upstream_auth
@@ -261,7 +283,7 @@ async def _return(
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
     if (
-        media_type == "text/event-stream"
+        media_type == stream_media_type(route.surface)
         and upstream.status == 200
         and (reader := interpreter(route.surface)) is not None
     ):
@@ -271,8 +293,8 @@ async def _return(
             headers.append(
                 (CITATIONS_HEADER, ", ".join(citation.sha256 for citation in exchange.citations[:MAX_CITED]))
             )
-        as_array = route.surface is _GEMINI and "alt=sse" not in exchange.request.query.split("&")
-        await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage, as_array=as_array)
+        frames = framing(route.surface, exchange.request.query)
+        await relay_stream(exchange, route.surface, reader, frames, upstream, headers, hide_usage=hide_usage)
         return
     is_here = upstream.complete
     data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
@@ -302,6 +324,8 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
             pipeline.judge_tool_calls(exchange, response_tool_calls(document))
         pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
     exchange.usage = response_usage(route.surface, document)
+    if type(document) is dict and may_hide(exchange, route.surface):
+        forget_tokens(document)
     if route.surface is _OPENAI_RESPONSES:
         keep_conversation(exchange, document)
     if exchange.citations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.llm.surfaces import Surface
@@ -89,6 +90,16 @@ def gemini_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
     }
 
 
+def ollama_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """`{"error": "..."}` as Ollama's clients parse it; they show that text and nothing else."""
+    return {
+        "error": refusal.message,
+        "code": refusal.code,
+        "remediation": refusal.remediation,
+        "request_id": request_id,
+    }
+
+
 def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_id: str, sequence: int) -> SSEEvent:
     """The event that ends a running stream in the API's own error form.
 
@@ -109,8 +120,15 @@ def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_i
             },
         }
         return SSEEvent(event="response.failed", data=dump(failed).decode())
-    body = gemini_body if surface is Surface.GEMINI else openai_body
+    body = _BODIES.get(surface, openai_body)
     return SSEEvent(event=None, data=dump(body(refusal, request_id)).decode())
+
+
+_BODIES: Final[dict[Surface, Callable[[Refusal, str], dict[str, Any]]]] = {
+    Surface.GEMINI: gemini_body,
+    Surface.OLLAMA_CHAT: ollama_body,
+    Surface.OLLAMA_GENERATE: ollama_body,
+}
 
 
 def _openai_type(refusal: Refusal) -> str:

@@ -8,9 +8,10 @@ from typing import Any, Final
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.gemini_texts import gemini_content
+from proxies.llm.ollama_texts import ollama_answer
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts
-from proxies.llm.usage import anthropic_usage, gemini_usage, openai_usage
+from proxies.llm.usage import anthropic_usage, gemini_usage, ollama_usage, openai_usage
 from rules.model import Target, Text
 
 _NOT_TEXT: Final = frozenset(
@@ -18,6 +19,7 @@ _NOT_TEXT: Final = frozenset(
 )
 
 
+_OLLAMA: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE, Surface.OLLAMA_EMBED})
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
 """What an answer of the Responses API repeats of its request; it was inspected on the way in."""
 
@@ -47,6 +49,8 @@ def response_usage(surface: Surface, body: Any) -> Usage | None:
         return None
     if surface is Surface.GEMINI:
         return gemini_usage(body.get("usageMetadata"))
+    if surface in _OLLAMA:
+        return ollama_usage(body)
     reported = body.get("usage")
     return anthropic_usage(reported) if surface is Surface.ANTHROPIC_MESSAGES else openai_usage(reported)
 
@@ -170,5 +174,8 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
     Surface.GEMINI: _gemini,
+    Surface.OLLAMA_CHAT: ollama_answer,
+    Surface.OLLAMA_GENERATE: ollama_answer,
+    Surface.OLLAMA_EMBED: ollama_answer,
     Surface.MODELS: _models,
 }

@@ -19,6 +19,9 @@ class Surface(Enum):
     OPENAI_RESPONSES = "openai.responses"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     GEMINI = "gemini.generate"
+    OLLAMA_CHAT = "ollama.chat"
+    OLLAMA_GENERATE = "ollama.generate"
+    OLLAMA_EMBED = "ollama.embed"
     MODELS = "llm.models"
 
 
@@ -27,7 +30,7 @@ class Route(msgspec.Struct, frozen=True):
 
     surface: Surface
     path: str
-    """`/v1/...`, whatever spelling the client used; `/v1beta/...` for Gemini."""
+    """`/v1/...`, whatever spelling the client used; `/v1beta/...` for Gemini, `/api/...` for Ollama."""
     model: str = ""
     """Where the path names it (Gemini)."""
     streams: bool = False
@@ -39,6 +42,15 @@ _POST: Final = {
     "/v1/responses": Surface.OPENAI_RESPONSES,
     "/v1/messages": Surface.ANTHROPIC_MESSAGES,
 }
+_OLLAMA_POST: Final = {
+    "/api/chat": Surface.OLLAMA_CHAT,
+    "/api/generate": Surface.OLLAMA_GENERATE,
+    "/api/embed": Surface.OLLAMA_EMBED,
+    "/api/embeddings": Surface.OLLAMA_EMBED,
+}
+_OLLAMA_LISTS: Final = frozenset({"/api/tags", "/api/ps", "/api/version"})
+STREAMS_UNASKED: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE})
+"""APIs that stream unless the body says `"stream": false`."""
 _MODEL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
 
@@ -54,6 +66,10 @@ def find_route(method: str, path: str) -> Route | None:
     if method == "POST" and (match := _GEMINI.fullmatch(path)):
         return Route(Surface.GEMINI, path, match[2], match[3] == "streamGenerateContent")
     if method == "GET" and _GEMINI_MODELS.fullmatch(path):
+        return Route(Surface.MODELS, path)
+    if method == "POST" and (surface := _OLLAMA_POST.get(path)):
+        return Route(surface, path)
+    if method == "GET" and path in _OLLAMA_LISTS:
         return Route(Surface.MODELS, path)
     canonical = path if path.startswith("/v1/") else "/v1" + path
     if method == "POST" and (surface := _POST.get(canonical)):
@@ -78,6 +94,11 @@ def upstream_path(route_path: str, target_base_path: str) -> str:
 def speaks_gemini(path: str) -> bool:
     """Whether the caller expects Gemini's error shape."""
     return _GEMINI.fullmatch(path) is not None or path.startswith(("/v1beta/", "/v1alpha/"))
+
+
+def speaks_ollama(path: str) -> bool:
+    """Whether the caller expects Ollama's error shape. Some APIs in the manner of OpenAI live below `/api/v1`."""
+    return path.startswith("/api/") and not path.startswith("/api/v1/")
 
 
 def speaks_anthropic(path: str, headers: Headers) -> bool:

@@ -2,7 +2,7 @@
 
 The shapes are told apart by their members, so one reader serves requests, answers and every API: `tool_calls` and
 `function_call` (Chat Completions), blocks and items with a type that names a call (Messages, Responses), `functionCall`
-(Gemini).
+(Gemini). Ollama's calls are those of Chat Completions, whole in one line.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ class OpenCalls:
                 self._choice(choice)
         elif type(candidates := event.get("candidates")) is list:
             self.complete += calls_in(candidates, "/candidates")
+        elif type(message := event.get("message")) is dict:
+            self.complete += calls_in(message, "/message")
 
     def close(self) -> None:
         """The stream is over: what is still open is as complete as it gets."""

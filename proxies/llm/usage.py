@@ -61,6 +61,13 @@ def gemini_usage(usage: Any) -> Usage | None:
     )
 
 
+def ollama_usage(body: Any) -> Usage | None:
+    """From the counts of an answer or of a stream's last line. A prompt that is still in the cache is not counted."""
+    if type(body) is not dict or not {"prompt_eval_count", "eval_count"} & body.keys():
+        return None
+    return Usage(input_tokens=_count(body, "prompt_eval_count"), output_tokens=_count(body, "eval_count"))
+
+
 def _count(usage: dict[str, Any], key: str) -> int:
     value = usage.get(key)
     return value if type(value) is int and 0 <= value <= MAX_TOKENS_REPORTED else 0
