@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from tests.bedrock_replies import converse_body, converse_stream, frame, frames, invoke_stream, invoked
 from tests.ollama_replies import (
     ollama_chat,
     ollama_chat_stream,
@@ -42,8 +43,8 @@ class Dialect(NamedTuple):
     """The events of a stream that the client got, also of one that was cut."""
     piece: Callable[[Any], str]
     """What one event adds to the text."""
-    failure: dict[str, Any]
-    """The event with which an upstream gives up; its message is a place for a text, `{}`."""
+    failure: Callable[[str], Any]
+    """The event with which an upstream gives up, by its message."""
     closing: int
     """How many events come behind the last piece of text."""
 
@@ -79,12 +80,8 @@ def said(dialect: Dialect, raw: bytes) -> str:
 
 def failed(dialect: Dialect, reply: Reply, message: str) -> Reply:
     """The same stream, given up before its end with a message."""
-    failure = json.loads(json.dumps(dialect.failure).replace("{}", message))
-    if reply.frames:
-        reply.frames[-dialect.closing :] = [json.dumps(failure).encode() + b"\n"]
-    else:
-        name = "error" if dialect is DIALECTS["anthropic"] else failure.get("type")
-        reply.events[-dialect.closing :] = [(name, failure)]
+    events: list[Any] = reply.frames or reply.events
+    events[-dialect.closing :] = [dialect.failure(message)]
     return reply
 
 
@@ -168,7 +165,7 @@ def _gemini(query: str, events: Callable[[bytes], list[Any]]) -> Dialect:
         text=_gemini_text,
         events=events,
         piece=_gemini_text,
-        failure={"error": {"code": 503, "message": "{}", "status": "UNAVAILABLE"}},
+        failure=lambda message: (None, {"error": {"code": 503, "message": message, "status": "UNAVAILABLE"}}),
         closing=1,
     )
 
@@ -184,7 +181,7 @@ DIALECTS = {
         text=lambda answer: answer["choices"][0]["message"]["content"],
         events=_sse,
         piece=_chat_piece,
-        failure={"error": {"message": "{}", "type": "server_error", "code": None}},
+        failure=lambda message: (None, {"error": {"message": message, "type": "server_error", "code": None}}),
         closing=3,
     ),
     "responses": Dialect(
@@ -195,7 +192,7 @@ DIALECTS = {
         text=lambda answer: answer["output"][0]["content"][0]["text"],
         events=_sse,
         piece=_responses_piece,
-        failure={"type": "error", "code": "server_error", "message": "{}", "sequence_number": 900},
+        failure=lambda message: ("error", {"type": "error", "message": message, "sequence_number": 900}),
         closing=4,
     ),
     "anthropic": Dialect(
@@ -206,7 +203,7 @@ DIALECTS = {
         text=lambda answer: answer["content"][0]["text"],
         events=_sse,
         piece=_anthropic_piece,
-        failure={"type": "error", "error": {"type": "overloaded_error", "message": "{}"}},
+        failure=lambda message: ("error", {"type": "error", "error": {"type": "api_error", "message": message}}),
         closing=3,
     ),
     "gemini events": _gemini("?alt=sse", _sse),
@@ -219,7 +216,7 @@ DIALECTS = {
         text=lambda answer: answer["message"]["content"],
         events=_lines,
         piece=lambda event: event.get("message", {}).get("content", ""),
-        failure={"error": "{}"},
+        failure=lambda message: json.dumps({"error": message}).encode() + b"\n",
         closing=1,
     ),
     "ollama generate": Dialect(
@@ -230,7 +227,33 @@ DIALECTS = {
         text=lambda answer: answer["response"],
         events=_lines,
         piece=lambda event: event.get("response", ""),
-        failure={"error": "{}"},
+        failure=lambda message: json.dumps({"error": message}).encode() + b"\n",
         closing=1,
+    ),
+    "converse": Dialect(
+        path=lambda stream: f"/model/maker.model-v1%3A0/converse{'-stream' if stream else ''}",
+        body=lambda text, stream: {"messages": [{"role": "user", "content": [{"text": text}]}]},
+        whole=lambda text: converse_body({"text": text}),
+        stream=lambda text, size: converse_stream({"text": text}, size=size),
+        text=lambda answer: answer["output"]["message"]["content"][0]["text"],
+        events=frames,
+        piece=lambda event: event["delta"]["text"] if event[":name"] == "contentBlockDelta" else "",
+        failure=lambda message: frame("modelStreamErrorException", {"message": message}, "exception"),
+        closing=3,
+    ),
+    "invoke": Dialect(
+        path=lambda stream: f"/model/anthropic.model-v1%3A0/invoke{'-with-response-stream' if stream else ''}",
+        body=lambda text, stream: {
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": text}],
+        },
+        whole=lambda text: anthropic_body(_block(text)),
+        stream=lambda text, size: invoke_stream(_block(text), size=size),
+        text=lambda answer: answer["content"][0]["text"],
+        events=invoked,
+        piece=_anthropic_piece,
+        failure=lambda message: frame("modelTimeoutException", {"message": message}, "exception"),
+        closing=3,
     ),
 }

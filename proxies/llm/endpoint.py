@@ -11,7 +11,7 @@ from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
-from proxies.llm.errors import anthropic_body, gemini_body, ollama_body, openai_body
+from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
 from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
@@ -20,11 +20,13 @@ from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
 from proxies.llm.surfaces import (
+    STREAMS_BY_PATH,
     STREAMS_UNASKED,
     Route,
     Surface,
     find_route,
     speaks_anthropic,
+    speaks_bedrock,
     speaks_gemini,
     speaks_ollama,
     upstream_path,
@@ -43,6 +45,7 @@ _OPENAI_CHAT: Final = Surface.OPENAI_CHAT
 _OPENAI_RESPONSES: Final = Surface.OPENAI_RESPONSES
 _ANTHROPIC_MESSAGES: Final = Surface.ANTHROPIC_MESSAGES
 _GEMINI: Final = Surface.GEMINI
+_BEDROCK_INVOKE: Final = Surface.BEDROCK_INVOKE
 _MODELS: Final = Surface.MODELS
 
 JSON_HEADERS: Final = [("content-type", "application/json")]
@@ -57,6 +60,11 @@ FORWARDED_REQUEST_HEADERS: Final = frozenset(
         "traceparent",
         "tracestate",
         "user-agent",
+        "x-amzn-bedrock-guardrailidentifier",
+        "x-amzn-bedrock-guardrailversion",
+        "x-amzn-bedrock-performanceconfig-latency",
+        "x-amzn-bedrock-service-tier",
+        "x-amzn-bedrock-trace",
         "x-goog-api-client",
     }
 )
@@ -69,6 +77,14 @@ FORWARDED_RESPONSE_HEADERS: Final = frozenset(
         "openai-version",
         "request-id",
         "retry-after",
+        "x-amzn-bedrock-content-type",
+        "x-amzn-bedrock-input-token-count",
+        "x-amzn-bedrock-invocation-latency",
+        "x-amzn-bedrock-output-token-count",
+        "x-amzn-bedrock-performanceconfig-latency",
+        "x-amzn-bedrock-service-tier",
+        "x-amzn-errortype",
+        "x-amzn-requestid",
         "x-should-retry",
         *(
             f"{vendor}-ratelimit-{kind}-{what}"
@@ -106,7 +122,7 @@ async def serve(exchange: Exchange) -> None:
             "endpoint_not_supported",
             f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
             remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent, "
-            "/api/chat, /api/generate, /api/embed or a list of models.",
+            "/api/chat, /api/generate, /api/embed, /model/.../converse, /model/.../invoke or a list of models.",
         )
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
@@ -148,7 +164,9 @@ def _is_streamed(route: Route, document: dict[str, Any]) -> bool:
     """Whether the answer is to come as a stream: by the path, by the body, or unless the body says no."""
     if route.surface in STREAMS_UNASKED:
         return document.get("stream") is not False
-    return route.streams or document.get("stream") is True
+    if route.surface in STREAMS_BY_PATH:
+        return route.streams
+    return document.get("stream") is True
 
 
 def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
@@ -173,6 +191,9 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
         return refusal.status, headers, dump(anthropic_body(refusal, exchange.id))
     if speaks_gemini(exchange.request.path):
         return refusal.status, headers, dump(gemini_body(refusal, exchange.id))
+    if speaks_bedrock(exchange.request.path):
+        headers.append(("x-amzn-errortype", bedrock_type(refusal.status)))
+        return refusal.status, headers, dump(bedrock_body(refusal, exchange.id))
     if speaks_ollama(exchange.request.path):
         return refusal.status, headers, dump(ollama_body(refusal, exchange.id))
     return refusal.status, headers, dump(openai_body(refusal, exchange.id))
@@ -180,7 +201,7 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
 
 async def _receive(exchange: Exchange, route: Route) -> bytes:
     """The body of a POST with the right media type, encoding and version."""
-    _check_media_type(exchange.request.headers)
+    _check_media_type(route, exchange.request.headers)
     if route.surface is _ANTHROPIC_MESSAGES and "anthropic-version" not in exchange.request.headers:
         raise Refusal(400, "missing_version", "The anthropic-version header is missing.", remediation="Send it.")
     data = await exchange.request.body()
@@ -202,6 +223,13 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     model = route.model or document.get("model")
     if type(model) is not str or not 0 < len(model) <= 200:
         raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
+    if route.surface is _BEDROCK_INVOKE and type(document.get("anthropic_version")) is not str:
+        raise Refusal(
+            422,
+            "model_body_not_supported",
+            "Of InvokeModel only the bodies of Anthropic's models can be inspected.",
+            remediation="Use Converse, which has one form for all models, or send 'anthropic_version'.",
+        )
     exchange.operation = model
     if type(document.get("stream", False)) not in (bool, type(None)):
         raise Refusal(422, "invalid_stream", "The member 'stream' must be true or false.", remediation="Fix 'stream'.")
@@ -209,8 +237,10 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     return document
 
 
-def _check_media_type(headers: Headers) -> None:
-    if not _is_json(headers.get("content-type") or ""):
+def _check_media_type(route: Route, headers: Headers) -> None:
+    """A call of InvokeModel without a media type is JSON: so its documents say, and the AWS SDKs send none."""
+    media_type = headers.get("content-type") or ("application/json" if route.surface is _BEDROCK_INVOKE else "")
+    if not _is_json(media_type):
         raise Refusal(
             415,
             "unsupported_media_type",

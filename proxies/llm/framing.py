@@ -13,16 +13,18 @@ from proxies.transport.lines import LineSplitter, LineTooLong
 from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge, encode_event
 
 MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
-_UNBUFFERED: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
-Headers = tuple[tuple[str, str], ...]
+UNBUFFERED: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
+HeaderFields = tuple[tuple[str, str], ...]
 
 
 class ServerSentEvents:
     """Server-sent events both ways."""
 
-    headers: Headers = (("content-type", "text/event-stream; charset=utf-8"), *_UNBUFFERED)
+    headers: HeaderFields = (("content-type", "text/event-stream; charset=utf-8"), *UNBUFFERED)
     has_comments = True
     """Whether something may be written that no client takes for an event."""
+    has_done = True
+    """Whether `[DONE]` in the place of an event is the end."""
 
     def __init__(self) -> None:
         self._parser = SSEParser(MAX_EVENT_BYTES)
@@ -56,8 +58,9 @@ class ServerSentEvents:
 class JSONArray(ServerSentEvents):
     """Server-sent events, written as the elements of one JSON array: Gemini without `alt=sse`."""
 
-    headers: Headers = (("content-type", "application/json; charset=utf-8"), ("cache-control", "no-cache"))
+    headers: HeaderFields = (("content-type", "application/json; charset=utf-8"), ("cache-control", "no-cache"))
     has_comments = False
+    has_done = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,8 +83,9 @@ class JSONArray(ServerSentEvents):
 class JSONLines:
     """One JSON value a line, both ways. An empty line is no comment: clients read every line as JSON."""
 
-    headers: Headers = (("content-type", "application/x-ndjson"), *_UNBUFFERED)
+    headers: HeaderFields = (("content-type", "application/x-ndjson"), *UNBUFFERED)
     has_comments = False
+    has_done = False
 
     def __init__(self) -> None:
         self._lines = LineSplitter(MAX_EVENT_BYTES)
@@ -107,9 +111,6 @@ class JSONLines:
 
     def restart(self) -> None:
         """Lines know nothing of each other."""
-
-
-Framing = ServerSentEvents | JSONLines
 
 
 def _line(line: bytes) -> SSEEvent:

@@ -9,7 +9,7 @@ from proxies.contract import Usage
 from proxies.json_edit import steps
 from proxies.json_texts import pointer
 from proxies.llm.ollama_texts import IMAGES, ollama_answer
-from proxies.llm.streams import Reading
+from proxies.llm.running_texts import Reading
 from proxies.llm.usage import ollama_usage
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
@@ -17,6 +17,8 @@ from rules.model import Target
 
 _NOT_SAID: Final = IMAGES | {"role", "tool_name"}
 """Members of a message that are no text in pieces."""
+MAX_TEXTS: Final = 64
+"""Bound of the running texts of one answer; further ones are read line by line."""
 _COMPLETED: Final = ("response", "thinking")
 
 
@@ -66,6 +68,6 @@ class OllamaStream:
 
     def _piece(self, key: str, holder: dict[str, Any], member: str, body: dict[str, Any], reading: Reading) -> None:
         text = holder.get(member)
-        if type(text) is str and text:
+        if type(text) is str and text and (key in self._open or len(self._open) < MAX_TEXTS):
             self._open.add(key)
             reading.pieces.append(Piece(key, Target.COMPLETION, key, text, holder, member, body))

@@ -24,10 +24,12 @@ def add_hint(surface: Surface, document: dict[str, Any]) -> None:
         _to_chat(document)
     elif surface is Surface.OPENAI_RESPONSES:
         _to_member(document, "instructions")
-    elif surface is Surface.ANTHROPIC_MESSAGES:
+    elif surface in (Surface.ANTHROPIC_MESSAGES, Surface.BEDROCK_INVOKE):
         _to_member(document, "system")
     elif surface is Surface.GEMINI:
         _to_gemini(document)
+    elif surface is Surface.BEDROCK_CONVERSE:
+        _to_converse(document)
     elif surface is Surface.OLLAMA_CHAT:
         _to_ollama_chat(document)
     elif surface is Surface.OLLAMA_GENERATE:
@@ -63,6 +65,11 @@ def _to_gemini(document: dict[str, Any]) -> None:
         there["parts"].append({"text": SENTENCE})
     elif there is None:
         document[name] = {"parts": [{"text": SENTENCE}]}
+
+
+def _to_converse(document: dict[str, Any]) -> None:
+    if type(there := document.setdefault("system", [])) is list:
+        there.append({"text": SENTENCE})
 
 
 def _to_ollama_chat(document: dict[str, Any]) -> None:

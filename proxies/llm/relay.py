@@ -15,14 +15,14 @@ from proxies import off_loop
 from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
+from proxies.llm.bedrock_frames import EXCEPTION
 from proxies.llm.conversations import keep_conversation
 from proxies.llm.errors import stream_event
-from proxies.llm.framing import Framing
 from proxies.llm.hidden_tokens import forget_tokens, may_hide
-from proxies.llm.interpreters import Interpreter
+from proxies.llm.interpreters import Framing, Interpreter
 from proxies.llm.outlet import Outlet
 from proxies.llm.response_texts import echoed_texts
-from proxies.llm.streams import Reading
+from proxies.llm.running_texts import Reading
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
 from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
@@ -149,7 +149,7 @@ class _Stream:
 
     def inspect(self, event: SSEEvent) -> list[bytes]:
         """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
-        if event.data == "[DONE]":
+        if event.data == "[DONE]" and self.framing.has_done:
             held = self.close()
             self.ended = True
             return [*held, self.framing.event(event)]
@@ -162,7 +162,7 @@ class _Stream:
         if self._may_hide:
             forget_tokens(body)
         number = body.get("sequence_number")
-        held = self._pass(reading, body)
+        held = self._pass(reading, body, gives_up=_gives_up(event.event, body))
         if reading.is_end:
             held += [self._numbered(more, number) for more in self._close_texts()]
             self.ended = True
@@ -223,14 +223,14 @@ class _Stream:
             raise UpstreamProtocolError("The upstream sent an event that is not a JSON object.")
         return body
 
-    def _pass(self, reading: Reading, body: dict[str, Any]) -> list[bytes]:
+    def _pass(self, reading: Reading, body: dict[str, Any], *, gives_up: bool) -> list[bytes]:
         """Inspect what the event says and change it to what may go out; events of what was held come before it."""
         texts = self._texts
         for piece in reading.pieces:
             texts.feed(piece)
         held: list[bytes] = []
         ended = reading.ended
-        if _gives_up(body):
+        if gives_up:
             # A client reads nothing behind an error, so what was held goes out before it (RED-STR-1).
             ended = [*ended, *(key for key in texts.open_keys() if key not in ended)]
         for key in ended:
@@ -261,9 +261,9 @@ class _Stream:
         finish_answer(self._exchange, body, unread, found)
 
 
-def _gives_up(body: dict[str, Any]) -> bool:
+def _gives_up(name: str | None, body: dict[str, Any]) -> bool:
     """Whether an event is the upstream's word that it cannot go on."""
-    return body.get("error") is not None or body.get("type") == "error"
+    return body.get("error") is not None or body.get("type") == "error" or (name or "").endswith(EXCEPTION)
 
 
 async def _write_held(exchange: Exchange, stream: _Stream) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.ollama_texts import ollama_generate, ollama_member, ollama_message
 from proxies.llm.surfaces import Surface
@@ -225,4 +226,6 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OLLAMA_CHAT: _ollama_chat,
     Surface.OLLAMA_GENERATE: ollama_generate,
     Surface.OLLAMA_EMBED: ollama_generate,
+    Surface.BEDROCK_CONVERSE: converse_request,
+    Surface.BEDROCK_INVOKE: _anthropic,
 }

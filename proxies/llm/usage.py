@@ -1,6 +1,7 @@
 """Token usage of an answer, normalised (LLM-USE-1).
 
-OpenAI's prompt tokens include cached ones; Anthropic's input tokens exclude cache reads and writes, so they are added.
+OpenAI's prompt tokens include cached ones; input tokens of Anthropic and Bedrock exclude cache reads and writes, so they are
+added.
 Streams report running totals: the last value of each field counts, nothing is summed (requirements §3.1.2).
 """
 
@@ -58,6 +59,19 @@ def gemini_usage(usage: Any) -> Usage | None:
         output_tokens=_count(usage, "candidatesTokenCount") + thoughts,
         cached_input_tokens=_count(usage, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
+    )
+
+
+def converse_usage(usage: Any) -> Usage | None:
+    """From `usage` of an answer of Converse or of a stream's `metadata`: input tokens exclude cache reads and writes."""
+    if type(usage) is not dict or not usage:
+        return None
+    cache_read, cache_write = _count(usage, "cacheReadInputTokens"), _count(usage, "cacheWriteInputTokens")
+    return Usage(
+        input_tokens=_count(usage, "inputTokens") + cache_read + cache_write,
+        output_tokens=_count(usage, "outputTokens"),
+        cached_input_tokens=cache_read,
+        cache_write_tokens=cache_write,
     )
 
 

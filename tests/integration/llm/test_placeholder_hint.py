@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from proxies.llm.placeholder_hint import SENTENCE
+from tests.bedrock_replies import converse_body
 from tests.masking_rules import EMAIL, PLACEHOLDER, masking_ruleset
 from tests.ollama_replies import ollama_chat, ollama_completion
 from tests.proxy_harness import RunningProxy, running_proxy
@@ -138,6 +139,23 @@ async def test_RED_PH_5_ollama_completions(upstream, given, system, prompt) -> N
         await post(proxy, "/api/generate", {"model": "m", "prompt": QUESTION, "stream": False, **given})
     assert upstream.bodies[0].get("system") == system
     assert without_placeholder(upstream.bodies[0]["prompt"]) == prompt
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, [{"text": SENTENCE}]),
+        ({"system": [{"text": "Be kind."}]}, [{"text": "Be kind."}, {"text": SENTENCE}]),
+        ({"system": "odd"}, "odd"),
+    ],
+)
+async def test_RED_PH_5_converse(upstream, given, expected) -> None:
+    upstream.reply = lambda body: converse_body({"text": "fine"})
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(
+            proxy, "/model/m/converse", {"messages": [{"role": "user", "content": [{"text": QUESTION}]}], **given}
+        )
+    assert upstream.bodies[0]["system"] == expected
 
 
 def without_placeholder(sent: Any) -> Any:

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxies.llm.framing import MAX_EVENT_BYTES, Framing, JSONArray, JSONLines, ServerSentEvents
+from proxies.llm.bedrock_frames import ConverseFrames
+from proxies.llm.framing import MAX_EVENT_BYTES, JSONArray, JSONLines, ServerSentEvents
+from proxies.llm.interpreters import Framing
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.sse import SSEEvent
+from tests.bedrock_replies import frame
 
 VALUES = [{"message": {"content": "é 🙂"}, "done": False}, {"a": [1, "\u2028"]}, {"done": True}]
 LINES = b"".join(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in VALUES)
@@ -32,6 +35,14 @@ def test_RED_STR_6_lines_are_the_same_however_they_are_cut(places: list[int]) ->
     assert [json.loads(event.data) for event in events] == VALUES
     writer = JSONLines()
     assert b"".join(map(writer.event, events)) + writer.end() == LINES
+
+
+@given(st.lists(st.integers(min_value=0), max_size=20))
+def test_RED_STR_6_frames_are_the_same_however_they_are_cut(places: list[int]) -> None:
+    raw = b"".join(frame("contentBlockDelta", value) for value in VALUES)
+    events = read(ConverseFrames(), cut(raw, places))
+    assert [(event.event, json.loads(event.data)) for event in events] == [("contentBlockDelta", one) for one in VALUES]
+    assert b"".join(map(ConverseFrames().event, events)) == raw
 
 
 @pytest.mark.parametrize(

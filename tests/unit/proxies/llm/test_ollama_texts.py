@@ -10,7 +10,7 @@ import pytest
 
 from proxies.llm.facts import messages_and_calls, response_tool_calls
 from proxies.llm.interpreters import interpreter
-from proxies.llm.ollama_stream import OllamaStream
+from proxies.llm.ollama_stream import MAX_TEXTS, OllamaStream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import response_texts, response_usage
 from proxies.llm.surfaces import Surface, find_route, speaks_ollama, upstream_path
@@ -107,6 +107,12 @@ def test_texts_of_a_stream_run_by_member_until_done() -> None:
     )
     assert stream.usage is not None
     assert (stream.usage.input_tokens, stream.usage.output_tokens) == (3, 0)
+
+
+def test_LIM_17_running_texts_are_bounded() -> None:
+    members = {f"member{number}": MARK for number in range(MAX_TEXTS + 2)}
+    reading = OllamaStream().read(None, {"message": members})
+    assert (len(reading.pieces), len(reading.texts)) == (MAX_TEXTS, 2)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 
 from proxies.llm.errors import stream_event
 from proxies.llm.interpreters import interpreter
-from proxies.llm.streams import AnthropicStream, ChatStream, Reading, ResponsesStream
+from proxies.llm.running_texts import Reading
+from proxies.llm.streams import AnthropicStream, ChatStream, ResponsesStream
 from proxies.llm.surfaces import Surface, find_route, speaks_anthropic, upstream_path
 from proxies.refusal import Refusal
 from proxies.transport.headers import Headers
