@@ -34,9 +34,11 @@ def clients_of(proxy: ProxyView) -> list[Group]:
 def _llm(proxy: ProxyView) -> list[Group]:
     base = proxy.listen_url
     return [
-        Group("SDKs", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]),
+        Group(
+            "SDKs of OpenAI and Anthropic", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]
+        ),
+        Group("SDKs of other APIs", [_gemini_python(base), _ollama_python(base), _bedrock_python(base)]),
         Group("Command line and editors", [_curl_chat(base), _claude_code(base), _cursor_model(base)]),
-        Group("Other APIs", [_gemini_python(base), _ollama_python(base), _bedrock_python(base)]),
     ]
 
 
@@ -123,11 +125,8 @@ print(answer.message.content)
 
 def _bedrock_python(base: str) -> Client:
     secure = base if base.startswith("https://") else base.replace("http://", "https://", 1)
-    text = f"""import os
+    text = f"""import boto3
 
-import boto3
-
-os.environ["AWS_BEARER_TOKEN_BEDROCK"] = "{KEY_PLACEHOLDER}"
 client = boto3.client(
     "bedrock-runtime",
     region_name="us-east-1",
@@ -135,13 +134,18 @@ client = boto3.client(
 )
 answer = client.converse(
     modelId="eu.amazon.nova-lite-v1:0",
-    messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}],
+    messages=[
+        {{"role": "user", "content": [{{"text": "Hello"}}]}},
+    ],
 )
-print(answer["output"]["message"]["content"][0]["text"])
+print(answer["output"]["message"])
 """
-    where = "For a proxy in front of Amazon Bedrock. AWS SDKs send a key over HTTPS only"
-    missing = ": this proxy needs a certificate first (Config, Names, browsers and TLS)."
-    return Client("Amazon Bedrock, boto3", where + ("." if secure == base else missing), text)
+    where = (
+        f"For a proxy in front of Amazon Bedrock, with AWS_BEARER_TOKEN_BEDROCK={KEY_PLACEHOLDER} in the environment."
+    )
+    if secure != base:
+        where += " The AWS SDKs send a key over HTTPS only, so this proxy needs a certificate (Config, Names, browsers and TLS)."
+    return Client("Amazon Bedrock, boto3", where, text)
 
 
 def _curl_chat(base: str) -> Client:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import botocore.session
 import httpx
 import pytest
@@ -215,6 +216,34 @@ async def test_RED_STR_6_invoked_models_of_anthropic_are_masked_and_restored(ups
         assert (record.protocol, record.operation) == ("bedrock.invoke", "anthropic.m:0")
         assert record.usage is not None
         assert (record.usage.input_tokens, record.usage.output_tokens) == (11, 7)
+
+
+async def test_SYP_RED_1_the_client_of_anthropic_for_bedrock_is_served(upstream, proxy) -> None:
+    request: Any = {"model": "anthropic.m:0", "max_tokens": 9}
+    question: Any = [{"role": "user", "content": f"Write to {EMAIL}"}]
+    refused: Any = [{"role": "user", "content": BLOCKED}]
+    async with anthropic.AsyncAnthropicBedrock(
+        api_key=CLIENT_KEY, base_url=proxy.url, aws_region="us-east-1", max_retries=0
+    ) as client:
+        upstream.reply = lambda body: anthropic_body({"type": "text", "text": f"to {placeholder_in(body)}"})
+        whole = await client.messages.create(**request, messages=question)
+        upstream.reply = lambda body: invoke_stream({"type": "text", "text": f"to {placeholder_in(body)}"})
+        events = [event async for event in await client.messages.create(**request, messages=question, stream=True)]
+        with pytest.raises(anthropic.PermissionDeniedError) as caught:
+            await client.messages.create(**request, messages=refused)
+        upstream.reply = lambda body: invoke_stream({"type": "text", "text": f"I will {BLOCKED}"})
+        stream = await client.messages.create(**request, messages=question, stream=True)
+        with pytest.raises(anthropic.APIStatusError):
+            [event async for event in stream]
+
+    assert whole.content[0].text == f"to {EMAIL}"
+    assert "".join(event.delta.text for event in events if event.type == "content_block_delta") == f"to {EMAIL}"
+    assert "X-DOORS" in str(caught.value.body)
+    assert EMAIL not in upstream.seen
+    assert upstream.paths[:2] == [
+        "/model/anthropic.m:0/invoke",
+        "/model/anthropic.m:0/invoke-with-response-stream",
+    ]
 
 
 async def test_LLM_ERR_2_the_sdk_raises_what_the_gateway_refuses(upstream, aws) -> None:
