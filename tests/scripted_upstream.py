@@ -162,6 +162,23 @@ def chat_stream(text: str = "", *, size: int = 1, arguments: Iterable[str] = (),
     return Reply(events=events, split=split)
 
 
+def completion_body(text: str, **choice: Any) -> Reply:
+    one = {"text": text, "index": 0, "logprobs": None, "finish_reason": "stop", **choice}
+    return Reply(
+        body={"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [one], "usage": USAGE}
+    )
+
+
+def completion_stream(text: str, *, size: int = 1, split: Any = "byte") -> Reply:
+    named = {"id": "c", "object": "text_completion", "created": 1, "model": "m"}
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": None}
+    events: list[tuple[str | None, Any]] = [
+        (None, {**named, "choices": [{**choice, "text": piece}]}) for piece in pieces(text, size)
+    ]
+    events.append((None, {**named, "choices": [{**choice, "text": "", "finish_reason": "stop"}]}))
+    return Reply(events=[*events, (None, {**named, "choices": [], "usage": USAGE}), (None, "[DONE]")], split=split)
+
+
 # --- Responses --------------------------------------------------------------------------------------------------------
 
 

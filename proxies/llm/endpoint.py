@@ -41,7 +41,8 @@ from proxies.transport.pool import UpstreamResponse
 from rules.model import Target, Text
 
 # By name, because every look into an enumeration costs a tenth of a microsecond.
-_OPENAI_CHAT: Final = Surface.OPENAI_CHAT
+_COUNTED_ON_REQUEST: Final = frozenset({Surface.OPENAI_CHAT, Surface.OPENAI_COMPLETIONS})
+"""APIs whose streams report usage only where they are asked to."""
 _OPENAI_RESPONSES: Final = Surface.OPENAI_RESPONSES
 _ANTHROPIC_MESSAGES: Final = Surface.ANTHROPIC_MESSAGES
 _GEMINI: Final = Surface.GEMINI
@@ -121,8 +122,9 @@ async def serve(exchange: Exchange) -> None:
             404,
             "endpoint_not_supported",
             f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent, "
-            "/api/chat, /api/generate, /api/embed, /model/.../converse, /model/.../invoke or a list of models.",
+            remediation="Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
+            "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /model/.../converse, "
+            "/model/.../invoke or a list of models.",
         )
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
@@ -156,7 +158,7 @@ def _prepare(
     pipeline.check_context(exchange, document)
     if reads_texts:
         _inspect(exchange, route.surface, document)
-    hide_usage = streaming and route.surface is _OPENAI_CHAT and _ask_for_usage(document)
+    hide_usage = streaming and route.surface in _COUNTED_ON_REQUEST and _ask_for_usage(document)
     return dump(document), hide_usage
 
 

@@ -17,6 +17,7 @@ Framing = ServerSentEvents | JSONLines | ConverseFrames
 
 _INTERPRETERS: Final[dict[Surface, type[Interpreter]]] = {
     Surface.OPENAI_CHAT: ChatStream,
+    Surface.OPENAI_COMPLETIONS: ChatStream,
     Surface.OPENAI_RESPONSES: ResponsesStream,
     Surface.ANTHROPIC_MESSAGES: AnthropicStream,
     Surface.GEMINI: GeminiStream,

@@ -45,6 +45,11 @@ def _chat(body: dict[str, Any], texts: list[Text]) -> None:
             _other(key, value, texts)
 
 
+def _completions(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        _other(key, value, texts)
+
+
 def _anthropic(body: dict[str, Any], texts: list[Text]) -> None:
     for key, value in body.items():
         if key == "messages" and type(value) is list:
@@ -220,6 +225,7 @@ def _ollama_chat(body: dict[str, Any], texts: list[Text]) -> None:
 
 _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
     Surface.OPENAI_CHAT: _chat,
+    Surface.OPENAI_COMPLETIONS: _completions,
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
     Surface.GEMINI: _gemini,

@@ -177,6 +177,7 @@ def _rest(value: dict[str, Any], path: str, known: tuple[str, ...], texts: list[
 
 _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
     Surface.OPENAI_CHAT: _chat,
+    Surface.OPENAI_COMPLETIONS: _chat,
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
     Surface.GEMINI: _gemini,

@@ -32,7 +32,10 @@ _NOT_TEXT: Final = frozenset({"id", "object", "model", "system_fingerprint"})
 
 
 class ChatStream:
-    """Chat Completions chunks: `choices[].delta`, tool calls by index, usage in a chunk without choices."""
+    """Chunks of Chat Completions: `choices[].delta`, tool calls by index, usage in a chunk without choices.
+
+    Chunks of the older completions differ in that the text stands in the choice itself.
+    """
 
     repeats: Final = False
 
@@ -70,7 +73,7 @@ class ChatStream:
             for name, value in self._chunk.items()
             if name in _NOT_TEXT or (name == "created" and type(value) is int)
         }
-        chunk["choices"] = [{"index": index, "delta": shape(text), "finish_reason": None}]
+        chunk["choices"] = [{"index": index, **shape(text), "finish_reason": None}]
         return SSEEvent(event=None, data=dump(chunk).decode())
 
     def _choice(self, choice: dict[str, Any], position: int, reading: Reading) -> None:
@@ -87,13 +90,17 @@ class ChatStream:
                     self._function_call(index, value, below, choice, reading)
                 elif type(value) is str and key != "role":
                     self._piece(_Place(f"{index}.{key}", below, delta, key, choice), Target.COMPLETION, reading)
-                    self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, (key,))))
+                    self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, ("delta", key))))
                 elif key == "audio" and type(value) is dict:
                     self._audio(index, value, below, choice, reading)
                 elif key != "role":
                     leaves(value, Target.COMPLETION, below, reading.texts)
+        if type(choice.get("text")) is str:
+            place = _Place(f"{index}.text", f"{path}/text", choice, "text", choice)
+            self._piece(place, Target.COMPLETION, reading)
+            self._shapes.setdefault(place.key, (index, partial(_nested, ("text",))))
         for key, value in choice.items():
-            if key not in ("index", "delta", "finish_reason", "logprobs"):
+            if key not in _CHOICE or (key == "text" and type(value) is not str):
                 leaves(value, Target.COMPLETION, pointer(path, key), reading.texts)
         if choice.get("finish_reason"):
             prefix = f"{index}."
@@ -106,7 +113,7 @@ class ChatStream:
         if type(audio.get("transcript")) is str:
             key = f"{index}.audio"
             self._piece(_Place(key, f"{path}/transcript", audio, "transcript", choice), Target.COMPLETION, reading)
-            self._shapes.setdefault(key, (index, partial(_nested, ("audio", "transcript"))))
+            self._shapes.setdefault(key, (index, partial(_nested, ("delta", "audio", "transcript"))))
 
     def _function_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         """The form before tools: one call a message."""
@@ -118,7 +125,7 @@ class ChatStream:
             key = f"{index}.function_call"
             place = _Place(key, f"{path}/arguments", call, "arguments", choice)
             self._piece(place, Target.TOOL_ARGS, reading, mode="arguments")
-            self._shapes.setdefault(key, (index, partial(_nested, ("function_call", "arguments"))))
+            self._shapes.setdefault(key, (index, partial(_nested, ("delta", "function_call", "arguments"))))
 
     def _tool_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         if type(call) is not dict:
@@ -144,6 +151,8 @@ class ChatStream:
             reading.pieces.append(piece)
 
 
+_CHOICE: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
+"""Members of a choice that are read apart, or are no text."""
 _CALL_KINDS: Final[tuple[tuple[str, str, Mode], ...]] = (
     ("function", "arguments", "arguments"),
     ("custom", "input", "text"),
@@ -168,7 +177,7 @@ def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
 
 
 def _tool_delta(number: Any, kind: str, member: str, text: str) -> dict[str, Any]:
-    return {"tool_calls": [{"index": number, kind: {member: text}}]}
+    return {"delta": {"tool_calls": [{"index": number, kind: {member: text}}]}}
 
 
 class ResponsesStream:

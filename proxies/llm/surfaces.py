@@ -17,6 +17,7 @@ class Surface(Enum):
     """One API whose requests and answers the gateway can read. The value is the protocol name in records."""
 
     OPENAI_CHAT = "openai.chat"
+    OPENAI_COMPLETIONS = "openai.completions"
     OPENAI_RESPONSES = "openai.responses"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     GEMINI = "gemini.generate"
@@ -42,6 +43,7 @@ class Route(msgspec.Struct, frozen=True):
 
 _POST: Final = {
     "/v1/chat/completions": Surface.OPENAI_CHAT,
+    "/v1/completions": Surface.OPENAI_COMPLETIONS,
     "/v1/responses": Surface.OPENAI_RESPONSES,
     "/v1/messages": Surface.ANTHROPIC_MESSAGES,
 }

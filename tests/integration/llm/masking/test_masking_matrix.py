@@ -22,11 +22,11 @@ SPLITS = ["byte", "event", "whole"]
 dialects = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
 
 
-def streaming(upstream: ScriptedUpstream, dialect: Dialect, text: str, *, size: int = 3, split: Any = "event") -> None:
+def streaming(upstream: ScriptedUpstream, dialect: Dialect, text: str, *, split: Any = "event") -> None:
     """Answer with this text, in which `{}` becomes the placeholder that the upstream was given."""
 
     def reply(body: Any) -> Reply:
-        made = dialect.stream(text.replace("{}", placeholder_in(body)) if "{}" in text else text, size)
+        made = dialect.stream(text.replace("{}", placeholder_in(body)) if "{}" in text else text, 3)
         made.split = split
         return made
 
@@ -34,17 +34,16 @@ def streaming(upstream: ScriptedUpstream, dialect: Dialect, text: str, *, size: 
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("size", [1, 7])
 @dialects
 async def test_SYP_RED_1_and_RED_STR_6_a_stream_says_what_the_whole_answer_says(
-    upstream: ScriptedUpstream, proxy: RunningProxy, dialect: Dialect, size: int, split: str
+    upstream: ScriptedUpstream, proxy: RunningProxy, dialect: Dialect, split: str
 ) -> None:
     answer = f"é {{}} or {OTHER} with {KEY}: ![](https://a.example/{{}}) 🙂 {{}}"
     question = f"Write to {EMAIL} with {KEY}"
 
     upstream.reply = lambda body: dialect.whole(answer.replace("{}", placeholder_in(body)))
     whole = await call(proxy.url, dialect, question, stream=False, key=CLIENT_KEY)
-    streaming(upstream, dialect, answer, size=size, split=split)
+    streaming(upstream, dialect, answer, split=split)
     streamed = await call(proxy.url, dialect, question, stream=True, key=CLIENT_KEY)
 
     placeholder = placeholder_in(upstream.bodies[0])

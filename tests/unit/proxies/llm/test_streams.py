@@ -53,6 +53,18 @@ def test_chat_reads_members_that_no_shape_names() -> None:
     assert stream.read(None, {"choices": ["odd"]}).pieces == []
 
 
+def test_completions_have_their_text_in_the_choice() -> None:
+    stream = ChatStream()
+    reading = stream.read(None, {"id": "c", "choices": [{"index": 1, "text": "a", "note": "x", "finish_reason": None}]})
+    assert said(reading) == [("1.text", "a")]
+    assert [text.text for text in reading.texts] == ["x"]
+    odd = stream.read(None, {"choices": [{"index": 0, "text": ["b"]}]})
+    assert [text.text for text in odd.texts] == ["b"]
+    chunk = json.loads(stream.delta("1.text", "held").data)["choices"]
+    assert chunk == [{"index": 1, "text": "held", "finish_reason": None}]
+    assert stream.read(None, {"choices": [{"index": 1, "text": "", "finish_reason": "stop"}]}).ended == ["1.text"]
+
+
 def test_chat_recognises_the_chunk_that_exists_for_usage_only() -> None:
     stream = ChatStream()
     assert not stream.read(None, {"choices": [], "prompt_filter_results": []}).is_usage_only
