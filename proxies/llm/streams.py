@@ -323,8 +323,10 @@ class AnthropicStream:
             self._message_start(body.get("message"), reading)
         elif kind == "message_delta":
             self._note_usage(body.get("usage"))
+            self._rest(body, reading)
         elif kind == "message_stop":
             reading.is_end = True
+            self._rest(body, reading)
         elif kind != "ping":
             leaves(body, Target.COMPLETION, "", reading.texts)
         return reading
@@ -335,6 +337,14 @@ class AnthropicStream:
         member = key.partition(".")[2]
         body = {**body, "delta": {"type": body["delta"].get("type"), member: text}}
         return SSEEvent(event="content_block_delta", data=dump(body).decode())
+
+    def _rest(self, body: dict[str, Any], reading: Reading) -> None:
+        """What an event at the end says besides its kind and usage: the caller's own stop sequence, for one."""
+        for key, value in body.items():
+            if key == "delta" and type(value) is dict:
+                value = {name: text for name, text in value.items() if name != "stop_reason"}
+            if key not in ("type", "usage"):
+                leaves(value, Target.COMPLETION, pointer("", key), reading.texts)
 
     def _start(self, index: Any, block: Any, reading: Reading) -> None:
         block_texts(block, "/content_block", reading.texts)

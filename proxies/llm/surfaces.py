@@ -28,6 +28,9 @@ class Surface(Enum):
     BEDROCK_INVOKE = "bedrock.invoke"
     MODELS = "llm.models"
 
+    __hash__ = object.__hash__
+    """Every call asks several tables about its surface, and the enumeration's own hash is a function of Python."""
+
 
 class Route(msgspec.Struct, frozen=True):
     """A recognised call: its surface and the path below the API's version prefix."""

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxies.contract import Limits
 from rules.model import Action
 from tests.llm_dialects import DIALECTS, Dialect, call, failed, said, without_end
 from tests.masking_calls import CLIENT_KEY, placeholder_in
@@ -106,6 +107,21 @@ async def test_LLM_ERR_2_a_blocked_answer_is_refused_whole(
     assert answer.status == 403
     assert BLOCKED.encode() not in answer.raw
     assert "X-DOORS" in json.dumps(json.loads(answer.raw))
+
+
+@dialects
+async def test_an_answer_that_is_too_large_is_refused_in_the_words_of_its_api(
+    upstream: ScriptedUpstream, dialect: Dialect
+) -> None:
+    upstream.reply = lambda body: dialect.whole("word " * 2_000)
+    async with running_proxy(
+        type="llm", target_url=upstream.url, ruleset=masking_ruleset(), limits=Limits(max_response_bytes=4_000)
+    ) as narrow:
+        answer = await call(narrow.url, dialect, "hello", stream=False)
+
+    assert answer.status == 502
+    assert "larger than 4000 bytes" in json.dumps(json.loads(answer.raw))
+    assert b"word word" not in answer.raw
 
 
 @dialects

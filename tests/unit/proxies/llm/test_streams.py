@@ -149,6 +149,10 @@ def test_anthropic_blocks_run_by_index_and_unknown_events_are_read() -> None:
     assert stream.usage is not None
     assert (stream.usage.input_tokens, stream.usage.output_tokens) == (5, 9)
     assert stream.read(None, {"type": "message_stop"}).is_end
+    why = {"type": "message_delta", "delta": {"stop_reason": "stop_sequence", "stop_sequence": "halt"}}
+    assert [(text.path, text.text) for text in stream.read(None, why).texts] == [("/delta/stop_sequence", "halt")]
+    stop = stream.read(None, {"type": "message_stop", "note": "hidden", "amazon-bedrock-invocationMetrics": {"n": 1}})
+    assert [text.text for text in stop.texts] == ["hidden"]
     odd = stream.read(None, {"type": "error", "error": {"message": "hidden"}})
     assert "hidden" in {text.text for text in odd.texts}
     assert stream.read(None, {"type": "content_block_delta", "delta": "odd"}).pieces == []
