@@ -7,12 +7,13 @@ of the model's own API: each is the base64 in a `chunk`.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Final
 
+import msgspec
+
 from proxies.llm.framing import MAX_EVENT_BYTES, UNBUFFERED, HeaderFields
-from proxies.strict_json import JSONRefused, dump, parse
+from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.event_stream import Frame, FrameParser, FrameRefused, encode_frame
 from proxies.transport.sse import SSEEvent
@@ -82,6 +83,15 @@ class ConverseFrames:
         return SSEEvent(event=name, data=payload.decode("utf-8", "replace"))
 
 
+class _Chunk(msgspec.Struct):
+    """The payload of a chunk. It is written anew for the client, so whatever else stands in it goes nowhere."""
+
+    event: bytes = msgspec.field(name="bytes")
+
+
+_chunks: Final = msgspec.json.Decoder(_Chunk)
+
+
 class InvokeFrames(ConverseFrames):
     """Frames as InvokeModel sends them: each chunk holds an event of the model's API."""
 
@@ -96,13 +106,12 @@ class InvokeFrames(ConverseFrames):
         if name.endswith(EXCEPTION):
             return super()._event(name, payload)
         try:
-            chunk = parse(payload)
-            encoded = chunk["bytes"] if name == "chunk" and type(chunk) is dict else None
-            if type(encoded) is not str:
-                raise _broken("a chunk holds no event")
-            return SSEEvent(event=None, data=base64.b64decode(encoded, validate=True).decode("utf-8", "replace"))
-        except (JSONRefused, KeyError, binascii.Error, ValueError):
+            chunk = _chunks.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise _broken("a chunk holds no event") from None
+        if name != "chunk":
+            raise _broken("it has other events than chunks")
+        return SSEEvent(event=None, data=chunk.event.decode("utf-8", "replace"))
 
 
 def _broken(why: str) -> UpstreamProtocolError:
