@@ -6,7 +6,7 @@ in follows from its shape.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from proxies.llm.facts import messages_and_calls, response_tool_calls
 from proxies.llm.request_texts import request_texts
@@ -20,6 +20,18 @@ from rules.facts import Facts, ToolCall
 from rules.model import Text
 
 __all__ = ["HOUSEKEEPING", "Reading", "UnknownMessage", "declared_texts", "read_message"]
+
+
+_ANSWERS: Final[tuple[tuple[str, type, Surface], ...]] = (
+    ("choices", list, Surface.OPENAI_CHAT),
+    ("output", list, Surface.OPENAI_RESPONSES),
+    ("output", dict, Surface.BEDROCK_CONVERSE),
+    ("content", list, Surface.ANTHROPIC_MESSAGES),
+    ("candidates", list, Surface.GEMINI),
+    ("message", dict, Surface.OLLAMA_CHAT),
+    ("response", str, Surface.OLLAMA_GENERATE),
+)
+"""By which member, of which kind, an answer is known."""
 
 
 class UnknownMessage(ValueError):
@@ -41,17 +53,10 @@ def read_message(value: Any) -> Reading:
         raise UnknownMessage("A message is a JSON object.")
     if "jsonrpc" in value:
         return _mcp(value)
-    if isinstance(value.get("messages"), list):
-        surface = Surface.ANTHROPIC_MESSAGES if _is_anthropic(value) else Surface.OPENAI_CHAT
+    if (surface := _request_surface(value)) is not None:
         return _llm_request(surface, value)
-    if "input" in value:
-        return _llm_request(Surface.OPENAI_RESPONSES, value)
-    for member, surface in (
-        ("choices", Surface.OPENAI_CHAT),
-        ("output", Surface.OPENAI_RESPONSES),
-        ("content", Surface.ANTHROPIC_MESSAGES),
-    ):
-        if isinstance(value.get(member), list):
+    for member, kind, surface in _ANSWERS:
+        if isinstance(value.get(member), kind):
             texts = response_texts(surface, value)
             calls = tuple(response_tool_calls(value))
             facts = Facts(phase="response", model=_word(value.get("model")), tool_calls=calls, texts=texts)
@@ -62,6 +67,21 @@ def read_message(value: Any) -> Reading:
 def declared_texts(result: dict[str, Any]) -> list[Text]:
     """Every text of tools, prompts, resources and templates, as lists in one result."""
     return result_texts("tools/list", result)
+
+
+def _request_surface(value: dict[str, Any]) -> Surface | None:
+    """The API whose request this is; None for none."""
+    if isinstance(value.get("messages"), list):
+        if _is_converse(value):
+            return Surface.BEDROCK_CONVERSE
+        return Surface.ANTHROPIC_MESSAGES if _is_anthropic(value) else Surface.OPENAI_CHAT
+    if isinstance(value.get("contents"), list):
+        return Surface.GEMINI
+    if "input" in value:
+        return Surface.OPENAI_RESPONSES
+    if isinstance(value.get("prompt"), (str, list)):
+        return Surface.OLLAMA_GENERATE if "system" in value else Surface.OPENAI_COMPLETIONS
+    return None
 
 
 def _llm_request(surface: Surface, body: dict[str, Any]) -> Reading:
@@ -94,16 +114,23 @@ def _mcp(value: dict[str, Any]) -> Reading:
 
 def _is_anthropic(body: dict[str, Any]) -> bool:
     """Whether the request is Anthropic's: a system prompt beside the messages, or blocks that only its API has."""
-    if "system" in body:
-        return True
-    blocks = (
+    kinds = ("tool_use", "tool_result", "thinking", "document")
+    return "system" in body or any(block.get("type") in kinds for block in _blocks(body))
+
+
+def _is_converse(body: dict[str, Any]) -> bool:
+    """Whether the request is one of Bedrock's Converse, whose blocks have no type."""
+    return any("type" not in block for block in _blocks(body))
+
+
+def _blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
         block
         for message in body["messages"]
         if isinstance(message, dict) and isinstance(message.get("content"), list)
         for block in message["content"]
         if isinstance(block, dict)
-    )
-    return any(block.get("type") in ("tool_use", "tool_result", "thinking", "document") for block in blocks)
+    ]
 
 
 def _word(value: Any) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -126,13 +127,15 @@ async def running_proxy(
     judgement_seconds: float = JUDGEMENT_SECONDS,
     taints: Taints | None = None,
     policies: Sequence[dict[str, Any]] = (),
+    tls: ssl.SSLContext | None = None,
     **config: Any,
 ) -> AsyncIterator[RunningProxy]:
     """A proxy on a free loopback port; it asks for a key exactly when `client_key` is given.
 
     `policies` are policy documents; without any, every finding is judged by the default thresholds.
     `other_keys` open it too, each as a principal of its own. It applies `ruleset`, or the
-    shipped packs named by `packs` (all of them by default). It waits so long for what its `console` makes of a list.
+    shipped packs named by `packs` (all of them by default). It speaks HTTPS with a context in `tls`.
+    It waits so long for what its `console` makes of a list.
     """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -160,7 +163,7 @@ async def running_proxy(
     tell = console or (lambda message: None)
     judgements, holds = Judgements(tell, judgement_seconds), Holds(tell)
     controlled = ControlledServer(judgements, holds, taints or Taints())
-    running = RunningProxy(f"http://127.0.0.1:{port}")
+    running = RunningProxy(f"{'https' if tls else 'http'}://127.0.0.1:{port}")
     running.judgements, running.holds = judgements, holds
     running.upstream = upstream
 
@@ -190,7 +193,7 @@ async def running_proxy(
     )
     running.swap(runtime)
     running.carriers.recheck(runtime)
-    listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, None)
+    listener = running.listener = HTTPListener(sock, handle, proxy_config.limits, tls)
     await listener.start()
     try:
         yield running

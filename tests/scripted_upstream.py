@@ -32,8 +32,11 @@ class Reply(msgspec.Struct):
     body: Any = None
     events: list[tuple[str | None, Any]] = []
     status: int = 200
+    frames: list[bytes] = []
+    """Events that are framed otherwise than server-sent ones, with their `media_type`."""
     split: Literal["byte", "event", "whole"] = "event"
-    ending: Literal["clean", "cut"] = "clean"
+    ending: Literal["clean", "cut", "open"] = "clean"
+    """`open`: nothing more comes until the peer leaves, which sets `left`."""
     media_type: str = ""
     line_end: str = "\n"
 
@@ -48,6 +51,7 @@ class ScriptedUpstream:
         self.raw: list[bytes] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.left = asyncio.Event()
 
     @property
     def seen(self) -> str:
@@ -67,8 +71,11 @@ class ScriptedUpstream:
         self.paths.append(scope["path"] + (f"?{query}" if query else ""))
         self.headers.append({name.decode(): value.decode("latin-1") for name, value in scope["headers"]})
         reply = self.reply(self.bodies[-1])
-        if reply.events:
+        if reply.events or reply.frames:
             await _stream(reply, send)
+            if reply.ending == "open":
+                await _until_gone(receive)
+                self.left.set()
             return
         media_type = reply.media_type or "application/json"
         start = {
@@ -86,7 +93,7 @@ class ScriptedUpstream:
 
 
 async def _stream(reply: Reply, send: Callable[[Any], Any]) -> None:
-    frames = []
+    frames = list(reply.frames)
     for name, data in reply.events:
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
         end = reply.line_end
@@ -101,7 +108,14 @@ async def _stream(reply: Reply, send: Callable[[Any], Any]) -> None:
             await asyncio.sleep(0)
     if reply.ending == "cut":
         raise ConnectionResetError("the test wants a connection that dies in mid-answer")
+    if reply.ending == "open":
+        return
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Callable[[], Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def pieces(text: str, size: int = 1) -> list[str]:
@@ -146,6 +160,23 @@ def chat_stream(text: str = "", *, size: int = 1, arguments: Iterable[str] = (),
                 events.append(chat_chunk({"tool_calls": [call]}))
     events += [chat_chunk({}, finish="tool_calls" if listed else "stop"), (None, "[DONE]")]
     return Reply(events=events, split=split)
+
+
+def completion_body(text: str, **choice: Any) -> Reply:
+    one = {"text": text, "index": 0, "logprobs": None, "finish_reason": "stop", **choice}
+    return Reply(
+        body={"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [one], "usage": USAGE}
+    )
+
+
+def completion_stream(text: str, *, size: int = 1, split: Any = "byte") -> Reply:
+    named = {"id": "c", "object": "text_completion", "created": 1, "model": "m"}
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": None}
+    events: list[tuple[str | None, Any]] = [
+        (None, {**named, "choices": [{**choice, "text": piece}]}) for piece in pieces(text, size)
+    ]
+    events.append((None, {**named, "choices": [{**choice, "text": "", "finish_reason": "stop"}]}))
+    return Reply(events=[*events, (None, {**named, "choices": [], "usage": USAGE}), (None, "[DONE]")], split=split)
 
 
 # --- Responses --------------------------------------------------------------------------------------------------------

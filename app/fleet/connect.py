@@ -34,7 +34,10 @@ def clients_of(proxy: ProxyView) -> list[Group]:
 def _llm(proxy: ProxyView) -> list[Group]:
     base = proxy.listen_url
     return [
-        Group("SDKs", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]),
+        Group(
+            "SDKs of OpenAI and Anthropic", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]
+        ),
+        Group("SDKs of other APIs", [_gemini_python(base), _ollama_python(base), _bedrock_python(base)]),
         Group("Command line and editors", [_curl_chat(base), _claude_code(base), _cursor_model(base)]),
     ]
 
@@ -86,6 +89,63 @@ message = client.messages.create(
 print(message.content[0].text)
 """
     return Client("Anthropic SDK, Python", "", text)
+
+
+def _gemini_python(base: str) -> Client:
+    text = f"""from google import genai
+
+client = genai.Client(
+    api_key="{KEY_PLACEHOLDER}",
+    http_options={{"base_url": "{base}"}},
+)
+answer = client.models.generate_content(
+    model="gemini-3-pro",
+    contents="Hello",
+)
+print(answer.text)
+"""
+    return Client("Gemini, Python", "For a proxy in front of Google's API.", text)
+
+
+def _ollama_python(base: str) -> Client:
+    text = f"""from ollama import Client
+
+client = Client(
+    host="{base}",
+    headers={{"Authorization": "Bearer {KEY_PLACEHOLDER}"}},
+)
+answer = client.chat(
+    model="llama3.2",
+    messages=[{{"role": "user", "content": "Hello"}}],
+)
+print(answer.message.content)
+"""
+    return Client("Ollama, Python", "For a proxy in front of an Ollama server.", text)
+
+
+def _bedrock_python(base: str) -> Client:
+    secure = base if base.startswith("https://") else base.replace("http://", "https://", 1)
+    text = f"""import boto3
+
+client = boto3.client(
+    "bedrock-runtime",
+    region_name="us-east-1",
+    endpoint_url="{secure}",
+)
+answer = client.converse(
+    modelId="eu.amazon.nova-lite-v1:0",
+    messages=[
+        {{"role": "user", "content": [{{"text": "Hello"}}]}},
+    ],
+)
+print(answer["output"]["message"])
+"""
+    where = (
+        f"For a proxy in front of Amazon Bedrock, with AWS_BEARER_TOKEN_BEDROCK={KEY_PLACEHOLDER} in the environment."
+    )
+    if secure != base:
+        where += " The AWS SDKs send a key over HTTPS only, so this proxy needs a certificate (Config, Names, browsers and TLS)."
+    return Client("Amazon Bedrock, boto3", where, text)
 
 
 def _curl_chat(base: str) -> Client:

@@ -24,6 +24,9 @@ MAX_CHARACTERS: Final = 64 * 1024 * 1024
 MAX_NAME_CHARACTERS: Final = 200
 KEPT_SECONDS: Final = 3600.0
 
+_BEGINNINGS: Final = ("messages", "contents", "input", "prompt")
+"""Where the conversation of a request stands."""
+
 Key = tuple[str, str, str]
 """Proxy, principal, response id."""
 
@@ -93,7 +96,7 @@ def conversation_of(surface: Surface, document: dict[str, Any]) -> str:
     """What tells this conversation from others of the same caller: its name, or what it began with."""
     if surface is Surface.OPENAI_RESPONSES and (name := _continued(document)):
         return name
-    messages = document.get("messages", document.get("contents", document.get("input")))
+    messages = next((document[name] for name in _BEGINNINGS if name in document), None)
     first: Any = messages
     if type(messages) is list:
         users = (one for one in messages if type(one) is dict and one.get("role") == "user")

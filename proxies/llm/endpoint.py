@@ -11,14 +11,26 @@ from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
-from proxies.llm.errors import anthropic_body, gemini_body, openai_body
+from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
-from proxies.llm.interpreters import interpreter
+from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
+from proxies.llm.interpreters import framing, interpreter, stream_media_type
 from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
-from proxies.llm.surfaces import Route, Surface, find_route, speaks_anthropic, speaks_gemini, upstream_path
+from proxies.llm.surfaces import (
+    STREAMS_BY_PATH,
+    STREAMS_UNASKED,
+    Route,
+    Surface,
+    find_route,
+    speaks_anthropic,
+    speaks_bedrock,
+    speaks_gemini,
+    speaks_ollama,
+    upstream_path,
+)
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
@@ -29,10 +41,12 @@ from proxies.transport.pool import UpstreamResponse
 from rules.model import Target, Text
 
 # By name, because every look into an enumeration costs a tenth of a microsecond.
-_OPENAI_CHAT: Final = Surface.OPENAI_CHAT
+_COUNTED_ON_REQUEST: Final = frozenset({Surface.OPENAI_CHAT, Surface.OPENAI_COMPLETIONS})
+"""APIs whose streams report usage only where they are asked to."""
 _OPENAI_RESPONSES: Final = Surface.OPENAI_RESPONSES
 _ANTHROPIC_MESSAGES: Final = Surface.ANTHROPIC_MESSAGES
 _GEMINI: Final = Surface.GEMINI
+_BEDROCK_INVOKE: Final = Surface.BEDROCK_INVOKE
 _MODELS: Final = Surface.MODELS
 
 JSON_HEADERS: Final = [("content-type", "application/json")]
@@ -47,6 +61,11 @@ FORWARDED_REQUEST_HEADERS: Final = frozenset(
         "traceparent",
         "tracestate",
         "user-agent",
+        "x-amzn-bedrock-guardrailidentifier",
+        "x-amzn-bedrock-guardrailversion",
+        "x-amzn-bedrock-performanceconfig-latency",
+        "x-amzn-bedrock-service-tier",
+        "x-amzn-bedrock-trace",
         "x-goog-api-client",
     }
 )
@@ -59,6 +78,14 @@ FORWARDED_RESPONSE_HEADERS: Final = frozenset(
         "openai-version",
         "request-id",
         "retry-after",
+        "x-amzn-bedrock-content-type",
+        "x-amzn-bedrock-input-token-count",
+        "x-amzn-bedrock-invocation-latency",
+        "x-amzn-bedrock-output-token-count",
+        "x-amzn-bedrock-performanceconfig-latency",
+        "x-amzn-bedrock-service-tier",
+        "x-amzn-errortype",
+        "x-amzn-requestid",
         "x-should-retry",
         *(
             f"{vendor}-ratelimit-{kind}-{what}"
@@ -76,7 +103,8 @@ SECURITY_CHECK_HEADER: Final = ("x-security-check", "passed")
 """Of an answer whose request was inspected and let through (LLMSG-RUN-1); without rules nothing was checked."""
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
-    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents""".split()
+    max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents context
+    template suffix raw format""".split()
 )
 
 
@@ -94,8 +122,9 @@ async def serve(exchange: Exchange) -> None:
             404,
             "endpoint_not_supported",
             f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/...:generateContent "
-            "or /v1/models.",
+            remediation="Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
+            "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /model/.../converse, "
+            "/model/.../invoke or a list of models.",
         )
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
@@ -107,7 +136,7 @@ async def serve(exchange: Exchange) -> None:
         is_large = off_loop.is_large(len(data))
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
-        streaming = route.streams or document.get("stream") is True
+        streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
         prepare = partial(_prepare, exchange, route, document, streaming=streaming, reads_texts=reads_texts)
@@ -124,11 +153,22 @@ def _prepare(
     exchange: Exchange, route: Route, document: dict[str, Any], *, streaming: bool, reads_texts: bool
 ) -> tuple[bytes, bool]:
     """Judge a request and make of it what goes upstream; also whether its usage must be kept from the client."""
+    if may_hide(exchange, route.surface):
+        refuse_tokens(document)
     pipeline.check_context(exchange, document)
     if reads_texts:
         _inspect(exchange, route.surface, document)
-    hide_usage = streaming and route.surface is _OPENAI_CHAT and _ask_for_usage(document)
+    hide_usage = streaming and route.surface in _COUNTED_ON_REQUEST and _ask_for_usage(document)
     return dump(document), hide_usage
+
+
+def _is_streamed(route: Route, document: dict[str, Any]) -> bool:
+    """Whether the answer is to come as a stream: by the path, by the body, or unless the body says no."""
+    if route.surface in STREAMS_UNASKED:
+        return document.get("stream") is not False
+    if route.surface in STREAMS_BY_PATH:
+        return route.streams
+    return document.get("stream") is True
 
 
 def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
@@ -153,12 +193,17 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
         return refusal.status, headers, dump(anthropic_body(refusal, exchange.id))
     if speaks_gemini(exchange.request.path):
         return refusal.status, headers, dump(gemini_body(refusal, exchange.id))
+    if speaks_bedrock(exchange.request.path):
+        headers.append(("x-amzn-errortype", bedrock_type(refusal.status)))
+        return refusal.status, headers, dump(bedrock_body(refusal, exchange.id))
+    if speaks_ollama(exchange.request.path):
+        return refusal.status, headers, dump(ollama_body(refusal, exchange.id))
     return refusal.status, headers, dump(openai_body(refusal, exchange.id))
 
 
 async def _receive(exchange: Exchange, route: Route) -> bytes:
     """The body of a POST with the right media type, encoding and version."""
-    _check_media_type(exchange.request.headers)
+    _check_media_type(route, exchange.request.headers)
     if route.surface is _ANTHROPIC_MESSAGES and "anthropic-version" not in exchange.request.headers:
         raise Refusal(400, "missing_version", "The anthropic-version header is missing.", remediation="Send it.")
     data = await exchange.request.body()
@@ -180,6 +225,13 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     model = route.model or document.get("model")
     if type(model) is not str or not 0 < len(model) <= 200:
         raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
+    if route.surface is _BEDROCK_INVOKE and type(document.get("anthropic_version")) is not str:
+        raise Refusal(
+            422,
+            "model_body_not_supported",
+            "Of InvokeModel only the bodies of Anthropic's models can be inspected.",
+            remediation="Use Converse, which has one form for all models, or send 'anthropic_version'.",
+        )
     exchange.operation = model
     if type(document.get("stream", False)) not in (bool, type(None)):
         raise Refusal(422, "invalid_stream", "The member 'stream' must be true or false.", remediation="Fix 'stream'.")
@@ -187,8 +239,10 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     return document
 
 
-def _check_media_type(headers: Headers) -> None:
-    if not _is_json(headers.get("content-type") or ""):
+def _check_media_type(route: Route, headers: Headers) -> None:
+    """A call of InvokeModel without a media type is JSON: so its documents say, and the AWS SDKs send none."""
+    media_type = headers.get("content-type") or ("application/json" if route.surface is _BEDROCK_INVOKE else "")
+    if not _is_json(media_type):
         raise Refusal(
             415,
             "unsupported_media_type",
@@ -232,7 +286,7 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
     proxy, request = exchange.proxy, exchange.request
     pool = proxy.pool
     headers = forwardable_request_headers(request.headers, FORWARDED_REQUEST_HEADERS)
-    headers.append(("accept", "text/event-stream" if streaming else "application/json"))
+    headers.append(("accept", stream_media_type(route.surface) if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
     auth = proxy.config.upstream_auth
@@ -261,7 +315,7 @@ async def _return(
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
     if (
-        media_type == "text/event-stream"
+        media_type == stream_media_type(route.surface)
         and upstream.status == 200
         and (reader := interpreter(route.surface)) is not None
     ):
@@ -271,8 +325,8 @@ async def _return(
             headers.append(
                 (CITATIONS_HEADER, ", ".join(citation.sha256 for citation in exchange.citations[:MAX_CITED]))
             )
-        as_array = route.surface is _GEMINI and "alt=sse" not in exchange.request.query.split("&")
-        await relay_stream(exchange, route.surface, reader, upstream, headers, hide_usage=hide_usage, as_array=as_array)
+        frames = framing(route.surface, exchange.request.query)
+        await relay_stream(exchange, route.surface, reader, frames, upstream, headers, hide_usage=hide_usage)
         return
     is_here = upstream.complete
     data = await upstream.read(exchange.proxy.config.limits.max_response_bytes)
@@ -302,6 +356,8 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
             pipeline.judge_tool_calls(exchange, response_tool_calls(document))
         pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
     exchange.usage = response_usage(route.surface, document)
+    if type(document) is dict and may_hide(exchange, route.surface):
+        forget_tokens(document)
     if route.surface is _OPENAI_RESPONSES:
         keep_conversation(exchange, document)
     if exchange.citations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.llm.surfaces import Surface
@@ -33,6 +34,17 @@ _ANTHROPIC_TYPES: Final = {
 }
 
 
+_BEDROCK_TYPES: Final = {
+    401: "AccessDeniedException",
+    402: "ServiceQuotaExceededException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailableException",
+    504: "ModelTimeoutException",
+}
+_BEDROCK_STREAM_TYPES: Final = {429: "throttlingException", 503: "serviceUnavailableException"}
 _GEMINI_STATUSES: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -89,6 +101,31 @@ def gemini_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
     }
 
 
+def ollama_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """`{"error": "..."}` as Ollama's clients parse it; they show that text and nothing else."""
+    return {
+        "error": refusal.message,
+        "code": refusal.code,
+        "remediation": refusal.remediation,
+        "request_id": request_id,
+    }
+
+
+def bedrock_type(status: int) -> str:
+    """The name of Bedrock's exception for a status, as the header `x-amzn-errortype` says it."""
+    return _BEDROCK_TYPES.get(status, "ValidationException" if status < 500 else "InternalServerException")
+
+
+def bedrock_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """`{"message": "..."}` as the AWS SDKs parse it beside the name of the exception."""
+    return {
+        "message": refusal.message,
+        "code": refusal.code,
+        "remediation": refusal.remediation,
+        "request_id": request_id,
+    }
+
+
 def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_id: str, sequence: int) -> SSEEvent:
     """The event that ends a running stream in the API's own error form.
 
@@ -109,8 +146,21 @@ def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_i
             },
         }
         return SSEEvent(event="response.failed", data=dump(failed).decode())
-    body = gemini_body if surface is Surface.GEMINI else openai_body
+    if surface in (Surface.BEDROCK_CONVERSE, Surface.BEDROCK_INVOKE):
+        # Only some exceptions can stand in a stream; the SDKs know them by these names.
+        name = _BEDROCK_STREAM_TYPES.get(
+            refusal.status, "internalServerException" if refusal.status >= 500 else "validationException"
+        )
+        return SSEEvent(event=name, data=dump(bedrock_body(refusal, request_id)).decode())
+    body = _BODIES.get(surface, openai_body)
     return SSEEvent(event=None, data=dump(body(refusal, request_id)).decode())
+
+
+_BODIES: Final[dict[Surface, Callable[[Refusal, str], dict[str, Any]]]] = {
+    Surface.GEMINI: gemini_body,
+    Surface.OLLAMA_CHAT: ollama_body,
+    Surface.OLLAMA_GENERATE: ollama_body,
+}
 
 
 def _openai_type(refusal: Refusal) -> str:

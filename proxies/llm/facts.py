@@ -11,7 +11,7 @@ from proxies.steps.facts import complete
 from rules.facts import Facts, Message, ToolCall
 from rules.model import Text
 
-_MESSAGE_LISTS: Final = ("messages", "input", "contents")
+_MESSAGE_LISTS: Final = ("messages", "input", "contents", "prompt")
 _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
 
 
@@ -26,7 +26,9 @@ def response_tool_calls(body: Any) -> list[ToolCall]:
     if type(body) is not dict:
         return []
     return [
-        call for key in ("choices", "output", "content", "candidates") for call in calls_in(body.get(key), f"/{key}")
+        call
+        for key in ("choices", "output", "content", "candidates", "message")
+        for call in calls_in(body.get(key), f"/{key}")
     ]
 
 

@@ -8,7 +8,7 @@ from proxies.answer_texts import Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.gemini_texts import gemini_part
-from proxies.llm.streams import Reading
+from proxies.llm.running_texts import Reading
 from proxies.llm.usage import gemini_usage
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent

@@ -24,10 +24,16 @@ def add_hint(surface: Surface, document: dict[str, Any]) -> None:
         _to_chat(document)
     elif surface is Surface.OPENAI_RESPONSES:
         _to_member(document, "instructions")
-    elif surface is Surface.ANTHROPIC_MESSAGES:
+    elif surface in (Surface.ANTHROPIC_MESSAGES, Surface.BEDROCK_INVOKE):
         _to_member(document, "system")
     elif surface is Surface.GEMINI:
         _to_gemini(document)
+    elif surface is Surface.BEDROCK_CONVERSE:
+        _to_converse(document)
+    elif surface is Surface.OLLAMA_CHAT:
+        _to_ollama_chat(document)
+    elif surface is Surface.OLLAMA_GENERATE:
+        _to_ollama_prompt(document)
 
 
 def _to_chat(document: dict[str, Any]) -> None:
@@ -59,3 +65,33 @@ def _to_gemini(document: dict[str, Any]) -> None:
         there["parts"].append({"text": SENTENCE})
     elif there is None:
         document[name] = {"parts": [{"text": SENTENCE}]}
+
+
+def _to_converse(document: dict[str, Any]) -> None:
+    if type(there := document.setdefault("system", [])) is list:
+        there.append({"text": SENTENCE})
+
+
+def _to_ollama_chat(document: dict[str, Any]) -> None:
+    """Behind the caller's instructions, or before what it asks: a system message would replace that of the model."""
+    messages = document.get("messages")
+    if type(messages) is not list:
+        return
+    first = messages[0] if messages else None
+    if type(first) is dict and type(first.get("content")) is str:
+        if first.get("role") in _SYSTEM_ROLES:
+            _to_member(first, "content")
+        else:
+            _before(first, "content")
+
+
+def _to_ollama_prompt(document: dict[str, Any]) -> None:
+    """The same for a completion. One without a template is left as it is: its prompt has a form of its own."""
+    if document.get("system"):
+        _to_member(document, "system")
+    elif document.get("raw") is not True and type(document.get("prompt")) is str:
+        _before(document, "prompt")
+
+
+def _before(holder: dict[str, Any], name: str) -> None:
+    holder[name] = f"{SENTENCE}{_SEPARATOR}{holder[name]}"

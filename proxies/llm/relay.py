@@ -15,12 +15,14 @@ from proxies import off_loop
 from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
+from proxies.llm.bedrock_frames import EXCEPTION
 from proxies.llm.conversations import keep_conversation
 from proxies.llm.errors import stream_event
-from proxies.llm.interpreters import Interpreter
+from proxies.llm.hidden_tokens import forget_tokens, may_hide
+from proxies.llm.interpreters import Framing, Interpreter
 from proxies.llm.outlet import Outlet
 from proxies.llm.response_texts import echoed_texts
-from proxies.llm.streams import Reading
+from proxies.llm.running_texts import Reading
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
 from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
@@ -30,62 +32,31 @@ from proxies.steps.restore import drop_stale, drop_stale_offsets
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError
 from proxies.transport.pool import UpstreamResponse
-from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge, encode_event
+from proxies.transport.sse import SSEEvent
 from rules.model import Text
 
 logger = logging.getLogger(__name__)
 
-MAX_EVENT_BYTES: Final = 10 * 1024 * 1024
 MANY_TEXTS: Final = 8
 """An event that ends more running texts than this at once, as the last one does, is worth a thread."""
-STREAM_HEADERS: Final = [
-    ("content-type", "text/event-stream; charset=utf-8"),
-    ("cache-control", "no-cache"),
-    ("x-accel-buffering", "no"),
-]
-
-
-ARRAY_HEADERS: Final = [("content-type", "application/json; charset=utf-8"), ("cache-control", "no-cache")]
-
-
-class Frame:
-    """How events are written: as server-sent events, or as the elements of a JSON array."""
-
-    def __init__(self, *, as_array: bool) -> None:
-        self.as_array = as_array
-        self._is_first = True
-
-    def event(self, event: SSEEvent) -> bytes:
-        """One event."""
-        if not self.as_array:
-            return encode_event(event)
-        opening, self._is_first = b"[" if self._is_first else b",\r\n", False
-        return opening + event.data.encode()
-
-    def end(self) -> bytes:
-        """What closes the array."""
-        return b"[]" if self._is_first else b"]"
 
 
 async def relay_stream(
     exchange: Exchange,
     surface: Surface,
     interpreter: Interpreter,
+    framing: Framing,
     upstream: UpstreamResponse,
     headers: list[tuple[str, str]],
     *,
     hide_usage: bool,
-    as_array: bool = False,
 ) -> None:
-    """Relay `upstream` to the client as an inspected event stream. `hide_usage` drops the usage the gateway asked for.
-
-    `as_array` gives the events as the elements of one JSON array, the form of Gemini without `alt=sse`.
-    """
+    """Relay `upstream` to the client as an inspected event stream. `hide_usage` drops the usage the gateway asked for."""
     exchange.streamed_from = len(exchange.found)
-    exchange.start_answer(upstream.status, [*(ARRAY_HEADERS if as_array else STREAM_HEADERS), *headers])
-    stream = _Stream(exchange, surface, interpreter, hide_usage=hide_usage, as_array=as_array)
+    exchange.start_answer(upstream.status, [*framing.headers, *headers])
+    stream = _Stream(exchange, surface, interpreter, framing, hide_usage=hide_usage)
     keepalive = KeepAlive(exchange)
-    if as_array:
+    if not framing.has_comments:
         keepalive.stop()
     try:
         await _pump(exchange, stream, upstream, keepalive)
@@ -99,8 +70,8 @@ async def relay_stream(
         exchange.truncated = not stream.ended
         exchange.usage = interpreter.usage
         await stream.outlet.end()
-        if as_array:
-            await exchange.write(stream.frame.end())
+        if end := framing.end():
+            await exchange.write(end)
         exchange.finish_answer()
     finally:
         keepalive.stop()
@@ -108,17 +79,14 @@ async def relay_stream(
 
 
 async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse, keepalive: KeepAlive) -> None:
-    parser = SSEParser(MAX_EVENT_BYTES)
+    framing = stream.framing
     if not exchange.protection.is_prepared:
         await off_loop.away(exchange.protection.prepare)
-    try:
-        async for chunk in upstream:
-            exchange.lap("upstream", waiting=True)
-            await _release(exchange, stream, parser.feed(chunk), keepalive)
+    async for chunk in upstream:
         exchange.lap("upstream", waiting=True)
-        await _release(exchange, stream, parser.close(), keepalive)
-    except SSETooLarge:
-        raise UpstreamProtocolError("The upstream sent an event that is larger than the gateway can inspect.") from None
+        await _release(exchange, stream, framing.feed(chunk), keepalive)
+    exchange.lap("upstream", waiting=True)
+    await _release(exchange, stream, framing.close(), keepalive)
     if held := await _close(stream):
         await stream.outlet.write(held)
 
@@ -155,14 +123,15 @@ class _Stream:
     """The inspection of one stream; no I/O."""
 
     def __init__(
-        self, exchange: Exchange, surface: Surface, interpreter: Interpreter, *, hide_usage: bool, as_array: bool
+        self, exchange: Exchange, surface: Surface, interpreter: Interpreter, framing: Framing, *, hide_usage: bool
     ) -> None:
-        self.frame = Frame(as_array=as_array)
+        self.framing = framing
         self.outlet = Outlet(exchange)
         self._exchange = exchange
         self.surface = surface
         self.interpreter = interpreter
         self._hide_usage = hide_usage
+        self._may_hide = may_hide(exchange, surface)
         self._texts = AnswerTexts(exchange, repeats=interpreter.repeats)
         self._calls = OpenCalls() if needs_tool_calls(exchange) else None
         self._inserted = 0
@@ -180,18 +149,20 @@ class _Stream:
 
     def inspect(self, event: SSEEvent) -> list[bytes]:
         """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
-        if event.data == "[DONE]":
+        if event.data == "[DONE]" and self.framing.has_done:
             held = self.close()
             self.ended = True
-            return [*held, self.frame.event(event)]
+            return [*held, self.framing.event(event)]
         if not event.data:
             return []
         body = self._parse(event.data)
         reading = self.interpreter.read(event.event, body)
         if self._calls is not None:
             self._judge_calls(self._calls, body)
+        if self._may_hide:
+            forget_tokens(body)
         number = body.get("sequence_number")
-        held = self._pass(reading, body)
+        held = self._pass(reading, body, gives_up=_gives_up(event.event, body))
         if reading.is_end:
             held += [self._numbered(more, number) for more in self._close_texts()]
             self.ended = True
@@ -205,7 +176,7 @@ class _Stream:
             body["sequence_number"] = number + self._inserted
         # The name of the event goes on only where the API has one; id and retry have no meaning in these APIs.
         name = event.event if event.event is not None and event.event.isprintable() else None
-        return [*held, self.frame.event(SSEEvent(event=name, data=dump(body).decode()))]
+        return [*held, self.framing.event(SSEEvent(event=name, data=dump(body).decode()))]
 
     def close(self) -> list[bytes]:
         """The upstream's stream is over: weigh what only the end decides; what was held goes out (RED-STR-1)."""
@@ -228,7 +199,7 @@ class _Stream:
             body = {**parse(event.data.encode()), "sequence_number": number + self._inserted}
             event = SSEEvent(event=event.event, data=dump(body).decode())
             self._inserted += 1
-        return self.frame.event(event)
+        return self.framing.event(event)
 
     def _judge_calls(self, calls: OpenCalls, body: dict[str, Any]) -> None:
         """Judge the tool calls that this event begins or completes: neither the name nor the end of a denied one passes."""
@@ -252,13 +223,17 @@ class _Stream:
             raise UpstreamProtocolError("The upstream sent an event that is not a JSON object.")
         return body
 
-    def _pass(self, reading: Reading, body: dict[str, Any]) -> list[bytes]:
+    def _pass(self, reading: Reading, body: dict[str, Any], *, gives_up: bool) -> list[bytes]:
         """Inspect what the event says and change it to what may go out; events of what was held come before it."""
         texts = self._texts
         for piece in reading.pieces:
             texts.feed(piece)
         held: list[bytes] = []
-        for key in reading.ended:
+        ended = reading.ended
+        if gives_up:
+            # A client reads nothing behind an error, so what was held goes out before it (RED-STR-1).
+            ended = [*ended, *(key for key in texts.open_keys() if key not in ended)]
+        for key in ended:
             rest = texts.close_text(key)
             here = next((piece for piece in reversed(reading.pieces) if piece.key == key), None)
             if rest and here is not None:
@@ -286,6 +261,11 @@ class _Stream:
         finish_answer(self._exchange, body, unread, found)
 
 
+def _gives_up(name: str | None, body: dict[str, Any]) -> bool:
+    """Whether an event is the upstream's word that it cannot go on."""
+    return body.get("error") is not None or body.get("type") == "error" or (name or "").endswith(EXCEPTION)
+
+
 async def _write_held(exchange: Exchange, stream: _Stream) -> None:
     """What was held when the upstream broke off is read as the end of the text, and goes out before the error."""
     try:
@@ -304,15 +284,15 @@ async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal,
     interpreter = stream.interpreter
     if stream.outlet.waits:
         stream.outlet.drop()
-        stream.frame = Frame(as_array=stream.frame.as_array)
+        stream.framing.restart()
     event = stream_event(stream.surface, refusal, exchange.id, interpreter.response_id, stream.sequence)
     if clean:
         # The record goes first: a client that sees the block must find it in the console.
         exchange.record()
-    await exchange.write(stream.frame.event(event))
+    await exchange.write(stream.framing.event(event))
     if clean:
-        if stream.frame.as_array:
-            await exchange.write(stream.frame.end())
+        if end := stream.framing.end():
+            await exchange.write(end)
         exchange.finish_answer()
     else:
         exchange.abort_answer()

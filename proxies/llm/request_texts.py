@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
+from proxies.llm.ollama_texts import ollama_generate, ollama_member, ollama_message
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
 from rules.model import Target, Text
@@ -41,6 +43,11 @@ def _chat(body: dict[str, Any], texts: list[Text]) -> None:
                 _message(message, f"/messages/{index}", texts)
         else:
             _other(key, value, texts)
+
+
+def _completions(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        _other(key, value, texts)
 
 
 def _anthropic(body: dict[str, Any], texts: list[Text]) -> None:
@@ -202,9 +209,29 @@ def _gemini_tools(tool: Any, path: str, texts: list[Text]) -> None:
             leaves(value, Target.SCHEMA, below, texts)
 
 
+def _ollama_chat(body: dict[str, Any], texts: list[Text]) -> None:
+    for key, value in body.items():
+        if key == "messages" and type(value) is list:
+            for index, message in enumerate(value):
+                path = f"/messages/{index}"
+                if type(message) is dict:
+                    target = _ROLE_TARGETS.get(str(message.get("role")), Target.PROMPT)
+                    ollama_message(message, target, path, texts)
+                else:
+                    leaves(message, Target.PROMPT, path, texts)
+        else:
+            ollama_member(key, value, texts)
+
+
 _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
     Surface.OPENAI_CHAT: _chat,
+    Surface.OPENAI_COMPLETIONS: _completions,
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
     Surface.GEMINI: _gemini,
+    Surface.OLLAMA_CHAT: _ollama_chat,
+    Surface.OLLAMA_GENERATE: ollama_generate,
+    Surface.OLLAMA_EMBED: ollama_generate,
+    Surface.BEDROCK_CONVERSE: converse_request,
+    Surface.BEDROCK_INVOKE: _anthropic,
 }

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
+from proxies.llm.converse_texts import converse_answer
 from proxies.llm.gemini_texts import gemini_content
+from proxies.llm.ollama_texts import ollama_answer
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts
-from proxies.llm.usage import anthropic_usage, gemini_usage, openai_usage
+from proxies.llm.usage import anthropic_usage, converse_usage, gemini_usage, ollama_usage, openai_usage
 from rules.model import Target, Text
 
 _NOT_TEXT: Final = frozenset(
@@ -18,6 +20,12 @@ _NOT_TEXT: Final = frozenset(
 )
 
 
+_USAGE: Final = {
+    Surface.ANTHROPIC_MESSAGES: anthropic_usage,
+    Surface.BEDROCK_CONVERSE: converse_usage,
+    Surface.BEDROCK_INVOKE: anthropic_usage,
+}
+_OLLAMA: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE, Surface.OLLAMA_EMBED})
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
 """What an answer of the Responses API repeats of its request; it was inspected on the way in."""
 
@@ -47,8 +55,10 @@ def response_usage(surface: Surface, body: Any) -> Usage | None:
         return None
     if surface is Surface.GEMINI:
         return gemini_usage(body.get("usageMetadata"))
+    if surface in _OLLAMA:
+        return ollama_usage(body)
     reported = body.get("usage")
-    return anthropic_usage(reported) if surface is Surface.ANTHROPIC_MESSAGES else openai_usage(reported)
+    return _USAGE.get(surface, openai_usage)(reported)
 
 
 def _chat(body: dict[str, Any], texts: list[Text]) -> None:
@@ -167,8 +177,14 @@ def _rest(value: dict[str, Any], path: str, known: tuple[str, ...], texts: list[
 
 _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = {
     Surface.OPENAI_CHAT: _chat,
+    Surface.OPENAI_COMPLETIONS: _chat,
     Surface.OPENAI_RESPONSES: _responses,
     Surface.ANTHROPIC_MESSAGES: _anthropic,
     Surface.GEMINI: _gemini,
+    Surface.OLLAMA_CHAT: ollama_answer,
+    Surface.OLLAMA_GENERATE: ollama_answer,
+    Surface.OLLAMA_EMBED: ollama_answer,
+    Surface.BEDROCK_CONVERSE: converse_answer,
+    Surface.BEDROCK_INVOKE: _anthropic,
     Surface.MODELS: _models,
 }

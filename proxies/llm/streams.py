@@ -8,17 +8,15 @@ that differs from its pieces is inspected as new.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
-
-import msgspec
 
 from proxies.answer_texts import Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.response_texts import block_texts, output_item_texts
+from proxies.llm.running_texts import Reading, RunningTexts
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
 from proxies.strict_json import dump
@@ -27,77 +25,17 @@ from rules.model import Target, Text
 
 MAX_BLOCKS: Final = 10_000
 """Bound of the blocks whose kind is remembered; calls in later ones get no values back."""
-MAX_ARGUMENTS_CHARACTERS: Final = 256 * 1024
-"""Bound of the tool-call arguments that are kept to be read decoded; longer ones are inspected in pieces only."""
 
 
 _NOT_TEXT: Final = frozenset({"id", "object", "model", "system_fingerprint"})
 """What names a chat and its chunks."""
 
 
-class Reading(msgspec.Struct):
-    """What one event says."""
-
-    pieces: list[Piece] = []
-    texts: list[Text] = []
-    """Complete texts that did not come in pieces; their paths lead through the event."""
-    decoded: list[Text] = []
-    """What ended arguments in JSON say once their escapes are read, should they have been inspected as they are written."""
-    reread: list[Text] = []
-    """The same of ended arguments that are any text."""
-    ended: list[str] = []
-    """Keys of running texts that end with this event."""
-    is_end: bool = False
-    is_usage_only: bool = False
-    """A chunk that exists only because the gateway asked for usage; it is not forwarded."""
-
-
-class _Running:
-    """The running texts of a stream, to recognise repetitions and to read tool arguments once they are complete."""
-
-    def __init__(self) -> None:
-        self._digests: dict[str, Any] = {}
-        self._arguments: dict[str, list[str]] = {}
-        self._arguments_characters: dict[str, int] = {}
-        self._json: set[str] = set()
-        self.seen: set[bytes] = set()
-
-    def add(self, piece: Piece) -> None:
-        digest = self._digests.get(piece.key)
-        if digest is None:
-            digest = self._digests[piece.key] = hashlib.blake2b(digest_size=16)
-        digest.update(piece.text.encode("utf-8", "surrogatepass"))
-        if piece.target is Target.TOOL_ARGS:
-            size = self._arguments_characters.get(piece.key, 0) + len(piece.text)
-            self._arguments_characters[piece.key] = size
-            if size <= MAX_ARGUMENTS_CHARACTERS:
-                self._arguments.setdefault(piece.key, []).append(piece.text)
-            if piece.mode == "arguments":
-                self._json.add(piece.key)
-
-    def end(self, key: str, path: str, reading: Reading) -> None:
-        """End one text. Arguments with escapes are read again, decoded: a backslash can hide what a pattern looks for."""
-        if digest := self._digests.pop(key, None):
-            self.seen.add(digest.digest())
-        arguments = "".join(self._arguments.pop(key, []))
-        size = self._arguments_characters.pop(key, 0)
-        if size <= MAX_ARGUMENTS_CHARACTERS and "\\" in arguments:
-            argument_texts(arguments, path, reading.decoded if key in self._json else reading.reread)
-
-    def open_keys(self) -> list[str]:
-        return list(self._digests)
-
-    def unseen(self, texts: list[Text]) -> list[Text]:
-        """The texts that were not inspected in pieces."""
-        return [
-            text
-            for text in texts
-            if hashlib.blake2b(text.text.encode("utf-8", "surrogatepass"), digest_size=16).digest() not in self.seen
-        ]
-
-
 class ChatStream:
-    """Chat Completions chunks: `choices[].delta`, tool calls by index, usage in a chunk without choices."""
+    """Chunks of Chat Completions: `choices[].delta`, tool calls by index, usage in a chunk without choices.
+
+    Chunks of the older completions differ in that the text stands in the choice itself.
+    """
 
     repeats: Final = False
 
@@ -105,7 +43,7 @@ class ChatStream:
         self.usage: Usage | None = None
         self.response_id = ""
         self.sequence = 0
-        self._running = _Running()
+        self._running = RunningTexts()
         self._chunk: dict[str, Any] = {}
         self._shapes: dict[str, tuple[int, Callable[[str], dict[str, Any]]]] = {}
 
@@ -135,7 +73,7 @@ class ChatStream:
             for name, value in self._chunk.items()
             if name in _NOT_TEXT or (name == "created" and type(value) is int)
         }
-        chunk["choices"] = [{"index": index, "delta": shape(text), "finish_reason": None}]
+        chunk["choices"] = [{"index": index, **shape(text), "finish_reason": None}]
         return SSEEvent(event=None, data=dump(chunk).decode())
 
     def _choice(self, choice: dict[str, Any], position: int, reading: Reading) -> None:
@@ -152,13 +90,17 @@ class ChatStream:
                     self._function_call(index, value, below, choice, reading)
                 elif type(value) is str and key != "role":
                     self._piece(_Place(f"{index}.{key}", below, delta, key, choice), Target.COMPLETION, reading)
-                    self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, (key,))))
+                    self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, ("delta", key))))
                 elif key == "audio" and type(value) is dict:
                     self._audio(index, value, below, choice, reading)
                 elif key != "role":
                     leaves(value, Target.COMPLETION, below, reading.texts)
+        if type(choice.get("text")) is str:
+            place = _Place(f"{index}.text", f"{path}/text", choice, "text", choice)
+            self._piece(place, Target.COMPLETION, reading)
+            self._shapes.setdefault(place.key, (index, partial(_nested, ("text",))))
         for key, value in choice.items():
-            if key not in ("index", "delta", "finish_reason", "logprobs"):
+            if key not in _CHOICE or (key == "text" and type(value) is not str):
                 leaves(value, Target.COMPLETION, pointer(path, key), reading.texts)
         if choice.get("finish_reason"):
             prefix = f"{index}."
@@ -171,7 +113,7 @@ class ChatStream:
         if type(audio.get("transcript")) is str:
             key = f"{index}.audio"
             self._piece(_Place(key, f"{path}/transcript", audio, "transcript", choice), Target.COMPLETION, reading)
-            self._shapes.setdefault(key, (index, partial(_nested, ("audio", "transcript"))))
+            self._shapes.setdefault(key, (index, partial(_nested, ("delta", "audio", "transcript"))))
 
     def _function_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         """The form before tools: one call a message."""
@@ -183,7 +125,7 @@ class ChatStream:
             key = f"{index}.function_call"
             place = _Place(key, f"{path}/arguments", call, "arguments", choice)
             self._piece(place, Target.TOOL_ARGS, reading, mode="arguments")
-            self._shapes.setdefault(key, (index, partial(_nested, ("function_call", "arguments"))))
+            self._shapes.setdefault(key, (index, partial(_nested, ("delta", "function_call", "arguments"))))
 
     def _tool_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         if type(call) is not dict:
@@ -209,6 +151,8 @@ class ChatStream:
             reading.pieces.append(piece)
 
 
+_CHOICE: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
+"""Members of a choice that are read apart, or are no text."""
 _CALL_KINDS: Final[tuple[tuple[str, str, Mode], ...]] = (
     ("function", "arguments", "arguments"),
     ("custom", "input", "text"),
@@ -233,7 +177,7 @@ def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
 
 
 def _tool_delta(number: Any, kind: str, member: str, text: str) -> dict[str, Any]:
-    return {"tool_calls": [{"index": number, kind: {member: text}}]}
+    return {"delta": {"tool_calls": [{"index": number, kind: {member: text}}]}}
 
 
 class ResponsesStream:
@@ -252,7 +196,7 @@ class ResponsesStream:
         self.usage: Usage | None = None
         self.response_id = ""
         self.sequence = 0
-        self._running = _Running()
+        self._running = RunningTexts()
         self._last: dict[str, dict[str, Any]] = {}
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
@@ -356,7 +300,7 @@ class AnthropicStream:
         self.response_id = ""
         self.sequence = 0
         self._reported: dict[str, Any] = {}
-        self._running = _Running()
+        self._running = RunningTexts()
         self._blocks: dict[Any, str] = {}
         self._last: dict[str, dict[str, Any]] = {}
 
@@ -379,8 +323,10 @@ class AnthropicStream:
             self._message_start(body.get("message"), reading)
         elif kind == "message_delta":
             self._note_usage(body.get("usage"))
+            self._rest(body, reading)
         elif kind == "message_stop":
             reading.is_end = True
+            self._rest(body, reading)
         elif kind != "ping":
             leaves(body, Target.COMPLETION, "", reading.texts)
         return reading
@@ -391,6 +337,14 @@ class AnthropicStream:
         member = key.partition(".")[2]
         body = {**body, "delta": {"type": body["delta"].get("type"), member: text}}
         return SSEEvent(event="content_block_delta", data=dump(body).decode())
+
+    def _rest(self, body: dict[str, Any], reading: Reading) -> None:
+        """What an event at the end says besides its kind and usage: the caller's own stop sequence, for one."""
+        for key, value in body.items():
+            if key == "delta" and type(value) is dict:
+                value = {name: text for name, text in value.items() if name != "stop_reason"}
+            if key not in ("type", "usage"):
+                leaves(value, Target.COMPLETION, pointer("", key), reading.texts)
 
     def _start(self, index: Any, block: Any, reading: Reading) -> None:
         block_texts(block, "/content_block", reading.texts)

@@ -6,6 +6,7 @@ import re
 from enum import Enum
 from functools import lru_cache
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -16,10 +17,19 @@ class Surface(Enum):
     """One API whose requests and answers the gateway can read. The value is the protocol name in records."""
 
     OPENAI_CHAT = "openai.chat"
+    OPENAI_COMPLETIONS = "openai.completions"
     OPENAI_RESPONSES = "openai.responses"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     GEMINI = "gemini.generate"
+    OLLAMA_CHAT = "ollama.chat"
+    OLLAMA_GENERATE = "ollama.generate"
+    OLLAMA_EMBED = "ollama.embed"
+    BEDROCK_CONVERSE = "bedrock.converse"
+    BEDROCK_INVOKE = "bedrock.invoke"
     MODELS = "llm.models"
+
+    __hash__ = object.__hash__
+    """Every call asks several tables about its surface, and the enumeration's own hash is a function of Python."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -27,24 +37,43 @@ class Route(msgspec.Struct, frozen=True):
 
     surface: Surface
     path: str
-    """`/v1/...`, whatever spelling the client used; `/v1beta/...` for Gemini."""
+    """`/v1/...`, whatever spelling the client used; `/v1beta/...` for Gemini, `/api/...` for Ollama, `/model/...` for Bedrock."""
     model: str = ""
-    """Where the path names it (Gemini)."""
+    """Where the path names it (Gemini, Bedrock)."""
     streams: bool = False
-    """Whether the path asks for a stream (Gemini); elsewhere the body does."""
+    """Whether the path asks for a stream (Gemini, Bedrock); elsewhere the body does."""
 
 
 _POST: Final = {
     "/v1/chat/completions": Surface.OPENAI_CHAT,
+    "/v1/completions": Surface.OPENAI_COMPLETIONS,
     "/v1/responses": Surface.OPENAI_RESPONSES,
     "/v1/messages": Surface.ANTHROPIC_MESSAGES,
 }
+_OLLAMA_POST: Final = {
+    "/api/chat": Surface.OLLAMA_CHAT,
+    "/api/generate": Surface.OLLAMA_GENERATE,
+    "/api/embed": Surface.OLLAMA_EMBED,
+    "/api/embeddings": Surface.OLLAMA_EMBED,
+}
+_OLLAMA_LISTS: Final = frozenset({"/api/tags", "/api/ps", "/api/version"})
+STREAMS_UNASKED: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE})
+"""APIs that stream unless the body says `"stream": false`."""
+STREAMS_BY_PATH: Final = frozenset({Surface.GEMINI, Surface.BEDROCK_CONVERSE, Surface.BEDROCK_INVOKE})
+"""APIs whose body has no say in it."""
 _MODEL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
 
 _GEMINI: Final = re.compile(
     r"/(v1beta|v1alpha|v1)/models/([A-Za-z0-9_.-]{1,200}):(generateContent|streamGenerateContent|countTokens)"
 )
+_BEDROCK: Final = re.compile(r"/model/((?:[A-Za-z0-9_.:-]|%3[Aa]|%2[Ff]){1,400})/([a-z-]{1,40})")
+_BEDROCK_CALLS: Final = {
+    "converse": (Surface.BEDROCK_CONVERSE, False),
+    "converse-stream": (Surface.BEDROCK_CONVERSE, True),
+    "invoke": (Surface.BEDROCK_INVOKE, False),
+    "invoke-with-response-stream": (Surface.BEDROCK_INVOKE, True),
+}
 _GEMINI_MODELS: Final = re.compile(r"/(v1beta|v1alpha)/models(/[A-Za-z0-9_.-]{1,200})?")
 
 
@@ -53,7 +82,13 @@ def find_route(method: str, path: str) -> Route | None:
     """The route for a request, or None. A base URL with or without `/v1` works. Clients ask for few paths, each often."""
     if method == "POST" and (match := _GEMINI.fullmatch(path)):
         return Route(Surface.GEMINI, path, match[2], match[3] == "streamGenerateContent")
+    if method == "POST" and (route := _bedrock_route(path)):
+        return route
     if method == "GET" and _GEMINI_MODELS.fullmatch(path):
+        return Route(Surface.MODELS, path)
+    if method == "POST" and (surface := _OLLAMA_POST.get(path)):
+        return Route(surface, path)
+    if method == "GET" and path in _OLLAMA_LISTS:
         return Route(Surface.MODELS, path)
     canonical = path if path.startswith("/v1/") else "/v1" + path
     if method == "POST" and (surface := _POST.get(canonical)):
@@ -67,6 +102,13 @@ def find_route(method: str, path: str) -> Route | None:
     return None
 
 
+def _bedrock_route(path: str) -> Route | None:
+    """The path goes on as it came: SDKs encode the colons and slashes of a model's name, and the upstream expects that."""
+    match = _BEDROCK.fullmatch(path)
+    asked = _BEDROCK_CALLS.get(match[2]) if match else None
+    return Route(asked[0], path, unquote(match[1]), asked[1]) if match and asked else None
+
+
 def upstream_path(route_path: str, target_base_path: str) -> str:
     """The path to append to the target's own: a target that already ends in the version does not get it twice."""
     if not target_base_path:
@@ -78,6 +120,16 @@ def upstream_path(route_path: str, target_base_path: str) -> str:
 def speaks_gemini(path: str) -> bool:
     """Whether the caller expects Gemini's error shape."""
     return _GEMINI.fullmatch(path) is not None or path.startswith(("/v1beta/", "/v1alpha/"))
+
+
+def speaks_ollama(path: str) -> bool:
+    """Whether the caller expects Ollama's error shape. Some APIs in the manner of OpenAI live below `/api/v1`."""
+    return path.startswith("/api/") and not path.startswith("/api/v1/")
+
+
+def speaks_bedrock(path: str) -> bool:
+    """Whether the caller expects Bedrock's error shape."""
+    return path.startswith("/model/")
 
 
 def speaks_anthropic(path: str, headers: Headers) -> bool:

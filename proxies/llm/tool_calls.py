@@ -2,7 +2,7 @@
 
 The shapes are told apart by their members, so one reader serves requests, answers and every API: `tool_calls` and
 `function_call` (Chat Completions), blocks and items with a type that names a call (Messages, Responses), `functionCall`
-(Gemini).
+(Gemini), `toolUse` (Converse). Ollama's calls are those of Chat Completions, whole in one line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def calls_in(value: Any, path: str) -> Iterator[ToolCall]:
     if type(calls := value.get("tool_calls")) is list:
         for index, call in enumerate(calls):
             yield from _chat_call(call, f"{path}/tool_calls/{index}")
-    for key in ("function_call", "functionCall"):
+    for key in ("function_call", "functionCall", "toolUse"):
         yield from _call(value.get(key), f"{path}/{key}")
     for key in ("content", "parts", "message"):
         yield from calls_in(value.get(key), f"{path}/{key}")
@@ -109,6 +109,10 @@ class OpenCalls:
                 self._choice(choice)
         elif type(candidates := event.get("candidates")) is list:
             self.complete += calls_in(candidates, "/candidates")
+        elif type(index := event.get("contentBlockIndex")) is int:
+            self._converse_block(index, event)
+        elif type(message := event.get("message")) is dict:
+            self.complete += calls_in(message, "/message")
 
     def close(self) -> None:
         """The stream is over: what is still open is as complete as it gets."""
@@ -122,6 +126,18 @@ class OpenCalls:
         if block.get("input"):
             self.complete += calls_in(block, f"/content/{index}")
         self._begin(f"block {index}", block.get("name"), f"/content/{index}")
+
+    def _converse_block(self, index: int, event: dict[str, Any]) -> None:
+        """Converse: a block begins with its name, goes on in deltas, and ends with an event that says nothing else."""
+        start, delta, key = event.get("start"), event.get("delta"), f"converse {index}"
+        if type(start) is dict:
+            if type(call := start.get("toolUse")) is dict:
+                self._begin(key, call.get("name"), f"/output/message/content/{index}/toolUse")
+        elif type(delta) is dict:
+            if type(call := delta.get("toolUse")) is dict:
+                self._add(key, call.get("input"))
+        else:
+            self._end(key)
 
     def _named_only(self, item: Any, path: str) -> None:
         self.named += [ToolCall(call.name, None, call.path) for call in calls_in(item, path)]

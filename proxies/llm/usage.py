@@ -1,6 +1,7 @@
 """Token usage of an answer, normalised (LLM-USE-1).
 
-OpenAI's prompt tokens include cached ones; Anthropic's input tokens exclude cache reads and writes, so they are added.
+OpenAI's prompt tokens include cached ones; input tokens of Anthropic and Bedrock exclude cache reads and writes, so they are
+added.
 Streams report running totals: the last value of each field counts, nothing is summed (requirements §3.1.2).
 """
 
@@ -59,6 +60,26 @@ def gemini_usage(usage: Any) -> Usage | None:
         cached_input_tokens=_count(usage, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
     )
+
+
+def converse_usage(usage: Any) -> Usage | None:
+    """From `usage` of an answer of Converse or of a stream's `metadata`: input tokens exclude cache reads and writes."""
+    if type(usage) is not dict or not usage:
+        return None
+    cache_read, cache_write = _count(usage, "cacheReadInputTokens"), _count(usage, "cacheWriteInputTokens")
+    return Usage(
+        input_tokens=_count(usage, "inputTokens") + cache_read + cache_write,
+        output_tokens=_count(usage, "outputTokens"),
+        cached_input_tokens=cache_read,
+        cache_write_tokens=cache_write,
+    )
+
+
+def ollama_usage(body: Any) -> Usage | None:
+    """From the counts of an answer or of a stream's last line. A prompt that is still in the cache is not counted."""
+    if type(body) is not dict or not {"prompt_eval_count", "eval_count"} & body.keys():
+        return None
+    return Usage(input_tokens=_count(body, "prompt_eval_count"), output_tokens=_count(body, "eval_count"))
 
 
 def _count(usage: dict[str, Any], key: str) -> int:

@@ -18,6 +18,9 @@ from proxies.tickets import TICKET_PREFIX
 from proxies.transport.headers import Headers
 
 MAX_CREDENTIAL_CHARACTERS = 512
+_CHALLENGE = (("www-authenticate", 'Bearer realm="ostiary"'),)
+_SIGNED = "AWS4-"
+"""How the credentials of requests begin that are signed for AWS."""
 
 
 def presented_credential(headers: Headers) -> str:
@@ -50,12 +53,21 @@ def check(exchange: Exchange) -> None:
         return
     if not proxy.config.require_auth:
         return
+    if exchange.request.headers.get("authorization", "").startswith(_SIGNED):
+        raise Refusal(
+            401,
+            "signed_request",
+            "The request is signed for AWS. A signature names no Ostiary key, and would not fit what the gateway sends on.",
+            remediation="Set AWS_BEARER_TOKEN_BEDROCK to an Ostiary key: the SDKs of AWS then send it as a bearer token and do "
+            "not sign.",
+            headers=_CHALLENGE,
+        )
     raise Refusal(
         401,
         "invalid_api_key" if credential else "missing_api_key",
         "The API key is unknown, expired or revoked." if credential else "No API key was given.",
         remediation="Send a key made under Access in the console as 'Authorization: Bearer ...' or 'X-API-Key'.",
-        headers=(("www-authenticate", 'Bearer realm="ostiary"'),),
+        headers=_CHALLENGE,
     )
 
 

@@ -53,11 +53,21 @@ def is_fixed(document: Any, text: Text) -> bool:
     if text.target is Target.TOOL_NAME:
         return True
     path = steps(text.path)
+    if text.target is Target.COMPLETION and _is_signed_block(path):
+        return True
     if path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
         return True
     return any(
         value.get("type") in _SIGNED_TYPES or value.get("thought") is True for value in containers(document, text.path)
     )
+
+
+def _is_signed_block(path: list[str]) -> bool:
+    """Whether a place lies in a block of reasoning of Bedrock's Converse, which has no member that says its type."""
+    if "reasoningContent" not in path:
+        return False
+    place = path.index("reasoningContent")
+    return place >= 2 and path[place - 1].isdecimal() and path[place - 2] == "content"
 
 
 def start_session(exchange: Exchange, conversation: str) -> MaskingSession:

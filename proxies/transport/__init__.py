@@ -8,9 +8,9 @@ The way of a call through this package:
     pool.UpstreamPool.request  →  dialler (directly, or through an HTTP proxy: tunnel)  →  egress (which addresses may
       be dialled)  →  client_connection.UpstreamConnection
       →  response_guard.parse_response_head (pure)  →  upstream_response.UpstreamResponse, whole or as a stream
-      →  sse.SSEParser for event streams, content_coding.decode_body for compressed ones
+      →  sse.SSEParser, lines.LineSplitter or event_stream.FrameParser for streams, content_coding.decode_body for compressed ones
 
-Pure modules (no socket, no clock): guard, response_guard, headers, via, chunked, sse, content_coding, limits, errors; which
-addresses may be dialled is decided by `proxies.egress_policy`. Everything that waits has a deadline, everything that
-buffers has a bound (`contract.Limits` per proxy, `limits.Bounds` for the protocol itself).
+Pure modules (no socket, no clock): guard, response_guard, headers, via, chunked, sse, lines, event_stream, content_coding,
+limits, errors; which addresses may be dialled is decided by `proxies.egress_policy`. Everything that waits has a deadline,
+everything that buffers has a bound (`contract.Limits` per proxy, `limits.Bounds` for the protocol itself).
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +11,9 @@ import httpx
 import pytest
 
 from proxies.llm.placeholder_hint import SENTENCE
-from tests.masking_rules import EMAIL, masking_ruleset
+from tests.bedrock_replies import converse_body
+from tests.masking_rules import EMAIL, PLACEHOLDER, masking_ruleset
+from tests.ollama_replies import ollama_chat, ollama_completion
 from tests.proxy_harness import RunningProxy, running_proxy
 from tests.scripted_upstream import (
     ScriptedUpstream,
@@ -102,6 +106,61 @@ async def test_RED_PH_5_gemini(upstream, name, given) -> None:
         await post(proxy, "/v1beta/models/m:generateContent", {"contents": PARTS, **more})
     body = upstream.bodies[0]
     assert body[name if given else "systemInstruction"]["parts"] == [*given, {"text": SENTENCE}]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([USER], [f"{SENTENCE}\n\n*"]),
+        ([{"role": "system", "content": "Be kind."}, USER], [f"Be kind.\n\n{SENTENCE}", "*"]),
+        ([{"role": "user", "content": [QUESTION]}], [["*"]]),
+        ("none", "none"),
+    ],
+)
+async def test_RED_PH_5_ollama_chat_keeps_the_instructions_of_the_model(upstream, given, expected) -> None:
+    upstream.reply = lambda body: ollama_chat("fine")
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(proxy, "/api/chat", {"model": "m", "messages": given, "stream": False, "suffix": QUESTION})
+    sent = upstream.bodies[0]["messages"]
+    assert without_placeholder([one["content"] for one in sent] if isinstance(sent, list) else sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "system", "prompt"),
+    [
+        ({}, None, f"{SENTENCE}\n\n*"),
+        ({"system": "Be kind."}, f"Be kind.\n\n{SENTENCE}", "*"),
+        ({"raw": True}, None, "*"),
+    ],
+)
+async def test_RED_PH_5_ollama_completions(upstream, given, system, prompt) -> None:
+    upstream.reply = lambda body: ollama_completion("fine")
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(proxy, "/api/generate", {"model": "m", "prompt": QUESTION, "stream": False, **given})
+    assert upstream.bodies[0].get("system") == system
+    assert without_placeholder(upstream.bodies[0]["prompt"]) == prompt
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, [{"text": SENTENCE}]),
+        ({"system": [{"text": "Be kind."}]}, [{"text": "Be kind."}, {"text": SENTENCE}]),
+        ({"system": "odd"}, "odd"),
+    ],
+)
+async def test_RED_PH_5_converse(upstream, given, expected) -> None:
+    upstream.reply = lambda body: converse_body({"text": "fine"})
+    async with proxy_with(upstream, placeholder_hint=True) as proxy:
+        await post(
+            proxy, "/model/m/converse", {"messages": [{"role": "user", "content": [{"text": QUESTION}]}], **given}
+        )
+    assert upstream.bodies[0]["system"] == expected
+
+
+def without_placeholder(sent: Any) -> Any:
+    """What was sent, with `*` for the masked question."""
+    return json.loads(re.sub(rf"Write to {PLACEHOLDER}\.", "*", json.dumps(sent)))
 
 
 @pytest.mark.parametrize(

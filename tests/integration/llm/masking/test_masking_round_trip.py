@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import openai
 import pytest
 
 from rules.model import Action
@@ -15,6 +16,8 @@ from tests.scripted_upstream import (
     anthropic_stream,
     chat_body,
     chat_stream,
+    completion_body,
+    completion_stream,
     responses_body,
     responses_stream,
 )
@@ -43,6 +46,34 @@ async def test_SYP_RED_1_chat_masks_and_restores(proxy, upstream, openai_client,
     }
     assert EMAIL not in str(record)
     assert KEY not in str(record)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_SYP_RED_1_completions_are_masked_and_restored(proxy, upstream, openai_client, stream) -> None:
+    make = completion_stream if stream else completion_body
+    upstream.reply = lambda body: make(f"echo: {body['prompt'][1]} {body['suffix']}")
+
+    answer = await openai_client.completions.create(
+        model="m", prompt=["hello", QUESTION], suffix=f"-- {EMAIL}", stream=stream
+    )
+    text = "".join([part.choices[0].text async for part in answer]) if stream else answer.choices[0].text
+
+    assert text == f"echo: Write to {EMAIL}, my key is [REDACTED_AWS_SECRET]. -- {EMAIL}"
+    hold_nothing_back(upstream)
+    assert upstream.bodies[0].get("stream_options") == ({"include_usage": True} if stream else None)
+    (record,) = await proxy.wait_for_records(1)
+    assert (record.protocol, record.operation, record.streamed) == ("openai.completions", "m", stream)
+    assert record.usage is not None
+    assert (record.usage.input_tokens, record.usage.output_tokens) == (11, 7)
+
+
+@pytest.mark.parametrize("prompt", [[1, 2], [[1, 2]], ["text", [1]]])
+async def test_LLM_SRF_4_a_prompt_of_tokens_does_not_pass(upstream, openai_client, prompt) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await openai_client.completions.create(model="m", prompt=prompt)
+
+    assert caught.value.code == "tokens_not_readable"
+    assert upstream.bodies == []
 
 
 @pytest.mark.parametrize("stream", [False, True])

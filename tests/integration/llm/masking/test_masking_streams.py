@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.masking_calls import QUESTION, placeholder_in, post, post_raw
+from tests.llm_dialects import DIALECTS, call, said
+from tests.masking_calls import CLIENT_KEY, QUESTION, placeholder_in, post, post_raw
 from tests.masking_rules import EMAIL, KEY
 from tests.scripted_upstream import (
     Reply,
-    anthropic_body,
-    anthropic_stream,
     chat_body,
     chat_chunk,
     chat_stream,
-    responses_body,
     responses_stream,
 )
 
@@ -214,49 +212,19 @@ async def test_two_choices_that_interleave_are_restored_each_for_itself(upstream
 ANSWER = f"é {EMAIL} @ [EMAIL_ %s, password: hT7!kq0Zp2wQ {KEY} x.y@z.example%s ![](https://a.example/%s) 🙂 %s"
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 21, 400])
-@pytest.mark.parametrize("surface", ["chat", "responses", "anthropic"])
-async def test_RED_STR_6_a_stream_gives_the_whole_answer_on_every_surface(upstream, proxy, surface, size) -> None:
+@pytest.mark.parametrize("size", [1, 2, 5, 13, 400])
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+async def test_RED_STR_6_a_stream_gives_the_whole_answer_on_every_surface(upstream, proxy, dialect, size) -> None:
     def text(body: Any) -> str:
         return ANSWER % ((placeholder_in(body),) * 4)
 
-    def block(body: Any) -> dict[str, Any]:
-        return {"type": "text", "text": text(body)}
+    upstream.reply = lambda body: dialect.whole(text(body))
+    whole = await call(proxy.url, dialect, "I am ann@example.com", stream=False, key=CLIENT_KEY)
+    upstream.reply = lambda body: dialect.stream(text(body), size)
+    streamed = await call(proxy.url, dialect, "I am ann@example.com", stream=True, key=CLIENT_KEY)
 
-    messages = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "I am ann@example.com"}]}
-    path, request, whole, streamed = {
-        "chat": ("/v1/chat/completions", messages, chat_body, chat_stream),
-        "responses": (
-            "/v1/responses",
-            {"model": "m", "input": "I am ann@example.com"},
-            responses_body,
-            responses_stream,
-        ),
-        "anthropic": ("/v1/messages", messages, anthropic_body, anthropic_stream),
-    }[surface]
-    of = block if surface == "anthropic" else text
-
-    upstream.reply = lambda body: whole(of(body))
-    answer = await post(proxy, path, request)
-    upstream.reply = lambda body: streamed(of(body), size=size, split="event")
-    raw = await post_raw(proxy, path, {**request, "stream": True})
-
-    expected = {
-        "chat": lambda: answer["choices"][0]["message"]["content"],
-        "responses": lambda: answer["output"][0]["content"][0]["text"],
-        "anthropic": lambda: answer["content"][0]["text"],
-    }[surface]()
-    got = ""
-    for line in raw.splitlines():
-        event = json.loads(line[6:]) if line.startswith("data: {") else {}
-        delta = event.get("delta", {})
-        if surface == "chat" and event:
-            got += event["choices"][0]["delta"].get("content") or ""
-        elif event.get("type") == "response.output_text.delta":
-            got += delta
-        elif event.get("type") == "content_block_delta":
-            got += delta["text"]
-    assert got == expected
-    assert KEY not in raw
+    expected = dialect.text(json.loads(whole.raw))
+    assert said(dialect, streamed.raw) == expected
+    assert KEY.encode() not in streamed.raw
     assert expected.count("ann@example.com") >= 2
     assert f"https://a.example/{placeholder_in(upstream.bodies[0])}" in expected

@@ -7,7 +7,8 @@ from typing import Any
 
 from proxies.llm.errors import stream_event
 from proxies.llm.interpreters import interpreter
-from proxies.llm.streams import AnthropicStream, ChatStream, Reading, ResponsesStream
+from proxies.llm.running_texts import Reading
+from proxies.llm.streams import AnthropicStream, ChatStream, ResponsesStream
 from proxies.llm.surfaces import Surface, find_route, speaks_anthropic, upstream_path
 from proxies.refusal import Refusal
 from proxies.transport.headers import Headers
@@ -50,6 +51,18 @@ def test_chat_reads_members_that_no_shape_names() -> None:
     assert said(legacy) == [("0.function_call", "{}")]
     assert [t.text for t in stream.read(None, chunk({"tool_calls": ["odd"]})).texts] == ["odd"]
     assert stream.read(None, {"choices": ["odd"]}).pieces == []
+
+
+def test_completions_have_their_text_in_the_choice() -> None:
+    stream = ChatStream()
+    reading = stream.read(None, {"id": "c", "choices": [{"index": 1, "text": "a", "note": "x", "finish_reason": None}]})
+    assert said(reading) == [("1.text", "a")]
+    assert [text.text for text in reading.texts] == ["x"]
+    odd = stream.read(None, {"choices": [{"index": 0, "text": ["b"]}]})
+    assert [text.text for text in odd.texts] == ["b"]
+    chunk = json.loads(stream.delta("1.text", "held").data)["choices"]
+    assert chunk == [{"index": 1, "text": "held", "finish_reason": None}]
+    assert stream.read(None, {"choices": [{"index": 1, "text": "", "finish_reason": "stop"}]}).ended == ["1.text"]
 
 
 def test_chat_recognises_the_chunk_that_exists_for_usage_only() -> None:
@@ -136,6 +149,10 @@ def test_anthropic_blocks_run_by_index_and_unknown_events_are_read() -> None:
     assert stream.usage is not None
     assert (stream.usage.input_tokens, stream.usage.output_tokens) == (5, 9)
     assert stream.read(None, {"type": "message_stop"}).is_end
+    why = {"type": "message_delta", "delta": {"stop_reason": "stop_sequence", "stop_sequence": "halt"}}
+    assert [(text.path, text.text) for text in stream.read(None, why).texts] == [("/delta/stop_sequence", "halt")]
+    stop = stream.read(None, {"type": "message_stop", "note": "hidden", "amazon-bedrock-invocationMetrics": {"n": 1}})
+    assert [text.text for text in stop.texts] == ["hidden"]
     odd = stream.read(None, {"type": "error", "error": {"message": "hidden"}})
     assert "hidden" in {text.text for text in odd.texts}
     assert stream.read(None, {"type": "content_block_delta", "delta": "odd"}).pieces == []

@@ -1,0 +1,76 @@
+"""What the interpreters of LLM streams make of an event, and what they remember of texts that come in pieces."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from proxies.answer_texts import Piece
+from proxies.llm.tool_texts import argument_texts
+from rules.model import Target, Text
+
+MAX_ARGUMENTS_CHARACTERS: Final = 256 * 1024
+"""Bound of the tool-call arguments that are kept to be read decoded; longer ones are inspected in pieces only."""
+
+
+class Reading(msgspec.Struct):
+    """What one event says."""
+
+    pieces: list[Piece] = []
+    texts: list[Text] = []
+    """Complete texts that did not come in pieces; their paths lead through the event."""
+    decoded: list[Text] = []
+    """What ended arguments in JSON say once their escapes are read, should they have been inspected as they are written."""
+    reread: list[Text] = []
+    """The same of ended arguments that are any text."""
+    ended: list[str] = []
+    """Keys of running texts that end with this event."""
+    is_end: bool = False
+    is_usage_only: bool = False
+    """A chunk that exists only because the gateway asked for usage; it is not forwarded."""
+
+
+class RunningTexts:
+    """The running texts of a stream, to recognise repetitions and to read tool arguments once they are complete."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, Any] = {}
+        self._arguments: dict[str, list[str]] = {}
+        self._arguments_characters: dict[str, int] = {}
+        self._json: set[str] = set()
+        self.seen: set[bytes] = set()
+
+    def add(self, piece: Piece) -> None:
+        digest = self._digests.get(piece.key)
+        if digest is None:
+            digest = self._digests[piece.key] = hashlib.blake2b(digest_size=16)
+        digest.update(piece.text.encode("utf-8", "surrogatepass"))
+        if piece.target is Target.TOOL_ARGS:
+            size = self._arguments_characters.get(piece.key, 0) + len(piece.text)
+            self._arguments_characters[piece.key] = size
+            if size <= MAX_ARGUMENTS_CHARACTERS:
+                self._arguments.setdefault(piece.key, []).append(piece.text)
+            if piece.mode == "arguments":
+                self._json.add(piece.key)
+
+    def end(self, key: str, path: str, reading: Reading) -> None:
+        """End one text. Arguments with escapes are read again, decoded: a backslash can hide what a pattern looks for."""
+        if digest := self._digests.pop(key, None):
+            self.seen.add(digest.digest())
+        arguments = "".join(self._arguments.pop(key, []))
+        size = self._arguments_characters.pop(key, 0)
+        if size <= MAX_ARGUMENTS_CHARACTERS and "\\" in arguments:
+            argument_texts(arguments, path, reading.decoded if key in self._json else reading.reread)
+
+    def open_keys(self) -> list[str]:
+        return list(self._digests)
+
+    def unseen(self, texts: list[Text]) -> list[Text]:
+        """The texts that were not inspected in pieces."""
+        return [
+            text
+            for text in texts
+            if hashlib.blake2b(text.text.encode("utf-8", "surrogatepass"), digest_size=16).digest() not in self.seen
+        ]
