@@ -26,9 +26,10 @@ def edit_texts(value: Any, edits: Mapping[str, str]) -> None:
         *above, last = steps(path)
         node = tree
         for step in above:
-            node = node.setdefault(step, {})
-            if type(node) is str:
+            below = node.setdefault(step, {})
+            if type(below) is str:
                 raise EditImpossible("a text inside of a changed text")
+            node = below
         if last in node:
             raise EditImpossible("one place is changed twice")
         node[last] = text

@@ -99,6 +99,7 @@ def test_a_finding_that_only_the_end_makes_certain_is_masked_when_the_call_break
     assert (kept.direction, kept.text) == ("response", "password: hT7!…(12)")
 
 
+@pytest.mark.interpreted
 def test_a_text_whose_inspection_failed_is_not_kept() -> None:
     class Broken:
         def close(self) -> list[object]:

@@ -288,6 +288,7 @@ async def test_certificate_that_comes_needs_no_new_socket(tmp_path: Path) -> Non
         assert answer.status_code == 200
 
 
+@pytest.mark.interpreted
 async def test_port_that_cannot_be_served_fails_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(self: HTTPListener) -> None:
         raise OSError(24, "Too many open files")

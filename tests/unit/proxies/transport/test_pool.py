@@ -180,6 +180,7 @@ async def test_LIM_07_requests_get_a_busy_upstream_in_the_order_in_which_they_ca
         assert len(upstream.connections) == 1
 
 
+@pytest.mark.interpreted
 async def test_a_turn_given_to_a_request_that_leaves_goes_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     release = asyncio.Event()
     limits = msgspec.structs.replace(LIMITS, max_upstream_connections=1)
