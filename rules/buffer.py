@@ -12,7 +12,7 @@ from rules.hyperscan_database import MAX_ENDS, BlockDatabase, Hits
 from rules.matching import MatchRule, Part, Windows
 from rules.model import Target, Text
 from rules.patterns import Find, Locators, Regexps, key_of, regexp
-from rules.prefilter import SEPARATOR_CLASS, SEPARATOR_RUN_BYTES, TOKEN_CLASS, TOKEN_RUN_BYTES
+from rules.prefilter import SEPARATOR_CLASS, SEPARATOR_RUN_BYTES, TOKEN_CLASS, TOKEN_RUN_BYTES, Reach
 
 SEPARATOR = b"\n\x00\n"
 """Between two texts in the buffer: a line end on both sides and a character that no word holds."""
@@ -121,38 +121,39 @@ class TextBuffer:
             return None
         has_runs = reach.has_runs and LONG_RUN_NUMBER in hits
         if reach.in_words:
-            return None if has_runs else self._word_windows(index, hits, number, reach.size)
+            return None if has_runs else self._word_windows(index, hits, number, reach)
         runs = self._long_runs(index) if has_runs else ()
         if runs is None:
             return None
-        origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
+        origin, length = self.starts[index], len(self._encoded[index])
+        before, after = reach.before, reach.after
         if number not in self._ends:
             self._ends[number] = sorted(ends)
         ends = self._ends[number]
         # Only those in this text: a conversation has many texts, and each of them its places.
         ends = ends[bisect_right(ends, origin) : bisect_right(ends, origin + length)]
-        if ends and not runs and ends[-1] - ends[0] <= 2 * size:
+        if ends and not runs and ends[-1] - ends[0] <= before + after:
             # No two windows are apart, so all are one.
-            return [(max(0, ends[0] - origin - size), min(length, ends[-1] - origin + size))]
+            return [(max(0, ends[0] - origin - before), min(length, ends[-1] - origin + after))]
         windows: list[tuple[int, int]] = []
         for end in ends:
             at = end - origin
-            low, high = at - size, at + size
+            low, high = at - before, at + after
             if runs:
-                low, high = _stretched(low, high, size, runs)
+                low, high = _stretched(low, high, before + after, runs)
             if windows and low <= windows[-1][1]:
                 low = min(low, windows.pop()[0])
             windows.append((max(0, low), min(length, high)))
         return windows
 
-    def _word_windows(self, index: int, hits: Hits, number: int, size: int) -> Windows:
+    def _word_windows(self, index: int, hits: Hits, number: int, reach: Reach) -> Windows:
         """The same for a pattern that is found in squeezed text, where no run of separators is long."""
         origin, length = self.starts[index], len(self._encoded[index])
         windows: list[tuple[int, int]] = []
         for base, squeezed, places in hits.words:
             for end in sorted(places.get(number, ())):
                 if origin < base + squeezed.place(end) <= origin + length:
-                    low, high = squeezed.span(end - size, end + size)
+                    low, high = squeezed.span(end - reach.before, end + reach.after)
                     low, high = max(0, base + low - origin), min(length, base + high - origin)
                     if windows and low <= windows[-1][1]:
                         low = min(low, windows.pop()[0])

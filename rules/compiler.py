@@ -44,7 +44,7 @@ from rules.policy import OWN_PACK_PREFIX
 from rules.prefilter import LONG_RUN, Medium, Reach
 from rules.views import TRIGGERS
 
-FORMAT = 9
+FORMAT = 10
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -60,7 +60,13 @@ GROUPS: tuple[frozenset[Target], ...] = (
     ),
 )
 """Targets whose texts are scanned together, with the patterns of the rules that read one of them."""
-SHELVES: tuple[frozenset[int], ...] = (frozenset({1}), frozenset({2, 3}), frozenset({0, 1, 2, 3}))
+SHELVES: tuple[frozenset[int], ...] = (
+    frozenset({1}),
+    frozenset({3}),
+    frozenset({2, 3}),
+    frozenset({0, 1, 3}),
+    frozenset({0, 1, 2, 3}),
+)
 """Groups that share databases: a pattern is compiled once, for the first of these that holds all groups it matters to."""
 GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in group}
 STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
