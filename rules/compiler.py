@@ -34,6 +34,7 @@ from rules.patterns import (
     PatternKey,
     PatternRefused,
     expressions,
+    extent_of,
     fallback,
     is_common,
     key_of,
@@ -41,10 +42,10 @@ from rules.patterns import (
     regexp,
 )
 from rules.policy import OWN_PACK_PREFIX
-from rules.prefilter import LONG_RUN, Medium, Reach
+from rules.prefilter import LONG_RUN, Extent, Medium, Reach
 from rules.views import TRIGGERS
 
-FORMAT = 10
+FORMAT = 11
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -92,6 +93,8 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """Distinct patterns that the engines took."""
     reaches: tuple[Reach | None, ...]
     """By pattern number, see `patterns.reach_of`: whoever loads the database need not take the patterns apart again."""
+    extents: tuple[Extent, ...]
+    """By pattern number, see `patterns.extent_of`."""
     common: frozenset[int]
     """Numbers of the patterns that too many texts hold to look for them."""
 
@@ -108,6 +111,7 @@ class Databases:
         self.triggers = BlockDatabase([*map(BlockPart, file.triggers)])
         self.pattern_count = file.pattern_count
         self.reaches = file.reaches
+        self.extents = file.extents
         self.common = file.common
         self.streams = {target: StreamDatabase(_for_group(streams, GROUP_OF[target])) for target in STREAMED}
 
@@ -220,6 +224,7 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
             triggers=trigger_parts,
             pattern_count=len(taken),
             reaches=tuple(None if number in not_everywhere else reach_of(key) for number, key in enumerate(keys)),
+            extents=tuple(map(extent_of, keys)),
             common=frozenset(number for number, key in enumerate(keys) if is_common(key)),
         )
 

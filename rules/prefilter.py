@@ -32,6 +32,7 @@ COMMON_BITS = 9.5
 """A pattern that is rarer than once in 700 characters, by its letters, is worth looking for."""
 MAX_REACH_BYTES = 1_500
 """What may match more than that is looked for in the whole text."""
+MAX_EXTENT_BYTES = 8_192
 REACH_MARGIN_BYTES = 16
 """For the few ASCII letters that stand for others of several bytes when case is ignored."""
 SPARSE_BITS = 4.0
@@ -80,6 +81,15 @@ class Reach(NamedTuple):
     """Whether the bytes are those of squeezed text."""
 
 
+class Extent(NamedTuple):
+    """How long the matches of a pattern can be where there is no `LONG_RUN`; None for no or a very high bound."""
+
+    match: int | None
+    """The most bytes of the text that one takes."""
+    sought: int | None
+    """The most bytes, of the text in which it is looked for, from where one begins to where what is found of it ends."""
+
+
 def forms(pattern: str, *, is_caseless: bool) -> tuple[Form, ...]:
     """The widened forms of a pattern that RE2 accepts; raises `NotUnderstood` for the rest and for empty matches."""
     return tuple(Form(medium, piece.text) for medium, piece in _pieces(pattern, is_caseless))
@@ -99,6 +109,17 @@ def reach(pattern: str, *, is_caseless: bool = False) -> Reach | None:
         return None
     before, after = (int(size) + REACH_MARGIN_BYTES for size in (whole.before, whole.after))
     return Reach(before, after, whole.has_runs, in_words)
+
+
+def extent(pattern: str, *, is_caseless: bool = False) -> Extent:
+    """How long the matches of a pattern can be."""
+    whole = _widened(pattern)
+    before = max(whole.before, any_of([piece for _, piece in _pieces(pattern, is_caseless)]).before)
+    return Extent(_limited(whole.reach), _limited(before))
+
+
+def _limited(size: float) -> int | None:
+    return int(size) + REACH_MARGIN_BYTES if size <= MAX_EXTENT_BYTES else None
 
 
 def is_sparse(pattern: str, *, is_caseless: bool) -> bool:
