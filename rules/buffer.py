@@ -5,51 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from itertools import accumulate
 
 from rules.compiler import GROUP_OF, LONG_RUN_NUMBER
 from rules.hyperscan_database import MAX_ENDS, BlockDatabase, Hits
-from rules.matching import MatchRule, Part, Windows
+from rules.matching import MatchRule, Part
 from rules.model import Target, Text
-from rules.patterns import Find, Locators, Regexps, key_of, regexp
-from rules.prefilter import SEPARATOR_CLASS, SEPARATOR_RUN_BYTES, TOKEN_CLASS, TOKEN_RUN_BYTES
+from rules.patterns import Find, Locators, Regexps
+from rules.prefilter import Reach
+from rules.windows import Windows, close, long_runs, stretched
 
 SEPARATOR = b"\n\x00\n"
 """Between two texts in the buffer: a line end on both sides and a character that no word holds."""
-
-
-MAX_RUNS = 200
-"""Long runs of one text, each of which widens the windows that touch it."""
-_RUNS = (
-    regexp(key_of(f"{TOKEN_CLASS}{{{TOKEN_RUN_BYTES},}}", "")),
-    regexp(key_of(f"{SEPARATOR_CLASS}{{{SEPARATOR_RUN_BYTES},}}", "")),
-)
-
-
-def _stretched(low: int, high: int, size: int, runs: Windows) -> tuple[int, int]:
-    """The span, and `size` bytes more beyond every long run that it touches."""
-    touched = True
-    while touched:
-        touched = False
-        for start, stop in runs:
-            if start < high and stop > low and (start - size < low or stop + size > high):
-                low, high = min(low, start - size), max(high, stop + size)
-                touched = True
-    return low, high
-
-
-def _close(windows: Windows, places: Windows, distance: int) -> Windows:
-    """The windows with one of the places at most so far away; both are in order and apart."""
-    kept: list[tuple[int, int]] = []
-    at = 0
-    for low, high in windows:
-        while at < len(places) and places[at][1] + distance < low:
-            at += 1
-        if at == len(places):
-            break
-        if places[at][0] - distance <= high:
-            kept.append((low, high))
-    return kept
 
 
 class TextBuffer:
@@ -121,38 +88,39 @@ class TextBuffer:
             return None
         has_runs = reach.has_runs and LONG_RUN_NUMBER in hits
         if reach.in_words:
-            return None if has_runs else self._word_windows(index, hits, number, reach.size)
+            return None if has_runs else self._word_windows(index, hits, number, reach)
         runs = self._long_runs(index) if has_runs else ()
         if runs is None:
             return None
-        origin, length, size = self.starts[index], len(self._encoded[index]), reach.size
+        origin, length = self.starts[index], len(self._encoded[index])
+        before, after = reach.before, reach.after
         if number not in self._ends:
             self._ends[number] = sorted(ends)
         ends = self._ends[number]
         # Only those in this text: a conversation has many texts, and each of them its places.
         ends = ends[bisect_right(ends, origin) : bisect_right(ends, origin + length)]
-        if ends and not runs and ends[-1] - ends[0] <= 2 * size:
+        if ends and not runs and ends[-1] - ends[0] <= before + after:
             # No two windows are apart, so all are one.
-            return [(max(0, ends[0] - origin - size), min(length, ends[-1] - origin + size))]
+            return [(max(0, ends[0] - origin - before), min(length, ends[-1] - origin + after))]
         windows: list[tuple[int, int]] = []
         for end in ends:
             at = end - origin
-            low, high = at - size, at + size
+            low, high = at - before, at + after
             if runs:
-                low, high = _stretched(low, high, size, runs)
+                low, high = stretched(low, high, before + after, runs)
             if windows and low <= windows[-1][1]:
                 low = min(low, windows.pop()[0])
             windows.append((max(0, low), min(length, high)))
         return windows
 
-    def _word_windows(self, index: int, hits: Hits, number: int, size: int) -> Windows:
+    def _word_windows(self, index: int, hits: Hits, number: int, reach: Reach) -> Windows:
         """The same for a pattern that is found in squeezed text, where no run of separators is long."""
         origin, length = self.starts[index], len(self._encoded[index])
         windows: list[tuple[int, int]] = []
         for base, squeezed, places in hits.words:
             for end in sorted(places.get(number, ())):
                 if origin < base + squeezed.place(end) <= origin + length:
-                    low, high = squeezed.span(end - size, end + size)
+                    low, high = squeezed.span(end - reach.before, end + reach.after)
                     low, high = max(0, base + low - origin), min(length, base + high - origin)
                     if windows and low <= windows[-1][1]:
                         low = min(low, windows.pop()[0])
@@ -167,15 +135,13 @@ class TextBuffer:
                 break
             places = self.windows(index, hits, regexps, near) if near not in rule.common else None
             if places is not None:
-                windows = _close(windows, places, within if self.is_ascii else 4 * within)
+                windows = close(windows, places, within if self.is_ascii else 4 * within)
         return windows
 
     def _long_runs(self, index: int) -> Windows | None:
         """The runs of a text over which an unbounded repetition may stretch; None when there are too many."""
         if index not in self._runs:
-            data = self._encoded[index]
-            runs = [match.span() for pattern in _RUNS for match in islice(pattern.finditer(data), MAX_RUNS)]
-            self._runs[index] = runs if len(runs) < MAX_RUNS else None
+            self._runs[index] = long_runs(self._encoded[index])
         return self._runs[index]
 
     def candidates(self, rule: MatchRule, hits: Hits, regexps: Regexps, locators: Locators) -> list[int]:

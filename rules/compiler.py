@@ -33,6 +33,7 @@ from rules.patterns import (
     PatternKey,
     PatternRefused,
     expressions,
+    extent_of,
     fallback,
     is_common,
     key_of,
@@ -40,10 +41,10 @@ from rules.patterns import (
     regexp,
 )
 from rules.policy import OWN_PACK_PREFIX
-from rules.prefilter import LONG_RUN, Medium, Reach
+from rules.prefilter import LONG_RUN, Extent, Medium, Reach
 from rules.views import TRIGGERS
 
-FORMAT = 9
+FORMAT = 11
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -59,7 +60,13 @@ GROUPS: tuple[frozenset[Target], ...] = (
     ),
 )
 """Targets whose texts are scanned together, with the patterns of the rules that read one of them."""
-SHELVES: tuple[frozenset[int], ...] = (frozenset({1}), frozenset({2, 3}), frozenset({0, 1, 2, 3}))
+SHELVES: tuple[frozenset[int], ...] = (
+    frozenset({1}),
+    frozenset({3}),
+    frozenset({2, 3}),
+    frozenset({0, 1, 3}),
+    frozenset({0, 1, 2, 3}),
+)
 """Groups that share databases: a pattern is compiled once, for the first of these that holds all groups it matters to."""
 GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in group}
 STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
@@ -85,6 +92,8 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """Distinct patterns that the engines took."""
     reaches: tuple[Reach | None, ...]
     """By pattern number, see `patterns.reach_of`: whoever loads the database need not take the patterns apart again."""
+    extents: tuple[Extent, ...]
+    """By pattern number, see `patterns.extent_of`."""
     common: frozenset[int]
     """Numbers of the patterns that too many texts hold to look for them."""
 
@@ -101,6 +110,7 @@ class Databases:
         self.triggers = BlockDatabase([*map(BlockPart, file.triggers)])
         self.pattern_count = file.pattern_count
         self.reaches = file.reaches
+        self.extents = file.extents
         self.common = file.common
         self.streams = {target: StreamDatabase(_for_group(streams, GROUP_OF[target])) for target in STREAMED}
 
@@ -213,6 +223,7 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
             triggers=trigger_parts,
             pattern_count=len(taken),
             reaches=tuple(None if number in not_everywhere else reach_of(key) for number, key in enumerate(keys)),
+            extents=tuple(map(extent_of, keys)),
             common=frozenset(number for number, key in enumerate(keys) if is_common(key)),
         )
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from rules.buffer import TextBuffer
+from rules.changed_text import MAX_CHANGES, MIN_CHARS, ChangedText
 from rules.decoding import Source
 from rules.derived_view import DerivedView
 from rules.evaluator import MAX_FINDINGS, Direction, Evaluator, Found, findings_of
@@ -47,12 +48,18 @@ class DerivedScan:
         """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts."""
         present = self._present(self._raw, hits)
         views = [self._normalized(index) for index in range(len(self._raw.sources))]
-        items = [_Item(index, view.text, view) for index, found in enumerate(views) for view in found]
+        items: list[_Item] = []
         bases = [
             (_Item(index, self._raw.sources[index].text, None), numbers)
             for index, numbers in present.items()
             if base_of(views[index]) is None and "decoded" in self._wanted(index)
         ]
+        for item in (_Item(index, view.text, view) for index, found in enumerate(views) for view in found):
+            triggers = self._unchanged(item, hits)
+            if triggers is None:
+                items.append(item)
+            elif numbers := sorted({*present.get(item.number, ()), *triggers}):
+                bases.append((item, numbers))
         bases += self._scan(items)
         budgets: dict[int, ViewBudget] = {}
         left = MAX_MESSAGE_VIEWS
@@ -77,7 +84,25 @@ class DerivedScan:
         data = self._raw.encoded(index)
         if data.isascii() or self._wanted(index) <= {"raw"} or not may_normalize(data):
             return []
-        return normalized(self._raw.sources[index].text)
+        return normalized(self._raw.sources[index].text, data)
+
+    def _unchanged(self, item: _Item, hits: Hits) -> list[int] | None:
+        """The triggers at the places of a normalised text that differ from the raw one, in which `hits` were found, where it is
+        sure that no rule hits anything else because of them; None otherwise."""
+        view = item.view
+        if view is None or not 0 < len(view.changes) <= MAX_CHANGES or len(item.text) < MIN_CHARS:
+            return None
+        changed = ChangedText(self._raw, item.number, hits, view, self._evaluator.regexps)
+        if not changed.search(self._evaluator.hits):
+            return None
+        found = self._evaluator.evaluate(changed.buffer, changed.hits, "normalized", self._direction, changed)
+        if not all(self._is_known(item, rule.id, *view.raw_span(hit.start, hit.end)) for _, rule, hit in found):
+            return None
+        return [number for number in range(len(DECODERS)) if changed.occurs(number)]
+
+    def _is_known(self, item: _Item, rule_id: str, start: int, end: int) -> bool:
+        """Whether the rule hits there in the raw text, or in another view of it."""
+        return any(low < end and start < high for low, high in self._spans.get((item.number, rule_id), ()))
 
     def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
         """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""
@@ -110,10 +135,9 @@ class DerivedScan:
         """Add a finding with its place in the raw text, unless the rule already has one there."""
         assert item.view is not None
         start, end = item.view.raw_span(finding.start, finding.end)
-        spans = self._spans.setdefault((item.number, finding.rule_id), [])
-        if not self._left or any(low < end and start < high for low, high in spans):
+        if not self._left or self._is_known(item, finding.rule_id, start, end):
             return
-        spans.append((start, end))
+        self._spans.setdefault((item.number, finding.rule_id), []).append((start, end))
         self._left -= 1
         value_start, value_end = item.view.raw_span(finding.value_start, finding.value_end)
         severity = finding.severity if item.view.is_plain else min(finding.severity + 1, Severity.CRITICAL)

@@ -45,6 +45,15 @@ class Segment(NamedTuple):
     pieces: tuple[Piece, ...]
 
 
+class Change(NamedTuple):
+    """A part of a view that is not as it was in the base text: its span, which may be empty, and that of the base."""
+
+    view_start: int
+    view_end: int
+    start: int
+    end: int
+
+
 class DerivedView(NamedTuple):
     """One view of a text. `base` is the view that it was made from, None for the raw text."""
 
@@ -54,6 +63,8 @@ class DerivedView(NamedTuple):
     text: str
     pieces: tuple[Piece, ...]
     base: DerivedView | None = None
+    changes: tuple[Change, ...] = ()
+    """Of a plain view, in order: all in which it differs from the raw text."""
 
     @property
     def is_plain(self) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import product
 from operator import itemgetter
 from typing import Literal
 
 from rules.buffer import TextBuffer
+from rules.changed_text import ChangedText
 from rules.findings import make_finding
 from rules.hyperscan_database import BlockDatabase, EngineError, Hits
 from rules.matching import Hit, MatchRule, Part, RuleScan, has_anchor
@@ -56,19 +57,30 @@ class Evaluator:
                 for number in rule.anchors:
                     places.setdefault(number, []).append((index, rule.must[0] if rule.must else number))
 
+        self._anchors_anywhere = frozenset(
+            number for rule in self._rules if not rule.is_local for number in rule.anchors
+        )
+        """Those of rules that what stands elsewhere decides on."""
+
     def hits(self, buffer: TextBuffer) -> Hits:
         """Which patterns occur in the buffer, too many rather than too few."""
         return buffer.scan(self._blocks)
 
-    def evaluate(self, buffer: TextBuffer, hits: Hits, view: View, direction: Direction) -> list[Found]:
+    def evaluate(
+        self, buffer: TextBuffer, hits: Hits, view: View, direction: Direction, changed: ChangedText | None = None
+    ) -> list[Found]:
         """The hits of every rule that the patterns make possible, in the order of the buffer.
 
+        `changed` is what the one text of the buffer is: only those hits matter then that the raw text may not show.
         Raises `EngineError` when there are more values than can be masked.
         """
         by_anchor = self._by_anchor.get((view, direction))
         if by_anchor is None or by_anchor.keys().isdisjoint(hits):
             return []
-        indexes = {index for number in hits for index, other in by_anchor.get(number, ()) if other in hits}
+        anchors: Iterable[int] = hits
+        if changed is not None:
+            anchors = {*changed.anchors(by_anchor), *self._anchors_anywhere.intersection(hits)}
+        indexes = {index for number in anchors for index, other in by_anchor.get(number, ()) if other in hits}
         found: list[Found] = []
         parts: dict[int, Part] = {}
         plain = 0
@@ -83,7 +95,9 @@ class Evaluator:
                 if part is None:
                     part = parts[text_index] = buffer.part(text_index, hits, self.regexps)
                 narrowed = None
-                if rule.near:
+                if changed is not None:
+                    narrowed = partial(changed.windows, rule)
+                elif rule.near:
                     narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule)
                 elif not has_anchor(rule, part, hits, self.regexps):
                     continue

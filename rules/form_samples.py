@@ -17,6 +17,8 @@ from rules.patterns import Expression, found_by_form
 MAX_SAMPLES = 48
 """Of one form; as many of its alternatives stand at the beginning of one."""
 MAX_REPEATED = 64
+WIDE, MAX_WIDE = 8, 128
+"""What may be repeated more often than that is repeated as often as it may be as well, up to so many times."""
 SHORTEST = 6
 BEFORE = b"lorem ipsum dolor sit amet consectetur adipiscing elit sed eiusmod "
 AFTER = b" tempor incididunt labore et dolore magna aliqua enim minim veniam"
@@ -91,7 +93,7 @@ class _Sampler:
         if char == b"\\":
             return self._escape()
         self._position += 1
-        return [b""] if char in (b"^", b"$") else [b"k"] if char == b"." else [char]
+        return [b"", b"\n"] if char in (b"^", b"$") else [b"k"] if char == b"." else [char]
 
     def _escape(self) -> list[bytes]:
         kind = self._source[self._position + 1 : self._position + 2]
@@ -109,7 +111,9 @@ class _Sampler:
         self._position = match.end()
         members = re.compile(match[0])
         found = [bytes([code]) for code in _PRINTABLE if members.match(bytes([code]))]
-        return [found[0], found[len(found) // 2]]
+        chosen = [found[0], found[len(found) // 2]]
+        # A gap between words may need one for the boundaries beside it.
+        return [*chosen, b" "] if b" " in found else chosen
 
     def _repeated(self, item: list[bytes]) -> list[bytes]:
         least, most = 1, 1
@@ -126,8 +130,9 @@ class _Sampler:
             return item
         if self._peek() == b"?":
             self._position += 1
+        widest = [item[0] * most] if WIDE < most <= MAX_WIDE else []
         least, most = min(least, MAX_REPEATED), min(most, least + 2)
-        return list(dict.fromkeys([*(one * most for one in item), *(one * least for one in item)]))
+        return list(dict.fromkeys([*(one * most for one in item), *(one * least for one in item), *widest]))
 
 
 def _count(items: Sequence[Sequence[bytes]]) -> int:

@@ -9,13 +9,14 @@ Offsets are bytes of the UTF-8 text while matching and characters in what is rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from rules import validators
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
 from rules.patterns import PatternKey, Regexps, Spans, is_common, key_of
+from rules.windows import Windows
 
 MAX_FINDINGS_PER_RULE = 20
 """Per rule and text; further hits change nothing."""
@@ -67,6 +68,7 @@ class MatchRule:
         "forbidden",
         "group",
         "id",
+        "is_local",
         "label",
         "max_findings",
         "min_count",
@@ -85,6 +87,7 @@ class MatchRule:
         "title",
         "validators",
         "views",
+        "widest",
     )
 
     def __init__(self, rule: Rule, pack: str, numbers: dict[PatternKey, int], common: Collection[int]) -> None:
@@ -123,6 +126,10 @@ class MatchRule:
         self.forbidden = tuple(number for number, within in absent if within is None)
         self.conditions = (*self.required, *self.one_of, *self.forbidden)
         """The patterns that matter wherever in the text they occur."""
+        self.widest = max((within for _, within in (*self.near, *self.none)), default=0)
+        """How many characters around an anchor matter."""
+        self.is_local = not self.conditions and self.min_count <= 1 and "raw" in self.views
+        """Whether nothing else than what stands there decides on a hit, which the raw text shows as well."""
 
     def possible(self, hits: Collection[int]) -> bool:
         """Whether the rule can hit a text in which only these patterns occur, one of its anchors among them."""
@@ -175,9 +182,6 @@ class _Anchor:
         self.raised = raised
         self.missing = missing
         """Indexes of the `near` conditions not met yet."""
-
-
-Windows = Sequence[tuple[int, int]]
 
 
 class Part:

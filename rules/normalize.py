@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
 
 from rules.confusables import LOOK_ALIKES
-from rules.derived_view import PLAIN, Course, DerivedView, Piece, Segment, is_readable, packed, rewritten
-from rules.patterns import key_of, regexp
+from rules.derived_view import PLAIN, Change, Course, DerivedView, Piece, Segment, is_readable, packed, rewritten
+from rules.patterns import find_with, key_of, regexp
 
 SLICE_CHARS = 65_536
+MAX_SOUGHT = 256
+"""So many places are sought one by one with RE2, which reads what lies between them quickly; of more, each costs less where
+every character is looked at."""
 
 _TAG_BASE = 0xE0000
 _JOINERS = "\u200d\ufe0f"
@@ -33,8 +35,10 @@ _COMPATIBLE = (
 )
 _OTHER_LETTER = "\u0370-\u03ff\u0400-\u052f\u0531-\u0587\u13a0-\u13f5"
 _FOLDED = re.compile(f"(?P<folded>[{_SPACES}{_COMPATIBLE}]+)|[{_INVISIBLE_BUT_JOINERS}{_JOINERS}]+")
+_find_folded = find_with(key_of(f"[{_SPACES}{_COMPATIBLE}{_INVISIBLE_BUT_JOINERS}{_JOINERS}]+", ""))
 _MIXED = f"[A-Za-z][{_OTHER_LETTER}]|[{_OTHER_LETTER}][A-Za-z]"
 _MIXED_SCRIPTS = re.compile(_MIXED)
+_find_mixed = find_with(key_of(_MIXED, ""))
 _PICTURES = "\u2000-\u33ff\ufe0f\U0001f000-\U0001faff"
 _SUSPICIOUS = regexp(
     key_of(
@@ -45,6 +49,7 @@ _SUSPICIOUS = regexp(
 )
 """What calls for the view, for RE2. Joiners between pictures do not: ordinary ones are made of them."""
 _WORD = re.compile(f"[A-Za-z{_OTHER_LETTER}]+")
+_LETTERS = frozenset("".join(_WORD.findall("".join(map(chr, range(0x1400))))))
 
 _SMALL_CAPITALS = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡᴢ"
 _PLAIN_LETTERS = str.maketrans(
@@ -60,6 +65,7 @@ _PLAIN_LETTERS = str.maketrans(
 _TAG_RUN = re.compile("[\U000e0000-\U000e007f]+")
 _SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _BIT_RUN = re.compile("[\u200b\u200c\u200d\u2060\ufeff]{32,}")
+_find_smuggled = find_with(key_of("|".join(run.pattern for run in (_TAG_RUN, _SELECTOR_RUN, _BIT_RUN)), ""))
 
 
 def may_normalize(data: bytes) -> bool:
@@ -67,15 +73,20 @@ def may_normalize(data: bytes) -> bool:
     return _SUSPICIOUS.search(data) is not None
 
 
-def normalized(text: str) -> list[DerivedView]:
-    """The normalised view of a text that is not all ASCII and what its invisible characters spell, where it has any."""
-    # No step may hold the interpreter for long: each looks at a slice, and every character stands for itself.
-    slices = (_FOLDED.finditer(text, at, at + SLICE_CHARS) for at in range(0, len(text), SLICE_CHARS))
-    segment = rewritten(text, 0, chain.from_iterable(slices), _fold)
-    plain = segment.text
-    if _MIXED_SCRIPTS.search(plain):
-        plain = _WORD.sub(_unmix, plain)
-    views = [DerivedView("normalized", PLAIN, plain, segment.pieces)] if plain and plain != text else []
+def normalized(text: str, data: bytes) -> list[DerivedView]:
+    """The normalised view of a text that is not all ASCII and what its invisible characters spell, where it has any.
+
+    `data` is the text in UTF-8.
+    """
+    segment = rewritten(text, 0, _to_fold(text, data), _fold)
+    plain, words = _unmixed(segment.text)
+    views: list[DerivedView] = []
+    if plain and plain != text:
+        view = DerivedView("normalized", PLAIN, plain, segment.pieces)
+        changes = [*_changed_pieces(segment, len(text)), *(Change(*word, *view.raw_span(*word)) for word in words)]
+        views.append(view._replace(changes=tuple(sorted(changes))))
+    if _find_smuggled(data, 0, len(data)) is None:
+        return views
     for made, run, spell in _SMUGGLED:
         views += (
             DerivedView("normalized", made, hidden.text, hidden.pieces)
@@ -84,15 +95,71 @@ def normalized(text: str) -> list[DerivedView]:
     return views
 
 
+def _to_fold(text: str, data: bytes) -> Iterator[re.Match[str]]:
+    """What is folded or goes. No step holds the interpreter for long: each looks at a slice at most."""
+    position = char = 0
+    for _ in range(MAX_SOUGHT):
+        spans = _find_folded(data, position, len(data))
+        if spans is None:
+            return
+        start, end = spans[0]
+        first = char + len(data[position:start].decode("utf-8", "replace"))
+        position, char = end, first + len(data[start:end].decode("utf-8", "replace"))
+        yield from _FOLDED.finditer(text, first, char)
+    for at in range(char, len(text), SLICE_CHARS):
+        yield from _FOLDED.finditer(text, at, at + SLICE_CHARS)
+
+
 def _fold(match: re.Match[str]) -> str:
     folded = match["folded"]
     return unicodedata.normalize("NFKC", folded).translate(_PLAIN_LETTERS) if folded else ""
 
 
-def _unmix(match: re.Match[str]) -> str:
-    """The word in Latin letters if it mixes scripts. Look-alikes go one for one, so that offsets stay."""
-    word = match[0]
-    return word.translate(LOOK_ALIKES) if _MIXED_SCRIPTS.search(word) else word
+def _unmixed(text: str) -> tuple[str, Sequence[tuple[int, int]]]:
+    """The text with the words that mix scripts in Latin letters, and where those are. Look-alikes go one for one, so that
+    offsets stay."""
+    out: list[str] = []
+    words: list[tuple[int, int]] = []
+    position = 0
+    for start, end in _mixed_words(text):
+        out += (text[position:start], text[start:end].translate(LOOK_ALIKES))
+        words.append((start, end))
+        position = end
+    return "".join([*out, text[position:]]) if words else text, words
+
+
+def _mixed_words(text: str) -> Iterator[tuple[int, int]]:
+    """Where the words lie that mix scripts."""
+    data = text.encode("utf-8", "replace")
+    position = char = 0
+    for _ in range(MAX_SOUGHT):
+        spans = _find_mixed(data, position, len(data))
+        if spans is None:
+            return
+        first = char + len(data[position : spans[0][0]].decode("utf-8", "replace"))
+        while first > char and text[first - 1] in _LETTERS:
+            first -= 1
+        word = _WORD.match(text, first)
+        assert word
+        yield word.span()
+        position += len(text[char : word.end()].encode("utf-8", "replace"))
+        char = word.end()
+    yield from (word.span() for word in _WORD.finditer(text, char) if _MIXED_SCRIPTS.search(word[0]))
+
+
+def _changed_pieces(segment: Segment, size: int) -> Iterator[Change]:
+    """What folding changed of a text of `size` characters: what came from another text, and where something is gone."""
+    pieces = segment.pieces
+    ends = [*(piece.view_start for piece in pieces[1:]), len(segment.text)]
+    position = 0
+    for piece, view_end in zip(pieces, ends, strict=True):
+        if piece.start > position:
+            yield Change(piece.view_start, piece.view_start, position, piece.start)
+        if piece.course is Course.WHOLE:
+            yield Change(piece.view_start, view_end, piece.start, piece.end)
+        position = piece.end
+    if position < size:
+        yield Change(len(segment.text), len(segment.text), position, size)
 
 
 def _spelled(text: str, run: re.Pattern[str], spell: Callable[[str], str]) -> Iterator[Segment]:

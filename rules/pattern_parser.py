@@ -91,15 +91,16 @@ class _Parser:
             start = self.position
             repeated = self._repeated(piece)
             is_repeated = self.position > start
-            largest = CUT_POSITIONS if not self._words or repeated.loops else MAX_UNROLLED_POSITIONS
+            is_bounded = self._words and (not repeated.loops or repeated.loose != "")
+            largest = MAX_UNROLLED_POSITIONS if is_bounded else CUT_POSITIONS
             if is_group and not is_repeated and piece.elements and not any(one.piece.flags for one in piece.elements):
                 elements += piece.elements
-            elif is_group and is_repeated and (piece.positions > largest or not piece.bits):
+            elif is_group and is_repeated and (piece.positions > largest or not (piece.bits or is_bounded)):
                 elements.append(Element(repeated, True, bool(repeated.shortest)))
             else:
                 # What lies before a gap would keep the automaton busy to the end of the line.
-                is_gap = piece.gap and (is_repeated or self._words)
-                elements.append(Element(repeated, is_gap, not piece.gap))
+                is_gap = repeated.gap if self._words else piece.gap
+                elements.append(Element(repeated, is_gap and (is_repeated or self._words), not is_gap))
         return elements
 
     def _item(self, depth: int) -> Piece:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import hyperscan
 import re2
 
-from rules.prefilter import Medium, NotUnderstood, Reach, forms, is_rare, is_sparse, reach, widen
+from rules.prefilter import Extent, Medium, NotUnderstood, Reach, extent, forms, is_rare, is_sparse, reach, widen
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
@@ -28,6 +28,8 @@ MAX_COMPILE_SECONDS = 5.0
 """Of processor time for one pattern."""
 
 SETTLING_BYTES = 16
+SURROUNDING_BYTES = 256
+"""So many letters and digits on both sides of a place are its surroundings: most of what is looked for is shorter."""
 
 _GROWS_BY_STEPS = re.compile(r"\)(?:[*+?]|\{)|\](?:[*+?]|\{\d+,\d*\})\)*\\b\)*$")
 _FLAG_BITS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
@@ -169,10 +171,20 @@ def reach_of(key: PatternKey) -> Reach | None:
     return reach(key.re, is_caseless=is_caseless) if is_sparse(key.re, is_caseless=is_caseless) else None
 
 
+def extent_of(key: PatternKey) -> Extent:
+    """How long the matches of a pattern can be."""
+    return extent(key.re, is_caseless="i" in key.flags)
+
+
+UNKNOWN = Extent(None, None)
+
+
 class Regexps(dict[int, Regexp]):
     """The RE2 forms of numbered patterns, each made when it is first needed."""
 
-    def __init__(self, keys: Sequence[PatternKey], reaches: Sequence[Reach | None]) -> None:
+    def __init__(
+        self, keys: Sequence[PatternKey], reaches: Sequence[Reach | None], extents: Sequence[Extent] = ()
+    ) -> None:
         super().__init__()
         self._keys = keys
         self.finders = _Finders(self)
@@ -181,6 +193,12 @@ class Regexps(dict[int, Regexp]):
         """By pattern number: how many bytes after a match make it certain that more text would not extend it."""
         self.reaches = reaches
         """By pattern number, see `reach_of`."""
+        self.extents = extents or (UNKNOWN,) * len(keys)
+        """By pattern number, see `extent_of`."""
+        self.long = frozenset(
+            number for number, one in enumerate(self.extents) if one.sought is None or one.sought > SURROUNDING_BYTES
+        )
+        """Of these more is looked for than the surroundings of a place hold."""
 
     def __missing__(self, number: int) -> Regexp:
         made = self[number] = regexp(self._keys[number])
@@ -210,6 +228,11 @@ def _finder(expression: Any) -> Find:
         return None if spans[0][0] < 0 else spans
 
     return find
+
+
+def find_with(key: PatternKey) -> Find:
+    """The quickest way to the spans of the first match of a pattern."""
+    return _finder(regexp(key))
 
 
 class Locators(dict[int, Find]):

@@ -2,12 +2,13 @@
 
 Hyperscan only has to say where exact matching is worth while, and its compile time and size explode on bounded gaps,
 on long lists of optional words and in UTF-8 mode (minutes, or "Pattern is too large", for patterns that people do
-write). So a pattern is widened: upper bounds of counts go; a wide element (`.`, a negated class, `\\W`) takes any
-number of bytes instead of a number of characters; characters outside ASCII become their UTF-8 bytes in every case; and a
-pattern is cut at large optional or repeated groups and at wide gaps, and only the shortest stretch that is rare enough
-in running text is looked for: two or three neighbouring words as a rule. Regular expressions without look-around only
-grow by this, so what the widened form does not find, the pattern does not match. (The one exception is harmless: with
-`i`, RE2 lets `k` and `s` match two characters outside ASCII, which the normalised view folds.)
+write). So a pattern is widened: upper bounds of counts go, but for those of a few words in squeezed text; a wide element
+(`.`, a negated class, `\\W`) takes any number of bytes instead of a number of characters; characters outside ASCII become
+their UTF-8 bytes in every case; and a pattern is cut at large optional or repeated groups and at wide gaps, and only the
+shortest stretch that is rare enough in running text is looked for: two or three neighbouring words as a rule. Regular
+expressions without look-around only grow by this, so what the widened form does not find, the pattern does not match. (The
+one exception is harmless: with `i`, RE2 lets `k` and `s` match two characters outside ASCII, which the normalised view
+folds.)
 
 Each branch of a pattern is looked for where that costs least (`Medium`): words in the squeezed text, where those that
 stand together are one literal; what holds a byte outside ASCII only in texts that have one; the rest in the text itself.
@@ -31,9 +32,11 @@ COMMON_BITS = 9.5
 """A pattern that is rarer than once in 700 characters, by its letters, is worth looking for."""
 MAX_REACH_BYTES = 1_500
 """What may match more than that is looked for in the whole text."""
+MAX_EXTENT_BYTES = 8_192
 REACH_MARGIN_BYTES = 16
 """For the few ASCII letters that stand for others of several bytes when case is ignored."""
-SPARSE_BITS = 7.0
+SPARSE_BITS = 4.0
+"""What is rarer than that, by its letters, occurs at some hundred places of a long text at most."""
 LOST_COST = 3.0
 """What punctuation that a pattern names tells is not known in squeezed text: it must save more than that."""
 WORDS_BITS = 6.0
@@ -68,12 +71,23 @@ class Form(NamedTuple):
 class Reach(NamedTuple):
     """How far a match may stretch around what the widened form finds."""
 
-    size: int
-    """In bytes."""
+    before: int
+    """In bytes: from where the match begins to where what is found ends."""
+    after: int
+    """The same from there to where the match ends."""
     has_runs: bool
     """Whether it may be more where there is a `LONG_RUN`."""
     in_words: bool = False
     """Whether the bytes are those of squeezed text."""
+
+
+class Extent(NamedTuple):
+    """How long the matches of a pattern can be where there is no `LONG_RUN`; None for no or a very high bound."""
+
+    match: int | None
+    """The most bytes of the text that one takes."""
+    sought: int | None
+    """The most bytes, of the text in which it is looked for, from where one begins to where what is found of it ends."""
 
 
 def forms(pattern: str, *, is_caseless: bool) -> tuple[Form, ...]:
@@ -87,13 +101,25 @@ def widen(pattern: str) -> bytes:
 
 
 def reach(pattern: str, *, is_caseless: bool = False) -> Reach | None:
-    """The most bytes that the pattern itself can match; None when that is too many."""
+    """How far the matches of the pattern itself can stretch; None when that is too far."""
     found = _pieces(pattern, is_caseless)
     in_words = all(medium is Medium.WORDS for medium, _ in found)
     whole = any_of([piece for _, piece in found]) if in_words else _widened(pattern)
     if whole.reach > MAX_REACH_BYTES:
         return None
-    return Reach(int(whole.reach) + REACH_MARGIN_BYTES, whole.has_runs, in_words)
+    before, after = (int(size) + REACH_MARGIN_BYTES for size in (whole.before, whole.after))
+    return Reach(before, after, whole.has_runs, in_words)
+
+
+def extent(pattern: str, *, is_caseless: bool = False) -> Extent:
+    """How long the matches of a pattern can be."""
+    whole = _widened(pattern)
+    before = max(whole.before, any_of([piece for _, piece in _pieces(pattern, is_caseless)]).before)
+    return Extent(_limited(whole.reach), _limited(before))
+
+
+def _limited(size: float) -> int | None:
+    return int(size) + REACH_MARGIN_BYTES if size <= MAX_EXTENT_BYTES else None
 
 
 def is_sparse(pattern: str, *, is_caseless: bool) -> bool:

@@ -35,7 +35,7 @@ RUN_BITS = 6.0
 """How much so many characters without a space tell, whichever they are."""
 MAX_BITS = 60.0
 PAGES_CHARS = 20_000
-KNOWN_BITS = 1.5
+KNOWN_BITS = 3.0
 """By how much the words of rules are rarer than their letters tell."""
 LOOP_COST = 12.0
 """An unbounded repetition is an automaton of its own that runs from the first word of it to the end."""
@@ -95,6 +95,12 @@ class Piece(NamedTuple):
     """Over squeezed text: whether every match begins with an ASCII letter or digit."""
     word_end: bool = False
     """The same for its end."""
+    loose: str = ""
+    """Over squeezed text: the characters of which it matches any few or none, where no others can stand in it."""
+    before: float = 0.0
+    """Of what is looked for in place of a branch: the most bytes from where a match of the branch begins to where this ends."""
+    after: float = 0.0
+    """The same from where this ends to where the match does."""
 
     @property
     def is_anchor(self) -> bool:
@@ -127,6 +133,9 @@ def any_of(branches: Sequence[Piece]) -> Piece:
         ends=any(branch.ends for branch in branches),
         word_start=all(branch.word_start for branch in branches),
         word_end=all(branch.word_end for branch in branches),
+        loose=_loose(branches),
+        before=max(branch.before for branch in branches),
+        after=max(branch.after for branch in branches),
     )
 
 
@@ -168,7 +177,14 @@ def joined(part: Sequence[Piece]) -> Piece:
         ends=_asks_first(reversed(part), "ends"),
         word_start=bool(inner) and inner[0].word_start,
         word_end=bool(inner) and inner[-1].word_end,
+        loose=_loose(part),
     )
+
+
+def _loose(pieces: Sequence[Piece]) -> str:
+    """The characters of all pieces, where each of them is loose."""
+    found = {piece.loose for piece in pieces}
+    return "" if "" in found else "".join(sorted(set("".join(found))))
 
 
 def _asks_first(part: Iterable[Piece], name: Literal["starts", "ends"]) -> bool:
@@ -233,26 +249,43 @@ def _word_bits(letters: bytes, bits: float) -> float:
 
 def best_stretch(branch: Sequence[Element]) -> Piece:
     """What is looked for in place of a branch: the stretch of it that costs least."""
-    if all(element.piece.letter for element in branch):
-        return joined([element.piece for element in branch])  # One word.
-    flags = [element.piece for element in branch if element.piece.flags]
-    parts: list[list[Piece]] = [[]]
-    for piece, cuts, kept in branch:
-        parts[-1].append(piece)
-        if cuts:
-            if not kept:
-                parts[-1].pop()
-            parts.append([*flags])
     whole = joined([element.piece for element in branch])
+    whole = whole._replace(before=whole.reach)
+    if all(element.piece.letter for element in branch):
+        return whole  # One word.
+    parts = _parts(branch)
     found = [stretch for part in parts for stretch in _stretches(part) if stretch.shortest >= MIN_PART_CHARS]
     if whole.foreign:
         # In texts that are all ASCII that need not be looked for.
         found = [stretch for stretch in found if stretch.foreign] or found
     if found:
-        return min(found, key=_stretch_cost).piece()._replace(reach=whole.reach, has_runs=whole.has_runs)
+        best = min(found, key=_stretch_cost)
+        before, after = best.distances(branch)
+        return best.piece()._replace(reach=whole.reach, has_runs=whole.has_runs, before=before, after=after)
     if len(parts) == 1:
         return whole
-    return whole._replace(text=ANYTHING.join(joined(part).text for part in parts))
+    kept = [joined(part.pieces).text for part in parts if any(not piece.flags for piece in part.pieces)]
+    return whole._replace(text=ANYTHING.join(kept), after=whole.reach)
+
+
+class _Part(NamedTuple):
+    """What stands between two places at which a branch is cut, behind the flags that are in force there."""
+
+    pieces: list[Piece]
+    places: list[int]
+    """Of each piece in the branch."""
+
+
+def _parts(branch: Sequence[Element]) -> list[_Part]:
+    flags = [(element.piece, place) for place, element in enumerate(branch) if element.piece.flags]
+    parts: list[list[tuple[Piece, int]]] = [[]]
+    for place, (piece, cuts, kept) in enumerate(branch):
+        parts[-1].append((piece, place))
+        if cuts:
+            if not kept:
+                parts[-1].pop()
+            parts.append([*flags])
+    return [_Part([piece for piece, _ in part], [place for _, place in part]) for part in parts]
 
 
 class _Stretch(NamedTuple):
@@ -264,64 +297,102 @@ class _Stretch(NamedTuple):
     part: Sequence[Piece]
     start: int
     end: int
+    last: int
+    """The place in the branch of its last piece."""
 
     def piece(self) -> Piece:
         """The stretch as one piece."""
         return _trimmed(self.part, self.start, self.end)
+
+    def distances(self, branch: Sequence[Element]) -> tuple[float, float]:
+        """The most bytes of the branch before the end of this, and behind it."""
+        inner = self.part[self.end - 1]
+        before = sum(element.piece.reach for element in branch[: self.last])
+        after = sum(element.piece.reach for element in branch[self.last + 1 :])
+        if inner.before:  # It stands somewhere in a group.
+            return before + inner.before, inner.after + after
+        last = branch[self.last].piece
+        # More repetitions may follow those that suffice.
+        return before + last.reach, after + (last.reach if _spared(last) else 0)
 
 
 def _stretch_cost(stretch: _Stretch) -> float:
     return stretch.cost
 
 
-def _stretches(part: Sequence[Piece]) -> Iterator[_Stretch]:
+def _stretches(part: _Part) -> Iterator[_Stretch]:
     """The stretches of a sequence that may be worth looking for; the flags before them stay in force."""
-    for start, first in enumerate(part):
-        if first.reduced is not None and not any(piece.flags for piece in part[:start]):
+    pieces, places = part
+    for start, first in enumerate(pieces):
+        if first.reduced is not None and not any(piece.flags for piece in pieces[:start]):
             reduced = first.reduced
-            yield _Stretch(cost(reduced), reduced.shortest, reduced.foreign, [reduced], 0, 1)
-        if (first.bits or first.letter) and not (first.letter and start and part[start - 1].letter):
+            yield _Stretch(cost(reduced), reduced.shortest, reduced.foreign, [reduced], 0, 1, places[start])
+        if (first.bits or first.letter) and not (first.letter and start and pieces[start - 1].letter):
             yield from _stretches_from(part, start)
-    plain = [piece for piece in part if not piece.is_anchor]
-    if plain and not any(piece.bits or piece.letter for piece in plain):
-        piece = _trimmed(plain, 0, len(plain))
-        yield _Stretch(cost(piece), piece.shortest, piece.foreign, [piece], 0, 1)
+    plain = [(piece, place) for piece, place in zip(pieces, places, strict=True) if not piece.is_anchor]
+    if plain and not any(piece.bits or piece.letter for piece, _ in plain):
+        piece = _trimmed([piece for piece, _ in plain], 0, len(plain))
+        yield _Stretch(cost(piece), piece.shortest, piece.foreign, [piece], 0, 1, plain[-1][1])
 
 
-def _stretches_from(part: Sequence[Piece], start: int) -> Iterator[_Stretch]:
+def _stretches_from(part: _Part, start: int) -> Iterator[_Stretch]:
     """Those that begin at a place, shortest first, until one is rare enough; each is `joined` only when it is chosen."""
+    pieces, places = part
     shortest = positions = loops = 0
+    # Of a repetition at one of the ends, as few as suffice are looked for.
+    spared = 0 if _begins_anchored(pieces, start) else _spared(pieces[start])
     so_far = _Rarity()
     foreign = False
-    for end in range(start + 1, len(part) + 1):
-        last = part[end - 1]
+    for end in range(start + 1, len(pieces) + 1):
+        last = pieces[end - 1]
         positions += last.positions
         shortest += last.shortest
         foreign = foreign or last.foreign
         so_far.add(last)
-        loops_here = loops if last.least else loops + last.loops
         loops += last.loops
-        if not (last.bits or last.letter) or (last.letter and end < len(part) and part[end].letter):
+        if not (last.bits or last.letter) or (last.letter and end < len(pieces) and pieces[end].letter):
             continue
         rarity = min(so_far.bits, MAX_BITS)
-        yield _Stretch(_cost(rarity, loops_here, positions), shortest, foreign, part, start, end)
+        spared_here = spared if spared and end == start + 1 else spared + _spared(last)
+        cost_here = _cost(rarity, loops - spared_here, positions)
+        yield _Stretch(cost_here, shortest, foreign, pieces, start, end, places[end - 1])
         if rarity >= ENOUGH_BITS:
             return
 
 
+def _begins_anchored(part: Sequence[Piece], start: int) -> bool:
+    """Whether the anchors before a stretch are looked for with it: they cost nothing where there is a word, and tell much."""
+    first = part[start]
+    return start > 0 and part[start - 1].is_anchor and first.bits > 0 and not first.is_run
+
+
 def _trimmed(part: Sequence[Piece], start: int, end: int) -> Piece:
-    """The stretch from `start` to `end`, with the anchors that tell something at its ends."""
-    # Word boundaries and anchors cost nothing where there is a word, and tell much.
-    if part[start].bits and not part[start].is_run:
-        while start and part[start - 1].is_anchor:
-            start -= 1
+    """The stretch from `start` to `end`, with the anchors that tell something at its ends, and of a repetition at one of its
+    ends only as much as must be there."""
+    first = start
+    if _begins_anchored(part, start):
+        while first and part[first - 1].is_anchor:
+            first -= 1
+    last = end
     if part[end - 1].bits and not part[end - 1].is_run:
-        while end < len(part) and part[end].is_anchor:
-            end += 1
-    stretch = [*(piece for piece in part[:start] if piece.flags), *part[start:end]]
-    if stretch and stretch[-1].least:
-        stretch[-1] = stretch[-1]._replace(text=stretch[-1].least, loops=0)
+        while last < len(part) and part[last].is_anchor:
+            last += 1
+    stretch = [*(piece for piece in part[:first] if piece.flags), *part[first:last]]
+    if first == start:
+        stretch[-(last - first)] = _least(stretch[-(last - first)])
+    if last == end:
+        stretch[-1] = _least(stretch[-1])
     return joined(stretch)
+
+
+def _least(piece: Piece) -> Piece:
+    """As few repetitions as suffice."""
+    return piece._replace(text=piece.least, loops=piece.loops - _spared(piece)) if piece.least else piece
+
+
+def _spared(piece: Piece) -> int:
+    """How many loops fewer repetitions save."""
+    return int(piece.least not in (b"", piece.text))
 
 
 def cost(piece: Piece) -> float:

@@ -34,7 +34,7 @@ _trigger_regexps = tuple(map(regexp, TRIGGERS))
 def views(text: str) -> list[DerivedView]:
     """The views of a text, each with how it was made; the normalised ones first, then what is inside what."""
     data = text.encode("utf-8", "replace")
-    found = normalized(text) if not data.isascii() and may_normalize(data) else []
+    found = normalized(text, data) if not data.isascii() and may_normalize(data) else []
     level: list[DerivedView | None] = [base_of(found), *(view for view in found if not view.is_plain)]
     budget = ViewBudget()
     for _ in range(MAX_DEPTH):

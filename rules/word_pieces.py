@@ -22,8 +22,11 @@ _ASCII = [chr(code) for code in range(128)]
 NOTHING = Piece(b"", 0, 0)
 """Where a match may stand, of which the squeezed text does not tell."""
 BOUNDARY = Piece(rb"\b", 1, 0)
-SPACE = Piece(b" ", 1, 1, reach=1, separator=True, starts=True, ends=True)
-MAYBE_SPACE = Piece(b" ?", 1, 0, reach=1, separator=True, starts=True, ends=True)
+MAX_LOOSE_BYTES = 128
+"""So many characters of a class that holds separators and others keep their bound; more of them are anything."""
+FEW_LOOSE_BYTES = 8
+SPACE = Piece(b" ", 1, 1, reach=1, separator=True, starts=True, ends=True, loose=" ")
+MAYBE_SPACE = Piece(b" ?", 1, 0, reach=1, separator=True, starts=True, ends=True, loose=" ")
 GAP = Piece(ANYTHING, 1, 0, gap=True, reach=4, loops=1)
 
 
@@ -44,7 +47,7 @@ def folded_members(chars: Sequence[str]) -> str:
 
 def mixed(folded: str, unbounded: float) -> Piece:
     """A class that holds separators and other ASCII characters."""
-    return Piece(f"[{folded}]*".encode(), 1, 0, gap=True, reach=1, loops=1, unbounded=unbounded)
+    return Piece(f"[{folded}]*".encode(), 1, 0, gap=True, reach=1, loops=1, unbounded=unbounded, loose=folded)
 
 
 def escape(kind: str) -> Piece:
@@ -86,6 +89,8 @@ def repeated(piece: Piece, minimum: int, maximum: int | None) -> Piece | None:
     if piece.separator:
         return SPACE if minimum and piece.shortest else MAYBE_SPACE
     has_runs = piece.has_runs or maximum is None
+    if piece.loose and maximum is not None and piece.reach * maximum <= MAX_LOOSE_BYTES:
+        return _loosely(piece, int(piece.reach * maximum))
     if piece.gap and not piece.shortest:
         reach = piece.unbounded if maximum is None else piece.reach * maximum
         return piece._replace(reach=reach, has_runs=has_runs, unbounded=inf)
@@ -103,6 +108,13 @@ def repeated(piece: Piece, minimum: int, maximum: int | None) -> Piece | None:
         reduced=None,
         word_end=False,
     )
+
+
+def _loosely(piece: Piece, maximum: int) -> Piece:
+    """At most so many of the characters of a loose piece. An automaton runs over them, but not to the end of the text."""
+    text = f"[{piece.loose}]{{0,{maximum}}}".encode()
+    loops = int(maximum > FEW_LOOSE_BYTES)
+    return Piece(text, maximum, 0, reach=maximum, has_runs=piece.has_runs, loops=loops, loose=piece.loose)
 
 
 def spaced(elements: Sequence[Element]) -> list[Element]:

@@ -221,11 +221,13 @@ def test_a_pattern_is_compiled_once_for_all_the_texts_that_it_matters_to() -> No
     made = compile_ruleset([pack("one", everywhere, both, arguments, answers)])
     file = msgspec.msgpack.decode(made.database_bytes, type=compiler.DatabaseFile)
     first = len(compiler.EVERYWHERE)
-    assert shelves_of(file) == [{first + 2}, {first + 1}, {first, first + 3}]
+    assert shelves_of(file) == [{first + 2}, set(), {first + 1}, {first + 3}, {first}]
     assert [{number for part in parts for number in part.numbers} for parts in file.streams] == [
         {first + 2},
         set(),
+        set(),
         {first, first + 3},
+        set(),
     ]
     ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
     text = "alpha beta gamma delta"

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.patterns import PatternKey, PatternRefused, check, is_common, key_of, reach_of, regexp
-from rules.prefilter import Form, Medium, NotUnderstood, forms, widen
+from rules.buffer import TextBuffer
+from rules.model import Target, Text
+from rules.patterns import PatternKey, PatternRefused, Regexps, check, is_common, key_of, reach_of, regexp
+from rules.prefilter import LONG_RUN, Form, Medium, NotUnderstood, forms, widen
 from tests.unit.rules.databases import in_pieces, whole_texts
 
 WORDS = (
@@ -33,6 +35,8 @@ ATOMS = [
         r"ignore[\s!-/:-@_]+",
         r"(?:all[\s!-/:-@_]+|any[\s!-/:-@_]*|\s)",
         r"(?:(?:all|the)[\W_]+)",
+        r"(?:\w{1,3}[\s!-/:-@_]+)",
+        r"[\w ,]{0,9}",
         r"\bthe\b",
         r"\b_",
         r"\s?prior",
@@ -41,6 +45,8 @@ ATOMS = [
         r"[^\x41-\x7a]",
     ),
 ]
+LONG = regexp(key_of(LONG_RUN, ""))
+"""Where a text has such a run, other windows hold."""
 atoms = st.sampled_from(ATOMS)
 counts = st.sampled_from(["", "", "", "?", "+", "{2}", "{1,3}", "{0,4}", "{2,}", "??", "{1,2}?"])
 
@@ -86,11 +92,22 @@ def check_widened(pattern: str, flags: str, samples: list[str]) -> None:
         return
     exact = regexp(key)
     block, database = whole_texts([key]), in_pieces([key])
+    reach = reach_of(key)
+    regexps = Regexps([key], [reach])
     for sample in samples:
         data = sample.encode("utf-8", "replace")
         match = exact.search(data)
         if match is not None:
-            assert 0 in block.scan(data), (pattern, flags, sample)
+            hits = block.scan(data)
+            assert 0 in hits, (pattern, flags, sample)
+            buffer = TextBuffer([Text(Target.PROMPT, "", sample)])
+            windows = None if LONG.search(data) else buffer.windows(0, hits, regexps, 0)
+            low, high = match.span()
+            assert windows is None or any(start <= low and high <= end for start, end in windows), (
+                pattern,
+                flags,
+                sample,
+            )
             stream = database.open_stream()
             for position in range(len(data)):
                 stream.feed(data[position : position + 1])
@@ -111,7 +128,10 @@ def check_widened(pattern: str, flags: str, samples: list[str]) -> None:
         (r"longest[ -,.-~]last", rb"longest[\x20-\x2c\x2e-\x7e]last"),
         (r"\b([A-Za-z0-9_-]{40})\b", rb"[A-Za-z0-9\x5f\x2d]{40}"),
         (r"\b(\d{9,15})\b", rb"\b\d{9,}\b"),
-        (r"key=[^\s\"]{8,40};", rb"key=[^\s\x22]+;"),
+        (r"key=[^\s\"]{8,40};", rb"key="),
+        (r"k=[^\s\"]{8,40};", rb"k=[^\s\x22]+;"),
+        (r"\b[a-z0-9-]{30,63}\.(?:[a-z]{2,9}\.){1,3}", rb"[a-z0-9\x2d]{30}\.(?:[a-z]{2,}\.)"),
+        (r"[0-9]+;x", rb"[0-9];x"),
         (r"a.{0,80}b", rb"a[\x00-\xff]*b"),
         (r"(?:\d[ -]?){13,19}?", rb"(?:\d[\x20\x2d]?){13}"),
         (r"(?P<v>ab){300}", rb"(?:ab)"),
@@ -138,6 +158,14 @@ def test_widening(pattern: str, widened: bytes) -> None:
         (r"\b(?:kill|delete)\s+(?:the\s+)?user\s+now", [(Medium.WORDS, rb"\b(?:kill|delete) (?:the )?user")]),
         (r"\b(?:don't|do not)[\s_]+TELL", [(Medium.WORDS, rb"\b(?:don t|do not) tell")]),
         (r"(?:as(?:\s(?:a|an|the)){0,3}\s){1,2}bot\b", [(Medium.WORDS, rb"(?:as(?: (?:a|an|the)){0,3} ){1,2}bot\b")]),
+        (
+            r"\b(?:send|copy)\s+(?:\w{1,12}\s+){0,4}(?:rules|notes)\b",
+            [(Medium.WORDS, rb"\b(?:send|copy) [ 0123456789abcdefghijklmnopqrstuvwxyz]{0,52}(?:rules|notes)\b")],
+        ),
+        (
+            r"\b(?:send|copy)[\w. ]{1,200}(?:rules|notes)\b",
+            [(Medium.BYTES, rb"\b(?:send|copy)[\w\x2e\x20]+(?:rules|notes)\b")],
+        ),
         (r"</?system_prompt>", [(Medium.BYTES, rb"system_")]),
         (r"\bfirst\s+,\s*second", [(Medium.WORDS, rb"\bfirst  ? ?second")]),
         (r"инструкции|secret\s+words", [(Medium.FOREIGN, None), (Medium.WORDS, rb"secret words")]),

@@ -16,6 +16,15 @@ SEPARATED = r"\b(?:ignore|disregard)[\s!-/]+(?:(?:all|the)[\s!-/]+)?(?:previous|
 TOKEN = r"\b(key_[A-Za-z0-9]+)\b"
 SMALL = ruleset(*small_packs())
 RUNS = one_rule({"any": [{"re": SEPARATED, "flags": "i"}, {"re": TOKEN}]}, capture={"group": 1})
+GAPS = one_rule(
+    {
+        "any": [
+            {"re": r"\b(?:ignore|prior)[\s!-/:-@_]+(?:\w{1,12}[\s!-/:-@_]+){0,4}(?:rules|previous)\b", "flags": "i"},
+            {"re": r"\ball[\w ,-]{1,60}(?:rules\b|instructions\w{1,3})", "flags": "i"},
+            {"re": r"(?:A1.{0,20}日|日[^\n]{0,9}key_)\w+"},
+        ]
+    }
+)
 NEAR = one_rule(
     {
         "any": [{"re": SEPARATED, "flags": "i"}, {"re": r"\b(?:prior|previous)\b"}],
@@ -54,7 +63,7 @@ def everywhere(rules: Ruleset, texts: list[str], monkeypatch: pytest.MonkeyPatch
 @given(samples=st.lists(texts, min_size=1, max_size=3))
 def test_windows_find_what_the_whole_text_shows(samples: list[str]) -> None:
     monkeypatch = pytest.MonkeyPatch()
-    for rules in (SMALL, RUNS, NEAR):
+    for rules in (SMALL, RUNS, GAPS, NEAR):
         found = rules.scan([prompt(text) for text in samples], direction="request")
         assert found == everywhere(rules, samples, monkeypatch)
 
@@ -90,15 +99,18 @@ def test_a_long_value_is_found_whole(size: int) -> None:
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("abc", Reach(3 + 16, False)),
-        ("a[bc]{2,7}é?", Reach(1 + 7 + 4 + 16, False)),
+        ("abc", Reach(3 + 16, 16, False)),
+        ("a[bc]{2,7}é?", Reach(1 + 7 + 16, 7 + 4 + 16, False)),
         ("(?:ab|cde)+x", None),
-        (r"ab\s+", Reach(2 + SEPARATOR_RUN_BYTES + 16, True)),
-        (r"key\w+", Reach(3 + TOKEN_RUN_BYTES + 16, True)),
+        (r"ab\s+", Reach(2 + SEPARATOR_RUN_BYTES + 16, 16, True)),
+        (r"key\w+", Reach(3 + 16, TOKEN_RUN_BYTES + 16, True)),
         (r"[\w ]+x", None),
         (".{0,80}", None),
-        ("a.{0,80}b", Reach(2 + 320 + 16, False)),
+        ("a.{0,80}b", Reach(2 + 320 + 16, 2 + 320 + 16, False)),
         ("a.{0,500}b", None),
+        (r"first.{0,80}(?:second|third)x", Reach(5 + 320 + 6 + 1 + 16, 16, False)),
+        (r"seldom .{0,80}b", Reach(6 + 16, 1 + 320 + 1 + 16, False)),
+        (r"(?:zebra.{0,9}b|b.{0,7}zebra)", Reach(1 + 28 + 5 + 16, 36 + 1 + 16, False)),
     ],
 )
 def test_how_far_a_match_may_stretch(pattern: str, expected: Reach | None) -> None:
