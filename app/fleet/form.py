@@ -95,6 +95,8 @@ def typed(given: FormMultiDict) -> dict[str, Any]:
         f"{name}={value}" if value is not None and is_reference(value) else name
         for name, value in variables(values.get("launch_environment", "")).items()
     )
+    for name in ("launch_command", "launch_confirmed"):
+        values[name] = "\n".join(argument_lines(_text(given, name)))
     values["policy_names"] = [str(name) for name in given.getall("policy_names", [])]
     values["require_auth"] = "require_auth" in given
     values["auto_start"] = "auto_start" in given
@@ -128,7 +130,8 @@ def connection(given: FormMultiDict) -> CheckConnection:
 def check_confirmed(given: FormMultiDict) -> None:
     """A program is started only after somebody has seen exactly what it is (P-05). Raises ValidationFailed."""
     command = _command(given)
-    if command and _text(given, "launch_confirmed") != "\n".join(command):
+    # Browsers send a line end as CR and LF, whatever stood in the page.
+    if command and argument_lines(_text(given, "launch_confirmed")) != command:
         raise ValidationFailed(fields={"launch_confirmed": "Look at the exact command and confirm it."})
 
 
@@ -146,7 +149,12 @@ def _command(given: FormMultiDict) -> list[str]:
     """One argument a line; they are taken as they are, blanks included."""
     if _text(given, "transport") != "stdio":
         return []
-    return [line for line in _text(given, "launch_command").splitlines() if line]
+    return argument_lines(_text(given, "launch_command"))
+
+
+def argument_lines(text: str) -> list[str]:
+    """The lines of a text field that are not empty; nothing but what a keyboard sends for a new line ends one."""
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line]
 
 
 def _launch(given: FormMultiDict) -> dict[str, Any]:
