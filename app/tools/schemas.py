@@ -300,6 +300,8 @@ class HeldCallView(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str
     digest: str
     policy: str
+    policy_version: int
+    """0 for a shipped policy."""
     reason: str
     status: str
     held_at: datetime

@@ -177,8 +177,10 @@ class HeldCall(msgspec.Struct, tag="held_call", frozen=True):
     arguments: bytes
     """Exactly what would be sent, as canonical JSON. May hold secrets: it is sealed where it is stored."""
     digest: str
-    """SHA-256 over proxy, principal, tool, `h_raw` and arguments: what an approval is bound to."""
+    """SHA-256 over proxy, principal, tool, `h_raw`, arguments, policy and expiry: what an approval is bound to."""
     policy: str
+    policy_version: int
+    """0 for a shipped policy."""
     reason: str
     held_at: float
     expires_at: float

@@ -205,6 +205,7 @@ def held(proxy_id: str, **fields: Any) -> HeldCall:
             "arguments": b'{"amount":1000,"to":"Quibble Ltd"}',
             "digest": "d" * 64,
             "policy": "payments",
+            "policy_version": 4,
             "reason": "Every transfer needs a second person.",
             "held_at": time.time(),
             "expires_at": time.time() + 300,
@@ -219,6 +220,7 @@ async def test_a_held_call_is_shown_with_its_exact_arguments_and_released_once(
     await report(console, held(proxy_id))
     [waiting] = (await data(console, "GET", "approvals"))["held_calls"]
     assert waiting["arguments"] == '{"amount":1000,"to":"Quibble Ltd"}'
+    assert (waiting["policy"], waiting["policy_version"]) == ("payments", 4)
     viewer = await console.create_person("vera", "viewer")
     seen = (await send(console, "GET", "approvals", **viewer)).json()["data"]["held_calls"]
     assert seen[0]["arguments"] == ""
