@@ -77,7 +77,7 @@ async def probe_tools(
     chosen = [tool for tool in named if may_call(tool)][:MAX_TOOLS]
     answers: list[ToolAnswer] = []
     async with _kit(is_local) as kit:
-        for tool, probe, arguments in ((tool, *one) for tool in chosen for one in _probes(tool, kit)):
+        for tool, probe, arguments in ((one, *step) for one in chosen for step in _probes(one, kit)):
             if conversation is None or len(answers) >= MAX_CALLS:
                 break
             reply, answer = await _call(conversation, tool["name"], probe, arguments, kit)
