@@ -46,6 +46,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     era: str
     refuse_downgrade: bool
     auto_approve: str
+    quarantine_from: str
     discovery_interval_hours: int
 
 

@@ -59,6 +59,8 @@ class Proxy(Deletable, Tenanted, Base):
     """For MCP: whether a server that falls back from the modern to a legacy version is spoken to no more (E-04)."""
     auto_approve: Mapped[str] = mapped_column(String(10), default="none")
     """Which new tools need no person: `none`, `clean` (no finding) or `all`."""
+    quarantine_from: Mapped[str] = mapped_column(String(10), default="high")
+    """From which severity on a change takes a tool out until somebody decides: `high`, `medium`, `low` or `info`."""
     discovery_interval_hours: Mapped[int] = mapped_column(Integer, default=6)
     """How often the server is asked for its tools without a client's doing; 0 for never."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -15,6 +15,7 @@ CaptureWord = Literal["all", "flagged", "none"]
 EraWord = Literal["same", "bridge"]
 ProcessWord = Literal["session", "key", "shared"]
 AutoApproveWord = Literal["none", "clean", "all"]
+QuarantineWord = Literal["high", "medium", "low", "info"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=100)]
 Variables = dict[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=10_000)] | None]
@@ -88,6 +89,7 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     era: str
     refuse_downgrade: bool
     auto_approve: str
+    quarantine_from: str
     discovery_interval_hours: int
     state: str
     state_reason: str
@@ -148,6 +150,7 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     era: EraWord = "same"
     refuse_downgrade: bool = False
     auto_approve: AutoApproveWord = "none"
+    quarantine_from: QuarantineWord = "high"
     discovery_interval_hours: int = 6
 
 
@@ -185,6 +188,7 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     era: EraWord | UnsetType = UNSET
     refuse_downgrade: bool | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET
+    quarantine_from: QuarantineWord | UnsetType = UNSET
     discovery_interval_hours: int | UnsetType = UNSET
 
 

@@ -66,6 +66,7 @@ def proxy_view(
         era=proxy.era,
         refuse_downgrade=proxy.refuse_downgrade,
         auto_approve=proxy.auto_approve,
+        quarantine_from=proxy.quarantine_from,
         discovery_interval_hours=proxy.discovery_interval_hours,
         state=status.state.value,
         state_reason=status.reason,

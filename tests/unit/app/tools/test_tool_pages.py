@@ -197,6 +197,7 @@ async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_th
         "require_auth": "on",
         "auth_type": "none",
         "auto_approve": "clean",
+        "quarantine_from": "low",
         "era": "bridge",
         "refuse_downgrade": "on",
         "discovery_interval_hours": "2",
@@ -205,6 +206,7 @@ async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_th
     saved = await data(console, "GET", f"proxies/{proxy_id}")
     assert (saved["auto_approve"], saved["discovery_interval_hours"], saved["era"]) == ("clean", 2, "bridge")
     assert saved["refuse_downgrade"] is True
+    assert saved["quarantine_from"] == "low"
     refused = await tab.post(f"/proxies/{proxy_id}", {**form, "discovery_interval_hours": "999"})
     assert refused.status_code == 422
     assert "Use 1 to 168 hours, or 0 for never." in refused.text
