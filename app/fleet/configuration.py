@@ -268,6 +268,7 @@ def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSe
         stdio=server,
         era="bridge" if proxy.era == "bridge" else "same",
         refuse_downgrade=proxy.refuse_downgrade,
+        egress_hosts=tuple(proxy.egress_hosts),
         control=control,
     )
 

@@ -47,6 +47,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     refuse_downgrade: bool
     auto_approve: str
     quarantine_from: str
+    egress_hosts: list[str]
     discovery_interval_hours: int
 
 
@@ -125,6 +126,7 @@ def problems(draft: Draft) -> dict[str, str]:
         ),
         "allowed_hosts": validation.allowed_hosts_problem(draft.allowed_hosts),
         "allowed_origins": validation.allowed_origins_problem(draft.allowed_origins),
+        "egress_hosts": validation.egress_hosts_problem(draft.egress_hosts),
         "discovery_interval_hours": validation.discovery_interval_problem(draft.discovery_interval_hours),
     }
     return {name: problem for name, problem in found.items() if problem}

@@ -75,6 +75,7 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "auto_start": proxy.auto_start,
         "allowed_hosts": "\n".join(proxy.allowed_hosts),
         "allowed_origins": "\n".join(proxy.allowed_origins),
+        "egress_hosts": "\n".join(proxy.egress_hosts),
         "tls_cert_path": proxy.tls_cert_path,
         "tls_key_path": proxy.tls_key_path,
         "upstream_ca_path": proxy.upstream_ca_path,
@@ -190,6 +191,7 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
         "refuse_downgrade": "refuse_downgrade" in given,
         "allowed_hosts": lines(_text(given, "allowed_hosts")),
         "allowed_origins": lines(_text(given, "allowed_origins")),
+        "egress_hosts": lines(_text(given, "egress_hosts")),
         "tags": lines(_text(given, "tags")),
         **_launch(given),
     }

@@ -90,6 +90,7 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     refuse_downgrade: bool
     auto_approve: str
     quarantine_from: str
+    egress_hosts: list[str]
     discovery_interval_hours: int
     state: str
     state_reason: str
@@ -151,6 +152,7 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refuse_downgrade: bool = False
     auto_approve: AutoApproveWord = "none"
     quarantine_from: QuarantineWord = "high"
+    egress_hosts: TextList = []
     discovery_interval_hours: int = 6
 
 
@@ -189,6 +191,7 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refuse_downgrade: bool | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET
     quarantine_from: QuarantineWord | UnsetType = UNSET
+    egress_hosts: TextList | UnsetType = UNSET
     discovery_interval_hours: int | UnsetType = UNSET
 
 

@@ -81,6 +81,8 @@ class MCPSettings(msgspec.Struct, frozen=True):
     era: EraPolicy = "same"
     refuse_downgrade: bool = False
     """Whether a server that falls back from the modern to a legacy version gets no more calls (E-04)."""
+    egress_hosts: tuple[str, ...] = ()
+    """Hosts to which tools and users may be sent, lower-case; `*.` before one stands for everything below. Empty for all."""
     control: MCPControl | None = None
     """None where tools are not controlled: everything that the rules let through passes."""
 
