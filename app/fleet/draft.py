@@ -47,6 +47,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     refuse_downgrade: bool
     auto_approve: str
     quarantine_from: str
+    denied_calls: str
     egress_hosts: list[str]
     discovery_interval_hours: int
 

@@ -13,7 +13,7 @@ from app.fleet.validation import is_reference
 from app.http.forms import convert, lines
 
 FIRST_PORT = 4000
-MCP_FIELDS = ("era", "auto_approve", "quarantine_from", "discovery_interval_hours")
+MCP_FIELDS = ("era", "auto_approve", "quarantine_from", "denied_calls", "discovery_interval_hours")
 FIELD_NAMES = {
     "upstream_auth": "auth_value",
     "upstream_auth.type": "auth_type",
@@ -44,6 +44,7 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
         "refuse_downgrade": False,
         "auto_approve": "none",
         "quarantine_from": "high",
+        "denied_calls": "error",
         "discovery_interval_hours": 6,
     }
 
@@ -86,6 +87,7 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "refuse_downgrade": proxy.refuse_downgrade,
         "auto_approve": proxy.auto_approve,
         "quarantine_from": proxy.quarantine_from,
+        "denied_calls": proxy.denied_calls,
         "discovery_interval_hours": proxy.discovery_interval_hours,
     }
 

@@ -15,6 +15,7 @@ CaptureWord = Literal["all", "flagged", "none"]
 EraWord = Literal["same", "bridge"]
 ProcessWord = Literal["session", "key", "shared"]
 AutoApproveWord = Literal["none", "clean", "all"]
+DeniedWord = Literal["error", "result"]
 QuarantineWord = Literal["high", "medium", "low", "info"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=100)]
@@ -90,6 +91,7 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     refuse_downgrade: bool
     auto_approve: str
     quarantine_from: str
+    denied_calls: str
     egress_hosts: list[str]
     discovery_interval_hours: int
     state: str
@@ -152,6 +154,7 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refuse_downgrade: bool = False
     auto_approve: AutoApproveWord = "none"
     quarantine_from: QuarantineWord = "high"
+    denied_calls: DeniedWord = "error"
     egress_hosts: TextList = []
     discovery_interval_hours: int = 6
 
@@ -191,6 +194,7 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refuse_downgrade: bool | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET
     quarantine_from: QuarantineWord | UnsetType = UNSET
+    denied_calls: DeniedWord | UnsetType = UNSET
     egress_hosts: TextList | UnsetType = UNSET
     discovery_interval_hours: int | UnsetType = UNSET
 

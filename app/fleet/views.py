@@ -67,6 +67,7 @@ def proxy_view(
         refuse_downgrade=proxy.refuse_downgrade,
         auto_approve=proxy.auto_approve,
         quarantine_from=proxy.quarantine_from,
+        denied_calls=proxy.denied_calls,
         egress_hosts=list(proxy.egress_hosts),
         discovery_interval_hours=proxy.discovery_interval_hours,
         state=status.state.value,

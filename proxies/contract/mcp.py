@@ -17,6 +17,8 @@ MCPTransport = Literal["http", "sse", "websocket", "stdio"]
 """How the server is reached: Streamable HTTP, HTTP+SSE of 2024-11-05, WebSocket, or a process that the worker starts."""
 EraPolicy = Literal["same", "bridge"]
 """Whether client and server must speak the same era, or the gateway translates between them (E-05)."""
+DeniedCalls = Literal["error", "result"]
+"""Whether a denied call is answered with an error, or with the result of a tool that failed."""
 ProcessPolicy = Literal["session", "key", "shared"]
 """Who shares a process that the worker starts: nobody, the sessions of one key, or everybody (P-04)."""
 EntryKind = Literal["tool", "prompt", "resource", "template"]
@@ -83,6 +85,8 @@ class MCPSettings(msgspec.Struct, frozen=True):
     """Whether a server that falls back from the modern to a legacy version gets no more calls (E-04)."""
     egress_hosts: tuple[str, ...] = ()
     """Hosts to which tools and users may be sent, lower-case; `*.` before one stands for everything below. Empty for all."""
+    denied_calls: DeniedCalls = "error"
+    """How a call that a policy denies is answered (D-01)."""
     control: MCPControl | None = None
     """None where tools are not controlled: everything that the rules let through passes."""
 

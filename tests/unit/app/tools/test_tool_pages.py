@@ -198,6 +198,7 @@ async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_th
         "auth_type": "none",
         "auto_approve": "clean",
         "quarantine_from": "low",
+        "denied_calls": "result",
         "egress_hosts": "api.example.org\r\n*.example.net",
         "era": "bridge",
         "refuse_downgrade": "on",
@@ -207,7 +208,7 @@ async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_th
     saved = await data(console, "GET", f"proxies/{proxy_id}")
     assert (saved["auto_approve"], saved["discovery_interval_hours"], saved["era"]) == ("clean", 2, "bridge")
     assert saved["refuse_downgrade"] is True
-    assert saved["quarantine_from"] == "low"
+    assert (saved["quarantine_from"], saved["denied_calls"]) == ("low", "result")
     assert saved["egress_hosts"] == ["api.example.org", "*.example.net"]
     refused = await tab.post(f"/proxies/{proxy_id}", {**form, "discovery_interval_hours": "999"})
     assert refused.status_code == 422
