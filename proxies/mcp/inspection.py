@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
-from proxies.mcp import egress
+from proxies.mcp import egress, media
 from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.elicited_urls import check_urls
@@ -102,7 +102,8 @@ def inspect_now(exchange: Exchange, texts: Texts, document: Any) -> None:
     """`inspect_apart` for a caller that is where the message can be inspected already."""
     pages = _pages_outside(exchange, check_urls(exchange, document))
     collected = texts()
-    found = _inspect_apart(exchange, collected, "response", more=pages)
+    more = pages + media.findings(document, collected)
+    found = _inspect_apart(exchange, collected, "response", more=more)
     pipeline.finish_answer(exchange, document, collected, found)
 
 

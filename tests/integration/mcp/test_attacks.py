@@ -102,6 +102,15 @@ async def test_I_04_and_I_31_an_attack_in_the_result_of_a_tool_is_seen(attack: s
         assert json.loads(got["text"]) == text_result(1, text), "what passes is not changed"
 
 
+async def test_I_32_a_picture_that_is_a_program_is_told() -> None:
+    program = base64.b64encode(b"\x7fELF\x02\x01\x01" + b"\xff" * 200).decode()
+    part = {"type": "image", "data": program, "mimeType": "image/png"}
+    record, got = await record_of("tools/call", Server(tools_call=json_answer(result(1, content=[part]))), name="t")
+    assert record.action is Action.ALERT
+    assert [(one.rule_id, one.path) for one in record.findings] == [("MCP-MEDIA-001", "/result/content/0/data")]
+    assert program in got["text"], "what passes is not changed"
+
+
 async def test_I_11_an_order_in_the_error_of_a_tool_is_seen() -> None:
     record, got = await record_of("tools/call", Server(tools_call=json_answer(rpc_error(1, -32000, ORDER))), name="t")
     assert seen(record, "PI-")
