@@ -37,6 +37,18 @@ async def test_P_04_two_clients_with_the_same_ids_share_a_process_and_do_not_mee
         assert (result["id"], result["result"]["content"][0]["text"]) == (1, said)
 
 
+async def test_E_05_a_modern_client_of_a_process_of_the_legacy_era_is_told_what_to_do() -> None:
+    async with stand() as (client, _other, proxy):
+        answers = [await modern_post(client, request("tools/list", number)) for number in (1, 2)]
+        assert proxy.upstream.problem == ""
+    for number, answer in enumerate(answers, 1):
+        error = answer.json()["error"]
+        assert (answer.status_code, answer.json()["id"], error["code"]) == (400, number, -32600)
+        assert error["data"]["code"] == "era_not_spoken"
+        assert "bridge" in error["data"]["remediation"]
+    assert {(one.outcome, one.error_code) for one in proxy.records} == {("upstream_error", "era_not_spoken")}
+
+
 async def test_P_04_principals_do_not_share_a_process() -> None:
     async with stand("modern") as (client, other, proxy):
         first = json.loads((await modern_post(client, calling("who"))).json()["result"]["content"][0]["text"])
