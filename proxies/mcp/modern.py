@@ -184,6 +184,7 @@ def _meta(request: Message) -> dict[str, Any]:
 async def _return_failure(exchange: Exchange, request: Message, response: Answer) -> None:
     """An answer other than 200. The era's own errors come with 400 or 404 and are messages: inspected and passed on."""
     if isinstance(response, LegacyServer):
+        await doubt(exchange, response.status)
         raise legacy_only()
     if response.status in (400, 404) and media_type(response) == "application/json":
         received = await _error_message(exchange, request, response)

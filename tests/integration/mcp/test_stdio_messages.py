@@ -49,6 +49,28 @@ async def test_E_05_a_modern_client_of_a_process_of_the_legacy_era_is_told_what_
     assert {(one.outcome, one.error_code) for one in proxy.records} == {("upstream_error", "era_not_spoken")}
 
 
+MODERN_ONLY = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    known = {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {}, "ttlMs": 0,
+        "cacheScope": "private"}
+    answer = {"result": known} if message["method"] == "server/discover" else {"error": {"code": -32601, "message": "no"}}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+"""
+
+
+async def test_E_06_a_legacy_client_of_a_modern_process_is_told_the_versions_that_it_speaks() -> None:
+    async with stand(argv=(sys.executable, "-c", MODERN_ONLY)) as (client, _other, proxy):
+        body = request("initialize", 5, protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "c"})
+        answer = await client.post(body)
+    error = answer.json()["error"]
+    assert (answer.status_code, answer.json()["id"], error["code"]) == (400, 5, -32022)
+    assert (error["data"]["supported"], error["data"]["requested"]) == (["2026-07-28"], "2025-06-18")
+    assert "bridge" in error["data"]["remediation"]
+    assert proxy.records[-1].error_code == "era_not_spoken"
+
+
 async def test_P_04_principals_do_not_share_a_process() -> None:
     async with stand("modern") as (client, other, proxy):
         first = json.loads((await modern_post(client, calling("who"))).json()["result"]["content"][0]["text"])
