@@ -225,6 +225,27 @@ async def test_what_a_change_of_the_server_itself_holds_back_is_said_as_it_is(
     assert "is decided nothing of it passes" in words(await tab.get(address))
 
 
+async def test_SYP_TOOL_1_a_single_key_is_allowed_or_denied_a_tool_on_its_page(
+    console: Console, tab: Tab, proxy_id: str
+) -> None:
+    await observe(console, proxy_id, A)
+    (entry,) = (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]
+    address = f"/inventory/{entry['id']}"
+    assert "Single keys" in (await tab.get(address)).text
+    ci, other = [(await data(console, "POST", "api-keys", {"name": name}))["api_key"]["id"] for name in ("ci", "other")]
+    set_ = await tab.post(f"{address}/keys", {"key_id": ci, "verdict": "disabled"})
+    assert set_.headers["location"] == address
+    await tab.post(f"{address}/keys", {"key_id": other, "verdict": "enabled"})
+    kept = {one["key_id"]: one["enabled"] for one in await data(console, "GET", f"proxies/{proxy_id}/tools/overrides")}
+    assert kept == {ci: False, other: True}
+    page = words(await tab.get(address))
+    assert page.count("may not") >= 1
+    assert "by admin" in page
+    await tab.post(f"{address}/keys", {"key_id": ci, "verdict": ""})
+    assert [one["key_id"] for one in await data(console, "GET", f"proxies/{proxy_id}/tools/overrides")] == [other]
+    assert toast_of(await tab.post(f"{address}/keys", {"key_id": "key_x", "verdict": "enabled"})).kind == "error"
+
+
 async def test_the_form_of_a_proxy_says_which_tools_need_nobody_and_how_often_the_server_is_asked(
     console: Console, tab: Tab, proxy_id: str
 ) -> None:
