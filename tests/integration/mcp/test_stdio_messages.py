@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from proxies.contract import Limits
@@ -58,6 +59,21 @@ for line in sys.stdin:
     answer = {"result": known} if message["method"] == "server/discover" else {"error": {"code": -32601, "message": "no"}}
     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
 """
+
+
+async def test_E_04_a_process_that_falls_back_raises_an_alert_too(tmp_path: Path) -> None:
+    """The program is replaced by an older one, and the process ends."""
+    older = "import pathlib\nolder = pathlib.Path('older')\n"
+    falling = MODERN_ONLY.replace('== "server/discover"', '== "server/discover" and not older.exists()')
+    # The gateway asks what it is first, then comes the client's own question.
+    falling += "    if message['id'] == 2:\n        older.touch()\n        break\n"
+    argv = (sys.executable, "-c", older + falling)
+    async with stand(argv=argv, working_directory=str(tmp_path)) as (client, _other, proxy):
+        assert "result" in (await modern_post(client, request("server/discover", 1))).json()
+        await until(lambda: proxy.upstream.open_channels == 0)
+        answer = await modern_post(client, request("tools/list", 2))
+    assert answer.json()["error"]["data"]["code"] == "era_not_spoken"
+    assert [one.rule_id for one in proxy.records[-1].findings] == ["MCP-ERA-001"]
 
 
 async def test_E_06_a_legacy_client_of_a_modern_process_is_told_the_versions_that_it_speaks() -> None:
