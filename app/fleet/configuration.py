@@ -268,6 +268,8 @@ def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSe
         stdio=server,
         era="bridge" if proxy.era == "bridge" else "same",
         refuse_downgrade=proxy.refuse_downgrade,
+        egress_hosts=tuple(proxy.egress_hosts),
+        denied_calls="result" if proxy.denied_calls == "result" else "error",
         control=control,
     )
 

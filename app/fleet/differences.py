@@ -43,6 +43,8 @@ def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
             [variable.name for variable in saved.launch_environment],
             sorted(server.environment) if server else (),
         ),
+        ("denied_calls", saved.denied_calls, running.mcp.denied_calls if running.mcp else saved.denied_calls),
+        ("egress_hosts", saved.egress_hosts, running.mcp.egress_hosts if running.mcp else saved.egress_hosts),
         ("policy_names", saved.policy_names, own_policies),
         ("upstream_auth.type", saved.upstream_auth.type, running.upstream_auth.type),
         ("upstream_auth.name", saved.upstream_auth.name, running.upstream_auth.name),

@@ -46,6 +46,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     era: str
     refuse_downgrade: bool
     auto_approve: str
+    quarantine_from: str
+    denied_calls: str
+    egress_hosts: list[str]
     discovery_interval_hours: int
 
 
@@ -124,6 +127,7 @@ def problems(draft: Draft) -> dict[str, str]:
         ),
         "allowed_hosts": validation.allowed_hosts_problem(draft.allowed_hosts),
         "allowed_origins": validation.allowed_origins_problem(draft.allowed_origins),
+        "egress_hosts": validation.egress_hosts_problem(draft.egress_hosts),
         "discovery_interval_hours": validation.discovery_interval_problem(draft.discovery_interval_hours),
     }
     return {name: problem for name, problem in found.items() if problem}

@@ -13,7 +13,7 @@ from app.fleet.validation import is_reference
 from app.http.forms import convert, lines
 
 FIRST_PORT = 4000
-MCP_FIELDS = ("era", "auto_approve", "discovery_interval_hours")
+MCP_FIELDS = ("era", "auto_approve", "quarantine_from", "denied_calls", "discovery_interval_hours")
 FIELD_NAMES = {
     "upstream_auth": "auth_value",
     "upstream_auth.type": "auth_type",
@@ -43,6 +43,8 @@ def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
         "era": "same",
         "refuse_downgrade": False,
         "auto_approve": "none",
+        "quarantine_from": "high",
+        "denied_calls": "error",
         "discovery_interval_hours": 6,
     }
 
@@ -74,6 +76,7 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "auto_start": proxy.auto_start,
         "allowed_hosts": "\n".join(proxy.allowed_hosts),
         "allowed_origins": "\n".join(proxy.allowed_origins),
+        "egress_hosts": "\n".join(proxy.egress_hosts),
         "tls_cert_path": proxy.tls_cert_path,
         "tls_key_path": proxy.tls_key_path,
         "upstream_ca_path": proxy.upstream_ca_path,
@@ -83,6 +86,8 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "era": proxy.era,
         "refuse_downgrade": proxy.refuse_downgrade,
         "auto_approve": proxy.auto_approve,
+        "quarantine_from": proxy.quarantine_from,
+        "denied_calls": proxy.denied_calls,
         "discovery_interval_hours": proxy.discovery_interval_hours,
     }
 
@@ -95,6 +100,8 @@ def typed(given: FormMultiDict) -> dict[str, Any]:
         f"{name}={value}" if value is not None and is_reference(value) else name
         for name, value in variables(values.get("launch_environment", "")).items()
     )
+    for name in ("launch_command", "launch_confirmed"):
+        values[name] = "\n".join(argument_lines(_text(given, name)))
     values["policy_names"] = [str(name) for name in given.getall("policy_names", [])]
     values["require_auth"] = "require_auth" in given
     values["auto_start"] = "auto_start" in given
@@ -128,7 +135,8 @@ def connection(given: FormMultiDict) -> CheckConnection:
 def check_confirmed(given: FormMultiDict) -> None:
     """A program is started only after somebody has seen exactly what it is (P-05). Raises ValidationFailed."""
     command = _command(given)
-    if command and _text(given, "launch_confirmed") != "\n".join(command):
+    # Browsers send a line end as CR and LF, whatever stood in the page.
+    if command and argument_lines(_text(given, "launch_confirmed")) != command:
         raise ValidationFailed(fields={"launch_confirmed": "Look at the exact command and confirm it."})
 
 
@@ -146,7 +154,12 @@ def _command(given: FormMultiDict) -> list[str]:
     """One argument a line; they are taken as they are, blanks included."""
     if _text(given, "transport") != "stdio":
         return []
-    return [line for line in _text(given, "launch_command").splitlines() if line]
+    return argument_lines(_text(given, "launch_command"))
+
+
+def argument_lines(text: str) -> list[str]:
+    """The lines of a text field that are not empty; nothing but what a keyboard sends for a new line ends one."""
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line]
 
 
 def _launch(given: FormMultiDict) -> dict[str, Any]:
@@ -180,6 +193,7 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
         "refuse_downgrade": "refuse_downgrade" in given,
         "allowed_hosts": lines(_text(given, "allowed_hosts")),
         "allowed_origins": lines(_text(given, "allowed_origins")),
+        "egress_hosts": lines(_text(given, "egress_hosts")),
         "tags": lines(_text(given, "tags")),
         **_launch(given),
     }

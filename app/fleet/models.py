@@ -59,6 +59,12 @@ class Proxy(Deletable, Tenanted, Base):
     """For MCP: whether a server that falls back from the modern to a legacy version is spoken to no more (E-04)."""
     auto_approve: Mapped[str] = mapped_column(String(10), default="none")
     """Which new tools need no person: `none`, `clean` (no finding) or `all`."""
+    quarantine_from: Mapped[str] = mapped_column(String(10), default="high")
+    """From which severity on a change takes a tool out until somebody decides: `high`, `medium`, `low` or `info`."""
+    denied_calls: Mapped[str] = mapped_column(String(10), default="error")
+    """How a call that a policy denies is answered: `error`, or `result` for that of a tool that failed (D-01)."""
+    egress_hosts: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    """Hosts to which tools and users may be sent; none named, all are."""
     discovery_interval_hours: Mapped[int] = mapped_column(Integer, default=6)
     """How often the server is asked for its tools without a client's doing; 0 for never."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)

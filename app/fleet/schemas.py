@@ -15,6 +15,8 @@ CaptureWord = Literal["all", "flagged", "none"]
 EraWord = Literal["same", "bridge"]
 ProcessWord = Literal["session", "key", "shared"]
 AutoApproveWord = Literal["none", "clean", "all"]
+DeniedWord = Literal["error", "result"]
+QuarantineWord = Literal["high", "medium", "low", "info"]
 ShortText = Annotated[str, Meta(max_length=2000)]
 Arguments = Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=100)]
 Variables = dict[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=10_000)] | None]
@@ -88,6 +90,9 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
     era: str
     refuse_downgrade: bool
     auto_approve: str
+    quarantine_from: str
+    denied_calls: str
+    egress_hosts: list[str]
     discovery_interval_hours: int
     state: str
     state_reason: str
@@ -148,6 +153,9 @@ class CreateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     era: EraWord = "same"
     refuse_downgrade: bool = False
     auto_approve: AutoApproveWord = "none"
+    quarantine_from: QuarantineWord = "high"
+    denied_calls: DeniedWord = "error"
+    egress_hosts: TextList = []
     discovery_interval_hours: int = 6
 
 
@@ -185,6 +193,9 @@ class UpdateProxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     era: EraWord | UnsetType = UNSET
     refuse_downgrade: bool | UnsetType = UNSET
     auto_approve: AutoApproveWord | UnsetType = UNSET
+    quarantine_from: QuarantineWord | UnsetType = UNSET
+    denied_calls: DeniedWord | UnsetType = UNSET
+    egress_hosts: TextList | UnsetType = UNSET
     discovery_interval_hours: int | UnsetType = UNSET
 
 

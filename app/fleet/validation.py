@@ -18,6 +18,7 @@ MAX_NAME_LENGTH = 100
 MAX_POLICIES = 20
 MAX_TAGS = 20
 MAX_ALLOWED_ENTRIES = 50
+MAX_EGRESS_HOSTS = 200
 MAX_SECRET_LENGTH = 8192
 TRANSPORTS = ("http", "sse", "websocket", "stdio")
 MAX_DISCOVERY_HOURS = 168
@@ -207,6 +208,17 @@ def allowed_hosts_problem(hosts: Sequence[str]) -> str | None:
     for host in hosts:
         if not _is_host_value(host):
             return "Each entry is an exact host, such as gateway.example.org or gateway.example.org:4000."
+    return None
+
+
+def egress_hosts_problem(hosts: Sequence[str]) -> str | None:
+    """Hosts without a port, also `*.` and what they lie below; anything else would name nothing."""
+    if len(hosts) > MAX_EGRESS_HOSTS:
+        return f"At most {MAX_EGRESS_HOSTS} hosts."
+    for host in hosts:
+        name = host.removeprefix("*.")
+        if name != name.lower() or not is_host(name) or (name is not host and "." not in name):
+            return "Each entry is a host in lower case without a port, such as api.example.org, or *.example.org."
     return None
 
 

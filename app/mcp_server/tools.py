@@ -172,7 +172,7 @@ def _scan(result: ScanResult) -> tuple[str, dict[str, Any]]:
     ]
     counts = result.summary
     words = (
-        f"Overall risk {result.overall_risk} ({result.risk_score} of 100), {'passed' if result.passed else 'failed'}: "
+        f"Overall risk {result.overall_risk} ({result.risk_score} of 100), {'passed' if result.passed else 'not passed'}: "
         f"{counts.critical} critical, {counts.high} high, {counts.medium} medium, {counts.low} low. "
         + " ".join(f"[{one['severity']}] {one['title']} ({one['rule']})." for one in findings[:20])
     )

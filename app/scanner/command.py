@@ -25,6 +25,7 @@ from rules.scanning import assess
 from rules.scanning.facts import ServerFacts
 
 EXIT_FAILED = 1
+EXIT_UNUSABLE = 2
 EXIT_FINDINGS = 3
 """Neither 1, for a scan that came to nothing, nor 2, for a command line that is wrong."""
 
@@ -39,10 +40,13 @@ def run(given: argparse.Namespace, separated: Sequence[str] | None) -> int:
         target = _target(given, separated)
         headers = _headers(given.header, os.environ)
         if given.active and not given.yes and not _confirmed(target):
-            raise Unusable("Active probes were not confirmed. Nothing was sent.")
+            raise ScanFailed("Active probes were not confirmed. Nothing was sent.")
         result = asyncio.run(_scan(given, target, headers))
         _write(given, result)
-    except (Unusable, ScanFailed, AppError) as error:
+    except Unusable as error:
+        print(f"ostiary: {error}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except (ScanFailed, AppError) as error:
         print(f"ostiary: {error}", file=sys.stderr)
         return EXIT_FAILED
     except OSError as error:
@@ -173,7 +177,7 @@ def table(result: ScanResult) -> str:
         f"{result.surface.resource_count} resources; "
         f"{'login required' if result.surface.authentication_required else 'no login'}; "
         f"{'TLS' if result.surface.tls else 'no TLS'}",
-        f"Risk      {result.overall_risk} ({result.risk_score}/100), {'passed' if result.passed else 'failed'}; "
+        f"Risk      {result.overall_risk} ({result.risk_score}/100), {'passed' if result.passed else 'not passed'}; "
         f"{summary.critical} critical, {summary.high} high, {summary.medium} medium, {summary.low} low",
         f"Coverage  {result.coverage_percent} % of the checks, {result.surface.requests} requests, "
         f"{result.duration_ms / 1000:.1f} s",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from litestar.exceptions import ClientException
+from litestar.exceptions import ClientException, MethodNotAllowedException
 
 from app.errors import (
     CrossSiteRefused,
@@ -63,6 +63,9 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         raise NotAuthenticated
     if actor.must_change_password and not handler.opt.get("before_password_change"):
         raise PasswordChangeRequired
+    if needed is None and connection.scope["method"] == "OPTIONS":  # type: ignore[typeddict-item]
+        # Not ours but the framework's, for every path; nobody needs it, since no foreign page may call.
+        raise MethodNotAllowedException
     if needed is None or not actor.role.covers(Role(needed)):
         logger.warning(
             "Refused %s %s to %s: needs %s", connection.scope.get("method"), connection.url.path, actor, needed

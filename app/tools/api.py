@@ -24,6 +24,7 @@ from app.tools.schemas import (
     ChangeView,
     Decide,
     DecideCall,
+    DecideChanges,
     EntryView,
     HeldCallView,
     OverrideView,
@@ -279,6 +280,28 @@ def _deciding_a_change(verb: str, description: str, decision: Callable[..., Awai
     return decide_change
 
 
+def _deciding_changes(verb: str, description: str, *, approves: bool) -> HTTPRouteHandler:
+    """The endpoint of one decision about several changes of a server."""
+
+    @post(
+        f"/api/v1/mcp/tools/{{proxy_id:str}}/changes/{verb}",
+        opt=ADMIN,
+        status_code=200,
+        tags=TAGS,
+        summary=f"{verb.capitalize()}Changes",
+        description=description,
+    )
+    async def decide_changes(
+        proxy_id: FromPath[str],
+        data: JSONBody[DecideChanges],
+        actor: NamedDependency[Actor],
+        decisions: NamedDependency[ToolDecisions],
+    ) -> Envelope[BulkOutcome]:
+        return Envelope(await decisions.decide_changes(actor, proxy_id, data, approves=approves))
+
+    return decide_changes
+
+
 @get("/api/v1/approvals", opt=VIEWER, tags=TAGS)
 async def list_approvals(
     actor: NamedDependency[Actor], tools: NamedDependency[ToolService], holds: NamedDependency[Holds]
@@ -374,6 +397,8 @@ routes = [
             ("revert", "Take an approval back.", ToolDecisions.revert_change),
         )
     ),
+    _deciding_changes("approve", "Approve several changes together, each as it was seen.", approves=True),
+    _deciding_changes("reject", "Reject several changes together, each as it was seen.", approves=False),
     list_approvals,
     _deciding_a_call("release", "Let a held call go on, once, exactly as it was seen.", allowed=True),
     _deciding_a_call("refuse", "Refuse a held call.", allowed=False),

@@ -17,7 +17,15 @@ from app.database.engine import Database
 from app.errors import AppError
 from app.security.permissions import Actor
 from app.tools.applying import approve, refresh_state
-from app.tools.errors import ChangeDecided, NotApprovable, ReviewOutdated, ToolNotFound, UndoGone, VersionNotFound
+from app.tools.errors import (
+    ChangeDecided,
+    ChangeNotFound,
+    NotApprovable,
+    ReviewOutdated,
+    ToolNotFound,
+    UndoGone,
+    VersionNotFound,
+)
 from app.tools.models import MCPChange, MCPEntry, MCPOverride
 from app.tools.repository import ToolRepository
 from app.tools.schemas import (
@@ -25,6 +33,7 @@ from app.tools.schemas import (
     BulkOutcome,
     ChangeView,
     Decide,
+    DecideChanges,
     EntryView,
     OverrideView,
     RevertTo,
@@ -189,33 +198,50 @@ class ToolDecisions:
         Raises ChangeNotFound, ReviewOutdated, ChangeDecided or NotApprovable.
         """
         async with self._works.of_change(actor, change_id, wanted, proxy_id) as (work, row, change):
-            if change.status not in (Status.OPEN, Status.REJECTED, Status.REVERTED):
-                raise ChangeDecided(f"The change is {change.status}.")
-            if not change.after_hash:
-                if not row.is_missing:
-                    raise ReviewOutdated("The server declares it again.")
-                row.approved_hash, row.approved_document, row.tolerated = "", None, []
-                refresh_state(row)
-            elif row.current_hash != change.after_hash or row.is_missing:
-                raise ReviewOutdated
-            else:
-                await self._approve(work, row, wanted.comment, change)
-            self._decide(work, change, Status.APPROVED, wanted.comment)
+            await self._approve_change(work, row, change, wanted.comment)
             await self._record(work, row, "approved", wanted.comment, _facts(change))
         return change_view(change, work.proxy.name)
 
     async def reject_change(self, actor: Actor, change_id: str, wanted: Decide, *, proxy_id: str = "") -> ChangeView:
         """Keep what was approved: the new definition stays out. Raises as `approve_change`."""
         async with self._works.of_change(actor, change_id, wanted, proxy_id) as (work, row, change):
-            if change.status not in (Status.OPEN, Status.TOLERATED):
-                raise ChangeDecided(f"The change is {change.status}.")
-            row.tolerated = [one for one in row.tolerated if one != change.after_hash]
-            if change.after_hash and not change.before_hash and not row.approved_hash:
-                row.is_disabled = True
-            refresh_state(row)
-            self._decide(work, change, Status.REJECTED, wanted.comment)
+            self._reject_change(work, row, change, wanted.comment)
             await self._record(work, row, "rejected", wanted.comment, _facts(change))
         return change_view(change, work.proxy.name)
+
+    async def decide_changes(
+        self, actor: Actor, proxy_id: str, wanted: DecideChanges, *, approves: bool
+    ) -> BulkOutcome:
+        """Approve or reject changes of one server together, as they were seen; what has changed since is left out and told."""
+        skipped: dict[str, str] = {}
+        changed: list[MCPEntry] = []
+        async with self._works.of_proxy(actor, proxy_id) as work:
+            changes = {one.id: one for one in await work.repository.changes_by_id([one.id for one in wanted.changes])}
+            ids = [one.entry_id for one in changes.values() if one.proxy_id == proxy_id]
+            rows = {row.id: row for row in await work.repository.entries_by_id(ids)}
+            await work.read_ahead(list(rows.values()))
+            for seen in wanted.changes:
+                change = changes.get(seen.id)
+                row = rows.get(change.entry_id) if change is not None else None
+                try:
+                    if change is None or row is None:
+                        raise ChangeNotFound
+                    if seen.h_raw != (change.after_hash or change.before_hash):
+                        raise ReviewOutdated
+                    work.memory.entry(row)
+                    if approves:
+                        await self._approve_change(work, row, change, wanted.comment)
+                    else:
+                        self._reject_change(work, row, change, wanted.comment)
+                    changed.append(row)
+                except AppError as error:
+                    skipped[(row.name if row is not None else "") or seen.id] = error.message
+            if changed:
+                details = {"changes": "approved" if approves else "rejected"}
+                await self._record_many(
+                    work, changed, details | ({"comment": wanted.comment[:500]} if wanted.comment else {})
+                )
+        return BulkOutcome(changed=len(changed), skipped=skipped)
 
     async def revert_change(self, actor: Actor, change_id: str, wanted: Decide, *, proxy_id: str = "") -> ChangeView:
         """Take an approval back: what was approved before is the baseline again. Raises as `approve_change`."""
@@ -303,6 +329,29 @@ class ToolDecisions:
         return OverrideView(key_id=key_id, tool=row.name, enabled=enabled, set_at=work.now, set_by=actor.username)
 
     # --- Parts --------------------------------------------------------------------------------------------------------
+
+    async def _approve_change(self, work: Work, row: MCPEntry, change: MCPChange, comment: str) -> None:
+        if change.status not in (Status.OPEN, Status.REJECTED, Status.REVERTED):
+            raise ChangeDecided(f"The change is {change.status}.")
+        if not change.after_hash:
+            if not row.is_missing:
+                raise ReviewOutdated("The server declares it again.")
+            row.approved_hash, row.approved_document, row.tolerated = "", None, []
+            refresh_state(row)
+        elif row.current_hash != change.after_hash or row.is_missing:
+            raise ReviewOutdated
+        else:
+            await self._approve(work, row, comment, change)
+        self._decide(work, change, Status.APPROVED, comment)
+
+    def _reject_change(self, work: Work, row: MCPEntry, change: MCPChange, comment: str) -> None:
+        if change.status not in (Status.OPEN, Status.TOLERATED):
+            raise ChangeDecided(f"The change is {change.status}.")
+        row.tolerated = [one for one in row.tolerated if one != change.after_hash]
+        if change.after_hash and not change.before_hash and not row.approved_hash:
+            row.is_disabled = True
+        refresh_state(row)
+        self._decide(work, change, Status.REJECTED, comment)
 
     async def _set(self, work: Work, row: MCPEntry, *, enabled: bool, comment: str) -> Verb | None:
         """Enable or disable; None where nothing changes."""

@@ -86,6 +86,7 @@ class Holds:
                 ),
                 digest=call.digest,
                 policy=call.policy,
+                policy_version=call.policy_version,
                 reason=call.reason[:1000].replace("\x00", "\ufffd"),
                 status=WAITING,
                 held_at=datetime.fromtimestamp(call.held_at, UTC),
@@ -107,7 +108,12 @@ class Holds:
                 "mcp.call.held",
                 actor=None,
                 resource=(RESOURCE, call.id, call.tool),
-                details={"proxy": proxy.name, "principal": call.principal_name, "policy": call.policy},
+                details={
+                    "proxy": proxy.name,
+                    "principal": call.principal_name,
+                    "policy": call.policy,
+                    "policy_version": call.policy_version,
+                },
             )
         publish(self._bus, call.proxy_id, held_call=call.id)
 
@@ -218,6 +224,7 @@ def _view(row: MCPHeldCall, proxy_name: str, arguments: str) -> HeldCallView:
         arguments=arguments,
         digest=row.digest,
         policy=row.policy,
+        policy_version=row.policy_version,
         reason=row.reason,
         status=row.status,
         held_at=row.held_at,

@@ -13,7 +13,7 @@ from app.http.envelope import MAX_LIMIT, page_of
 from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.page import Pages, Toast, redirect, with_query
-from app.security.permissions import Actor
+from app.security.permissions import Actor, Role
 from app.tools.decisions import ToolDecisions
 from app.tools.diffing import field_diffs, laid_out
 from app.tools.history import grouped, history_rows
@@ -91,7 +91,11 @@ async def entry_page(
     """One entry: what it is, what was approved, what happened to it."""
     detail = await tools.entry(actor, entry_id)
     entry = detail.entry
-    names = {key.id: key.name for key in (await keys.page(actor, limit=MAX_LIMIT)).items} if detail.overrides else {}
+    wants_keys = detail.overrides or (entry.kind == "tool" and actor.role.covers(Role.ADMIN))
+    known = (await keys.page(actor, limit=MAX_LIMIT)).items if wants_keys else []
+    names = {key.id: key.name for key in known}
+    taken = {one.key_id for one in detail.overrides}
+    fitting = [key for key in known if key.state == "active" and entry.proxy_id in (key.proxy_ids or [entry.proxy_id])]
     open_changes = [change for change in detail.changes if change.status == "open"]
     is_drifted = detail.approved is not None and entry.h_raw != entry.approved_hash
     return await pages.page(
@@ -111,6 +115,7 @@ async def entry_page(
         versions=detail.versions,
         overrides=detail.overrides,
         key_names=names,
+        free_keys=[key for key in fitting if key.id not in taken],
         history=history_rows(detail.versions, detail.changes),
     )
 
@@ -134,4 +139,25 @@ async def revert_entry(
     return redirect(request, back, await with_undo(decisions, actor, entry.proxy_id, back, text))
 
 
-routes = [inventory_page, entry_page, revert_entry]
+@post("/inventory/{entry_id:str}/keys", opt=ADMIN, include_in_schema=False)
+async def set_entry_for_key(
+    request: Request[Any, Any, Any],
+    entry_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    tools: NamedDependency[ToolService],
+    decisions: NamedDependency[ToolDecisions],
+) -> Response[str]:
+    """Say what one API key may do with a tool, or that it is like every other key again."""
+    given = await request.form()
+    entry = (await tools.entry(actor, entry_id)).entry
+    wanted = {"enabled": True, "disabled": False}.get(str(given.get("verdict", "")))
+    back = f"/inventory/{entry_id}"
+    try:
+        await decisions.override(actor, entry.proxy_id, entry.id, str(given.get("key_id", ""))[:64], wanted)
+    except AppError as error:
+        return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
+    said = {True: "may use it", False: "may not use it", None: "is treated like every other key again"}[wanted]
+    return redirect(request, back, Toast(f"“{entry.name}”: the key {said}."))
+
+
+routes = [inventory_page, entry_page, revert_entry, set_entry_for_key]

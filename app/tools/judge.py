@@ -32,6 +32,7 @@ from app.tools.models import MCPEntry, MCPServer
 from app.tools.repository import ToolRepository
 from app.tools.turns import Turns
 from proxies.contract import Observation
+from rules.model import Severity
 from rules.pinning.canonical import sha256
 
 logger = logging.getLogger(__name__)
@@ -211,6 +212,7 @@ def _compare(case: Case, ruleset: Any) -> Judgement:
         concerned=case.concerned,
         found=found,
         auto_approve=cast(AutoApprove, case.proxy.auto_approve),
+        quarantine_from=Severity.parse(case.proxy.quarantine_from),
         other_names=case.other_names,
     )
 

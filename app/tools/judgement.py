@@ -167,9 +167,11 @@ def judge(
     concerned: set[Key],
     found: Found,
     auto_approve: AutoApprove,
+    quarantine_from: Severity,
     other_names: Mapping[str, Iterable[str]],
 ) -> Judgement:
-    """The outcome for the `concerned` keys (`touched`), and for the server where its document differs."""
+    """The outcome for the `concerned` keys (`touched`), and for the server where its document differs. A change of an entry
+    from `quarantine_from` on takes it out."""
     seen = {sighting.key: sighting for sighting in sightings if sighting.key in concerned}
     changes = _changes(known, seen, server, concerned, found, other_names)
     judged: list[EntryJudgement] = []
@@ -186,10 +188,18 @@ def judge(
     for key in sorted(concerned):
         if sighting := seen.get(key):
             judged.append(
-                _declared(known_now.get(key), sighting, changes.get(key), found, auto_approve, is_first=key[0] in first)
+                _declared(
+                    known_now.get(key),
+                    sighting,
+                    changes.get(key),
+                    found,
+                    auto_approve,
+                    quarantine_from,
+                    is_first=key[0] in first,
+                )
             )
         else:
-            judged.append(_gone(known_now[key], changes.get(key)))
+            judged.append(_gone(known_now[key], changes.get(key), quarantine_from))
     if resets:
         done = {entry.key for entry in judged}
         judged = [
@@ -275,6 +285,7 @@ def _declared(
     change: Change | None,
     found: Found,
     auto_approve: AutoApprove,
+    quarantine_from: Severity,
     *,
     is_first: bool,
 ) -> EntryJudgement:
@@ -283,7 +294,7 @@ def _declared(
     reasons = _reasons(sighting, value, change)
     facts = _facts(sighting, value, found, reasons)
     if before is not None and before.approved_hash:
-        return _changed(before, sighting, change, facts, reasons)
+        return _changed(before, sighting, change, facts, reasons, quarantine_from)
     approval = _approval(sighting, reasons, found.of(*sighting.key), auto_approve)
     draft = None
     if not is_first and (before is None or before.is_missing):
@@ -296,7 +307,12 @@ def _declared(
 
 
 def _changed(
-    before: KnownEntry, sighting: Sighting, change: Change | None, facts: dict[str, Any], reasons: Sequence[Reason]
+    before: KnownEntry,
+    sighting: Sighting,
+    change: Change | None,
+    facts: dict[str, Any],
+    reasons: Sequence[Reason],
+    quarantine_from: Severity,
 ) -> EntryJudgement:
     """One entry that was approved once and is declared now."""
     state = state_of(
@@ -310,12 +326,12 @@ def _changed(
     if state is State.APPROVED:
         return EntryJudgement(key=sighting.key, sighting=sighting, is_back=True, **facts)
     severity = max((reason.severity for reason in reasons), default=Severity.CRITICAL)
-    tolerates = severity < QUARANTINE_FROM or sighting.kind == "resource"
+    tolerates = severity < quarantine_from or sighting.kind == "resource"
     draft = _draft(change, sighting, reasons, before=before, status="tolerated" if tolerates else "open")
     return EntryJudgement(key=sighting.key, sighting=sighting, tolerates=tolerates, change=draft, **facts)
 
 
-def _gone(before: KnownEntry, change: Change | None) -> EntryJudgement:
+def _gone(before: KnownEntry, change: Change | None, quarantine_from: Severity) -> EntryJudgement:
     """One entry that the server no longer declares. One that became another name is told there."""
     if change is None or not before.approved_hash or before.kind == "resource":
         return EntryJudgement(key=before.key)
@@ -325,7 +341,7 @@ def _gone(before: KnownEntry, change: Change | None) -> EntryJudgement:
             code=change.code,
             severity=change.severity,
             reasons=change.reasons,
-            status="open" if change.severity >= QUARANTINE_FROM else "tolerated",
+            status="open" if change.severity >= quarantine_from else "tolerated",
             before_hash=before.approved_hash,
             before_document=before.approved_document,
         ),

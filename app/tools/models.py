@@ -220,6 +220,7 @@ class MCPHeldCall(Base):
     sealed_arguments: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     digest: Mapped[str] = mapped_column(String(64))
     policy: Mapped[str] = mapped_column(Text)
+    policy_version: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     reason: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(20))
     """`waiting`, `releasing` and `refusing` once decided, then the outcome that the worker reports."""

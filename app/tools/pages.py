@@ -1,5 +1,6 @@
 """Pages of decisions about tools: the queue, the review of a server, the review of a change, held calls."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +21,14 @@ from app.security.permissions import Actor
 from app.tools.decisions import ToolDecisions
 from app.tools.diffing import Mark, field_diffs, laid_out
 from app.tools.discovery import Discovery
+from app.tools.errors import ReviewOutdated
 from app.tools.history import grouped, history_rows
 from app.tools.holds import Holds
 from app.tools.repository import CHANGE_SORTS, ChangeFilter, EntryFilter
-from app.tools.schemas import Decide, DecideCall, SetTool
+from app.tools.schemas import ChangeView, Decide, DecideCall, DecideChanges, SeenChange, SetTool
 from app.tools.service import ToolService
-from app.tools.states import Status
+from app.tools.states import HOLDING_CODES, Status
+from rules.pinning.canonical import sha256
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -121,6 +124,7 @@ async def server_review_page(
     seen = await decisions.pending(actor, proxy_id)
     own = await tools.entry(actor, server.entry_id) if server.entry_id else None
     moved = await tools.changes(actor, ChangeFilter(proxy_id=proxy_id, kind="server", statuses=("open",)), limit=1)
+    changes = await _open_changes(tools, actor, proxy_id)
     documents = await tools.documents(actor, [entry.id for entry in found.items if entry.kind != "server"])
     return await pages.page(
         request,
@@ -139,6 +143,11 @@ async def server_review_page(
         all_digest=seen.all_digest,
         documents={entry_id: laid_out(document) for entry_id, document in documents.items()},
         server_change=next(iter(moved.items), None),
+        nothing_passes=any(reason.code in HOLDING_CODES for one in moved.items for reason in one.reasons),
+        changes=changes[:REVIEW_ROWS],
+        change_count=len(changes),
+        changes_digest=_digest(changes),
+        is_critical=any(change.severity in ("critical", "high") for change in changes),
         instructions=str(own.current.get("instructions", "")) if own else "",
         server_findings=own.entry.findings if own else [],
     )
@@ -251,6 +260,37 @@ async def approve_server(
     return redirect(request, back, await with_undo(decisions, actor, proxy_id, back, text))
 
 
+@post("/approvals/servers/{proxy_id:str}/changes/{verb:str}", opt=ADMIN, include_in_schema=False)
+async def decide_changes(
+    request: Request[Any, Any, Any],
+    proxy_id: FromPath[str],
+    verb: FromPath[str],
+    actor: NamedDependency[Actor],
+    tools: NamedDependency[ToolService],
+    decisions: NamedDependency[ToolDecisions],
+) -> Response[str]:
+    """Approve or reject everything that has changed of a server, as it was seen."""
+    if verb not in ("approve", "reject"):
+        raise NotFound("There is no such decision.")
+    given, back = await request.form(), f"/approvals/servers/{proxy_id}"
+    changes = await _open_changes(tools, actor, proxy_id)
+    seen = [SeenChange(id=one.id, h_raw=one.after_hash or one.before_hash) for one in changes]
+    wanted = DecideChanges(changes=seen, comment=str(given.get("comment", ""))[:2000].strip())
+    try:
+        if not changes or str(given.get("digest", "")) != _digest(changes):
+            raise ReviewOutdated
+        outcome = await decisions.decide_changes(actor, proxy_id, wanted, approves=verb == "approve")
+    except AppError as error:
+        return _refused(request, back, error)
+    text = f"{plural(outcome.changed, 'change is', 'changes are')} {DONE[verb]}."
+    if outcome.skipped:
+        name, why = next(iter(outcome.skipped.items()))
+        return redirect(
+            request, back, Toast(f"{text} {len(outcome.skipped)} could not be, such as “{name}”: {why}", kind="error")
+        )
+    return redirect(request, back, await with_undo(decisions, actor, proxy_id, back, text))
+
+
 @post("/approvals/undo/{undo_id:str}", opt=ADMIN, include_in_schema=False)
 async def undo_decision(
     request: Request[Any, Any, Any],
@@ -319,6 +359,16 @@ async def with_undo(decisions: ToolDecisions, actor: Actor, proxy_id: str, back:
     )
 
 
+async def _open_changes(tools: ToolService, actor: Actor, proxy_id: str) -> list[ChangeView]:
+    """Everything that has changed of a server and waits for a decision."""
+    return (await tools.changes(actor, ChangeFilter(proxy_id=proxy_id, statuses=("open",)), limit=MAX_QUEUE)).items
+
+
+def _digest(changes: Sequence[ChangeView]) -> str:
+    """What a decision about these changes together is bound to."""
+    return sha256(json.dumps(sorted([one.id, one.after_hash, one.before_hash] for one in changes)).encode())
+
+
 def _refused(request: Request[Any, Any, Any], back: str, error: AppError) -> Response[str]:
     return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
 
@@ -347,6 +397,7 @@ routes = [
     decide_change,
     decide_entry,
     approve_server,
+    decide_changes,
     undo_decision,
     decide_call,
     discover_tools,

@@ -138,6 +138,20 @@ class Decide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     comment: Comment = ""
 
 
+class SeenChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change, and the hash that was seen: its `after_hash`, or the `before_hash` of something that is gone."""
+
+    id: Annotated[str, Meta(max_length=40)]
+    h_raw: Hash
+
+
+class DecideChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One decision about several changes of a server."""
+
+    changes: Annotated[list[SeenChange], Meta(min_length=1, max_length=500)]
+    comment: Comment = ""
+
+
 class RevertTo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Make an older approved version the baseline again."""
 
@@ -300,6 +314,8 @@ class HeldCallView(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str
     digest: str
     policy: str
+    policy_version: int
+    """0 for a shipped policy."""
     reason: str
     status: str
     held_at: datetime

@@ -14,7 +14,7 @@ KINDS: Final[tuple[Kind, ...]] = ("server", "tool", "prompt", "resource", "templ
 LISTED: Final[tuple[Kind, ...]] = ("tool", "prompt", "template", "resource")
 """The kinds that a server lists, in the order in which people look at them."""
 QUARANTINE_FROM: Final = Severity.HIGH
-"""From here on a change takes the entry out until somebody decides."""
+"""From here on a change takes the entry out until somebody decides, unless the proxy says from a milder one on."""
 
 
 class State(StrEnum):

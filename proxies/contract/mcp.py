@@ -17,6 +17,8 @@ MCPTransport = Literal["http", "sse", "websocket", "stdio"]
 """How the server is reached: Streamable HTTP, HTTP+SSE of 2024-11-05, WebSocket, or a process that the worker starts."""
 EraPolicy = Literal["same", "bridge"]
 """Whether client and server must speak the same era, or the gateway translates between them (E-05)."""
+DeniedCalls = Literal["error", "result"]
+"""Whether a denied call is answered with an error, or with the result of a tool that failed."""
 ProcessPolicy = Literal["session", "key", "shared"]
 """Who shares a process that the worker starts: nobody, the sessions of one key, or everybody (P-04)."""
 EntryKind = Literal["tool", "prompt", "resource", "template"]
@@ -81,6 +83,10 @@ class MCPSettings(msgspec.Struct, frozen=True):
     era: EraPolicy = "same"
     refuse_downgrade: bool = False
     """Whether a server that falls back from the modern to a legacy version gets no more calls (E-04)."""
+    egress_hosts: tuple[str, ...] = ()
+    """Hosts to which tools and users may be sent, lower-case; `*.` before one stands for everything below. Empty for all."""
+    denied_calls: DeniedCalls = "error"
+    """How a call that a policy denies is answered (D-01)."""
     control: MCPControl | None = None
     """None where tools are not controlled: everything that the rules let through passes."""
 
@@ -177,8 +183,10 @@ class HeldCall(msgspec.Struct, tag="held_call", frozen=True):
     arguments: bytes
     """Exactly what would be sent, as canonical JSON. May hold secrets: it is sealed where it is stored."""
     digest: str
-    """SHA-256 over proxy, principal, tool, `h_raw` and arguments: what an approval is bound to."""
+    """SHA-256 over proxy, principal, tool, `h_raw`, arguments, policy and expiry: what an approval is bound to."""
     policy: str
+    policy_version: int
+    """0 for a shipped policy."""
     reason: str
     held_at: float
     expires_at: float

@@ -16,8 +16,10 @@ URL_ELICITATION_REQUIRED: Final = -32042
 MAX_URL_CHARACTERS: Final = 2048
 
 
-def check_urls(exchange: Exchange, document: Any) -> None:
-    """Note the hosts of the pages that a message asks the user to open; raises a block for an address that may not pass."""
+def check_urls(exchange: Exchange, document: Any) -> list[str]:
+    """Note the hosts of the pages that a message asks the user to open, and return them; raises a block for an address
+    that may not pass."""
+    hosts: list[str] = []
     for url in elicited_urls(document):
         host = host_of(url)
         if host is None:
@@ -27,8 +29,10 @@ def check_urls(exchange: Exchange, document: Any) -> None:
                 f"The server asked the user to open {printable(str(url))}, which is not a plain https address.",
                 outcome="blocked",
             )
+        hosts.append(host)
         look_alike = " (an internationalised name, which may look like another one)" if "xn--" in host else ""
         exchange.reason = exchange.reason or f"The server asked the user to open a page of {host}{look_alike}."
+    return hosts
 
 
 def elicited_urls(document: Any) -> list[Any]:

@@ -11,11 +11,12 @@ from proxies.carried import CarriedRequest
 from proxies.exchange import Exchange
 from proxies.mcp import legacy, legacy_streams, modern
 from proxies.mcp.calls import JSON_HEADERS
+from proxies.mcp.denials import denial
 from proxies.mcp.downstreams import sse, websocket
 from proxies.mcp.eras import VERSION_HEADER, era_of, names_modern_version
 from proxies.mcp.media_types import accepted, check_post, not_acceptable
 from proxies.mcp.messages import PARSE_ERROR
-from proxies.mcp.refusals import RPCRefusal, refusal_response
+from proxies.mcp.refusals import RPCRefusal
 from proxies.mcp.upstream import SESSION_HEADER
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse
@@ -76,7 +77,7 @@ def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tupl
         status = 200
     elif refusal.outcome == "failed" and exchange.rpc_id is not None:
         status = 200
-    return status, headers, dump(refusal_response(exchange.rpc_id, refusal, exchange.id).body())
+    return status, headers, dump(denial(exchange, exchange.rpc_id, refusal).body())
 
 
 async def _post(exchange: Exchange) -> None:

@@ -10,7 +10,7 @@ from proxies.mcp.bridge.eras import Discovery, is_evidence
 from proxies.mcp.downgrade import note_downgrade
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import MODERN_VERSIONS
-from proxies.mcp.messages import INVALID_REQUEST, UNSUPPORTED_VERSION
+from proxies.mcp.messages import INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION
 from proxies.mcp.refusals import RPCRefusal, printable
 from proxies.mcp.upstream import failed, is_stream, own_headers
 from proxies.refusal import Refusal
@@ -19,6 +19,9 @@ from proxies.transport.sse import SSEParser, SSETooLarge
 
 FIRST_EVENT_SECONDS: Final = 5.0
 MAX_FIRST_EVENT_BYTES: Final = 4096
+EVIDENCE: Final = 400
+"""The status of a refusal that says something about the era."""
+_NOT_KNOWN: Final = frozenset({METHOD_NOT_FOUND, UNSUPPORTED_VERSION})
 
 
 def note_modern(exchange: Exchange) -> None:
@@ -60,6 +63,31 @@ def legacy_only() -> RPCRefusal:
     )
 
 
+def modern_only(requested: Any) -> RPCRefusal:
+    """What a legacy client is told of a modern server: the versions that it speaks (E-06)."""
+    return RPCRefusal(
+        400,
+        UNSUPPORTED_VERSION,
+        "era_not_spoken",
+        "The server speaks modern protocol versions only, and this proxy does not translate.",
+        data={
+            "supported": list(MODERN_VERSIONS),
+            "requested": printable(str(requested)),
+            "remediation": "Use a newer client, or ask an administrator to set the proxy's era to bridge.",
+        },
+        outcome="upstream_error",
+    )
+
+
+async def check_knows_initialize(exchange: Exchange, error: dict[str, Any], requested: Any) -> None:
+    """Raise what helps where a server answers `initialize` by saying that it has no such method, since it is modern."""
+    if error.get("code") not in _NOT_KNOWN:
+        return
+    found = await doubt(exchange, EVIDENCE)
+    if found is not None and found.era == "modern":
+        raise modern_only(requested)
+
+
 async def not_legacy(exchange: Exchange, response: Answer, requested: Any) -> Refusal:
     """The refusal for a legacy client whose initialize the server did not take."""
     refusal = failed(response, modern=False)
@@ -67,18 +95,7 @@ async def not_legacy(exchange: Exchange, response: Answer, requested: Any) -> Re
         return refusal
     found = await doubt(exchange, response.status)
     if found is not None and found.era == "modern":
-        return RPCRefusal(
-            400,
-            UNSUPPORTED_VERSION,
-            "era_not_spoken",
-            "The server speaks modern protocol versions only, and this proxy does not translate.",
-            data={
-                "supported": list(MODERN_VERSIONS),
-                "requested": printable(str(requested)),
-                "remediation": "Use a newer client, or ask an administrator to set the proxy's era to bridge.",
-            },
-            outcome="upstream_error",
-        )
+        return modern_only(requested)
     if response.status in (400, 404, 405) and await _is_http_sse(exchange):
         return Refusal(
             502,

@@ -46,6 +46,9 @@ Adapt = Callable[[str, dict[str, Any], int], Awaitable[dict[str, Any]]]
 Conform = Callable[[Message], Message | None]
 """The error that takes the place of a result which is not one that its tool gives; None for every other response."""
 
+Deny = Callable[[MessageId | None, Refusal, str], Message]
+"""How the request with this id and of this method is answered, whose response may not pass."""
+
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
@@ -202,10 +205,19 @@ class SessionGate(LegacyGate):
     """A legacy GET stream (L-08): no response of its own, except on resumption. A block concerns one message only."""
 
     def __init__(
-        self, session: Session, awaited: IdTable, inspect: Inspect, conform: Conform | None = None, *, ref: str
+        self,
+        session: Session,
+        awaited: IdTable,
+        inspect: Inspect,
+        conform: Conform | None = None,
+        *,
+        ref: str,
+        deny: Deny | None = None,
     ) -> None:
+        """`deny` says how the request whose response is blocked is answered, where not as an error."""
         super().__init__(session, awaited, inspect, conform)
         self._ref = ref
+        self._deny = deny
 
     @property
     def done(self) -> bool:
@@ -248,7 +260,9 @@ class SessionGate(LegacyGate):
             if message.kind != "response":
                 self._drop(f"the blocked notification {printable(message.method)}")
                 return None
-            take(self._awaited, message.id)
+            method = take(self._awaited, message.id)
+            if self._deny is not None:
+                return self._deny(message.id, refusal, method or "")
             return refusal_response(message.id, refusal, self._ref)
 
     def unanswered(self) -> list[MessageId]:

@@ -7,12 +7,13 @@ that of the text in which the message came.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
 from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
+from proxies.mcp import egress, media
 from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.elicited_urls import check_urls
@@ -99,9 +100,10 @@ async def inspect_apart(exchange: Exchange, texts: Texts, document: Any, *, size
 
 def inspect_now(exchange: Exchange, texts: Texts, document: Any) -> None:
     """`inspect_apart` for a caller that is where the message can be inspected already."""
-    check_urls(exchange, document)
+    pages = _pages_outside(exchange, check_urls(exchange, document))
     collected = texts()
-    found = _inspect_apart(exchange, collected, "response")
+    more = pages + media.findings(document, collected)
+    found = _inspect_apart(exchange, collected, "response", more=more)
     pipeline.finish_answer(exchange, document, collected, found)
 
 
@@ -130,9 +132,14 @@ def _inspect_answer(
 
 
 def _inspect_apart(
-    exchange: Exchange, texts: list[Text], direction: Literal["request", "response"], facts: Facts | None = None
+    exchange: Exchange,
+    texts: list[Text],
+    direction: Literal["request", "response"],
+    facts: Facts | None = None,
+    more: Sequence[Finding] = (),
 ) -> list[Finding]:
-    """Inspect one message without the findings of the others; what must be masked in it. Raises `Refusal` on a block.
+    """Inspect one message without the findings of the others; what must be masked in it. `more` is what is known of it
+    already. Raises `Refusal` on a block.
 
     A batch, or a stream of many messages, is one call: without this, two harmless findings in different messages would
     add up to a block.
@@ -141,7 +148,10 @@ def _inspect_apart(
     exchange.found, exchange.added_findings, exchange.verdict = [], [], ALLOWED
     try:
         if direction == "request":
-            return pipeline.inspect_request(exchange, texts, facts) + _judge_taint(exchange, texts)
+            to_mask = pipeline.inspect_request(exchange, texts, facts)
+            return to_mask + _judge(exchange, texts, _tainted(exchange, texts) + _leading_out(exchange, texts))
+        if more:
+            pipeline.judge_findings(exchange, list(more))
         to_mask = pipeline.inspect_response(exchange, texts)
         _note_taint(exchange, texts)
         return to_mask
@@ -152,16 +162,31 @@ def _inspect_apart(
             exchange.verdict = stronger(verdict, exchange.verdict)
 
 
-def _judge_taint(exchange: Exchange, texts: list[Text]) -> list[Finding]:
-    """Look for what another server gave this caller; what of it must be masked. Raises `Refusal` on a block."""
-    if exchange.proxy.controlled is None:
-        return []
-    found = exchange.proxy.controlled.taints.findings(exchange, texts)
+def _judge(exchange: Exchange, texts: list[Text], found: list[Finding]) -> list[Finding]:
+    """Judge what no rule finds; what of it must be masked. Raises `Refusal` on a block."""
     if not found:
         return []
     if exchange.capture:
         exchange.capture.note("request", texts, found)
     return pipeline.judge_findings(exchange, found)
+
+
+def _tainted(exchange: Exchange, texts: list[Text]) -> list[Finding]:
+    """What another server gave this caller."""
+    controlled = exchange.proxy.controlled
+    return controlled.taints.findings(exchange, texts) if controlled is not None else []
+
+
+def _leading_out(exchange: Exchange, texts: list[Text]) -> list[Finding]:
+    """Addresses of hosts to which the proxy lets no tool be sent."""
+    settings = exchange.proxy.config.mcp
+    return egress.findings(settings.egress_hosts, texts) if settings is not None and settings.egress_hosts else []
+
+
+def _pages_outside(exchange: Exchange, hosts: list[str]) -> list[Finding]:
+    """Of the hosts of pages that the user is asked to open those that the proxy does not allow."""
+    settings = exchange.proxy.config.mcp
+    return egress.page_findings(settings.egress_hosts, hosts) if hosts and settings is not None else []
 
 
 def _note_taint(exchange: Exchange, texts: list[Text]) -> None:

@@ -11,6 +11,7 @@ from proxies.mcp.calls import answer_message, operation_of
 from proxies.mcp.control.calls import note_use
 from proxies.mcp.control.lists import controlled_list
 from proxies.mcp.control.session_stream import listen
+from proxies.mcp.denials import denial
 from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
 from proxies.mcp.inspection import mask_apart
@@ -19,7 +20,7 @@ from proxies.mcp.legacy_requests import Declarations, admit_request, answer, for
 from proxies.mcp.legacy_session import check_upstream_status, send_reply, session_for, upstream_headers
 from proxies.mcp.messages import Message, MessageRefused, parse_batch, parse_message
 from proxies.mcp.methods import CLIENT_NOTIFICATIONS
-from proxies.mcp.refusals import invalid_request, printable, refusal_response
+from proxies.mcp.refusals import invalid_request, printable
 from proxies.mcp.relay import answer_on_stream
 from proxies.mcp.sessions import IdTable, Session, remember, take
 from proxies.mcp.texts import answer_texts, request_texts
@@ -143,7 +144,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
             exchange.error_code = refusal.code
             exchange.reason = refusal.message
             if message.kind == "request":
-                denied.append(refusal_response(message.id, refusal, exchange.id))
+                denied.append(denial(exchange, message.id, refusal, message.method))
     awaited: IdTable = {}
     for message in allowed:
         if message.kind == "request" and message.id is not None:

@@ -12,7 +12,7 @@ from proxies.mcp.calls import JSON_HEADERS, answer_message
 from proxies.mcp.capabilities import change_notices, declared_names, strip
 from proxies.mcp.control.handshake import without_unapproved
 from proxies.mcp.drain import DRAINS, REMAINDER_SECONDS, Answer
-from proxies.mcp.era_watch import not_legacy
+from proxies.mcp.era_watch import check_knows_initialize, not_legacy
 from proxies.mcp.eras import negotiable
 from proxies.mcp.inspection import inspect_apart, inspect_message
 from proxies.mcp.legacy_session import SESSIONS
@@ -56,6 +56,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         raise
     DRAINS.start(response, REMAINDER_SECONDS)
     if answer.error is not None:
+        await check_knows_initialize(exchange, answer.error, params["protocolVersion"])
         texts = partial(error_texts, answer.error)
         await inspect_apart(exchange, texts, parts_of(answer), size=size)
         await answer_message(exchange, answer, size=size)

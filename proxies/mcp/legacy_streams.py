@@ -7,6 +7,7 @@ from typing import Any
 
 from proxies.contract import Outcome
 from proxies.exchange import Exchange
+from proxies.mcp.denials import denial
 from proxies.mcp.drain import Answer
 from proxies.mcp.event_ids import unseal
 from proxies.mcp.gates import SessionGate
@@ -58,7 +59,14 @@ async def serve_get(exchange: Exchange) -> None:
         async def inspect(texts: Texts, method: str, document: dict[str, Any], size: int) -> None:
             await inspect_and_record(exchange, texts, method, document, size=size, masking=session.masking)
 
-        gate = SessionGate(session, awaited, inspect, partial(_nonconforming, exchange, session), ref=exchange.id)
+        gate = SessionGate(
+            session,
+            awaited,
+            inspect,
+            partial(_nonconforming, exchange, session),
+            ref=exchange.id,
+            deny=partial(denial, exchange),
+        )
 
         async def reply(message: Message) -> None:
             await send_reply(exchange, session, message)

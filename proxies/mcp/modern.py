@@ -34,6 +34,7 @@ from proxies.mcp.relay import relay
 from proxies.mcp.results import check_input_requests, modern_result
 from proxies.mcp.texts import error_texts
 from proxies.mcp.upstream import Received, is_stream, media_type, message_in, modern_headers, read_json, send
+from proxies.mcp.upstreams.answers import LegacyServer
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 
@@ -182,6 +183,9 @@ def _meta(request: Message) -> dict[str, Any]:
 
 async def _return_failure(exchange: Exchange, request: Message, response: Answer) -> None:
     """An answer other than 200. The era's own errors come with 400 or 404 and are messages: inspected and passed on."""
+    if isinstance(response, LegacyServer):
+        await doubt(exchange, response.status)
+        raise legacy_only()
     if response.status in (400, 404) and media_type(response) == "application/json":
         received = await _error_message(exchange, request, response)
         if received is not None:

@@ -15,13 +15,14 @@ from typing import Final
 from proxies import off_loop
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
+from proxies.mcp.denials import denial
 from proxies.mcp.drain import Answer
 from proxies.mcp.eras import PRIMING_SINCE
 from proxies.mcp.event_ids import seal
 from proxies.mcp.gates import Gate
 from proxies.mcp.media_types import STREAM_HEADERS
 from proxies.mcp.messages import Message
-from proxies.mcp.refusals import refusal_response, upstream_invalid
+from proxies.mcp.refusals import upstream_invalid
 from proxies.mcp.sessions import Session
 from proxies.mcp.upstream import events, messages_in
 from proxies.refusal import Refusal
@@ -204,7 +205,7 @@ class _Stream:
             exchange.abort_answer()
             return
         exchange.truncated = refusal.outcome == "upstream_error"
-        last = b"".join(encode_event(_event(refusal_response(id, refusal, exchange.id))) for id in open_ids)
+        last = b"".join(encode_event(_event(denial(exchange, id, refusal))) for id in open_ids)
         await self._finish(last)
 
     async def end_on(self, error: UpstreamError) -> None:

@@ -11,13 +11,14 @@ import contextlib
 import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from proxies.scan.conversation import Conversation
+from proxies.scan.link import Reply
 from rules.pinning.capabilities import DESTRUCTIVE, Capability, capabilities_of
 from rules.scanning.facts import Probe, ToolAnswer
 
@@ -35,6 +36,10 @@ _DANGEROUS_NAME: Final = re.compile(
     r"restart|reboot|shutdown|deploy|install|upload|publish|merge|commit|push|move|rename|grant|revoke|reset|cancel",
     re.IGNORECASE,
 )
+
+
+Revive = Callable[[Conversation, Reply], Awaitable[Conversation | None]]
+"""The conversation to go on with after a reply: another one where the reply ended it, None where there is none."""
 
 
 class Kit(msgspec.Struct, frozen=True):
@@ -62,23 +67,29 @@ def may_call(tool: dict[str, Any]) -> bool:
 
 
 async def probe_tools(
-    conversation: Conversation, tools: list[Any], *, is_local: bool
+    conversation: Conversation | None, tools: list[Any], *, is_local: bool, revive: Revive
 ) -> tuple[tuple[ToolAnswer, ...], tuple[str, ...], tuple[str, ...]]:
-    """The answers, the names of the tools that were called, and of those that were not."""
+    """The answers, the names of the tools that were called, and of those that were not.
+
+    A server that a probe has ended says nothing about the next one, so that a conversation is opened anew after it.
+    """
     named = [tool for tool in tools if type(tool) is dict and type(tool.get("name")) is str]
     chosen = [tool for tool in named if may_call(tool)][:MAX_TOOLS]
-    skipped = tuple(tool["name"] for tool in named if tool not in chosen)
     answers: list[ToolAnswer] = []
     async with _kit(is_local) as kit:
-        for tool in chosen:
-            for probe, arguments in _probes(tool, kit):
-                if len(answers) >= MAX_CALLS:
-                    break
-                answers.append(await _call(conversation, tool["name"], probe, arguments, kit))
-    return tuple(answers), tuple(tool["name"] for tool in chosen), skipped
+        for tool, probe, arguments in ((one, *step) for one in chosen for step in _probes(one, kit)):
+            if conversation is None or len(answers) >= MAX_CALLS:
+                break
+            reply, answer = await _call(conversation, tool["name"], probe, arguments, kit)
+            answers.append(answer)
+            conversation = await revive(conversation, reply)
+    called = tuple(dict.fromkeys(answer.tool for answer in answers))
+    return tuple(answers), called, tuple(tool["name"] for tool in named if tool["name"] not in called)
 
 
-async def _call(conversation: Conversation, name: str, probe: Probe, arguments: dict[str, Any], kit: Kit) -> ToolAnswer:
+async def _call(
+    conversation: Conversation, name: str, probe: Probe, arguments: dict[str, Any], kit: Kit
+) -> tuple[Reply, ToolAnswer]:
     reply, result = await conversation.request("tools/call", {"name": name, "arguments": arguments})
     text = _text_of(result) if result is not None else reply.text
     seen = {
@@ -89,7 +100,7 @@ async def _call(conversation: Conversation, name: str, probe: Probe, arguments: 
     if probe == "traversal" and (line := _PASSWD.search(text)):
         text = line[0]  # Enough to prove it; the rest is nobody's business.
     sent = msgspec.json.encode(arguments).decode()
-    return ToolAnswer(
+    return reply, ToolAnswer(
         tool=name,
         probe=probe,
         text=text[:MAX_ANSWER_CHARS],

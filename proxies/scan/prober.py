@@ -29,6 +29,8 @@ from rules.scanning.facts import (
 SCANNER: Final = "ostiary-scan"
 OTHER_CLIENT: Final = "claude-ai"
 """The client that users have most, and that a server would lie to last."""
+MAX_REVIVALS: Final = 20
+"""How often a server that a probe has ended is opened anew."""
 NO_TOOL: Final = "ostiary_scan_no_such_tool"
 FOREIGN_ORIGIN: Final = "https://scan.ostiary.invalid"
 MAX_SESSION_IDS: Final = 6
@@ -89,6 +91,7 @@ class Prober:
         self._gathered: list[Topic] = []
         self._session_ids: list[str] = []
         self._versions: list[str] = []
+        self._revivals = 0
 
     def __repr__(self) -> str:
         return f"<Prober {self._facts.target}>"
@@ -130,10 +133,10 @@ class Prober:
             await self._sessions(conversation)
             await self._boundary(conversation)
         self._progress(82, "sending requests that cannot succeed")
-        await self._errors(conversation)
+        last = await self._errors(conversation)
         if with_active:
             self._progress(88, "calling tools")
-            await self._active(conversation)
+            await self._active(last)
         self._progress(98, "done")
 
     async def close(self) -> None:
@@ -289,22 +292,47 @@ class Prober:
         host = await channels.handshake(credential, self._way.foreign_authority)
         self._note("host", boundary=msgspec.structs.replace(facts, foreign_host_status=host.status))
 
-    async def _errors(self, conversation: Conversation) -> None:
+    async def _errors(self, conversation: Conversation) -> Conversation | None:
+        """Requests that cannot succeed; returns what is still open after them."""
         answers: list[ErrorAnswer] = []
-        reply, _ = await conversation.request("ostiary/no-such-method")
-        answers.append(_error("unknown_method", reply))
-        reply, _ = await conversation.request("tools/call", {"name": NO_TOOL, "arguments": {}})
-        answers.append(_error("unknown_tool", reply))
-        fields = conversation.fields() if conversation.era == "legacy" else list(self._client.credential)
-        answers.append(_error("malformed", await conversation.link.post(b'{"jsonrpc": "2.0", "id": 1, ', fields, None)))
+        alive: Conversation | None = conversation
+        for probe in ("unknown_method", "unknown_tool", "malformed"):
+            if alive is None:
+                break
+            reply = await self._failing(alive, probe)
+            answers.append(ErrorAnswer(probe=probe, status=reply.status, text=reply.text, lost=reply.lost))
+            alive = await self._revived(alive, reply)
         self._note("errors", errors=tuple(answers))
+        return alive
 
-    async def _active(self, conversation: Conversation) -> None:
+    async def _failing(self, conversation: Conversation, probe: str) -> Reply:
+        if probe == "unknown_method":
+            return (await conversation.request("ostiary/no-such-method"))[0]
+        if probe == "unknown_tool":
+            return (await conversation.request("tools/call", {"name": NO_TOOL, "arguments": {}}))[0]
+        fields = conversation.fields() if conversation.era == "legacy" else list(self._client.credential)
+        return await conversation.link.post(b'{"jsonrpc": "2.0", "id": 1, ', fields, None)
+
+    async def _active(self, conversation: Conversation | None) -> None:
         is_local = self._facts.is_loopback or self._facts.transport == "stdio"
         tools = self._facts.description.tools
-        answers, called, skipped = await active.probe_tools(conversation, tools, is_local=is_local)
+        answers, called, skipped = await active.probe_tools(
+            conversation, tools, is_local=is_local, revive=self._revived
+        )
         self._gathered.append("traffic")
         self._note("active", tool_answers=answers, probed_tools=called, skipped_tools=skipped)
+
+    async def _revived(self, conversation: Conversation, reply: Reply) -> Conversation | None:
+        """The conversation, or one like it where the reply ended it and the server can still be reached."""
+        if not reply.lost:
+            return conversation
+        self._revivals += 1
+        if self._revivals > MAX_REVIVALS:
+            return None
+        try:
+            return await self._open_like(conversation, self._client)
+        except OSError:
+            return None
 
     # --- Conversations --------------------------------------------------------------------------------------------
 
@@ -360,10 +388,6 @@ async def _reaches_tools(conversation: Conversation) -> bool:
     """Whether a call gets as far as the tools: the one of a tool that does not exist is answered for that reason."""
     reply, result = await conversation.request("tools/call", {"name": NO_TOOL, "arguments": {}})
     return result is not None or (200 <= reply.status < 300 and any("error" in one for one in reply.messages))
-
-
-def _error(probe: str, reply: Reply) -> ErrorAnswer:
-    return ErrorAnswer(probe=probe, status=reply.status, text=reply.text, lost=reply.lost)
 
 
 def origin_of(target: str, command: tuple[str, ...] = ()) -> Origin:

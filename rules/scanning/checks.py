@@ -213,12 +213,12 @@ CHECKS: Final = (
     ),
     # What tools can do.
     _check(
-        "MCP-TOOL-001", "lists", 7.0, AUTH, "A tool has far-reaching capabilities",
+        "MCP-CAPABILITY-001", "lists", 7.0, AUTH, "A tool has far-reaching capabilities",
         "Approve it only for those who need it, and hold its calls for a person where it can destroy or send.",
         "MCP02 MCP05 ASI02 ASI05 CWE-250",
     ),
     _check(
-        "MCP-TOOL-002", "lists", 7.5, "configuration", "A tool claims to be harmless and is not",
+        "MCP-CAPABILITY-002", "lists", 7.5, "configuration", "A tool claims to be harmless and is not",
         "Correct readOnlyHint and destructiveHint: clients skip the question to the user because of them.",
         "MCP03 ASI02 ASI09 CWE-451",
     ),

@@ -118,7 +118,7 @@ def _check_capabilities(tool: Tool, found: Collector) -> None:
     classes = [one for one in capabilities_of(value) if one in SCORES]
     if classes:
         found.add(
-            "MCP-TOOL-001",
+            "MCP-CAPABILITY-001",
             f"By its name, description or parameters {shown(name)} can: {_words(classes)}.",
             evidence=", ".join(classes), location=f"/tools/{index}", kind="tool", subject=name,
             score=max(SCORES[one] for one in classes),
@@ -132,7 +132,7 @@ def _check_capabilities(tool: Tool, found: Collector) -> None:
         dangerous = [one for one in dangerous if one is not Capability.WRITE_FILES]
     if dangerous and claims:
         found.add(
-            "MCP-TOOL-002",
+            "MCP-CAPABILITY-002",
 f"{shown(name)} says {' and '.join(claims)}, yet can: {_words(dangerous)}.",
             evidence=", ".join(f"{claim}: {str(hints[claim]).lower()}" for claim in claims),
             location=f"/tools/{index}/annotations/{claims[0]}", kind="tool", subject=name,
@@ -157,9 +157,9 @@ def _check_hygiene(tools: list[Tool], found: Collector) -> None:
             location=open_ones[0][1],
         )
     if loose:
-        found.add(
-            "MCP-SCHEMA-003", f"{len(loose)} parameters, among them {listed([name for name, _ in loose])}.", location=loose[0][1]
-        )  # fmt: skip
+        names = [name for name, _ in loose]
+        count = "One parameter" if len(names) == 1 else f"{len(names)} parameters"
+        found.add("MCP-SCHEMA-003", f"{count} without: {listed(names)}.", location=loose[0][1])
 
 
 def _check_flow(tools: list[Tool], found: Collector) -> None:

@@ -301,7 +301,8 @@ function review(wizard) {
     if (field.type === "checkbox") value = field.checked ? "yes" : "no";
     if (field.type === "password") value = value ? "stored encrypted" : "none";
     if (field.dataset.reviewSet) {
-      value = $$(`input[name="${field.dataset.reviewSet}"]:checked`, wizard).map((box) => box.value).join(", ") || "none";
+      const chosen = $$(`input[name="${field.dataset.reviewSet}"]:checked`, wizard).filter((box) => !box.closest("[data-for-type][hidden]"));
+      value = chosen.map((box) => box.value).join(", ") || "none";
     }
     if (field.tagName === "SELECT") value = field.selectedOptions[0]?.textContent ?? "";
     if (field.type === "radio") value = field.dataset.word || value;
@@ -321,6 +322,19 @@ function showDependent(root = document) {
     part.hidden = !values.split("|").includes(value);
     for (const inner of $$("[data-required]", part)) inner.required = !part.hidden;
   }
+}
+// A confirmation is of one command, to the letter: with another one the box is empty again. Letters that nobody sees
+// are left to the server, which draws them and asks again.
+function showConfirmation(form) {
+  const part = $("[data-confirmation]", form);
+  if (!part) return;
+  const lines = form.elements[part.dataset.confirmation].value.trim().split(/\r?\n/).filter(Boolean);
+  const box = $("input[type=checkbox]", part);
+  if (box.value.split(/\r?\n/).join("\n") === lines.join("\n")) return;
+  box.checked = false;
+  const isPlain = lines.every((line) => /^[\x20-\x7e]*$/.test(line));
+  box.value = isPlain ? lines.join("\n") : "";
+  $("[data-exact]", part).textContent = lines.map((line) => `${line}\n`).join("");
 }
 function showForType(form) {
   const type = form.elements.type?.value;
@@ -414,7 +428,7 @@ document.addEventListener("change", (event) => {
   }
   if (form?.matches(".filters") && field.matches("select")) form.requestSubmit();
   if (form?.matches("[data-guard]")) form.dataset.dirty = "1";
-  if (form) { showForType(form); showDependent(form); }
+  if (form) { showForType(form); showDependent(form); showConfirmation(form); }
   showSelection();
 });
 
@@ -517,7 +531,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   showSelection();
   showOpenTabs();
   for (const note of $$("[data-toast]")) retire(note);
-  for (const form of $$("form")) { showForType(form); showDependent(form); }
+  for (const form of $$("form")) { showForType(form); showDependent(form); showConfirmation(form); }
   const target = event.detail.ctx?.target;
   if (target instanceof Element && target.isConnected && event.detail.ctx?.sourceElement?.id !== "stream") focusFirstError(target);
 });
@@ -525,7 +539,7 @@ document.addEventListener("htmx:after:swap", (event) => {
 document.addEventListener("DOMContentLoaded", () => {
   if (!/Mac|iPhone|iPad/.test(navigator.platform)) for (const key of $$(".goto kbd")) key.textContent = "Ctrl K";
   for (const wizard of $$(".wizard")) showStep(wizard, 0, false);
-  for (const form of $$("form")) { showForType(form); showDependent(form); }
+  for (const form of $$("form")) { showForType(form); showDependent(form); showConfirmation(form); }
   for (const note of $$("[data-toast]")) retire(note);
   const address = $("[data-address]")?.dataset.address;
   if (address) history.replaceState(null, "", address);

@@ -18,10 +18,14 @@ from proxies.mcp.control.lister import ListingFailed
 from proxies.mcp.control.passing import rules_of, why_not
 from proxies.mcp.control.schemas import check_arguments, check_result
 from proxies.mcp.control.server import ControlledServer
-from proxies.mcp.messages import INVALID_PARAMS, Message
+from proxies.mcp.messages import BLOCKED, INVALID_PARAMS, Message
 from proxies.mcp.refusals import RPCRefusal, invalid_params, printable
 from proxies.refusal import Refusal
+from proxies.runtime import ProxyRuntime
+from proxies.steps.authenticate import still_holds
 from rules.model import Action, Confidence, Decision, Finding, Severity, Target, Verdict
+from rules.policy import Policy
+from rules.policy_evaluation import PolicySet
 from rules.verdicts import stronger
 
 POLICY: Final = "mcp-tool-filtering"
@@ -104,10 +108,42 @@ async def hold_call(
     await controlled.holds.wait(
         exchange, verdict, message, declaration=declaration, seconds=seconds, session_id=session_id
     )
+    if controlled.runtime is not None and not _is_bound_alike(controlled.runtime, exchange):
+        raise _outdated(exchange)
     # What was released is a call of the tool as it was shown: it must still be that one, and allowed.
     now = await check_call(exchange, message)
     if now is not None and declaration is not None and now.h_raw != declaration.h_raw:
         raise _hidden(exchange, "tool", declaration.name, "changed")
+
+
+def _is_bound_alike(now: ProxyRuntime, exchange: Exchange) -> bool:
+    """Whether a caller's key still opens the proxy, and the same versions of the same policies judge its calls."""
+    caller = exchange.principal.id
+    if not still_holds(now, exchange.key_digest, caller):
+        return False
+    protection = now.protection_by_key.get(caller, now.protection)
+    if isinstance(protection, str):
+        return False
+    return _versions(protection.policies) == _versions(exchange.protection.policies)
+
+
+def _versions(policies: PolicySet) -> list[tuple[Policy, int]]:
+    return [(one.policy, one.version) for one in policies.policies]
+
+
+def _outdated(exchange: Exchange) -> Refusal:
+    """A release is no answer to what the policies of today would ask."""
+    code, remediation = "approval_outdated", "Make the call again; it is judged anew."
+    return RPCRefusal(
+        200,
+        BLOCKED,
+        code,
+        "The policies or the key of this call changed while it waited for approval.",
+        data={"ref": exchange.id, "code": code, "remediation": remediation},
+        remediation=remediation,
+        outcome="blocked",
+        detail="It was released, but its policies or its key had changed meanwhile.",
+    )
 
 
 async def note_use(exchange: Exchange, message: Message) -> None:

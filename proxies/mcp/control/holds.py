@@ -146,8 +146,10 @@ def _held_call(
         raise _refusal(exchange, "These arguments are too large to be shown for approval.", "not_approved")
     config, principal = exchange.proxy.config, exchange.principal
     h_raw = declaration.h_raw if declaration is not None else ""
-    bound = [config.id, principal.id, params["name"], h_raw, sha256(arguments)]
-    now = time.time()
+    decision, now = verdict.decision, time.time()
+    expires_at = now + seconds
+    policy = [decision.policy, decision.policy_version]
+    bound = [config.id, principal.id, params["name"], h_raw, sha256(arguments), *policy, int(expires_at * 1000)]
     return HeldCall(
         # The elements of a batch wait one after the other, each for itself.
         id=exchange.id if exchange.rpc_id is not None else f"{exchange.id}.{type(message.id).__name__}.{message.id}",
@@ -159,10 +161,11 @@ def _held_call(
         h_raw=h_raw,
         arguments=arguments,
         digest=sha256(canonical_json(bound)),
-        policy=verdict.decision.policy,
+        policy=decision.policy,
+        policy_version=decision.policy_version,
         reason=verdict.reason,
         held_at=now,
-        expires_at=now + seconds,
+        expires_at=expires_at,
     )
 
 

@@ -68,6 +68,10 @@ class JSONAnswer(StatusAnswer):
         return body
 
 
+class LegacyServer(JSONAnswer):
+    """The answer to a modern request for a server that is known to speak legacy versions only."""
+
+
 class StreamAnswer:
     """An answer that is an event stream, filled while it is read. `on_close` is called once when its reader is done with
     it, with whether it had come to its end."""

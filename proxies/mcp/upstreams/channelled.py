@@ -32,7 +32,7 @@ from proxies.mcp.messages import (
     error_response,
 )
 from proxies.mcp.upstream import LAST_EVENT_HEADER, SESSION_HEADER
-from proxies.mcp.upstreams.answers import SESSION_GONE, JSONAnswer, StatusAnswer
+from proxies.mcp.upstreams.answers import SESSION_GONE, JSONAnswer, LegacyServer, StatusAnswer
 from proxies.mcp.upstreams.conversation import Call, Conversation, messages_of
 from proxies.mcp.upstreams.interface import Connect
 from proxies.mcp.upstreams.seats import PRINCIPAL_SESSION, Seat, SeatBounds, Seats
@@ -248,7 +248,7 @@ class ChannelUpstream:
         conversation = await self._modern(principal_id)
         if conversation is None:
             error = error_response(message.id, METHOD_NOT_FOUND, "The server speaks a legacy protocol version.")
-            return JSONAnswer(400, dump(error.body()))
+            return LegacyServer(400, dump(error.body()))
         return await _answer(await conversation.call([message], size=size, endless=endless), modern=True)
 
     def _conversation(self, session_id: str) -> Conversation | None:

@@ -172,9 +172,12 @@ class Conversation:
         return call
 
     def leave(self, member: str) -> None:
-        """One of several sessions is over."""
-        if self._subscriptions is not None:
-            self._subscriptions.forget(member)
+        """One of several sessions is over: what nobody else has subscribed to is not sent any more."""
+        if self._subscriptions is None:
+            return
+        left = self._subscriptions.forget(member)
+        if left and self._ended is None:
+            self._spawn(self._unsubscribe(left))
 
     def _answered_here(self, request: Message, call: Call) -> bool:
         """Whether a request has its answer already: the end of a subscription that another session goes on with. Raises
@@ -410,6 +413,16 @@ class Conversation:
             await self._send(self._multiplexer.cancellation(request, reason))
         except UpstreamError as error:
             logger.debug("%s: a cancellation was not sent: %s", self._name, error.code)
+
+    async def _unsubscribe(self, addresses: Sequence[str]) -> None:
+        """Nobody waits for the answers. What another session has subscribed to meanwhile stays."""
+        assert self._subscriptions is not None  # Only sessions that share them leave any.
+        try:
+            for address in addresses:
+                if not self._subscriptions.has(address):
+                    await self._send(self._multiplexer.unowned(UNSUBSCRIBE, {"uri": address}))
+        except UpstreamError as error:
+            logger.debug("%s: the end of a subscription was not sent: %s", self._name, error.code)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -71,6 +71,11 @@ class Multiplexer(Generic[T]):
             sent = _with_meta(sent, {"progressToken": wire_id})
         return opened, self.told(sent)
 
+    def unowned(self, method: str, params: dict[str, Any]) -> Message:
+        """A request of the gateway's own, whose answer nobody waits for."""
+        self._last_id += 1
+        return Message(kind="request", id=self._last_id, method=method, params=params)
+
     def told(self, message: Message) -> Message:
         """A message of the client with the ids of tasks that the server knows."""
         return message if self._task_ids is None else self._task_ids.to_server(message)

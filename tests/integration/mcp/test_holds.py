@@ -8,10 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import convert
+from msgspec.structs import replace
 
 from proxies.contract import HeldCall, MCPSettings, Release
 from proxies.mcp.control import held_client
+from proxies.policies import Protection
+from proxies.runtime import KeyRing, ProxyRuntime
 from rules.model import Action
+from rules.policy import Policy
+from rules.policy_evaluation import CompiledPolicy, PolicySet
 from tests.integration.mcp.test_tool_control import Scripted, called, scripted
 from tests.integration.mcp.test_tool_control_streams import until
 from tests.mcp_control import ControlConsole, accepting, tool
@@ -39,6 +45,12 @@ POLICY = {
 
 def release(held: HeldCall, *, allowed: bool = True, **other: Any) -> Release:
     return Release(**{"id": held.id, "digest": held.digest, "allowed": allowed, "by": "ann", **other})
+
+
+def judging(runtime: ProxyRuntime, *documents: dict[str, Any], version: int = 0) -> Protection:
+    """Other policies over the rules of a proxy."""
+    compiled = [CompiledPolicy(convert(one, Policy), version=version, level="proxy") for one in documents]
+    return Protection.of(runtime.protection.ruleset, PolicySet(compiled))
 
 
 async def held(console: ControlConsole, count: int = 1) -> HeldCall:
@@ -133,6 +145,56 @@ async def test_a_released_call_of_a_tool_that_changed_meanwhile_does_not_pass() 
         ends.proxy.holds.release(release(waiting))
         assert (await call)["error"]["message"] == "Unknown tool: pay"
     assert server.calls == []
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("change", ["a new version", "another policy", "a revoked key", "something else"])
+async def test_a_release_counts_under_the_policies_and_the_key_that_the_call_waited_with(era: str, change: str) -> None:
+    server, console = Scripted(PAY, era=era), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        call = asyncio.create_task(called(ends, session, "pay"))
+        waiting = await held(console)
+        runtime = ends.proxy.runtime
+        match change:
+            case "a new version":
+                runtime = replace(runtime, protection=judging(runtime, POLICY, version=2))
+            case "another policy":
+                stricter = {
+                    "name": "no-payments",
+                    "rules": [{"id": "no", "action": "deny", "match": {"tool_name": "*"}}],
+                }
+                runtime = replace(runtime, protection=judging(runtime, POLICY, stricter))
+            case "a revoked key":
+                runtime = replace(runtime, keys=KeyRing(()))
+            case _:
+                runtime = replace(runtime, protection=judging(runtime, POLICY), snapshot_version=2)
+        ends.proxy.swap(runtime)
+        ends.proxy.holds.release(release(waiting))
+        answer = await call
+        assert await outcome(console) == "released"
+    record = next(one for one in ends.proxy.records if one.operation == "tools/call pay")
+    if change == "something else":
+        assert server.calls == ["pay"]
+        return
+    assert server.calls == []
+    assert (record.outcome, record.error_code) == ("blocked", "approval_outdated")
+    assert answer["error"]["data"]["remediation"] == "Make the call again; it is judged anew."
+
+
+async def test_what_is_released_names_the_version_of_the_policy() -> None:
+    server, console = Scripted(PAY), ControlConsole()
+    seen: list[HeldCall] = []
+    for version in (1, 2):
+        async with scripted(server, console, mcp=MCPSettings(control=accepting(PAY)), policies=[POLICY]) as ends:
+            runtime = ends.proxy.runtime
+            ends.proxy.swap(replace(runtime, protection=judging(runtime, POLICY, version=version)))
+            call = asyncio.create_task(called(ends, await ends.client.initialize(), "pay"))
+            seen.append(await held(console, version))
+            ends.proxy.holds.release(release(seen[-1], allowed=False))
+            await call
+    assert [one.policy_version for one in seen] == [1, 2]
+    assert seen[0].digest != seen[1].digest
 
 
 async def test_calls_beyond_the_bound_are_refused_at_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from proxies.contract import Limits
@@ -35,6 +36,55 @@ async def test_P_04_two_clients_with_the_same_ids_share_a_process_and_do_not_mee
         progress, result = messages
         assert progress["params"]["progressToken"] == "same"
         assert (result["id"], result["result"]["content"][0]["text"]) == (1, said)
+
+
+async def test_E_05_a_modern_client_of_a_process_of_the_legacy_era_is_told_what_to_do() -> None:
+    async with stand() as (client, _other, proxy):
+        answers = [await modern_post(client, request("tools/list", number)) for number in (1, 2)]
+        assert proxy.upstream.problem == ""
+    for number, answer in enumerate(answers, 1):
+        error = answer.json()["error"]
+        assert (answer.status_code, answer.json()["id"], error["code"]) == (400, number, -32600)
+        assert error["data"]["code"] == "era_not_spoken"
+        assert "bridge" in error["data"]["remediation"]
+    assert {(one.outcome, one.error_code) for one in proxy.records} == {("upstream_error", "era_not_spoken")}
+
+
+MODERN_ONLY = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    known = {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {}, "ttlMs": 0,
+        "cacheScope": "private"}
+    answer = {"result": known} if message["method"] == "server/discover" else {"error": {"code": -32601, "message": "no"}}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+"""
+
+
+async def test_E_04_a_process_that_falls_back_raises_an_alert_too(tmp_path: Path) -> None:
+    """The program is replaced by an older one, and the process ends."""
+    older = "import pathlib\nolder = pathlib.Path('older')\n"
+    falling = MODERN_ONLY.replace('== "server/discover"', '== "server/discover" and not older.exists()')
+    # The gateway asks what it is first, then comes the client's own question.
+    falling += "    if message['id'] == 2:\n        older.touch()\n        break\n"
+    argv = (sys.executable, "-c", older + falling)
+    async with stand(argv=argv, working_directory=str(tmp_path)) as (client, _other, proxy):
+        assert "result" in (await modern_post(client, request("server/discover", 1))).json()
+        await until(lambda: proxy.upstream.open_channels == 0)
+        answer = await modern_post(client, request("tools/list", 2))
+    assert answer.json()["error"]["data"]["code"] == "era_not_spoken"
+    assert [one.rule_id for one in proxy.records[-1].findings] == ["MCP-ERA-001"]
+
+
+async def test_E_06_a_legacy_client_of_a_modern_process_is_told_the_versions_that_it_speaks() -> None:
+    async with stand(argv=(sys.executable, "-c", MODERN_ONLY)) as (client, _other, proxy):
+        body = request("initialize", 5, protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "c"})
+        answer = await client.post(body)
+    error = answer.json()["error"]
+    assert (answer.status_code, answer.json()["id"], error["code"]) == (400, 5, -32022)
+    assert (error["data"]["supported"], error["data"]["requested"]) == (["2026-07-28"], "2025-06-18")
+    assert "bridge" in error["data"]["remediation"]
+    assert proxy.records[-1].error_code == "era_not_spoken"
 
 
 async def test_P_04_principals_do_not_share_a_process() -> None:

@@ -93,6 +93,17 @@ async def test_another_principal_and_another_value_are_not_concerned() -> None:
         assert findings(second) == []
 
 
+async def test_a_value_that_was_masked_in_a_result_is_followed_too() -> None:
+    masking = {"name": "masking", "packs": ["pii"], "overrides": [{"packs": ["pii"], "action": "redact"}]}
+    iban = "DE89370400440532013000"
+    rules = shipped_ruleset(("pii",))
+    async with two_servers(f"Pay to IBAN {iban} today.", ruleset=rules, policies=[masking]) as (first, second):
+        given = await call(first)
+        assert iban not in json.dumps(given)
+        await call(second, body=f"to {iban}")
+    assert [one.rule_id for one in findings(second)] == ["MCP-TAINT-001"]
+
+
 async def test_a_canary_is_followed_too() -> None:
     canary = Canary(id="can_1", name="bait", value="BAIT-7f3a9c21", action=Action.LOG)
     async with two_servers(f"see {canary.value}", canaries=[canary]) as (first, second):

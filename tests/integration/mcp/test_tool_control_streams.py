@@ -91,6 +91,19 @@ async def test_L_08_a_change_is_heard_although_the_client_does_not_listen() -> N
     assert server.calls == ["one"]
 
 
+async def test_L_08_a_server_that_announces_changes_without_end_is_not_asked_each_time() -> None:
+    server, console = Announcing(tool("one")), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(tool("one")))) as ends:
+        session = await initialized(ends)
+        await server.listening.wait()
+        for _ in range(500):
+            server.say.put_nowait(notification(CHANGED))
+        await until(server.say.empty)
+        assert "result" in await called(ends, session, "one")
+        assert methods(ends.upstream).count("tools/list") < 50
+    assert server.calls == ["one"]
+
+
 async def test_L_08_a_client_is_attached_to_the_stream_that_is_open_and_may_come_again() -> None:
     server, console = Announcing(tool("one")), ControlConsole()
     async with scripted(server, console, mcp=MCPSettings(control=accepting(tool("one")))) as ends:

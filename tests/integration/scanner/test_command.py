@@ -32,7 +32,7 @@ def test_SYP_SCAN_7_the_table_names_risk_findings_and_remedies() -> None:
     with hostile_server() as url:
         done = scan(url)
     assert done.returncode == command.EXIT_FINDINGS, done.stderr
-    assert "Risk      Critical (100/100), failed" in done.stdout
+    assert "Risk      Critical (100/100), not passed" in done.stdout
     assert "TP-0001" in done.stdout
     assert "/tools/0/description" in done.stdout
     assert "remedy: Do not approve it." in done.stdout
@@ -86,23 +86,23 @@ def test_a_credential_comes_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "words", "status"),
     [
-        ([], "Give the URL"),
-        (["http://127.0.0.1:9/mcp", "--", "server"], "either a URL or"),
-        (["http://127.0.0.1:9/mcp"], "does not accept connections"),
-        (["http://127.0.0.1:9/mcp", "--header", "nonsense"], "NAME:VALUE"),
-        (["http://127.0.0.1:9/mcp", "--header", "A: env:NOT_THERE_AT_ALL"], "NOT_THERE_AT_ALL"),
-        (["http://127.0.0.1:9/mcp", "--header", "A: ü"], "must not be sent"),
-        (["http://127.0.0.1:9/mcp", "--active"], "not confirmed"),
-        (["--env", "NOT_THERE_AT_ALL", "--", "server"], "NOT_THERE_AT_ALL"),
+        ([], "Give the URL", 2),
+        (["http://127.0.0.1:9/mcp", "--", "server"], "either a URL or", 2),
+        (["http://127.0.0.1:9/mcp"], "does not accept connections", 1),
+        (["http://127.0.0.1:9/mcp", "--header", "nonsense"], "NAME:VALUE", 2),
+        (["http://127.0.0.1:9/mcp", "--header", "A: env:NOT_THERE_AT_ALL"], "NOT_THERE_AT_ALL", 2),
+        (["http://127.0.0.1:9/mcp", "--header", "A: ü"], "must not be sent", 2),
+        (["http://127.0.0.1:9/mcp", "--active"], "not confirmed", 1),
+        (["--env", "NOT_THERE_AT_ALL", "--", "server"], "NOT_THERE_AT_ALL", 2),
     ],
 )
 def test_what_cannot_be_done_is_said_on_one_line(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], words: str, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    assert cli.run(["scan", *arguments]) == command.EXIT_FAILED
+    assert cli.run(["scan", *arguments]) == status
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

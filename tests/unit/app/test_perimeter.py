@@ -69,6 +69,12 @@ def test_ADM_07_refusals_of_the_outer_layer_carry_them_too(shared: Shared) -> No
         assert_secure((client.get("/health", headers=headers)).headers)
 
 
+def test_a_method_that_no_address_knows_is_405_for_who_has_logged_in(shared: Shared) -> None:
+    client, admin = shared
+    answer = client.options("/api/v1/auth/me", headers=admin)
+    assert (answer.status_code, answer.json()["error_code"]) == (405, "METHOD_NOT_ALLOWED")
+
+
 @pytest.mark.parametrize("host", ["evil.test", "localhost.evil:8080", "127.0.0.1:8081", "LOCALHOST:8080", ""])
 def test_ADM_02_a_foreign_host_is_refused_on_every_path(shared: Shared, host: str) -> None:
     client, _ = shared

@@ -339,7 +339,9 @@ async def test_P_05_the_wizard_shows_the_exact_command_before_it_saves_it(listed
     assert "OTHER=env:OTHER_TOKEN" in shown.text
     changed = await tab.post("/proxies/new", {**FORM, "launch_confirmed": "npx\n-y\n@other/server"})
     assert changed.status_code == 422, "another command was confirmed"
-    made = await tab.post("/proxies/new", {**FORM, "launch_confirmed": "npx\n-y\n@example/server"})
+    # A browser sends every line end as CR and LF; a blank line is no argument.
+    typed = {**FORM, "launch_command": "npx\r\n\r\n-y\r\n@example/server"}
+    made = await tab.post("/proxies/new", {**typed, "launch_confirmed": "npx\r\n-y\r\n@example/server"})
     assert made.status_code == 303, made.text
     location = made.headers["location"]
     page = (await tab.get(f"{location}?tab=config")).text

@@ -130,6 +130,22 @@ async def test_ADM_16_the_connection_check_refuses_the_console_as_saving_does(co
     assert "console" in answer.json()["fields"]["target_url"]
 
 
+async def test_SLG_ROAD_3_the_hosts_that_tools_may_be_sent_to_reach_the_workers(
+    console: Console, fleet: MemoryFleet
+) -> None:
+    body = {"name": "Tools", "type": "mcp", "target_url": "http://localhost:1/mcp", "port": 4101}
+    for bad in ("https://a.example", "a.example:443", "*.example", "A.example", "a b", "*", "*.*.example.org"):
+        refused = await send(console, "POST", "proxies", body | {"egress_hosts": [bad]})
+        assert (refused.status_code, list(refused.json()["fields"])) == (422, ["egress_hosts"]), bad
+    hosts = ["api.example.org", "*.example.net", "192.0.2.7", "2001:db8::1"]
+    made = (await send(console, "POST", "proxies", body | {"egress_hosts": hosts})).json()["data"]
+    (config,) = [one for one in fleet.configuration.proxies if one.id == made["id"]]
+    assert config.mcp is not None
+    assert (made["egress_hosts"], config.mcp.egress_hosts) == (hosts, tuple(hosts))
+    running = (await send(console, "GET", f"proxies/{made['id']}/running")).json()["data"]
+    assert running["differences"] == []
+
+
 async def test_an_unknown_policy_is_404(console: Console) -> None:
     answer = await send(console, "POST", "proxies", PROXY | {"policy_names": ["no-such-policy"]})
     assert answer.status_code == 404

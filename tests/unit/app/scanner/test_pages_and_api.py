@@ -89,7 +89,7 @@ async def test_a_scan_is_started_watched_and_read_in_the_browser(console: Consol
     assert "hx-get" not in part
     assert "<b>run</b>" not in part
     assert "RLO" in part
-    assert "MCP-TOOL-001" in part
+    assert "MCP-CAPABILITY-001" in part
     assert "Nothing of this severity" in (await tab.get(f"/scanner/{scan_id}?severity=critical")).text
     assert "tools" in (await tab.get("/scanner")).text
     report = await tab.get(f"/scanner/{scan_id}/report?format=sarif")
@@ -139,7 +139,7 @@ async def test_failed_and_cancelled_scans_say_so(console: Console, tab: Tab) -> 
 async def test_odd_addresses_and_forms_do_no_harm(console: Console, tab: Tab) -> None:
     proxy_id = await make_proxy(console, "tools", 4100, type="mcp")
     scan_id = await scanned(console, proxy_id, tool("run_shell", "Runs a shell command."))
-    assert "MCP-TOOL-001" in (await tab.get(f"/scanner/{scan_id}?severity=bogus")).text
+    assert "MCP-CAPABILITY-001" in (await tab.get(f"/scanner/{scan_id}?severity=bogus")).text
     page = (await tab.get(f"/scanner?proxy_id={proxy_id}%26offset%3D9")).text
     assert f"proxy_id={proxy_id}&amp;offset=9" not in page
     refused = await tab.post(f"/scanner/{scan_id}/lift", {"tool": "x" * 5_000, "lifted": "yes"})

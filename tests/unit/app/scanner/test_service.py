@@ -80,7 +80,7 @@ async def test_SYP_SCAN_1_a_scan_of_a_proxy_from_order_to_result(bench: Bench) -
     assert (done.state, done.progress, done.passed) == ("done", 100, False)
     assert done.counts["high"] == 1
     result = await scanner(bench).result(ADMIN, view.id)
-    assert result.findings[0].rule_id == "MCP-TOOL-001"
+    assert result.findings[0].rule_id == "MCP-CAPABILITY-001"
     assert (await scanner(bench).latest(ADMIN, proxy_id)).id == view.id
     assert (await scanner(bench).page(ADMIN, proxy_id=proxy_id)).total == 1
 
@@ -90,7 +90,7 @@ async def test_SYP_SCAN_6_findings_raise_alerts_and_audit_entries(bench: Bench) 
     await scanned(bench, proxy_id, SHELL)
     alerts = (await bench.features.alerts.page(ADMIN, AlertFilter(proxy_id=proxy_id))).items
     assert [(one.rule_id, one.severity, one.pack, one.path) for one in alerts] == [
-        ("MCP-TOOL-001", "high", "mcp-scanner", "/tools/0")
+        ("MCP-CAPABILITY-001", "high", "mcp-scanner", "/tools/0")
     ]
     # The same finding in the next scan is no news.
     await scanned(bench, proxy_id, SHELL)

@@ -167,6 +167,32 @@ async def test_a_mild_change_is_tolerated_with_an_alert_and_can_still_be_rejecte
     assert not passes(bench, proxy, MILD)
 
 
+async def test_SYP_RUG_7_a_proxy_can_have_milder_changes_wait_for_somebody_too(bench: Bench) -> None:
+    strict = await mcp(bench, quarantine_from="medium")
+    await report(bench, strict, A, B)
+    await approve_all(bench, strict)
+    await report(bench, strict, A, MILD)
+    assert not passes(bench, strict, MILD)
+    assert (await entries(bench, strict))["create_issue"].state == "changed"
+    [change] = await changes(bench, strict, "open")
+    assert (change.type, change.severity) == ("description_changed", "medium")
+    await report(bench, strict, A, B)
+    assert passes(bench, strict, B)
+    # A low change still passes, until even that may not.
+    long = "Show every open issue of a repository with its labels, its author and the day of its last comment"
+    listed, made = tool("list_issues", long), tool("create_issue", long)
+    await report(bench, strict, listed, made)
+    await approve_all(bench, strict)
+    reworded = tool("create_issue", f"{long}.")
+    await report(bench, strict, listed, reworded)
+    assert passes(bench, strict, reworded)
+    await bench.features.proxies.update(ADMIN, strict.id, UpdateProxy(quarantine_from="low"))
+    other = tool("list_issues", f"{long}.")
+    await report(bench, strict, other, reworded)
+    assert not passes(bench, strict, other)
+    assert passes(bench, strict, reworded), "what was let pass before stays"
+
+
 async def test_notation_alone_raises_no_alert(bench: Bench) -> None:
     proxy = await mcp(bench)
     schema = {"type": "object", "properties": {"at": {"type": "string"}}}

@@ -158,6 +158,34 @@ async def test_SYP_RUG_2_changes_are_detected_listed_and_decided_by_the_hash_tha
     assert gone.json()["error_code"] == "version_not_found"
 
 
+async def test_SYP_RUG_7_the_whole_change_of_a_server_is_decided_at_once(console: Console, proxy_id: str) -> None:
+    serve(console, A, B)
+    await data(console, "POST", f"proxies/{proxy_id}/tools/discover")
+    chosen = {"tool_names": ["list_issues", "create_issue"], "enabled": True}
+    await data(console, "PUT", f"proxies/{proxy_id}/tools/bulk", chosen)
+    serve(console, BAD, tool("close_issue", "Close an issue."))
+    changes = await data(console, "POST", f"mcp/tools/{proxy_id}/detect-changes")
+    assert {one["type"] for one in changes} == {"new_finding", "removed_tool", "new_tool"}
+    base = f"mcp/tools/{proxy_id}/changes"
+    seen = [{"id": one["id"], "h_raw": one["after_hash"] or one["before_hash"]} for one in changes]
+    stale = [{**seen[0], "h_raw": "0" * 64}, {"id": "chg_x", "h_raw": "0" * 64}, *seen[1:]]
+    outcome = await data(console, "POST", f"{base}/reject", {"changes": stale, "comment": "Not today."})
+    assert (outcome["changed"], len(outcome["skipped"])) == (2, 2)
+    assert (await data(console, "POST", f"{base}/reject", {"changes": seen}))["changed"] == 1
+    assert (await data(console, "GET", f"{base}?statuses=open"))["total"] == 0
+    states = {one["name"]: one["state"] for one in (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]}
+    assert states == {"create_issue": "changed", "list_issues": "missing", "close_issue": "disabled"}
+    (undo, *_) = await data(console, "GET", "mcp/undo")
+    await data(console, "POST", f"mcp/undo/{undo['id']}")
+    assert (await data(console, "POST", f"{base}/approve", {"changes": seen}))["changed"] == 3
+    states = {one["name"]: one["state"] for one in (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]}
+    assert states == {"create_issue": "approved", "list_issues": "missing", "close_issue": "approved"}
+    entries = (await data(console, "GET", "audit?event_type=mcp.tool.bulk"))["items"]
+    assert [one["details"].get("changes") for one in entries[:3]] == ["approved", "rejected", "rejected"]
+    refused = await send(console, "POST", f"{base}/approve", {"changes": []})
+    assert refused.status_code == 422
+
+
 async def test_the_inventory_spans_servers_and_filters(console: Console, proxy_id: str) -> None:
     serve(console, A, tool("run_command", "Run a shell command on the machine."))
     await data(console, "POST", f"proxies/{proxy_id}/tools/discover")
@@ -205,6 +233,7 @@ def held(proxy_id: str, **fields: Any) -> HeldCall:
             "arguments": b'{"amount":1000,"to":"Quibble Ltd"}',
             "digest": "d" * 64,
             "policy": "payments",
+            "policy_version": 4,
             "reason": "Every transfer needs a second person.",
             "held_at": time.time(),
             "expires_at": time.time() + 300,
@@ -219,6 +248,7 @@ async def test_a_held_call_is_shown_with_its_exact_arguments_and_released_once(
     await report(console, held(proxy_id))
     [waiting] = (await data(console, "GET", "approvals"))["held_calls"]
     assert waiting["arguments"] == '{"amount":1000,"to":"Quibble Ltd"}'
+    assert (waiting["policy"], waiting["policy_version"]) == ("payments", 4)
     viewer = await console.create_person("vera", "viewer")
     seen = (await send(console, "GET", "approvals", **viewer)).json()["data"]["held_calls"]
     assert seen[0]["arguments"] == ""

@@ -150,8 +150,11 @@ CASES: dict[str, tuple[ServerFacts, ServerFacts]] = {
         facts(tool("a_b", schema=takes(to={**TEXT, "default": "home"}))),
     ),
     "MCP-SCHEMA-009": (facts({"description": "nameless"}), facts(tool("a_b"))),
-    "MCP-TOOL-001": (facts(tool("run_shell", "Runs a shell command.")), facts(tool("add_numbers", "Adds numbers."))),
-    "MCP-TOOL-002": (
+    "MCP-CAPABILITY-001": (
+        facts(tool("run_shell", "Runs a shell command.")),
+        facts(tool("add_numbers", "Adds numbers.")),
+    ),
+    "MCP-CAPABILITY-002": (
         facts(tool("drop_it", "Deletes the table.", annotations={"readOnlyHint": True, "destructiveHint": False})),
         facts(tool("drop_it", "Deletes the table.", annotations={"destructiveHint": True})),
     ),
@@ -228,7 +231,9 @@ def test_SYP_SCAN_2_each_tool_is_listed_with_its_capability_class() -> None:
         tool("token_of", "Returns the password of a service."),
     )
     listed = {
-        one.subject: one.evidence for one in assess(given, lambda texts: []).findings if one.check == "MCP-TOOL-001"
+        one.subject: one.evidence
+        for one in assess(given, lambda texts: []).findings
+        if one.check == "MCP-CAPABILITY-001"
     }
     assert listed["run_shell"] == "execute"
     assert "write_files" in listed["save_note"]
@@ -279,9 +284,9 @@ def test_SYP_SCAN_7_overall_risk_sums_the_weights() -> None:
 
 
 def test_a_finding_keeps_its_id_when_the_tool_moves_in_the_list() -> None:
-    one = found(facts(tool("run_shell", "Runs a shell command.")))["MCP-TOOL-001"]
-    other = found(facts(tool("add_up"), tool("run_shell", "Runs a shell command.")))["MCP-TOOL-001"]
-    assert one.id == other.id == finding_id("MCP-TOOL-001", "MCP-TOOL-001", "tool", "run_shell", "")
+    one = found(facts(tool("run_shell", "Runs a shell command.")))["MCP-CAPABILITY-001"]
+    other = found(facts(tool("add_up"), tool("run_shell", "Runs a shell command.")))["MCP-CAPABILITY-001"]
+    assert one.id == other.id == finding_id("MCP-CAPABILITY-001", "MCP-CAPABILITY-001", "tool", "run_shell", "")
     assert (one.location, other.location) == ("/tools/0", "/tools/1")
 
 

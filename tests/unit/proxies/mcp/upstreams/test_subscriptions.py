@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -52,6 +53,47 @@ async def test_P_04_a_session_that_leaves_has_no_subscription_any_more(make) -> 
     await bench.get(first, "DELETE")
     await said(bench, "resources/unsubscribe", second)
     assert channel.methods()[-1] == "resources/unsubscribe"
+
+
+async def unsubscribed(channel: ScriptedChannel, count: int) -> list[str]:
+    """The addresses that the server was told to send nothing about any more, once there are so many."""
+    async with asyncio.timeout(10):
+        while len(ended := [one for one in channel.sent if one.get("method") == "resources/unsubscribe"]) < count:
+            await asyncio.sleep(0)
+    return [one["params"]["uri"] for one in ended]
+
+
+async def test_P_04_what_a_session_leaves_without_a_word_is_unsubscribed_for_it(make) -> None:
+    bench, channel, (first, second, third) = await sharing(make, sessions=3)
+    for session, uri in ((first, "file:///a"), (first, "file:///b"), (second, "file:///b"), (second, "file:///c")):
+        await said(bench, "resources/subscribe", session, uri)
+    await bench.get(first, "DELETE")
+    assert await unsubscribed(channel, 1) == ["file:///a"]
+    await bench.get(second, "DELETE")
+    assert sorted(await unsubscribed(channel, 3)) == ["file:///a", "file:///b", "file:///c"]
+    # The answers to what nobody asked for go nowhere and offend nobody.
+    assert await said(bench, "resources/subscribe", third) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    ids = [one["id"] for one in channel.sent if "id" in one]
+    assert len(ids) == len(set(ids))
+
+
+async def test_P_04_what_another_session_subscribes_to_at_that_moment_stays(make) -> None:
+    bench, channel, (first, second) = await sharing(make)
+    await said(bench, "resources/subscribe", first)
+    leaving = asyncio.create_task(bench.get(first, "DELETE"))
+    await said(bench, "resources/subscribe", second)
+    await leaving
+    await said(bench, "resources/subscribe", second, "file:///b")
+    told = [one["method"] for one in channel.sent if one.get("params", {}).get("uri") == "file:///a"]
+    assert told[-1] == "resources/subscribe"
+
+
+async def test_P_04_an_address_too_long_to_be_kept_is_left_to_the_server(make) -> None:
+    bench, channel, (first, _) = await sharing(make)
+    await said(bench, "resources/subscribe", first, "file:///" + "a" * subscriptions.MAX_KEPT_CHARACTERS)
+    await said(bench, "resources/subscribe", first, "file:///b")
+    await bench.get(first, "DELETE")
+    assert await unsubscribed(channel, 1) == ["file:///b"]
 
 
 async def test_P_04_a_refused_subscription_does_not_count(make) -> None:
