@@ -41,6 +41,7 @@ from app.launch.service import LaunchService
 from app.lifespan import Part
 from app.overview.service import OverviewService
 from app.paths import DataDirectory
+from app.policies.damage import DamageReport
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
 from app.policies.global_policies import GlobalPolicyService
@@ -360,6 +361,7 @@ def build_features(
         workbench=workbench,
         vault=vault,
     )
+    damage = DamageReport(database=database, audit=audit, bus=bus, library=library)
     scanner = ScannerService(
         database=database,
         audit=audit,
@@ -418,6 +420,7 @@ def build_features(
         fleet=fleet,
         parts=(
             Part("policies", policies.reload, replays.stop),
+            Part("damage", damage.start, damage.stop),
             Part("announcer", announcer.start, announcer.stop),
             Part("failures", failures.start, failures.stop),
             Part("scanner", scanner.start, scanner.stop),

@@ -141,6 +141,7 @@ async def policies_page(
         pack_order=pack_order,
         base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),
         everywhere=await global_policies.view(actor),
+        damage=library.damage,
     )
 
 

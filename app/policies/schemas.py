@@ -158,6 +158,8 @@ class CompiledView(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     declared: int
     compiled: int | None
+    problem: str = ""
+    """Why the policy cannot be put in force."""
 
 
 class AnalyzePatterns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, ids
@@ -344,6 +345,7 @@ class PolicyService:
             if policy is None:
                 # Proxies that use it fail with that reason; nothing passes for want of a policy.
                 logger.error("The policy %s cannot be read by this version: %s", row.name, problems[0])
+                self._library.put_damaged(row.name, msgspec.structs.replace(problems[0], file=f"policy {row.name}"))
                 continue
             self._library.put(row.name, policy, version.number)
 
