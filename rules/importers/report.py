@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from math import isfinite
 from typing import Any, Literal
 
 import msgspec
 
 MAX_NOTES = 1_000
+MAX_NUMBER = 1_000_000_000
 
 Kind = Literal["dropped", "changed"]
 
@@ -108,10 +108,12 @@ class Fields:
         return default
 
     def number(self, *names: str) -> float | None:
-        """A member that is a finite number; anything else is reported."""
+        """A member that is a number of reasonable size; anything else is reported."""
         place = self.place(*names)
         value = self.take(*names)
-        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)):
+        if value is None:
+            return None
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and -MAX_NUMBER <= value <= MAX_NUMBER:
             return value
         self.report.dropped(place, "is not a number")
         return None

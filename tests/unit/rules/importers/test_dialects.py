@@ -315,9 +315,12 @@ def test_what_is_cut_is_reported() -> None:
 
 
 def test_a_number_without_end_is_none() -> None:
-    imported = brought("name: n\nblock_threshold: .inf\nrules:\n  - {id: A-1, name: a, pattern: abc, score: .nan}\n")
+    imported = brought(
+        "name: n\nblock_threshold: .inf\nriskThresholds: 1\nrules:\n  - {id: A-1, name: a, pattern: abc, score: .nan}\n"
+    )
     assert sound(imported).thresholds.message_block == 100
-    assert set(notes(imported)) == {"/block_threshold", "/rules/0/score"}
+    assert sound(brought({"rules": [{"id": "A-1", "pattern": "abc", "score": 10**400}]})).detections[0].score == 15
+    assert set(notes(imported)) == {"/block_threshold", "/riskThresholds", "/rules/0/score"}
 
 
 def test_a_report_that_is_too_long_says_so() -> None:
