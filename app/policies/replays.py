@@ -298,6 +298,7 @@ class Replays:
         return Replayer(
             await self._evaluator.judges(chosen),
             list(packs.values()),
+            shared=self._library.shared_packs.keys(),
             kind=proxy.type,
             log_only=proxy.enforcement == "log_only",
         )
