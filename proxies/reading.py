@@ -46,7 +46,10 @@ def read_message(value: Any) -> Reading:
         return _llm_request(surface, value)
     if "input" in value:
         return _llm_request(Surface.OPENAI_RESPONSES, value)
+    if "contents" in value:
+        return _llm_request(Surface.GEMINI, value)
     for member, surface in (
+        ("candidates", Surface.GEMINI),
         ("choices", Surface.OPENAI_CHAT),
         ("output", Surface.OPENAI_RESPONSES),
         ("content", Surface.ANTHROPIC_MESSAGES),
