@@ -48,6 +48,7 @@ from app.policies.global_policies import GlobalPolicyService
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.service import PolicyService
+from app.policies.tag_policies import TagPolicyService
 from app.policies.workbench import Workbench
 from app.scanner.service import ScannerService
 from app.scanner.targets import Targets
@@ -200,6 +201,7 @@ class Features(msgspec.Struct, frozen=True):
     replays: Replays
     feedback: Feedback
     global_policies: GlobalPolicyService
+    tag_policies: TagPolicyService
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
@@ -228,6 +230,7 @@ NAMES = (
     "replays",
     "feedback",
     "global_policies",
+    "tag_policies",
     "proxies",
     "keys",
     "canaries",
@@ -383,6 +386,9 @@ def build_features(
         replays=replays,
         feedback=Feedback(database=database, audit=audit),
         global_policies=GlobalPolicyService(
+            database=database, audit=audit, library=library, rollout=rollout, prepare_rules=rulesets.prepare
+        ),
+        tag_policies=TagPolicyService(
             database=database, audit=audit, library=library, rollout=rollout, prepare_rules=rulesets.prepare
         ),
         proxies=ProxyService(

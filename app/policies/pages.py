@@ -28,6 +28,7 @@ from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
+from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
 from app.security.permissions import Actor
 from rules.model import Severity
@@ -99,6 +100,7 @@ async def policies_page(
     policies: NamedDependency[PolicyService],
     proxies: NamedDependency[ProxyService],
     global_policies: NamedDependency[GlobalPolicyService],
+    tag_policies: NamedDependency[TagPolicyService],
     reader: NamedDependency[AsyncSession],
     search: FromQuery[str] = "",
     type: FromQuery[str] = "",
@@ -141,6 +143,7 @@ async def policies_page(
         pack_order=pack_order,
         base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),
         everywhere=await global_policies.view(actor),
+        by_tag=await tag_policies.views(actor),
         damage=library.damage,
     )
 
