@@ -106,8 +106,9 @@ async def policies_page(
     type: FromQuery[str] = "",
     sort: FromQuery[str] = "",
     pack_sort: FromQuery[str] = "",
+    tag: FromQuery[str] = "",
 ) -> Response[str]:
-    """All policies and packs."""
+    """All policies and packs; with `tag` the form of the policies of that tag."""
     assigned = await proxies.page(actor, limit=MAX_LIMIT)
     users: dict[str, list[str]] = {}
     for proxy in assigned.items:
@@ -138,7 +139,7 @@ async def policies_page(
             pack for pack, _ in PACK_SORTS.arranged([(p, by_pack[p.name]) for p in library.packs()], pack_order.sort)
         ],
         pack_hits=by_pack,
-        filters=filters,
+        filters=filters | {"tag": tag[:40]},
         order=order,
         pack_order=pack_order,
         base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),

@@ -151,6 +151,9 @@ async def test_SYP_POL_5_policies_of_a_tag_over_the_api_and_on_the_pages(console
     assert "policies.assigned" in audit
     page = (await tab.get("/policies")).text
     assert "For proxies with a tag" in page
+    assert 'action="/policies/tags"' not in page
+    form = (await tab.get("/policies?tag=prod")).text
+    assert '<input type="hidden" name="tag" value="prod">' in form
     assert "by the tag prod" in (await tab.get(f"/proxies/{proxy_id}?tab=policy")).text
     saved = await tab.post("/policies/tags", {"tag": "prod", "policy_names": ["mcp-standard-security"]})
     assert saved.headers["location"] == "/policies"
