@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -39,6 +40,7 @@ from rules.model import Action, Finding, Text, Verdict
 from rules.packs import Pack, PackError
 from rules.policy import Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.seams import across_seams
 from rules.views import views
 
 MAX_LOADED = 48
@@ -57,11 +59,11 @@ class Judges(msgspec.Struct, frozen=True):
 
     def scan(self, texts: Sequence[Text], direction: str) -> list[Finding]:
         """What the rules of all packs find, in the order of the texts."""
-        found = [
-            finding
-            for ruleset in self.rulesets
-            for finding in ruleset.scan(texts, direction="response" if direction == "response" else "request")
-        ]
+        found: list[Finding] = []
+        for ruleset in self.rulesets:
+            rules = partial(ruleset.scan, direction="response" if direction == "response" else "request")
+            in_texts = rules(texts)
+            found += in_texts + across_seams(texts, rules, in_texts)
         places = {text.path: index for index, text in enumerate(texts)}
         return sorted(found, key=lambda finding: (places.get(finding.path, 0), finding.start, finding.rule_id))
 
