@@ -13,7 +13,6 @@ from app.audit.repository import AuditFilter
 from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
-from app.fleet.assignments import fitting, policies_of
 from app.fleet.connect import KEY_PLACEHOLDER, clients_of
 from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
@@ -24,7 +23,7 @@ from app.http.htmx import is_htmx, target_id
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.http.sorting import Sorts
 from app.overview.pages import last_hour
-from app.policies.global_policies import GlobalPolicyRepository
+from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.tag_policies import TagPolicyRepository
 from app.security.permissions import Actor
@@ -207,9 +206,7 @@ async def proxy_page(
 async def _policies(session: AsyncSession, library: PolicyLibrary, actor: Actor, proxy: ProxyView) -> dict[str, Any]:
     """The policies in force for calls without policies of their key, and where those come from that the proxy does not name."""
     by_tag = await TagPolicyRepository(session, actor.tenant_id).by_tag()
-    everywhere = await GlobalPolicyRepository(session, actor.tenant_id).names()
-    together = policies_of(library, proxy.policy_names, proxy.tags, proxy.type, by_tag)
-    names = together or fitting(library, everywhere, proxy.type)
+    names = (await names_in_force(session, actor.tenant_id, library, [proxy]))[proxy.id]
     sources = {
         name: next((f"by the tag {tag}" for tag in proxy.tags if name in by_tag.get(tag, ())), "as for all proxies")
         for name in names

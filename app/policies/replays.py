@@ -18,17 +18,15 @@ from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, Conflict
-from app.fleet.assignments import policies_of
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.policies import documents
 from app.policies.errors import NothingToPublish, PolicyInvalid, ReplayNotFound
 from app.policies.evaluation import Evaluator
-from app.policies.global_policies import GlobalPolicyRepository
+from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.replay import Rejudged, Replayer
 from app.policies.service import PolicyService
-from app.policies.tag_policies import TagPolicyRepository
 from app.policies.trial_schemas import ReplayedCall, ReplayView, StartReplay
 from app.policies.workbench import Workbench
 from app.security.permissions import Actor
@@ -170,12 +168,7 @@ class Replays:
         policy, version = await self._wanted(actor, name, asked.source)
         async with self._database.reader() as session:
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-            everywhere = await GlobalPolicyRepository(session, actor.tenant_id).names()
-            by_tag = await TagPolicyRepository(session, actor.tenant_id).by_tag()
-        named = {
-            proxy.id: policies_of(self._library, proxy.policy_names, proxy.tags, proxy.type, by_tag) or everywhere
-            for proxy in proxies
-        }
+            named = await names_in_force(session, actor.tenant_id, self._library, proxies)
         users = [proxy for proxy in proxies if name in named[proxy.id]]
         chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids] if asked.proxy_ids else users
         if not chosen:

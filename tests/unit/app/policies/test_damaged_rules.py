@@ -152,3 +152,23 @@ async def _configuration(console: Console, policy_names: list[str]) -> Any:
     assert made.status_code == 201, made.text
     async with asyncio.timeout(20):
         return await console.app.state.fleet.hooks.load_configuration()
+
+
+async def test_the_pages_of_damaged_policies_say_what_is_wrong(
+    tmp_path: Path, used_data: Path, directories: tuple[Path, Path]
+) -> None:
+    library = PolicyLibrary.shipped(*directories)
+    async with console_app(tmp_path, data_from=used_data, make_fleet=MemoryFleet, library=library) as console:
+        tab = await tab_of(console)
+        shipped = await tab.get("/policies/llm-three")
+        assert (shipped.status_code, "The policy llm-three is damaged" in shipped.text) == (404, True)
+        inactive = await tab.get("/policies/llm-two")
+        assert (inactive.status_code, "The rule pack pii is damaged" in inactive.text) == (200, True)
+        policy = {"name": "mine", "rules": [{"id": "a", "action": "deny"}]}
+        body = {"policy": policy, "publish": True}
+        await console.client.post("/api/v1/policies", json=body, headers=console.admin)
+        library.remove("mine")
+        library.put_damaged("mine", Problem("policy mine", "/rules/0/action", "is unknown"))
+        for name in ("overview", "builder", "test", "replay", "versions"):
+            assert (await tab.get(f"/policies/mine?tab={name}")).status_code == 200, name
+        assert "policy mine#/rules/0/action: is unknown" in (await tab.get("/policies/mine")).text
