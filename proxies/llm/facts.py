@@ -13,7 +13,7 @@ from rules.model import Text
 
 _MESSAGE_LISTS: Final = ("messages", "input", "contents")
 _ROLES: Final = {"model": "assistant", "function": "tool"}
-_RESPONSES: Final = frozenset({"functionResponse", "function_response"})
+_RESPONSES: Final = frozenset({"functionResponse", "function_response", "toolResult"})
 _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
 
 

@@ -118,6 +118,7 @@ RESPONSE = {"functionResponse": {"name": "t", "response": {"r": "found"}}}
         ({"messages": [{"role": "user", "content": [RESULT, RESULT]}]}, ["tool", "tool"]),
         ({"messages": [{"role": "user", "content": [RESULT, {"type": "text", "text": "and?"}]}]}, ["user", "tool"]),
         ({"contents": [{"role": "user", "parts": [RESPONSE]}]}, ["tool"]),
+        ({"messages": [{"role": "user", "content": [{"toolResult": {"content": [{"text": "found"}]}}]}]}, ["tool"]),
         ({"contents": [{"role": "user", "parts": [{"text": "and?"}, RESPONSE]}]}, ["user", "tool"]),
         ({"contents": [{"role": "function", "parts": [RESPONSE]}]}, ["tool"]),
     ],
