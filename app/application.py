@@ -52,6 +52,7 @@ from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
 from app.policies import assignment_api, builder_pages, trial_api, trial_pages
+from app.policies import assignment_pages as policy_assignment_pages
 from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
 from app.policies.library import PolicyLibrary
@@ -105,6 +106,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     traffic_pages.routes,
     redactions_pages.routes,
     alerts_pages.routes,
+    policy_assignment_pages.routes,
     builder_pages.routes,
     trial_pages.routes,
     policies_pages.routes,

@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--allow-plain-http", action="store_true", default=None, help="listen beyond loopback without TLS in front"
     )
+    serve.add_argument(
+        "--strict", action="store_true", default=None, help="refuse to start while a file of rules is damaged"
+    )
     worker = commands.add_parser("worker", help="internal: one worker process, started by the console")
     worker.add_argument("--channel-fd", type=int, required=True)
     worker.add_argument("--sockets-fd", type=int, required=True)
@@ -183,10 +186,12 @@ def _worker(given: argparse.Namespace) -> int:
 
 def _check(files: Sequence[Path]) -> int:
     from rules.importers.checking import check_file
-    from rules.packs import SHIPPED, load_directory
+    from rules.packs import SHIPPED, read_directory
 
-    shipped = load_directory(SHIPPED)
-    failed = False
+    shipped, damage = read_directory(SHIPPED)
+    for problem in damage:
+        print(f"ostiary: damaged: {problem}", file=sys.stderr)
+    failed = bool(damage)
     for path in files:
         try:
             data = path.read_bytes()

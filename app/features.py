@@ -41,12 +41,14 @@ from app.launch.service import LaunchService
 from app.lifespan import Part
 from app.overview.service import OverviewService
 from app.paths import DataDirectory
+from app.policies.damage import DamageReport
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
 from app.policies.global_policies import GlobalPolicyService
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.service import PolicyService
+from app.policies.tag_policies import TagPolicyService
 from app.policies.workbench import Workbench
 from app.scanner.service import ScannerService
 from app.scanner.targets import Targets
@@ -199,6 +201,7 @@ class Features(msgspec.Struct, frozen=True):
     replays: Replays
     feedback: Feedback
     global_policies: GlobalPolicyService
+    tag_policies: TagPolicyService
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
@@ -227,6 +230,7 @@ NAMES = (
     "replays",
     "feedback",
     "global_policies",
+    "tag_policies",
     "proxies",
     "keys",
     "canaries",
@@ -360,6 +364,7 @@ def build_features(
         workbench=workbench,
         vault=vault,
     )
+    damage = DamageReport(database=database, audit=audit, bus=bus, library=library)
     scanner = ScannerService(
         database=database,
         audit=audit,
@@ -381,6 +386,9 @@ def build_features(
         replays=replays,
         feedback=Feedback(database=database, audit=audit),
         global_policies=GlobalPolicyService(
+            database=database, audit=audit, library=library, rollout=rollout, prepare_rules=rulesets.prepare
+        ),
+        tag_policies=TagPolicyService(
             database=database, audit=audit, library=library, rollout=rollout, prepare_rules=rulesets.prepare
         ),
         proxies=ProxyService(
@@ -418,6 +426,7 @@ def build_features(
         fleet=fleet,
         parts=(
             Part("policies", policies.reload, replays.stop),
+            Part("damage", damage.start, damage.stop),
             Part("announcer", announcer.start, announcer.stop),
             Part("failures", failures.start, failures.stop),
             Part("scanner", scanner.start, scanner.stop),

@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Lets a scraper on this machine read /metrics without a token."""
     allow_plain_http: bool = False
     """Permits a listen address beyond loopback although the console itself speaks no TLS."""
+    strict: bool = False
+    """Refuses to start while a file of rules is damaged; without it, what is sound is served and the rest is refused."""
     retention_alerts_days: int = 90
     retention_requests_days: int = 30
     retention_audit_days: int = 90
@@ -395,6 +397,7 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[object], object]]] = {
     "enable_metrics": (("ENABLE_METRICS",), _boolean),
     "metrics_on_loopback": (("OSTIARY_METRICS_ON_LOOPBACK",), _boolean),
     "allow_plain_http": (("OSTIARY_ALLOW_PLAIN_HTTP",), _boolean),
+    "strict": (("OSTIARY_STRICT",), _boolean),
     "retention_alerts_days": (("DB_RETENTION_ALERTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_requests_days": (("DB_RETENTION_REQUESTS_DAYS", "DB_RETENTION_DAYS"), _integer),
     "retention_audit_days": (("DB_RETENTION_AUDIT_DAYS", "DB_RETENTION_DAYS"), _integer),

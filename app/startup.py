@@ -97,8 +97,13 @@ def _run(settings: Settings, keys: Keys, listener: socket.socket) -> None:
     from app.fleet.rulesets import Rulesets
     from app.http.events import EventBus
     from app.http.server import ConsoleServer
+    from app.policies.damage import refuse_damage
+    from app.policies.library import PolicyLibrary
 
-    app = create_app(settings, keys, make_fleet=worker_fleet(settings))
+    library = PolicyLibrary.shipped()
+    if settings.strict:
+        refuse_damage(library)
+    app = create_app(settings, keys, make_fleet=worker_fleet(settings), library=library)
     bus: EventBus = app.state.bus
     rulesets: Rulesets = app.state.rulesets
 

@@ -25,6 +25,7 @@ from rules.context_firewall import Citation
 from rules.facts import Facts
 from rules.masking.session import Masked, MaskingSession
 from rules.model import ALLOWED, Finding, Verdict
+from rules.redact import OPAQUE_MARGIN_CHARS, masked_name
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,12 @@ def call_id(now: float | None = None) -> str:
 def _time_part(seconds: int) -> str:
     """How the ids of one second (of 1,024 ms) begin."""
     return "call_" + "".join([_PAIRS[(seconds >> shift) & 1023] for shift in (30, 20, 10, 0)])
+
+
+@lru_cache(maxsize=1024)
+def _name(text: str, longest: int) -> str:
+    """The beginning of a name that the client chose, without what could be a credential. The same ones come again and again."""
+    return masked_name(text[: longest + OPAQUE_MARGIN_CHARS])[:longest]
 
 
 class Judged(NamedTuple):
@@ -314,18 +321,18 @@ class Exchange:
             duration_ms=duration_seconds * 1000,
             added_ms=max(0.0, duration_seconds - self.waited_seconds) * 1000,
             method=request.method,
-            path=request.path[:MAX_PATH_CHARACTERS],
+            path=_name(request.path, MAX_PATH_CHARACTERS),
             protocol=self.protocol,
-            operation=self.operation[:MAX_PATH_CHARACTERS],
+            operation=_name(self.operation, MAX_PATH_CHARACTERS),
             client_ip=request.peer_ip,
-            client_agent=agent[:MAX_AGENT_CHARACTERS],
+            client_agent=_name(agent, MAX_AGENT_CHARACTERS),
             principal_id=principal.id,
             principal_name=principal.name,
             status=self.status,
             outcome=self.outcome,
             action=verdict.action,
             error_code=self.error_code,
-            reason=self.reason or verdict.reason,
+            reason=masked_name(self.reason or verdict.reason),
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             streamed=self.streamed,

@@ -7,7 +7,7 @@ policy adds of its own. A policy that changes actions or adds detections thus ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
@@ -32,6 +32,7 @@ from rules.patterns import (
     Expression,
     PatternKey,
     PatternRefused,
+    check,
     expressions,
     extent_of,
     fallback,
@@ -42,6 +43,7 @@ from rules.patterns import (
 )
 from rules.policy import OWN_PACK_PREFIX
 from rules.prefilter import LONG_RUN, Extent, Medium, Reach
+from rules.validators import parse as parse_validators
 from rules.views import TRIGGERS
 
 FORMAT = 11
@@ -173,7 +175,8 @@ def compile_ruleset(packs: Sequence[Pack], compile: Compile = compile_part) -> C
         keys = pattern_keys(ordered)
         database = _compile(ordered, keys, digest, compile)
     except (EngineError, PatternRefused, ValueError) as error:
-        raise PackError([Problem("", "", f"the packs do not compile: {error}")]) from None
+        names = ", ".join(pack.name for pack in ordered)
+        raise PackError(_refused(ordered) or [Problem(names, "", f"the packs do not compile: {error}")]) from None
     return CompiledRuleset(
         digest=digest,
         packs_bytes=packs_bytes,
@@ -181,6 +184,26 @@ def compile_ruleset(packs: Sequence[Pack], compile: Compile = compile_part) -> C
         rule_count=sum(len(pack.rules) for pack in ordered),
         pattern_count=database.pattern_count,
     )
+
+
+def _refused(packs: Iterable[Pack]) -> list[Problem]:
+    """The patterns that the engines refuse and the unknown validators, by file and JSON pointer; asked where compiling failed."""
+    problems: list[Problem] = []
+    for pack in packs:
+        file = f"{pack.name}.json"
+        for number, rule in enumerate(pack.rules):
+            for name in ("all", "any", "near", "none"):
+                for place, pattern in enumerate(getattr(rule.match, name)):
+                    try:
+                        check(key_of(pattern.re, pattern.flags))
+                    except PatternRefused as error:
+                        problems.append(Problem(file, f"/rules/{number}/match/{name}/{place}/re", str(error)))
+            for place, validator in enumerate(rule.validators):
+                try:
+                    parse_validators([validator])
+                except ValueError as error:
+                    problems.append(Problem(file, f"/rules/{number}/validators/{place}", str(error)))
+    return problems
 
 
 def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, compile: Compile) -> DatabaseFile:

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from rules import cron, json_path
 from rules.facts import Facts, ToolCall
 from rules.globs import GlobSet
-from rules.model import Text
+from rules.model import Target, Text
 from rules.patterns import Regexp, key_of, regexp
 from rules.policy import ArgumentMatch, Conditions, ContentMatch, Globs, Schedule
 
@@ -219,7 +219,7 @@ class _ContentCondition:
         left = MAX_CONTENT_HITS
         roles = {message.path: message.role for message in facts.messages} if self._roles else {}
         for text in facts.texts:
-            if self._roles and _role_of(text.path, roles) not in self._roles:
+            if self._roles and _role_of(text, roles) not in self._roles:
                 continue
             data = text.text.encode("utf-8", "replace")
             position = 0
@@ -239,9 +239,12 @@ def _characters(data: bytes, start: int, end: int) -> tuple[int, int]:
     return first, first + len(data[start:end].decode("utf-8", "replace"))
 
 
-def _role_of(path: str, roles: Mapping[str, str]) -> str:
-    """The role of the message that a text belongs to; text outside every message counts as the user's."""
-    end = 0
+def _role_of(text: Text, roles: Mapping[str, str]) -> str:
+    """The role of the message that a text belongs to; text outside every message counts as the user's, and the result of a
+    tool as the tool's, although some APIs put it into a message of the user."""
+    if text.target is Target.TOOL_RESULT:
+        return "tool"
+    path, end = text.path, 0
     for _ in range(MAX_MESSAGE_DEPTH):
         end = path.find("/", end + 1)
         role = roles.get(path if end < 0 else path[:end])

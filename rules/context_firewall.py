@@ -2,7 +2,7 @@
 
 A caller names the context that it has built into a prompt as a member `context` of the request: `{source, chunks: [{id,
 content}]}`. `take_context` removes it, as no provider knows it; `origin_allowed` judges its source; `chunk_scores` adds up
-what rules found in each chunk.
+what rules found in each chunk; `rejections` says what refuses it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from rules.model import Finding, Target, Text
+from rules.model import Action, Confidence, Finding, Severity, Target, Text
+from rules.policy import ContextFirewall
+from rules.redact import excerpt
 
 MEMBER = "context"
+ORIGIN_RULE = "CONTEXT-ORIGIN"
+SCORE_RULE = "CONTEXT-SCORE"
+MAX_RULES_NAMED = 5
 MAX_CHUNKS = 500
 MAX_SOURCE_CHARS = 2_000
 
@@ -108,3 +113,39 @@ def chunk_scores(context: ContextInput, findings: Sequence[Finding]) -> list[int
 def citations(context: ContextInput) -> list[Citation]:
     """What an answer can cite, in the order of the chunks."""
     return [Citation(chunk.id, hashlib.sha256(chunk.content.encode()).hexdigest()) for chunk in context.chunks]
+
+
+def rejections(pack: str, firewall: ContextFirewall, context: ContextInput, found: Sequence[Finding]) -> list[Finding]:
+    """What refuses a context by one firewall, which reports as `pack`; `found` is what rules found in the chunks."""
+    scores = chunk_scores(context, found)
+    rejected = []
+    if firewall.allowed_origins and not origin_allowed(context.source, firewall.allowed_origins):
+        evidence = excerpt(context.source, 0, len(context.source), ())
+        title = "Context from an origin that is not allowed"
+        rejected.append(_rejection(pack, ORIGIN_RULE, title, f"/{MEMBER}/source", evidence))
+    worst = max(range(len(scores)), key=scores.__getitem__, default=-1)
+    if worst >= 0 and scores[worst] >= firewall.risk_threshold:
+        path = chunk_texts(context)[worst].path
+        rules = list(dict.fromkeys(finding.rule_id for finding in found if finding.path == path))[:MAX_RULES_NAMED]
+        evidence = f"score {scores[worst]} of at most {firewall.risk_threshold - 1}: {', '.join(rules)}"
+        rejected.append(_rejection(pack, SCORE_RULE, "Context that gives orders to the model", path, evidence))
+    return rejected
+
+
+def _rejection(pack: str, rule_id: str, title: str, path: str, evidence: str) -> Finding:
+    return Finding(
+        rule_id=rule_id,
+        pack=pack,
+        title=title,
+        category="policy/context",
+        severity=Severity.HIGH,
+        confidence=Confidence.HIGH,
+        score=100,
+        action=Action.BLOCK,
+        target=Target.DOCUMENT,
+        path=path,
+        start=0,
+        end=0,
+        view="raw",
+        evidence=evidence,
+    )

@@ -266,6 +266,14 @@ def load_directory(path: Path) -> dict[str, Pack]:
 
     A directory without a pack is a problem too: to go on without rules would let everything through.
     """
+    packs, problems = read_directory(path)
+    if problems:
+        raise PackError(problems)
+    return packs
+
+
+def read_directory(path: Path) -> tuple[dict[str, Pack], list[Problem]]:
+    """The sound packs of a directory, by name, and what is wrong with its other files."""
     packs: dict[str, Pack] = {}
     problems: list[Problem] = []
     for file in sorted(path.glob("*.json")):
@@ -276,14 +284,16 @@ def load_directory(path: Path) -> dict[str, Pack]:
         except PackError as error:
             problems.extend(error.problems)
             continue
+        except OSError as error:
+            problems.append(Problem(file.name, "", f"cannot be read: {error.strerror}"))
+            continue
         if pack.name in packs:
             problems.append(Problem(file.name, "/pack", f"another file already holds the pack {pack.name!r}"))
+            continue
         packs[pack.name] = pack
     if not packs and not problems:
         problems.append(Problem(path.name, "", "there is no pack in this directory"))
-    if problems:
-        raise PackError(problems)
-    return packs
+    return packs, problems
 
 
 def parse_json(data: bytes) -> Any:

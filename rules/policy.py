@@ -414,6 +414,14 @@ def _repeated_ids(policy: Policy, origin: str) -> list[Problem]:
 
 def load_policies(directory: Path = SHIPPED_POLICIES) -> dict[str, Policy]:
     """All policies of a directory (`NAME.json`), by name; raises `PolicyError` with the problems of all files."""
+    policies, problems = read_policies(directory)
+    if problems:
+        raise PolicyError(problems)
+    return policies
+
+
+def read_policies(directory: Path) -> tuple[dict[str, Policy], list[Problem]]:
+    """The sound policies of a directory, by name, and what is wrong with its other files."""
     policies: dict[str, Policy] = {}
     problems: list[Problem] = []
     for file in sorted(directory.glob("*.json")):
@@ -422,14 +430,16 @@ def load_policies(directory: Path = SHIPPED_POLICIES) -> dict[str, Policy]:
         except PolicyError as error:
             problems += error.problems
             continue
+        except OSError as error:
+            problems.append(Problem(file.name, "", f"cannot be read: {error.strerror}"))
+            continue
         if policy.name != file.stem:
             problems.append(Problem(file.name, "/name", f"the file of this policy must be {policy.name}.json"))
+            continue
         policies[policy.name] = policy
     if not policies and not problems:
         problems.append(Problem(directory.name, "", "there is no policy in this directory"))
-    if problems:
-        raise PolicyError(problems)
-    return policies
+    return policies, problems
 
 
 def dump_policy(policy: Policy) -> bytes:

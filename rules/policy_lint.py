@@ -16,11 +16,15 @@ import msgspec
 from rules import cron, json_path
 from rules.context_firewall import origin_allowed
 from rules.lint import lint_pack
+from rules.model import Target
 from rules.packs import Pack, Problem
 from rules.patterns import PatternRefused, check, key_of
-from rules.policy import OWN_PACK_PREFIX, Conditions, Policy, PolicyRule, Schedule, read_policy
+from rules.policy import OWN_PACK_PREFIX, Conditions, Policy, PolicyRule, Range, Schedule, read_policy
 from rules.policy_evaluation import CompiledOverride
 
+ROLES = ("user", "assistant", "tool", "system", "developer")
+_OF_MODELS = ("model", "message_count", "role_count", "token_estimate")
+"""Conditions on what only calls of language models have."""
 _Found = tuple[str, str]
 """A JSON pointer and a reason."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -128,6 +132,10 @@ def remarks(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None
     for index, rule in enumerate(policy.rules):
         found += _rule_remarks(policy, rule, f"/rules/{index}")
     if packs is not None:
+        if policy.context is not None and policy.type in ("llm", "both") and not _reads_documents(policy, packs):
+            found.append(
+                ("/context/risk_threshold", "no rule of this policy reads documents, so no chunk can reach it")
+            )
         known = [(name, rule) for name in policy.packs if name in packs for rule in packs[name].rules]
         known += [(policy.own_pack_name, rule) for rule in policy.detections]
         for index, override in enumerate(policy.overrides):
@@ -152,9 +160,52 @@ def _rule_remarks(policy: Policy, rule: PolicyRule, pointer: str) -> Iterator[_F
         yield f"{pointer}/match/group", "there are no groups yet, so this condition never holds"
     if rule.action == "allow" and policy.default_action == "allow":
         yield f"{pointer}/action", "allow has no effect where the default action is allow"
+    if rule.action == "tag" and not rule.tags:
+        yield pointer, "the rule has no tags to record"
+    if rule.log_only and rule.action in ("tag", "alert", "log"):
+        yield f"{pointer}/log_only", f"{rule.action} is never stronger than an alert"
     if policy.type == "llm" and match.method is not None:
         yield f"{pointer}/match/method", "calls of language models have no JSON-RPC method"
+    if policy.type == "llm" and rule.action == "hold":
+        yield f"{pointer}/action", "only calls of MCP tools can wait for a person"
+    of_models = [name for name in _OF_MODELS if getattr(match, name)]
     if policy.type == "mcp":
-        for name in ("model", "message_content", "message_count", "role_count", "token_estimate"):
-            if getattr(match, name):
-                yield f"{pointer}/match/{name}", "MCP calls have no model and no messages"
+        for name in of_models:
+            yield f"{pointer}/match/{name}", "MCP calls have no model and no messages"
+    elif match.method is not None and policy.type != "llm":
+        for name in of_models:
+            yield f"{pointer}/match/{name}", "no call has both this and a JSON-RPC method"
+    yield from _role_remarks(match, pointer)
+    yield from _range_remarks(match, pointer)
+
+
+def _role_remarks(match: Conditions, pointer: str) -> Iterator[_Found]:
+    """A misspelt role makes a rule that never holds."""
+    named = [
+        (f"/message_content/roles/{n}", role) for n, role in enumerate(getattr(match.message_content, "roles", ()))
+    ]
+    named += [(f"/role_count/{role.replace('~', '~0').replace('/', '~1')}", role) for role in match.role_count]
+    for place, role in named:
+        if role not in ROLES:
+            reason = f"no message has the role {role!r}: there are {', '.join(ROLES[:-1])} and {ROLES[-1]}"
+            yield f"{pointer}/match{place}", reason
+
+
+def _range_remarks(match: Conditions, pointer: str) -> Iterator[_Found]:
+    ranges = [("message_count", match.message_count), ("token_estimate", match.token_estimate)]
+    ranges += [(f"role_count/{role}", bounds) for role, bounds in match.role_count.items()]
+    for name, bounds in ranges:
+        if bounds is not None and not _is_possible(bounds):
+            yield f"{pointer}/match/{name}", "no number is within these bounds"
+
+
+def _is_possible(bounds: Range) -> bool:
+    """Whether any number holds: if one does, then one beside a bound."""
+    given = (bounds.gt, bounds.gte, bounds.lt, bounds.lte, bounds.eq)
+    beside = {number + step for number in given if number is not None for step in (-1, 0, 1)}
+    return any(number >= 0 and bounds.holds(number) for number in beside)
+
+
+def _reads_documents(policy: Policy, packs: Mapping[str, Pack]) -> bool:
+    rules = [rule for name in policy.packs if name in packs for rule in packs[name].rules]
+    return any(Target.DOCUMENT in rule.targets for rule in (*rules, *policy.detections))

@@ -7,6 +7,7 @@ import string
 import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 MAX_EVIDENCE_CHARS = 160
@@ -20,6 +21,9 @@ MIN_DIGITS = 9
 """Of a number that may be one of a person."""
 MIN_RUN_CHARS = 20
 """Of a run of letters and digits that may be a credential."""
+MIN_CHANGES = 3
+"""Between letters and digits, in a run that may be a credential although it stands where a name is expected."""
+_UNJOINED = re.compile(rf"[A-Za-z0-9]{{{MIN_RUN_CHARS},}}")
 _LETTER = re.compile(r"[A-Za-z]")
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(rf"\d(?:[ -]?\d){{{MIN_DIGITS - 1},}}")
@@ -112,6 +116,19 @@ def masked(text: str, secrets: Iterable[tuple[int, int]], start: int = 0, end: i
     if position < end:
         pieces.append(text[position:end])
     return MaskedText("".join(pieces), start, masks)
+
+
+def masked_name(text: str) -> str:
+    """A name, an address or a sentence with every run masked that is neither: letters and digits mixed without a joint.
+
+    Names with dates and versions (`gpt-4o-2024-08-06`, `getUsersV2`) stay as they are.
+    """
+    return _UNJOINED.sub(_masked_if_mixed, text)
+
+
+def _masked_if_mixed(found: re.Match[str]) -> str:
+    changes = sum(left.isdigit() is not right.isdigit() for left, right in pairwise(found[0]))
+    return mask(found[0]) if changes >= MIN_CHANGES else found[0]
 
 
 def may_hold_opaque(texts: Iterable[str]) -> bool:

@@ -28,9 +28,13 @@ _rows = msgspec.json.Decoder(Row)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file; raises SystemExit with file and line for one that is not a row."""
+    """The rows of a file; raises SystemExit with file and line for one that is not a row, or where there is no file."""
     # Only a line feed ends a row: some texts hold other line ends, which splitlines would take for one.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SystemExit(f"{path}: {error.strerror}") from None
+    for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
             try:
                 yield _rows.decode(line)

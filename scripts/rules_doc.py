@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from rules.compiler import pattern_keys  # noqa: E402
 from rules.packs import SHIPPED, Pack, Rule, load_directory  # noqa: E402
 from rules.policy import load_policies  # noqa: E402
 
@@ -30,9 +31,29 @@ def rules_document(packs: dict[str, Pack]) -> str:
             f"| **{policy.title}** (`{policy.name}`): {policy.description} | {policy.type} | {policy.enforcement} "
             f"| {', '.join(policy.packs)} |"
         )
+    lines += ["", *_counts(packs)]
     for name in sorted(packs):
         lines += ["", *_pack_section(packs[name])]
     return "\n".join(lines) + "\n"
+
+
+def _counts(packs: dict[str, Pack]) -> list[str]:
+    """How many rules and patterns each pack has, and what becomes of their hits."""
+    actions = ("block", "redact", "alert", "tag", "log")
+    lines = ["## Rules by pack", "", f"| Pack | Rules | Patterns | {' | '.join(actions)} |", "|---|" + "---:|" * 7]
+    for name in sorted(packs):
+        rules = packs[name].rules
+        counts = [len(rules), len(pattern_keys([packs[name]])), *(sum(r.action == a for r in rules) for a in actions)]
+        lines.append(f"| [{packs[name].title}](#{_anchor(packs[name].title)}) | {' | '.join(map(str, counts))} |")
+    rules = [rule for pack in packs.values() for rule in pack.rules]
+    patterns = len(pattern_keys(list(packs.values())))
+    totals = [len(rules), patterns, *(sum(rule.action == action for rule in rules) for action in actions)]
+    lines.append("| **All** | " + " | ".join(f"**{total}**" for total in totals) + " |")
+    return [*lines, "", "A pattern that several rules look for counts once."]
+
+
+def _anchor(title: str) -> str:
+    return "".join(char for char in title.lower().replace(" ", "-") if char.isalnum() or char == "-")
 
 
 def _pack_section(pack: Pack) -> list[str]:

@@ -13,6 +13,7 @@ from rules.model import Action, Finding
 from rules.policy import OWN_PACK_PREFIX
 
 FAILURE_RULE = "GATEWAY-PROXY"
+DAMAGE_RULE = "GATEWAY-RULES"
 FAILURE_PACK = "gateway"
 MAX_DURATION_MS = 24 * 3600 * 1000
 _TARGET_WORDS = {"tool_args": "tool arguments", "tool_result": "a tool result"}
@@ -127,4 +128,17 @@ def failure_row(
         "updated_at": now,
         "resolved_by": None,
         "note": "",
+    }
+
+
+def damage_row(event_id: str, *, tenant_id: str, problem: str, now: datetime) -> dict[str, Any]:
+    """Row of the alert table for a damaged file of rules. Neither a proxy nor a call belongs to it."""
+    title = "Rules are damaged and not in force"
+    row = failure_row(event_id, tenant_id=tenant_id, proxy=("", "", ""), serves=False, reason=problem, now=now)
+    return row | {
+        "severity": "critical",
+        "title": title,
+        "description": f"{title}: {problem}".replace("\x00", "\ufffd")[:1000],
+        "rule_id": DAMAGE_RULE,
+        "category": "gateway/rules-damaged",
     }

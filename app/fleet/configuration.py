@@ -30,6 +30,7 @@ from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
+from app.policies.tag_policies import TagPolicyRepository
 from app.scanner.blocking import blocked_tools, closed
 from app.security.vault import Undecryptable, Vault
 from app.tools.control import NOTHING, controls
@@ -100,12 +101,15 @@ class ConfigurationBuilder:
             keys = await ApiKeyRepository(session).usable(clock.utcnow())
             canaries = list(await CanaryRepository(session).all())
             global_names = await GlobalPolicyRepository(session).names()
+            by_tag = await TagPolicyRepository(session).by_tag()
             programs = await LaunchRepository(session).all()
             is_mcp_served = any(proxy.type == "mcp" for proxy in rows)
             mcp_controls = await controls(session) if is_mcp_served else {}
             refused_tools = await blocked_tools(session) if is_mcp_served else {}
-        assignments = Assignments(self._library, global_names)
-        of_proxies = [assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type)) for proxy in rows]
+        assignments = Assignments(self._library, global_names, by_tag)
+        of_proxies = [
+            assignments.of_proxy(proxy.policy_names, cast(ProxyType, proxy.type), proxy.tags) for proxy in rows
+        ]
         of_keys = [assignments.of_key(key.policy_names) for key in keys]
         proxies: list[ProxyConfig] = []
         rulesets: dict[str, RulesetSource] = {}

@@ -23,7 +23,9 @@ from app.http.htmx import is_htmx, target_id
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.http.sorting import Sorts
 from app.overview.pages import last_hour
+from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
+from app.policies.tag_policies import TagPolicyRepository
 from app.security.permissions import Actor
 from app.tools.repository import EntryFilter
 from app.tools.service import ToolService
@@ -187,7 +189,7 @@ async def proxy_page(
         found = await traffic.page(actor, CallFilter(proxy_id=proxy_id), limit=LATEST_CALLS)
         context |= {"calls": found.items, "filtered": False}
     if tab == "policy":
-        context["policies"] = [library.policy(ref.name) for ref in proxy.policies if ref.exists]
+        context |= await _policies(reader, library, actor, proxy)
     if tab == "tools":
         context |= await _tools(tools, usage, actor, proxy_id, offset)
     if tab == "connect":
@@ -199,6 +201,18 @@ async def proxy_page(
         running = await proxies.running(actor, proxy_id)
         context |= _config(library, proxy, running, Form(forms.of_proxy(proxy)))
     return await _detail(request, pages, proxy, tab, **context)
+
+
+async def _policies(session: AsyncSession, library: PolicyLibrary, actor: Actor, proxy: ProxyView) -> dict[str, Any]:
+    """The policies in force for calls without policies of their key, and where those come from that the proxy does not name."""
+    by_tag = await TagPolicyRepository(session, actor.tenant_id).by_tag()
+    names = (await names_in_force(session, actor.tenant_id, library, [proxy]))[proxy.id]
+    sources = {
+        name: next((f"by the tag {tag}" for tag in proxy.tags if name in by_tag.get(tag, ())), "as for all proxies")
+        for name in names
+        if name not in proxy.policy_names
+    }
+    return {"policies": [library.policy(name) for name in names if not library.unknown([name])], "sources": sources}
 
 
 @post("/proxies/{proxy_id:str}", opt=ADMIN, include_in_schema=False)

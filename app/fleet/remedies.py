@@ -18,6 +18,10 @@ _REMEDIES: Final = tuple(
             r"The upstream credential (env|file):",
             "Provide the variable or the file, then start the proxy; for a variable restart the console first.",
         ),
+        (
+            r"The (policy|rule pack) .* is damaged",
+            "Put the file back as it came and restart Ostiary, or assign another policy.",
+        ),
         (r"There is no policy named", "Assign another policy, or make this one again."),
         (r"Rules are being compiled", "It happens once for each set of policies, and takes up to a minute."),
         (

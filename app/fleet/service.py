@@ -14,6 +14,7 @@ from app.database.engine import Database
 from app.errors import AppError, ValidationFailed
 from app.fleet import connection_check, credentials, launch_environment, loops, validation
 from app.fleet import draft as drafts
+from app.fleet.assignments import policies_of
 from app.fleet.configuration import SEALED_COLUMN, SEALED_TABLE
 from app.fleet.control import FleetControl, Rollout
 from app.fleet.differences import differences
@@ -47,6 +48,7 @@ from app.launch.commands import NOT_LISTED, allows
 from app.launch.repository import LaunchRepository
 from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
+from app.policies.tag_policies import TagPolicyRepository
 from app.security.permissions import Actor
 from app.security.vault import Vault
 from app.undo import NothingToRestore
@@ -187,12 +189,26 @@ class ProxyService:
         await self._roll_out(proxy)
         return self._view(proxy)
 
+    async def _prepare(self, actor: Actor, proxy_id: str, request: UpdateProxy) -> None:
+        """Compile the rules of the policies that a changed proxy will have, by name and by its tags."""
+        if not isinstance(request.policy_names, list) and not isinstance(request.tags, list):
+            return
+        async with self._database.reader() as session:
+            proxy = await ProxyRepository(session, actor.tenant_id).get(proxy_id)
+            by_tag = await TagPolicyRepository(session, actor.tenant_id).by_tag()
+        if proxy is None:
+            return
+        names = request.policy_names if isinstance(request.policy_names, list) else proxy.policy_names
+        tags = request.tags if isinstance(request.tags, list) else proxy.tags
+        together = policies_of(self._library, names, tags, proxy.type, by_tag)
+        if not self._library.unknown(together):
+            await self._prepare_rules(together)
+
     async def update(self, actor: Actor, proxy_id: str, request: UpdateProxy) -> ProxyView:
         """Change a proxy; a running one serves the change at once. Raises as `create`, and ProxyNotFound."""
-        serves = self._fleet.status(proxy_id).state.serves
-        if serves and isinstance(request.policy_names, list) and not self._library.unknown(request.policy_names):
+        if self._fleet.status(proxy_id).state.serves:
             # Before the commit: it goes on with the rules that it has, and nobody else's change waits.
-            await self._prepare_rules(request.policy_names)
+            await self._prepare(actor, proxy_id, request)
         async with self._database.writer() as session:
             repository = ProxyRepository(session, actor.tenant_id)
             proxy = await _existing(repository, proxy_id)

@@ -253,7 +253,10 @@ async def compiled_status(
     found = []
     for view in library.policies():
         counts = rulesets.pattern_counts(library.packs_for(library.get(view.name))) if view.active else (0, None)
-        found.append(CompiledView(name=view.name, active=view.active, declared=counts[0], compiled=counts[1]))
+        problem = "" if view.active else library.why_inactive(view.name)
+        found.append(
+            CompiledView(name=view.name, active=view.active, declared=counts[0], compiled=counts[1], problem=problem)
+        )
     return Envelope(found)
 
 

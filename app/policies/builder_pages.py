@@ -16,7 +16,6 @@ from app.errors import AppError, ValidationFailed
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, builder_fields, documents
 from app.policies.errors import PolicyInvalid, PolicyTooSlow
-from app.policies.global_policies import GlobalPolicyService
 from app.policies.importing import import_text
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import DocumentView
@@ -288,21 +287,6 @@ async def restore_policy(
     return redirect(request, f"/policies/{name}", Toast(f"The policy {name} is restored."))
 
 
-@post("/policies/everywhere", opt=ADMIN, include_in_schema=False)
-async def name_everywhere(
-    request: Request[Any, Any, Any],
-    actor: NamedDependency[Actor],
-    global_policies: NamedDependency[GlobalPolicyService],
-) -> Response[str]:
-    """Which policies apply to proxies that name none."""
-    names = [str(name) for name in (await request.form()).getall("policy_names", []) if name]
-    try:
-        await global_policies.put(actor, names)
-    except AppError as error:
-        return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
-    return redirect(request, "/policies", Toast("Proxies without policies of their own use these now."))
-
-
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
@@ -490,5 +474,4 @@ routes = [
     roll_back,
     delete_policy,
     restore_policy,
-    name_everywhere,
 ]

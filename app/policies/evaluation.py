@@ -10,11 +10,11 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
-from app import clock
-from app.errors import Unavailable, ValidationFailed
+from app.errors import Unavailable
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.policies import documents
 from app.policies.errors import PolicyInvalid
@@ -27,26 +27,28 @@ from app.policies.trial_schemas import (
     TextView,
     VerdictView,
 )
+from app.policies.tried import Tried, context_findings, read, tried_message
 from app.policies.workbench import Workbench
-from proxies.reading import Reading, UnknownMessage, read_message
 from proxies.rulesets import read_ruleset
 from rules.assessment import assess
 from rules.compiler import compile_ruleset
+from rules.context_firewall import ORIGIN_RULE, SCORE_RULE, chunk_texts
 from rules.engine import EngineError, Ruleset
-from rules.facts import Facts, Message
 from rules.masking.session import MaskingSession
 from rules.masking.spans import Span, masking_into, replace_spans, settle
-from rules.model import Action, Finding, Target, Text, Verdict
+from rules.model import Action, Finding, Text, Verdict
 from rules.packs import Pack, PackError
 from rules.policy import Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.seams import across_seams
 from rules.views import views
 
 MAX_LOADED = 48
 """Rulesets kept in memory; the least recently used one goes first."""
-MAX_TEXTS = 2_000
 MAX_VIEW_CHARS = 4_000
 MAX_SHOWN_TEXTS = 64
+REJECTED_STATUS = 400
+"""Of a request whose context is refused, whatever the policy says about its other refusals."""
 
 
 class Judges(msgspec.Struct, frozen=True):
@@ -57,11 +59,11 @@ class Judges(msgspec.Struct, frozen=True):
 
     def scan(self, texts: Sequence[Text], direction: str) -> list[Finding]:
         """What the rules of all packs find, in the order of the texts."""
-        found = [
-            finding
-            for ruleset in self.rulesets
-            for finding in ruleset.scan(texts, direction="response" if direction == "response" else "request")
-        ]
+        found: list[Finding] = []
+        for ruleset in self.rulesets:
+            rules = partial(ruleset.scan, direction="response" if direction == "response" else "request")
+            in_texts = rules(texts)
+            found += in_texts + across_seams(texts, rules, in_texts)
         places = {text.path: index for index, text in enumerate(texts)}
         return sorted(found, key=lambda finding: (places.get(finding.path, 0), finding.start, finding.rule_id))
 
@@ -83,10 +85,11 @@ class Evaluator:
 
         Raises PolicyNotFound, PolicyInvalid, ValidationFailed, PolicyTooSlow, Unavailable.
         """
-        reading = _reading(wanted)
+        reading = read(wanted)
         policies = self._policies(wanted, "mcp" if reading.protocol == "mcp" else "llm")
+        tried = tried_message(wanted, reading, [policy for policy, _, _ in policies])
         judges = await self.judges(policies)
-        return await self._workbench.run(lambda: _evaluated(wanted, reading, judges))
+        return await self._workbench.run(lambda: _evaluated(wanted, tried, judges))
 
     async def judges(self, policies: Sequence[tuple[Policy, int, str]]) -> Judges:
         """Judges for these policies, each with its version and the level at which it is assigned."""
@@ -147,58 +150,33 @@ class Evaluator:
         return ruleset
 
 
-def verdict_on(
-    judges: Judges, texts: Sequence[Text], direction: str, facts: Facts, *, log_only: bool = False
-) -> Verdict:
+def verdict_on(judges: Judges, tried: Tried, *, log_only: bool = False) -> Verdict:
     """What the policies say about a message."""
     policies = PolicySet(judges.policies)
-    findings = judges.scan(texts, direction)
+    findings = judges.scan(tried.texts, tried.direction)
     if policies.needs_facts:
-        findings += policies.conditional_findings(facts)
+        findings += policies.conditional_findings(tried.facts)
+    if tried.context is not None:
+        findings += context_findings(tried, judges.scan(chunk_texts(tried.context), "request"))
     return policies.verdict(findings, log_only=log_only)
 
 
-def _reading(wanted: Evaluate) -> Reading:
-    """The message to be judged; raises ValidationFailed."""
-    if (wanted.text is None) == (wanted.request is None):
-        raise ValidationFailed(fields={"text": "Give either a text or a request."})
-    if wanted.request is not None:
-        try:
-            reading = read_message(wanted.request)
-        except UnknownMessage as error:
-            raise ValidationFailed(fields={"request": str(error)}) from error
-        if len(reading.texts) > MAX_TEXTS:
-            raise ValidationFailed(fields={"request": f"It holds more than {MAX_TEXTS} texts."})
-        return reading
-    target = Target(wanted.target)
-    texts = [Text(target, "", wanted.text or "")]
-    facts = Facts(
-        phase=wanted.direction,
-        messages=(Message("user", ""),),
-        texts=texts,
-        model=wanted.model,
-        client_name="playground",
-    )
-    return Reading("text", wanted.direction, texts, facts)
-
-
-def _evaluated(wanted: Evaluate, reading: Reading, judges: Judges) -> EvaluationView:
-    facts = msgspec.structs.replace(reading.facts, now=clock.utcnow())
-    verdict_on(judges, reading.texts, reading.direction, facts)
+def _evaluated(wanted: Evaluate, tried: Tried, judges: Judges) -> EvaluationView:
+    verdict_on(judges, tried)
     # The second time, and processor time: patterns that were never needed before are made once, and nobody else counts.
     began = time.thread_time()
-    verdict = verdict_on(judges, reading.texts, reading.direction, facts, log_only=wanted.log_only)
+    verdict = verdict_on(judges, tried, log_only=wanted.log_only)
     took_ms = (time.thread_time() - began) * 1_000
     return EvaluationView(
-        protocol=reading.protocol,
-        direction=reading.direction,
+        protocol=tried.protocol,
+        direction=tried.direction,
         policies=[compiled.policy.name for compiled in judges.policies],
         rule_count=sum(ruleset.rule_count for ruleset in judges.rulesets),
         took_ms=round(took_ms, 3),
         verdict=verdict_view(verdict),
         assessment=assess(verdict),
         findings=[finding_view(finding) for finding in verdict.findings],
-        texts=_texts(reading.texts, verdict.findings),
+        texts=_texts([*tried.texts, *(chunk_texts(tried.context) if tried.context else ())], verdict.findings),
     )
 
 
@@ -217,7 +195,7 @@ def verdict_view(verdict: Verdict) -> VerdictView:
         policy_version=decision.policy_version,
         threshold=decision.threshold,
         tags=list(decision.tags),
-        status=decision.status,
+        status=REJECTED_STATUS if decision.rule_id in (ORIGIN_RULE, SCORE_RULE) else decision.status,
     )
 
 

@@ -7,28 +7,41 @@ change, so that reading it never waits.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
+from app.errors import AppError
 from app.fleet.schemas import PolicyRef
 from app.policies.errors import PackNotFound, PolicyNotFound
 from app.policies.schemas import PackSummary, PackView, PolicyView, RuleView
 from rules.model import Severity
-from rules.packs import SHIPPED, Pack, Rule, load_directory
-from rules.policy import Policy, dump_policy, load_policies
+from rules.packs import SHIPPED, Pack, Problem, Rule, read_directory
+from rules.policy import SHIPPED_POLICIES, Policy, dump_policy, read_policies
 
 DEFAULT_POLICIES = {"llm": ["llm-standard-security"], "mcp": ["mcp-standard-security"]}
 
 
 class PolicyLibrary:
-    """Policies by name and packs by name. A policy whose pack is missing exists but is not active.
+    """Policies by name and packs by name. A policy whose pack is missing or damaged exists but is not active.
 
-    The packs hold the own detections of policies too (`own-NAME`); lists of packs leave those out.
+    The packs hold the own detections of policies too (`own-NAME`); lists of packs leave those out. A damaged file takes
+    away what stands in it and nothing else: whoever names it is refused with the reason.
     """
 
-    def __init__(self, policies: Mapping[str, Policy], packs: Mapping[str, Pack]) -> None:
-        self._shipped = frozenset(policies)
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        packs: Mapping[str, Pack],
+        *,
+        damaged_policies: Sequence[Problem] = (),
+        damaged_packs: Sequence[Problem] = (),
+    ) -> None:
+        self._damaged_policies = _by_name(damaged_policies)
+        self._damaged_packs = _by_name(damaged_packs)
+        # The name of a damaged one stays taken: when the file is repaired, it is in force again.
+        self._shipped = frozenset({*policies, *self._damaged_policies})
         self._policies: dict[str, Policy] = {}
         self._versions: dict[str, int] = {}
         self._packs = dict(packs)
@@ -40,9 +53,16 @@ class PolicyLibrary:
         return f"<PolicyLibrary {len(self._policies)} policies, {len(self._packs)} packs>"
 
     @classmethod
-    def shipped(cls) -> PolicyLibrary:
-        """What comes with the program; raises PackError when a file is damaged."""
-        return cls(load_policies(), load_directory(SHIPPED))
+    def shipped(cls, packs_directory: Path = SHIPPED, policies_directory: Path = SHIPPED_POLICIES) -> PolicyLibrary:
+        """What comes with the program; damaged files are left out and stand in `damage`."""
+        packs, damaged_packs = read_directory(packs_directory)
+        policies, damaged_policies = read_policies(policies_directory)
+        return cls(policies, packs, damaged_policies=damaged_policies, damaged_packs=damaged_packs)
+
+    @property
+    def damage(self) -> list[Problem]:
+        """The first problem of each damaged file, and of each policy made here that this version cannot read."""
+        return [*self._damaged_packs.values(), *self._damaged_policies.values()]
 
     @property
     def rule_count(self) -> int:
@@ -54,11 +74,19 @@ class PolicyLibrary:
     def put(self, name: str, policy: Policy, version: int) -> None:
         """A policy that was made here is in force from now on."""
         if name not in self._shipped:
+            self._damaged_policies.pop(name, None)
             self._versions[name] = version
             self._set(name, policy)
 
+    def put_damaged(self, name: str, problem: Problem) -> None:
+        """A policy that was made here is in force and cannot be read: whoever names it hears why."""
+        if name not in self._shipped:
+            self._damaged_policies[name] = problem
+
     def remove(self, name: str) -> None:
         """A policy that was made here is gone."""
+        if name not in self._shipped:
+            self._damaged_policies.pop(name, None)
         if name not in self._shipped and (policy := self._policies.pop(name, None)):
             self._packs.pop(policy.own_pack_name, None)
             self._versions.pop(name, None)
@@ -93,6 +121,14 @@ class PolicyLibrary:
         return sorted(packs, key=lambda pack: pack.name)
 
     # --- For decisions --------------------------------------------------------------------------------------------
+
+    def why_inactive(self, name: str) -> str:
+        """Why a policy cannot be put in force; empty for one that can."""
+        try:
+            self.packs_for(self._template(name))
+        except AppError as error:
+            return error.message
+        return ""
 
     def unknown(self, names: Iterable[str]) -> list[str]:
         """The names that no policy has."""
@@ -203,11 +239,15 @@ class PolicyLibrary:
     def _template(self, name: str) -> Policy:
         if template := self._policies.get(name):
             return template
+        if problem := self._damaged_policies.get(name):
+            raise PolicyNotFound(f"The policy {name} is damaged: {problem}.")
         raise PolicyNotFound(f"There is no policy named {name}.")
 
     def _pack(self, name: str) -> Pack:
         if pack := self._packs.get(name):
             return pack
+        if problem := self._damaged_packs.get(name):
+            raise PackNotFound(f"The rule pack {name} is damaged: {problem}.")
         raise PackNotFound(f"There is no pack named {name}.")
 
     def _users(self, pack_name: str) -> list[str]:
@@ -218,8 +258,18 @@ class PolicyLibrary:
 
     def _worst(self, template: Policy) -> str:
         packs = (self._packs[name] for name in template.pack_names if name in self._packs)
-        severities = (Severity.parse(rule.severity) for pack in packs for rule in pack.rules)
+        severities = [Severity.parse(rule.severity) for pack in packs for rule in pack.rules]
+        # Of the conditional rules those that raise alerts have one.
+        severities += [Severity.parse(rule.severity) for rule in template.rules if rule.action in ("alert", "deny")]
         return max(severities, default=Severity.INFO).word
+
+
+def _by_name(problems: Iterable[Problem]) -> dict[str, Problem]:
+    """The first problem of each file, by the name of what stands in it."""
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        found.setdefault(problem.file.removesuffix(".json"), problem)
+    return found
 
 
 def own_pack_of(policy: Policy) -> Pack | None:

@@ -90,3 +90,19 @@ class GlobalPolicies(Tenanted, Base):
 
     def __repr__(self) -> str:
         return f"<GlobalPolicies {self.policy_names}>"
+
+
+class TagPolicies(Tenanted, Base):
+    """The policies of all proxies with a tag: one row for each tag that has any."""
+
+    __tablename__ = "tag_policies"
+    __table_args__ = (UniqueConstraint("tenant_id", "tag"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(40))
+    policy_names: Mapped[list[str]] = mapped_column(JSON)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    updated_by: Mapped[str] = mapped_column(String(100))
+
+    def __repr__(self) -> str:
+        return f"<TagPolicies {self.tag} {self.policy_names}>"

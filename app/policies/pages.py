@@ -20,14 +20,15 @@ from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
 from app.policies import builder, documents, rule_list
 from app.policies.builder_pages import builder_context
-from app.policies.errors import PolicyNotFound
 from app.policies.feedback import Feedback
 from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
+from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
+from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
 from app.security.permissions import Actor
 from rules.model import Severity
@@ -99,18 +100,20 @@ async def policies_page(
     policies: NamedDependency[PolicyService],
     proxies: NamedDependency[ProxyService],
     global_policies: NamedDependency[GlobalPolicyService],
+    tag_policies: NamedDependency[TagPolicyService],
     reader: NamedDependency[AsyncSession],
     search: FromQuery[str] = "",
     type: FromQuery[str] = "",
     sort: FromQuery[str] = "",
     pack_sort: FromQuery[str] = "",
+    tag: FromQuery[str] = "",
 ) -> Response[str]:
-    """All policies and packs."""
+    """All policies and packs; with `tag` the form of the policies of that tag."""
     assigned = await proxies.page(actor, limit=MAX_LIMIT)
     users: dict[str, list[str]] = {}
-    for proxy in assigned.items:
-        for name in proxy.policy_names:
-            users.setdefault(name, []).append(proxy.id)
+    for proxy_id, names in (await names_in_force(reader, actor.tenant_id, library, assigned.items)).items():
+        for name in names:
+            users.setdefault(name, []).append(proxy_id)
     hits = await HitRepository(reader, actor.tenant_id).by_proxy_and_pack(clock.utcnow(), DAY_HOURS)
     rows = _rows(library, await policies.stored(actor), users, hits)
     filters = {"search": search_text(search), "type": type[:20]}
@@ -136,11 +139,13 @@ async def policies_page(
             pack for pack, _ in PACK_SORTS.arranged([(p, by_pack[p.name]) for p in library.packs()], pack_order.sort)
         ],
         pack_hits=by_pack,
-        filters=filters,
+        filters=filters | {"tag": tag[:40]},
         order=order,
         pack_order=pack_order,
         base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),
         everywhere=await global_policies.view(actor),
+        by_tag=await tag_policies.views(actor),
+        damage=library.damage,
     )
 
 
@@ -217,18 +222,19 @@ async def policy_page(
 ) -> Response[str]:
     """One policy in its tabs."""
     stored = (await policies.stored(actor)).get(name)
-    if stored is None and library.unknown([name]):
-        raise PolicyNotFound(f"There is no policy named {name}.")
     tab = tab if tab in dict(TABS) else "overview"
-    if tab == "overview" and stored is not None and stored.version is None:
+    if tab == "overview" and stored is not None and library.unknown([name]):
         tab = "builder"
     view = _unpublished(stored) if stored and library.unknown([name]) else library.policy(name)
-    context: dict[str, Any] = {"policy": view, "stored": stored, "tab": tab, "tabs": TABS}
+    problem = library.why_inactive(name) if stored is None or stored.version is not None else ""
+    context: dict[str, Any] = {"policy": view, "stored": stored, "tab": tab, "tabs": TABS, "problem": problem}
     match tab:
         case "overview":
             assigned = await proxies.page(actor, limit=MAX_LIMIT)
+            named = await names_in_force(reader, actor.tenant_id, library, assigned.items)
+            users = [proxy for proxy in assigned.items if name in named[proxy.id]]
             hits = HitRepository(reader, actor.tenant_id)
-            context |= await _overview(actor, library, view, assigned.items, hits, feedback, rulesets)
+            context |= await _overview(actor, library, view, users, hits, feedback, rulesets)
         case "builder":
             context |= await builder_context(actor, library, policies, name)
         case "test":
@@ -255,7 +261,7 @@ async def _overview(
     actor: Actor,
     library: PolicyLibrary,
     view: PolicyView,
-    assigned: list[ProxyView],
+    users: list[ProxyView],
     hits: HitRepository,
     feedback: Feedback,
     rulesets: Rulesets,
@@ -265,13 +271,12 @@ async def _overview(
     names = {*policy.packs, policy.own_pack_name}
     week = await hits.by_rule(clock.utcnow(), WEEK_HOURS)
     day = await hits.by_rule(clock.utcnow(), DAY_HOURS)
-    titles = {
-        rule.id: (pack.name, rule) for pack in library.packs_for(policy) if pack.name in names for rule in pack.rules
-    }
+    packs = library.packs_for(policy) if view.active else []
+    titles = {rule.id: (pack.name, rule) for pack in packs if pack.name in names for rule in pack.rules}
     busiest = sorted((rule_id for rule_id in week if rule_id in titles), key=lambda rule_id: -week[rule_id].hits)[:12]
     return {
         "packs": [pack for pack in library.packs() if pack.name in policy.packs],
-        "proxies": [proxy for proxy in assigned if view.name in proxy.policy_names],
+        "proxies": users,
         "busiest": [
             {
                 "rule_id": rule_id,

@@ -2,31 +2,28 @@
 
 A call is judged by the policies of its proxy with the draft in the place of its namesake (or beside them). Captured texts
 are masked: a mark that a rule of these policies left stands for a hit of that rule. What a record does not hold cannot be
-judged: numbers in tool arguments, headers, and what found no room in the capture.
+judged: numbers in tool arguments, headers, and what found no room in the capture. What no policy decides (canaries, the
+context firewall, the decision service) has the last word that it had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from app.policies.evaluation import Judges
+from app.policies.recorded_facts import facts_of
 from app.traffic.captured import CapturedCall
 from proxies.contract import CapturedText
-from proxies.reading import HOUSEKEEPING
-from rules.facts import Facts, Message, ToolCall
-from rules.model import Action, Confidence, Finding, Severity, Target, Text, Verdict
+from rules.model import Action, Confidence, Finding, Severity, Text, Verdict
 from rules.packs import Pack, Rule
+from rules.policy import OWN_PACK_PREFIX
 from rules.policy_evaluation import PolicySet
 
-COMPARABLE = frozenset({"allowed", "alerted", "blocked"})
+WORDS = ("allowed", "alerted", "blocked")
+"""From the weakest to the strongest."""
+COMPARABLE = frozenset(WORDS)
 """Verdicts that a policy gave. A call that was refused for another reason, or failed, has none."""
-_ROLES = {
-    Target.SYSTEM_PROMPT: "system",
-    Target.COMPLETION: "assistant",
-    Target.TOOL_ARGS: "assistant",
-    Target.TOOL_RESULT: "tool",
-}
 
 
 class Rejudged(NamedTuple):
@@ -41,8 +38,12 @@ class Rejudged(NamedTuple):
 class Replayer:
     """Judges recorded calls of one proxy."""
 
-    def __init__(self, judges: Judges, packs: Sequence[Pack], *, kind: str, log_only: bool) -> None:
+    def __init__(
+        self, judges: Judges, packs: Sequence[Pack], *, shared: Collection[str], kind: str, log_only: bool
+    ) -> None:
+        """`shared` names the packs that policies can select: findings of others are none of a policy's."""
         self._judges = judges
+        self._shared = shared
         self._policies = PolicySet(judges.policies)
         self._rules = {rule.id: (pack.name, rule) for pack in packs for rule in pack.rules}
         self._kind = kind
@@ -50,7 +51,7 @@ class Replayer:
 
     def judge(self, call: CapturedCall) -> Rejudged | None:
         """What the call would be; None where there is no verdict to compare with."""
-        if call.verdict not in COMPARABLE:
+        if call.verdict not in COMPARABLE or call.level == "key":
             return None
         found: list[Finding] = []
         verdict = None
@@ -63,7 +64,17 @@ class Replayer:
             if verdict.action is Action.BLOCK:
                 break
         assert verdict is not None  # The loop ran.
-        return Rejudged(call, call.verdict, word_of(verdict), verdict)
+        after = max(word_of(verdict), self._standing(call), key=WORDS.index)
+        return Rejudged(call, call.verdict, after, verdict)
+
+    def _standing(self, call: CapturedCall) -> str:
+        """What became of the call by what no policy decides."""
+        actions = [
+            Action.parse(finding["action"])
+            for finding in call.findings
+            if finding["pack"] not in self._shared and not finding["pack"].startswith(OWN_PACK_PREFIX)
+        ]
+        return _word(max(actions, default=Action.ALLOW))
 
     def _found(self, captured: Sequence[CapturedText], direction: str) -> list[Finding]:
         texts = [Text(text.target, text.path, text.text) for text in captured]
@@ -84,78 +95,13 @@ class Replayer:
 
 def word_of(verdict: Verdict) -> str:
     """The verdict in the words of the traffic log."""
-    if verdict.action is Action.BLOCK:
+    return _word(verdict.action)
+
+
+def _word(action: Action) -> str:
+    if action is Action.BLOCK:
         return "blocked"
-    return "alerted" if verdict.action >= Action.ALERT else "allowed"
-
-
-def facts_of(call: CapturedCall, captured: Sequence[CapturedText], direction: str, kind: str) -> Facts:
-    """What a record tells about a call, as far as it does."""
-    texts = [Text(text.target, text.path, text.text) for text in captured]
-    is_mcp = kind == "mcp"
-    method, _, tool = call.operation.partition(" ")
-    if not is_mcp:
-        method = tool = ""
-    calls: tuple[ToolCall, ...] = ()
-    if is_mcp and method == "tools/call" and direction == "request":
-        name = next((text.text for text in texts if text.path == "/params/name"), tool)
-        calls = (ToolCall(name, _arguments(texts), "/params"),)
-    return Facts(
-        phase="response" if direction == "response" else "request",
-        kind="mcp" if is_mcp else "llm",
-        acts=not is_mcp or method not in HOUSEKEEPING,
-        model="" if is_mcp else call.operation,
-        method=method,
-        messages=() if is_mcp else tuple(_messages(texts)),
-        tool_calls=calls,
-        texts=texts,
-        client_id=call.principal_id,
-        ip=call.client_ip,
-        now=call.started_at,
-    )
-
-
-def _messages(texts: Sequence[Text]) -> Iterator[Message]:
-    """The messages that the texts lie in; the role follows from what kind of text the first one is."""
-    seen: set[str] = set()
-    for text in texts:
-        parts = text.path.split("/", 3)
-        if len(parts) < 3 or parts[1] not in ("messages", "input", "contents") or not parts[2].isdecimal():
-            continue
-        place = f"/{parts[1]}/{parts[2]}"
-        if place not in seen:
-            seen.add(place)
-            yield Message(_ROLES.get(text.target, "user"), place)
-
-
-def _arguments(texts: Sequence[Text]) -> Any:
-    """The string arguments of a tool call, put together again from their places."""
-    arguments: dict[str, Any] = {}
-    for text in texts:
-        if not text.path.startswith("/params/arguments/"):
-            continue
-        *parents, last = [
-            part.replace("~1", "/").replace("~0", "~")
-            for part in text.path.removeprefix("/params/arguments/").split("/")
-        ]
-        inner: Any = arguments
-        for part in parents:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                break
-        else:
-            inner[last] = text.text
-    return _with_lists(arguments)
-
-
-def _with_lists(value: Any) -> Any:
-    """Objects whose members are numbered from zero are lists."""
-    if not isinstance(value, dict):
-        return value
-    made: Mapping[str, Any] = {name: _with_lists(member) for name, member in value.items()}
-    if made and list(made) == [str(index) for index in range(len(made))]:
-        return list(made.values())
-    return made
+    return "alerted" if action >= Action.ALERT else "allowed"
 
 
 def _finding(pack: str, rule: Rule, text: CapturedText, start: int, end: int) -> Finding:

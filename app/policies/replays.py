@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
@@ -23,7 +23,7 @@ from app.fleet.repository import ProxyRepository
 from app.policies import documents
 from app.policies.errors import NothingToPublish, PolicyInvalid, ReplayNotFound
 from app.policies.evaluation import Evaluator
-from app.policies.global_policies import GlobalPolicyRepository
+from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.replay import Rejudged, Replayer
 from app.policies.service import PolicyService
@@ -59,7 +59,7 @@ class Replay:
         asked: StartReplay,
         proxies: Sequence[Proxy],
         version: int | None,
-        everywhere: Sequence[str],
+        named: Mapping[str, Sequence[str]],
     ) -> None:
         self.id = ids.new_id("rpl")
         self.tenant_id = actor.tenant_id
@@ -70,8 +70,8 @@ class Replay:
         self.asked = asked
         self.proxies = {proxy.id: proxy for proxy in proxies}
         self.version = version
-        self.everywhere = tuple(everywhere)
-        """The policies of proxies that name none."""
+        self.named = named
+        """The policies of each proxy: its own and those of its tags, or those of all proxies."""
         self.state = "running"
         self.error = ""
         self.total = self.done = self.skipped = 0
@@ -168,12 +168,12 @@ class Replays:
         policy, version = await self._wanted(actor, name, asked.source)
         async with self._database.reader() as session:
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-            everywhere = await GlobalPolicyRepository(session, actor.tenant_id).names()
-        users = [proxy for proxy in proxies if name in (proxy.policy_names or everywhere)]
+            named = await names_in_force(session, actor.tenant_id, self._library, proxies)
+        users = [proxy for proxy in proxies if name in named[proxy.id]]
         chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids] if asked.proxy_ids else users
         if not chosen:
             chosen = [proxy for proxy in proxies if policy.applies_to(proxy.type)]
-        replay = Replay(actor, policy, asked, chosen, version, everywhere)
+        replay = Replay(actor, policy, asked, chosen, version, named)
         self._replays[replay.id] = replay
         for old in [kept.id for kept in self._replays.values() if kept.state != "running"]:
             if len(self._replays) > MAX_KEPT:
@@ -288,7 +288,7 @@ class Replays:
     async def _replayer(self, replay: Replay, proxy: Proxy) -> Replayer:
         """The policies of a proxy with the replayed one in the place of its namesake, or beside them."""
         policy = replay.policy
-        named = [name for name in proxy.policy_names or replay.everywhere if not self._library.unknown([name])]
+        named = [name for name in replay.named[proxy.id] if not self._library.unknown([name])]
         names = [name for name in named if self._library.applies_to(name, proxy.type)]
         others = [(self._library.get(name), self._library.version_of(name) or 0, "proxy") for name in names]
         chosen = [(policy, 0, "proxy") if other[0].name == policy.name else other for other in others]
@@ -298,6 +298,7 @@ class Replays:
         return Replayer(
             await self._evaluator.judges(chosen),
             list(packs.values()),
+            shared=self._library.shared_packs.keys(),
             kind=proxy.type,
             log_only=proxy.enforcement == "log_only",
         )

@@ -158,6 +158,8 @@ class CompiledView(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     declared: int
     compiled: int | None
+    problem: str = ""
+    """Why the policy cannot be put in force."""
 
 
 class AnalyzePatterns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,4 +248,21 @@ class GlobalPoliciesView(msgspec.Struct, frozen=True, kw_only=True):
 class PutGlobalPolicies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Other policies for all proxies."""
 
+    policy_names: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]
+
+
+class TagPoliciesView(msgspec.Struct, frozen=True, kw_only=True):
+    """The policies of all proxies with a tag, and how many proxies have it."""
+
+    tag: str
+    policy_names: list[str]
+    proxies: int
+    updated_at: datetime | None
+    updated_by: str
+
+
+class PutTagPolicies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Other policies for the proxies with a tag; none take the tag off the list."""
+
+    tag: Annotated[str, Meta(min_length=1, max_length=40)]
     policy_names: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]

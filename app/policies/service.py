@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, ids
@@ -17,6 +18,7 @@ from app.access.repository import ApiKeyRepository
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import ValidationFailed
+from app.fleet.assignments import policies_of
 from app.fleet.control import Rollout
 from app.fleet.repository import ProxyRepository
 from app.policies import documents
@@ -36,6 +38,7 @@ from app.policies.library import PolicyLibrary
 from app.policies.models import PolicyVersion, StoredPolicy
 from app.policies.repository import PolicyRepository
 from app.policies.schemas import DocumentView, StoredView, VersionView
+from app.policies.tag_policies import TagPolicyRepository
 from app.policies.views import document_view, stored_view, version_view
 from app.policies.workbench import Workbench
 from app.security.permissions import Actor
@@ -48,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 RESOURCE = "policy"
 RESERVED_NAMES = frozenset(
-    """compiled drafts everywhere global import new patterns playground replays templates test validate""".split()
+    """compiled drafts everywhere global import new patterns playground replays tags templates test validate""".split()
 )
 """Words that stand where a policy's name stands in an address."""
 MAX_NOTE_CHARS = 1_000
@@ -344,6 +347,7 @@ class PolicyService:
             if policy is None:
                 # Proxies that use it fail with that reason; nothing passes for want of a policy.
                 logger.error("The policy %s cannot be read by this version: %s", row.name, problems[0])
+                self._library.put_damaged(row.name, msgspec.structs.replace(problems[0], file=f"policy {row.name}"))
                 continue
             self._library.put(row.name, policy, version.number)
 
@@ -366,7 +370,9 @@ class PolicyService:
         """Compile what each proxy that uses the policy will need with its new version."""
         async with self._database.reader() as session:
             proxies = await ProxyRepository(session, actor.tenant_id).all()
-        sets = {tuple(proxy.policy_names) for proxy in proxies if policy.name in proxy.policy_names}
+            by_tag = await TagPolicyRepository(session, actor.tenant_id).by_tag()
+        together = [policies_of(self._library, proxy.policy_names, proxy.tags, proxy.type, by_tag) for proxy in proxies]
+        sets = {tuple(names) for names in together if policy.name in names}
         for names in sorted(sets | {(policy.name,)}):
             others = [name for name in names if name != policy.name and not self._library.unknown([name])]
             packs = {pack.name: pack for pack in (*self._library.packs_of(others), *self._library.packs_for(policy))}
@@ -413,6 +419,8 @@ async def users_of(session: AsyncSession, actor: Actor, name: str) -> list[str]:
     users += [f"the key {key.name}" for key in keys if name in key.policy_names]
     if name in await GlobalPolicyRepository(session, actor.tenant_id).names():
         users.append("all proxies without policies of their own")
+    by_tag = await TagPolicyRepository(session, actor.tenant_id).by_tag()
+    users += [f"the tag {tag}" for tag, names in by_tag.items() if name in names]
     return users
 
 

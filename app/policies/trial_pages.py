@@ -33,6 +33,10 @@ VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
 MAX_SHOWN_CHARS = 20_000
+PLAYGROUND_FIELDS = (
+    *("message", "subject", "target", "direction", "log_only"),
+    *("model", "client", "client_ip", "headers", "at"),
+)
 
 
 @get("/policies/playground", opt=ADMIN, include_in_schema=False)
@@ -67,9 +71,7 @@ async def run_playground(
 ) -> Response[str]:
     """Judge the message; the answer is the result beside the form."""
     given = await request.form()
-    values = {
-        name: str(given.get(name, "")) for name in ("message", "subject", "target", "direction", "model", "log_only")
-    }
+    values = {name: str(given.get(name, "")) for name in PLAYGROUND_FIELDS}
     try:
         wanted = await _wanted(actor, policies, values)
         outcome = await evaluator.evaluate(wanted)
@@ -239,11 +241,26 @@ async def _wanted(actor: Actor, policies: PolicyService, values: dict[str, str])
             "document": document,
             "target": values["target"] if request is None else "prompt",
             "direction": values["direction"] or "request",
-            "model": values["model"],
+            "model": values["model"].strip(),
+            "client": values["client"].strip(),
+            "client_ip": values["client_ip"].strip(),
+            "headers": _headers(values["headers"]),
+            "at": values["at"].strip() or None,
             "log_only": bool(values["log_only"]),
         },
         Evaluate,
     )
+
+
+def _headers(text: str) -> dict[str, str]:
+    """The headers of a text with one on each line; raises ValidationFailed."""
+    headers: dict[str, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise ValidationFailed(fields={"headers": "Write each header on a line of its own, as name: value."})
+        headers[name.strip()] = value.strip()
+    return headers
 
 
 def _drawn(text: EvaluatedText, outcome: EvaluationView) -> dict[str, Any]:

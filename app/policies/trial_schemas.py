@@ -48,6 +48,15 @@ class Evaluate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: TargetWord = "prompt"
     """What kind of text a `text` is."""
     model: Annotated[str, Meta(max_length=200)] = ""
+    """Where the message does not name its model."""
+    client: Annotated[str, Meta(max_length=200)] = ""
+    """Name of the API key that it would come with."""
+    client_ip: Annotated[str, Meta(max_length=64)] = ""
+    headers: Annotated[
+        dict[Annotated[str, Meta(max_length=100)], Annotated[str, Meta(max_length=2_000)]], Meta(max_length=50)
+    ] = {}
+    at: datetime | None = None
+    """When it would come, with a time zone; now without."""
     log_only: bool = False
 
 

@@ -49,9 +49,12 @@ class CapturedCall(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str
     operation: str
     principal_id: str
+    principal_name: str
     client_ip: str
     verdict: str
     """What became of it: allowed, alerted, blocked, refused or error."""
+    level: str
+    """At which level the policies that judged it are assigned; empty where none had anything to say."""
     findings: tuple[dict[str, Any], ...]
     """As stored with the call (`schemas.FindingView` as a dict)."""
     omitted: int
@@ -177,8 +180,10 @@ def _captured_call(call: Call, kept: KeptTexts) -> CapturedCall:
         protocol=call.protocol,
         operation=call.operation,
         principal_id=call.principal_id,
+        principal_name=call.principal_name,
         client_ip=call.client_ip,
         verdict=call.verdict,
+        level=str((call.decision or {}).get("level", "")),
         findings=tuple(call.findings),
         omitted=kept.omitted,
         texts=kept.texts,

@@ -22,10 +22,12 @@ from app.alerts.service import alert_view
 from app.audit.service import AuditLog
 from app.database.base import DEFAULT_TENANT
 from app.database.engine import Database
+from app.fleet.assignments import policies_of
 from app.fleet.repository import ProxyRepository
 from app.http.events import EventBus
 from app.policies.global_policies import GlobalPolicyRepository
 from app.policies.library import PolicyLibrary
+from app.policies.tag_policies import TagPolicyRepository
 from app.security.vault import Vault
 from app.tools.usage import ToolUsage
 from app.traffic.analysis import TrafficAnalysis
@@ -124,12 +126,12 @@ class Ingest:
 
     async def _facts(self, session: AsyncSession) -> dict[str, ProxyFacts]:
         all_proxies = await GlobalPolicyRepository(session).names()
-        return {
-            proxy.id: ProxyFacts(
-                proxy.name, proxy.type, self._library.policy_by_pack(proxy.policy_names or all_proxies)
-            )
-            for proxy in await ProxyRepository(session).all()
-        }
+        by_tag = await TagPolicyRepository(session).by_tag()
+        found = {}
+        for proxy in await ProxyRepository(session).all():
+            names = policies_of(self._library, proxy.policy_names, proxy.tags, proxy.type, by_tag)
+            found[proxy.id] = ProxyFacts(proxy.name, proxy.type, self._library.policy_by_pack(names or all_proxies))
+        return found
 
     def _policy_names(self, record: CallRecord, proxy: ProxyFacts) -> Mapping[str, str]:
         """By pack the policy that brought it: the one that decided, which a key may have named, before the proxy's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from proxies.exchange import Exchange
@@ -12,6 +12,8 @@ from rules.facts import Facts, Message, ToolCall
 from rules.model import Text
 
 _MESSAGE_LISTS: Final = ("messages", "input", "contents", "prompt")
+_ROLES: Final = {"model": "assistant", "function": "tool"}
+_RESPONSES: Final = frozenset({"functionResponse", "function_response", "toolResult"})
 _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
 
 
@@ -40,11 +42,42 @@ def messages_and_calls(body: dict[str, Any]) -> tuple[tuple[Message, ...], tuple
         value = body.get(key)
         if type(value) is str:
             messages.append(Message("user", f"/{key}"))
+        elif type(value) is dict:
+            messages += _said_in(value, f"/{key}")
+            calls += calls_in(value, f"/{key}")
         elif type(value) is list:
             for index, message in enumerate(value):
-                messages.append(Message(_role(message), f"/{key}/{index}"))
+                messages += _said_in(message, f"/{key}/{index}")
                 calls += calls_in(message, f"/{key}/{index}")
     return tuple(messages), tuple(calls)
+
+
+def _said_in(message: Any, path: str) -> Iterator[Message]:
+    """A message, and one of the role `tool` for each result of a tool that another API would send as a message.
+
+    `message_count` counts the message once, whatever it holds.
+    """
+    role = _role(message)
+    results, others = _results(message, path) if role == "user" else ([], True)
+    if others:
+        yield Message(role, path)
+    for number, place in enumerate(results):
+        is_message = number == 0 and not others
+        yield Message("tool", path if is_message else place, counts=is_message)
+
+
+def _results(message: Any, path: str) -> tuple[list[str], bool]:
+    """Where the results of tools stand in a message, and whether it holds anything else."""
+    if type(message) is dict:
+        for key in ("content", "parts"):
+            if type(parts := message.get(key)) is list and parts:
+                places = [f"{path}/{key}/{index}" for index, part in enumerate(parts) if _is_result(part)]
+                return places, len(places) < len(parts)
+    return [], True
+
+
+def _is_result(part: Any) -> bool:
+    return type(part) is dict and (part.get("type") == "tool_result" or not _RESPONSES.isdisjoint(part))
 
 
 def _role(message: Any) -> str:
@@ -53,7 +86,7 @@ def _role(message: Any) -> str:
         return "user"
     role = message.get("role")
     if type(role) is str:
-        return "assistant" if role == "model" else role
+        return _ROLES.get(role, role)
     kind = str(message.get("type", ""))
     if kind.endswith("_output"):
         return "tool"

@@ -21,6 +21,8 @@ MAX_ARGUMENTS_CHARACTERS: Final = 1024 * 1024
 _CALL_TYPES: Final = frozenset(
     {"tool_use", "server_tool_use", "mcp_tool_use", "function_call", "custom_tool_call", "mcp_call"}
 )
+_CALL_ENDING: Final = "_call"
+_ITEM_MEMBERS: Final = frozenset({"type", "id", "call_id", "status"})
 
 
 class CallsNotReadable(Exception):
@@ -35,9 +37,9 @@ def calls_in(value: Any, path: str) -> Iterator[ToolCall]:
         return
     if type(value) is not dict:
         return
-    if value.get("type") in _CALL_TYPES:
-        yield from _call(value, path)
-        return
+    if type(kind := value.get("type")) is str and (kind in _CALL_TYPES or kind.endswith(_CALL_ENDING)):
+        # What else the value holds is looked at all the same: clients that read `tool_calls` do not ask for a type.
+        yield from _call(value, path) if kind in _CALL_TYPES else _nameless(kind, value, path)
     if type(calls := value.get("tool_calls")) is list:
         for index, call in enumerate(calls):
             yield from _chat_call(call, f"{path}/tool_calls/{index}")
@@ -62,6 +64,14 @@ def _call(call: Any, path: str) -> Iterator[ToolCall]:
             yield ToolCall(name, decoded(call[key]), path)
             return
     yield ToolCall(name, None, path)
+
+
+def _nameless(kind: str, item: dict[str, Any], path: str) -> Iterator[ToolCall]:
+    """A tool of the API itself, called by the word before `_call`: `local_shell_call`, `web_search_call`."""
+    arguments = next((item[key] for key in ("action", "operation") if type(item.get(key)) is dict), None)
+    if arguments is None:
+        arguments = {key: value for key, value in item.items() if key not in _ITEM_MEMBERS}
+    yield ToolCall(kind.removesuffix(_CALL_ENDING), arguments, path)
 
 
 def decoded(arguments: Any) -> Any:

@@ -14,24 +14,18 @@ from proxies.exchange import Exchange
 from proxies.refusal import Refusal
 from proxies.steps.decide import inspection_failed, weigh
 from rules.context_firewall import (
-    MEMBER,
     ContextInput,
     ContextMalformed,
-    chunk_scores,
     chunk_texts,
     citations,
-    origin_allowed,
+    rejections,
     take_context,
 )
-from rules.model import Action, Confidence, Finding, Severity, Target
+from rules.model import Action, Finding
 from rules.policy import ContextFirewall
-from rules.redact import excerpt
 
 PACK = "context-firewall"
 """Of the firewall that the settings give to proxies whose policies have none."""
-ORIGIN_RULE = "CONTEXT-ORIGIN"
-SCORE_RULE = "CONTEXT-SCORE"
-MAX_RULES_NAMED = 5
 
 
 def check(exchange: Exchange, document: dict[str, Any]) -> None:
@@ -48,14 +42,11 @@ def check(exchange: Exchange, document: dict[str, Any]) -> None:
     if context is None:
         return
     found = _scan(exchange, context)
-    scores = chunk_scores(context, found)
-    rejections = [
-        rejection for pack, firewall in firewalls for rejection in _rejections(pack, firewall, context, scores, found)
-    ]
+    rejected = [rejection for pack, firewall in firewalls for rejection in rejections(pack, firewall, context, found)]
     exchange.citations = citations(context)
     try:
         # The chunks do not go on, so what they hold is known and blocks nothing by itself.
-        weigh(exchange, [*(replace(finding, action=Action.LOG) for finding in found), *rejections])
+        weigh(exchange, [*(replace(finding, action=Action.LOG) for finding in found), *rejected])
     except Refusal as refusal:
         raise Refusal(
             400,
@@ -83,39 +74,3 @@ def _scan(exchange: Exchange, context: ContextInput) -> list[Finding]:
     if exchange.capture:
         exchange.capture.note("request", texts, found)
     return found
-
-
-def _rejections(
-    pack: str, firewall: ContextFirewall, context: ContextInput, scores: list[int], found: list[Finding]
-) -> list[Finding]:
-    rejections = []
-    if firewall.allowed_origins and not origin_allowed(context.source, firewall.allowed_origins):
-        evidence = excerpt(context.source, 0, len(context.source), ())
-        title = "Context from an origin that is not allowed"
-        rejections.append(_rejection(pack, ORIGIN_RULE, title, f"/{MEMBER}/source", evidence))
-    worst = max(range(len(scores)), key=scores.__getitem__, default=-1)
-    if worst >= 0 and scores[worst] >= firewall.risk_threshold:
-        path = chunk_texts(context)[worst].path
-        rules = list(dict.fromkeys(finding.rule_id for finding in found if finding.path == path))[:MAX_RULES_NAMED]
-        evidence = f"score {scores[worst]} of at most {firewall.risk_threshold - 1}: {', '.join(rules)}"
-        rejections.append(_rejection(pack, SCORE_RULE, "Context that gives orders to the model", path, evidence))
-    return rejections
-
-
-def _rejection(pack: str, rule_id: str, title: str, path: str, evidence: str) -> Finding:
-    return Finding(
-        rule_id=rule_id,
-        pack=pack,
-        title=title,
-        category="policy/context",
-        severity=Severity.HIGH,
-        confidence=Confidence.HIGH,
-        score=100,
-        action=Action.BLOCK,
-        target=Target.DOCUMENT,
-        path=path,
-        start=0,
-        end=0,
-        view="raw",
-        evidence=evidence,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from rules.canaries import CanaryStream
 from rules.engine import StreamScan
 from rules.facts import Facts, ToolCall
 from rules.model import Finding, Target, Text
+from rules.seams import across_seams
 
 
 def scan(
@@ -25,7 +27,9 @@ def scan(
     """
     proxy = exchange.proxy
     try:
-        findings = exchange.protection.ruleset.scan(texts, direction=direction)
+        rules = partial(exchange.protection.ruleset.scan, direction=direction)
+        findings = rules(texts)
+        findings += across_seams(texts, rules, findings)
         if proxy.canaries:
             findings += proxy.canaries.scan(
                 texts, proxy_id=proxy.config.id, principal_id=exchange.principal.id, direction=direction

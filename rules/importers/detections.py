@@ -8,9 +8,11 @@ from typing import Any
 
 from rules.importers.examples import counter_example, example_of
 from rules.importers.patterns import NotCarried, convert
-from rules.importers.report import Report
+from rules.importers.report import Fields, Report
 from rules.packs import MAX_PATTERNS_PER_LIST
 
+MAX_TITLE_CHARS = 200
+MAX_SCORE = 100
 SCORES = {"critical": 50, "high": 30, "medium": 15, "low": 5, "info": 1}
 """The other products' own weights, also their default risk thresholds."""
 SEVERITIES = {"moderate": "medium", "warning": "medium", "warn": "medium", "informational": "info", "severe": "high"}
@@ -44,6 +46,8 @@ class Shape:
         self.targets = {"llm": LLM_TARGETS, "mcp": MCP_TARGETS}.get(policy_type, both)
         self.report = report
         self.detections: list[dict[str, Any]] = []
+        self.disabled: list[str] = []
+        """The ids of those that are switched off."""
         self._ids: set[str] = set()
 
     def id_for(self, wanted: str, pointer: str, fallback: str) -> str:
@@ -71,16 +75,18 @@ class Shape:
         action: str,
         patterns: Sequence[tuple[str, Any, str]],
         pointer: str,
+        confidence: str = "",
         score: float | None = None,
+        enabled: bool = True,
         min_count: int = 1,
         capture: dict[str, Any] | None = None,
         ignore_case: bool = False,
-    ) -> str | None:
-        """Add a detection of `patterns` (pointer, text, kind); None, and a note, when no pattern can be carried over."""
+    ) -> None:
+        """Add a detection of `patterns` (pointer, text, kind), or say why none of them can be carried over."""
         carried: list[dict[str, str]] = []
         for place, text, kind in patterns:
             try:
-                pattern, changes = convert(text, kind, ignore_case=ignore_case or kind != "regex")
+                pattern, changes = convert(text, kind, ignore_case=ignore_case, keep_ends=action == "redact")
             except NotCarried as error:
                 self.report.dropped(place, f"this pattern is left out: {error}")
                 continue
@@ -94,18 +100,18 @@ class Shape:
         examples = self._examples(carried, min_count, pointer) if carried else None
         if examples is None:
             self.report.dropped(pointer, "the rule is left out: none of its patterns could be carried over")
-            return None
+            return
         match: dict[str, Any] = {"any": carried}
         if min_count > 1:
             match["min_count"] = min_count
         detection: dict[str, Any] = {
             "id": id,
-            "title": title[:200] or id,
+            "title": title or id,
             "category": category,
             "severity": severity,
             # A block that the other product does on one hit stays one: only a high-confidence rule may block alone.
-            "confidence": "high" if action in ("block", "redact") else "medium",
-            "score": _bounded(score, severity),
+            "confidence": confidence or ("high" if action in ("block", "redact") else "medium"),
+            "score": SCORES[severity] if score is None else round(score),
             "targets": list(self.targets),
             "match": match,
             "action": action,
@@ -114,7 +120,8 @@ class Shape:
         if capture:
             detection |= {"capture": capture, "sensitive": True}
         self.detections.append(detection)
-        return id
+        if not enabled:
+            self.disabled.append(id)
 
     def _examples(
         self, patterns: Sequence[dict[str, str]], min_count: int, pointer: str
@@ -129,11 +136,27 @@ class Shape:
         return {"match": [hit], "no_match": [miss]}
 
 
-def severity_of(word: str, default: str = "medium") -> str:
-    """A severity in our words."""
-    plain = word.strip().lower()
-    plain = SEVERITIES.get(plain, plain)
-    return plain if plain in SCORES else default
+def severity_of(fields: Fields, default: str = "medium") -> str:
+    """The severity in our words; one that is not known becomes the default and is reported."""
+    place = fields.place("severity")
+    word = fields.text("severity")
+    plain = SEVERITIES.get(word.lower(), word.lower())
+    if plain in SCORES:
+        return plain
+    if word:
+        fields.report.changed(place, f"the severity {word[:40]!r} is not known here; it became {default}")
+    return default
+
+
+def score_of(fields: Fields) -> float | None:
+    """The score within our bounds, where there is one; a change is reported."""
+    place = fields.place("score", "weight")
+    score = fields.number("score", "weight")
+    if score is None or 0 <= score <= MAX_SCORE:
+        return score
+    held, word = (MAX_SCORE, "largest") if score > MAX_SCORE else (0, "smallest")
+    fields.report.changed(place, f"the score {score:g} became {held}, the {word} here")
+    return held
 
 
 def category_of(word: str, default: str) -> str:
@@ -151,7 +174,3 @@ def action_of(word: str, default: str, pointer: str, report: Report) -> str:
         report.changed(pointer, f"the action {word[:40]!r} is not known here; it became {default}")
         return default
     return ACTIONS[plain]
-
-
-def _bounded(score: float | None, severity: str) -> int:
-    return SCORES[severity] if score is None else min(100, max(0, round(score)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rules.importers.detections import Shape, action_of, category_of, severity_of
+from rules.importers.detections import MAX_TITLE_CHARS, Shape, action_of, category_of, score_of, severity_of
 from rules.importers.report import Fields, Imported, Report
 from rules.packs import MAX_LABEL_CHARS
 
@@ -26,6 +26,9 @@ HEAD_REASONS = {
     "allowed tools": "write a rule with action allow on tool_name, and default_action deny",
 }
 ITEM_REASONS = {"description": "a detection has a title only"}
+MAX_DESCRIPTION_CHARS = 4_000
+MAX_COUNT = 1_000
+"""Hits that one rule may ask for."""
 _BRACKETS = re.compile(r"^[<\[](?:REDACTED_)?([A-Z][A-Z0-9_]*?)(?:_(?:\d+|\{COUNT\}))?[>\]]$")
 
 
@@ -33,22 +36,23 @@ def read(document: dict[str, Any], name: str, dialect: str) -> Imported:
     """The policy in a document of lists of patterns; `name` is for one that names itself nowhere."""
     report = Report()
     fields = Fields(document, "", report)
-    title = fields.text("policyName", "policy_name", "name", "title", default=name)
+    title = fields.text("policyName", "name", "title", default=name[:MAX_TITLE_CHARS], longest=MAX_TITLE_CHARS)
     policy_type = _policy_type(fields, report)
+    thresholds = _thresholds(fields, report)
     shape = Shape(policy_type, report)
-    disabled = _rules(fields, shape)
+    _rules(fields, shape, thresholds.get("message_block"))
     _blocked(fields, shape)
     _redactions(fields, shape)
     _variants(fields, shape)
     _behaviours(fields, shape)
     document = {
         "name": slug(title) or slug(name) or "imported-policy",
-        "title": title[:200],
-        "description": fields.text("description")[:4_000],
+        "title": title,
+        "description": fields.text("description", longest=MAX_DESCRIPTION_CHARS),
         "type": policy_type,
         "detections": shape.detections,
-        "overrides": [{"rules": disabled, "enabled": False, "reason": "disabled in the import"}] if disabled else [],
-        "thresholds": _thresholds(fields, report),
+        "overrides": _overrides(shape.disabled),
+        "thresholds": thresholds,
     }
     fields.finish(HEAD_REASONS)
     return Imported(dialect, {key: value for key, value in document.items() if value not in ("", [], {})}, report.notes)
@@ -70,7 +74,7 @@ def _policy_type(fields: Fields, report: Report) -> str:
 
 def _thresholds(fields: Fields, report: Report) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    block = fields.number("block_threshold", "blockThreshold")
+    block = fields.number("block_threshold")
     if block is not None:
         made["message_block"] = max(1, round(block))
     place = fields.place("riskThresholds")
@@ -87,21 +91,27 @@ def _thresholds(fields: Fields, report: Report) -> dict[str, Any]:
     return made
 
 
-def _rules(fields: Fields, shape: Shape) -> list[str]:
-    """Add the rules; the ids of those that were switched off."""
-    disabled: list[str] = []
+def _overrides(disabled: list[str]) -> list[dict[str, Any]]:
+    """What is switched off in the file is here and switched off, so that it can be switched on again."""
+    return [{"rules": disabled, "enabled": False, "reason": "disabled in the import"}] if disabled else []
+
+
+def _rules(fields: Fields, shape: Shape, block_threshold: int | None) -> None:
+    """Add the rules. Where scores decide, a rule without an action blocks: alone if its score is enough, else together with
+    others."""
     for number, rule in enumerate(fields.objects("rules"), 1):
         report, pointer = rule.report, rule.pointer
-        title = rule.text("name", "title")
+        title = rule.text("name", "title", longest=MAX_TITLE_CHARS)
         id = shape.id_for(rule.text("id") or title, f"{pointer}/id", f"RULE-{number}")
-        severity = severity_of(rule.text("severity"))
-        action = action_of(rule.text("action"), "alert", f"{pointer}/action", report)
-        enabled = rule.flag("enabled", default=True)
+        severity, score, word = severity_of(rule), score_of(rule), rule.text("action")
+        decides = block_threshold is not None and score is not None and not word
+        confidence = ("high" if (score or 0) >= (block_threshold or 0) else "medium") if decides else ""
+        action = action_of(word, "block" if decides else "alert", f"{pointer}/action", report)
         patterns = [(place, text, "regex") for place, text in rule.items("patterns")]
         place = rule.place("pattern")
         if (single := rule.take("pattern")) is not None:
             patterns.append((place, single, "regex"))
-        added = shape.add(
+        shape.add(
             id=id,
             title=title,
             category=category_of(rule.text("category"), "imported"),
@@ -109,47 +119,43 @@ def _rules(fields: Fields, shape: Shape) -> list[str]:
             action=action,
             patterns=patterns,
             pointer=pointer,
-            score=rule.number("score", "weight"),
+            confidence=confidence,
+            score=score,
+            enabled=rule.flag("enabled", default=True),
         )
-        if added and not enabled:
-            disabled.append(added)
         rule.finish(ITEM_REASONS | {"conditions": "conditions of a rule have no counterpart; write a conditional rule"})
-    return disabled
 
 
 def _blocked(fields: Fields, shape: Shape) -> None:
     for number, blocked in enumerate(fields.objects("blockedPatterns"), 1):
         place = blocked.place("pattern")
         kind = blocked.text("type", default="regex").lower()
-        reason = blocked.text("reason", "message", "description", "name")
+        reason = blocked.text("reason", "message", "description", "name", longest=MAX_TITLE_CHARS)
         category = blocked.text("category")
         shape.add(
             id=shape.id_for(blocked.text("id"), f"{blocked.pointer}/id", f"BLOCKED-{number}"),
             title=reason or f"Blocked pattern {number}",
             category=category_of(category, "blocked"),
-            severity=severity_of(blocked.text("severity"), "high"),
+            severity=severity_of(blocked, "high"),
             action=action_of(blocked.text("action"), "block", f"{blocked.pointer}/action", blocked.report),
             patterns=[(place, blocked.take("pattern"), kind)],
             pointer=blocked.pointer,
+            enabled=blocked.flag("enabled", default=True),
         )
         blocked.finish(ITEM_REASONS)
 
 
 def _redactions(fields: Fields, shape: Shape) -> None:
     restores = fields.flag("unmask_for_user", default=False)
-    items = [*fields.objects("redactPatterns"), *fields.objects("redaction_rules", "redactionRules")]
+    items = [*fields.objects("redactPatterns"), *fields.objects("redaction_rules")]
     for number, item in enumerate(items, 1):
         pointer, place = item.pointer, item.place("pattern")
-        name = item.text("name", "reason")
+        name = item.text("name", "reason", longest=MAX_TITLE_CHARS)
         replacement = item.text("redact_string", "redactString", "replacement", default="[REDACTED]")
         form = item.text("placeholder_format")
         reversible = item.flag("unmask_for_user", default=restores)
         # The id never holds the pattern: a pattern for one password would be that password.
         id = shape.id_for("", f"{pointer}/id", f"REDACT-{number}")
-        if not item.flag("enabled", default=True):
-            item.report.dropped(pointer, "is switched off in the file")
-            item.finish(ITEM_REASONS)
-            continue
         word = _type_word(form) or _type_word(replacement)
         if replacement not in ("", "[REDACTED]") or form:
             item.report.changed(pointer, f"its value is replaced by a placeholder of the type {word or 'VALUE'}")
@@ -157,10 +163,11 @@ def _redactions(fields: Fields, shape: Shape) -> None:
             id=id,
             title=name or f"Redact pattern {number}",
             category=category_of("redaction", "redaction"),
-            severity=severity_of(item.text("severity")),
+            severity=severity_of(item),
             action="redact",
             patterns=[(place, item.take("pattern"), "regex")],
             pointer=pointer,
+            enabled=item.flag("enabled", default=True),
             capture={"redact_as": word or "VALUE", "reversible": reversible},
             ignore_case=not item.flag("case_sensitive", default=True),
         )
@@ -191,21 +198,20 @@ def _behaviours(fields: Fields, shape: Shape) -> None:
 
 
 def _counted(item: Fields, shape: Shape, patterns: list[tuple[str, Any, str]], fallback: str, default: str) -> None:
-    name = item.text("name")
-    count = item.number("threshold") or 1
+    name = item.text("name", longest=MAX_TITLE_CHARS)
+    count = min(MAX_COUNT, max(1, round(item.number("threshold") or 1)))
     if count > 1:
-        item.report.changed(
-            f"{item.pointer}/threshold", f"counts {round(count)} hits in one text, of any of its patterns"
-        )
+        item.report.changed(f"{item.pointer}/threshold", f"counts {count} hits in one text, of any of its patterns")
     shape.add(
         id=shape.id_for(name, f"{item.pointer}/name", fallback),
         title=name,
         category=category_of(item.text("category"), default),
-        severity=severity_of(item.text("severity")),
+        severity=severity_of(item),
         action="alert",
         patterns=patterns,
         pointer=item.pointer,
-        min_count=min(1_000, max(1, round(count))),
+        min_count=count,
+        enabled=item.flag("enabled", default=True),
     )
     item.finish(
         ITEM_REASONS | {"weightThreshold": "variants count alike", "maxMatches": "every hit is reported, up to a bound"}

@@ -8,6 +8,9 @@ from typing import Any
 from rules.packs import MAX_PATTERN_CHARS
 from rules.patterns import PatternRefused, check, key_of
 
+_EXPRESSIONS = frozenset({"", "regex", "regexp", "re", "pattern"})
+_WHOLE_TEXTS = frozenset({"exact", "equals"})
+_TEXTS = _WHOLE_TEXTS | {"contains", "literal", "string", "substring", "keyword"}
 GAP_CHARS = 200
 """What an unbounded `.*` becomes: linear engines bound their gaps."""
 
@@ -27,21 +30,24 @@ class NotCarried(ValueError):
     """The pattern cannot be used; the message says why."""
 
 
-def convert(text: Any, kind: str, *, ignore_case: bool) -> tuple[dict[str, str], list[str]]:
+def convert(text: Any, kind: str, *, ignore_case: bool, keep_ends: bool = False) -> tuple[dict[str, str], list[str]]:
     """(the pattern as a member of `match`, what was changed); raises `NotCarried`.
 
-    `kind` is `regex`, `contains` (the text itself) or `exact` (the text and nothing else).
+    `kind` is the other product's word: a regular expression, the text itself, or the text and nothing else. With
+    `keep_ends` gaps at the ends are part of what the pattern hits, as where a hit is replaced.
     """
     if not isinstance(text, str) or not text:
         raise NotCarried("is not a pattern")
     changes: list[str] = []
-    flags = {"i"} if ignore_case else set()
-    if kind in ("contains", "exact", "literal", "string"):
+    flags = {"i"} if ignore_case or kind in _TEXTS else set()
+    if kind in _TEXTS:
         source = re.escape(text)
-        if kind == "exact":
+        if kind in _WHOLE_TEXTS:
             source = f"^{source}$"
+    elif kind in _EXPRESSIONS:
+        source, flags, changes = _regex(text, flags, keep_ends)
     else:
-        source, flags, changes = _regex(text, flags)
+        raise NotCarried(f"patterns of the type {kind[:40]!r} are not known here")
     if len(source) > MAX_PATTERN_CHARS:
         raise NotCarried(f"is longer than {MAX_PATTERN_CHARS} characters")
     ordered = "".join(letter for letter in "ims" if letter in flags)
@@ -52,7 +58,7 @@ def convert(text: Any, kind: str, *, ignore_case: bool) -> tuple[dict[str, str],
     return {"re": source, **({"flags": ordered} if ordered else {})}, changes
 
 
-def _regex(text: str, flags: set[str]) -> tuple[str, set[str], list[str]]:
+def _regex(text: str, flags: set[str], keep_ends: bool) -> tuple[str, set[str], list[str]]:
     changes: list[str] = []
     source = text
     while found := _INLINE.match(source):
@@ -67,7 +73,7 @@ def _regex(text: str, flags: set[str]) -> tuple[str, set[str], list[str]]:
             raise NotCarried(reason)
     source = source.replace(r"\A", "^").replace(r"\z", "$").replace(r"\Z", "$")
     trimmed = _EITHER_END.sub("", source)
-    if trimmed and trimmed != source:
+    if trimmed and not keep_ends:
         # A match is looked for anywhere, so that leading and trailing gaps say nothing.
         source = trimmed
     bounded = _with_bounds(source)

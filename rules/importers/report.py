@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 MAX_NOTES = 1_000
+MAX_NUMBER = 1_000_000_000
 
 Kind = Literal["dropped", "changed"]
 
@@ -42,8 +43,10 @@ class Report:
 
     def add(self, kind: Kind, pointer: str, reason: str) -> None:
         """Say that something was dropped or changed."""
-        if len(self.notes) < MAX_NOTES:
+        if len(self.notes) < MAX_NOTES - 1:
             self.notes.append(Note(kind, pointer, reason))
+        elif len(self.notes) < MAX_NOTES:
+            self.notes.append(Note("dropped", "", "more was dropped or changed than is listed here"))
 
     def dropped(self, pointer: str, reason: str) -> None:
         """Something is not in the policy."""
@@ -57,32 +60,39 @@ class Report:
 class Fields:
     """The members of one object. Names are compared without case and punctuation: `blockedPatterns`, `blocked_patterns`.
 
-    Whatever nobody took by the time of `finish` is reported as dropped.
+    Whatever nobody took by the time of `finish` is reported as dropped. Of one member in several spellings all are read where
+    it is a list; else the first counts, and the others are reported.
     """
 
     def __init__(self, value: dict[str, Any], pointer: str, report: Report) -> None:
         self.pointer = pointer
         self.report = report
-        self._members = {_bare(name): (name, member) for name, member in value.items()}
-
-    def __contains__(self, name: str) -> bool:
-        return _bare(name) in self._members
+        self._members: dict[str, list[tuple[str, Any]]] = {}
+        """By bare name each spelling with its value."""
+        for name, member in value.items():
+            self._members.setdefault(_bare(name), []).append((name, member))
 
     def take(self, *names: str) -> Any:
         """The first of these members that is there; None without one."""
         for name in names:
             if found := self._members.pop(_bare(name), None):
-                return found[1]
+                for other, _ in found[1:]:
+                    self.report.dropped(self._at(other), "is given twice in different spellings; the first one counts")
+                return found[0][1]
         return None
 
-    def text(self, *names: str, default: str = "") -> str:
-        """A member that is text; a number is taken as its digits, anything else is reported."""
+    def text(self, *names: str, default: str = "", longest: int | None = None) -> str:
+        """A member that is text; a number is taken as its digits, anything else is reported, and so is what is longer than
+        can be kept."""
         place = self.place(*names)
         value = self.take(*names)
         if value is None:
             return default
         if isinstance(value, str):
-            return value.strip()
+            text = value.strip()
+            if longest is not None and len(text) > longest:
+                self.report.changed(place, f"only its first {longest:,} characters are kept")
+            return text[:longest]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)
         self.report.dropped(place, "is not text")
@@ -98,25 +108,25 @@ class Fields:
         return default
 
     def number(self, *names: str) -> float | None:
-        """A member that is a number; anything else is reported."""
+        """A member that is a number of reasonable size; anything else is reported."""
         place = self.place(*names)
         value = self.take(*names)
-        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        if value is None:
+            return None
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and -MAX_NUMBER <= value <= MAX_NUMBER:
             return value
         self.report.dropped(place, "is not a number")
         return None
 
     def items(self, *names: str) -> Iterator[tuple[str, Any]]:
         """The elements of a member that is a list, each with its pointer; anything else is reported."""
-        place = self.place(*names)
-        value = self.take(*names)
-        if value is None:
-            return
-        if not isinstance(value, list):
-            self.report.dropped(place, "is not a list")
-            return
-        for index, item in enumerate(value):
-            yield f"{place}/{index}", item
+        for name in names:
+            for spelling, value in self._members.pop(_bare(name), ()):
+                if isinstance(value, list):
+                    for index, item in enumerate(value):
+                        yield f"{self._at(spelling)}/{index}", item
+                elif value is not None:
+                    self.report.dropped(self._at(spelling), "is not a list")
 
     def objects(self, *names: str) -> Iterator[Fields]:
         """The elements of a list that are objects; others are reported."""
@@ -130,17 +140,19 @@ class Fields:
         """The pointer of the first of these members that is there."""
         for name in names:
             if found := self._members.get(_bare(name)):
-                return f"{self.pointer}/{found[0].replace('~', '~0').replace('/', '~1')}"
+                return self._at(found[0][0])
         return self.pointer
+
+    def _at(self, name: str) -> str:
+        return f"{self.pointer}/{name.replace('~', '~0').replace('/', '~1')}"
 
     def finish(self, reasons: dict[str, str] | None = None, default: str = "has no counterpart here") -> None:
         """Report every member that nobody took, with its reason by bare name."""
         known = {_bare(name): reason for name, reason in (reasons or {}).items()}
-        for bare, (name, value) in self._members.items():
-            if value in (None, "", [], {}):
-                continue
-            place = f"{self.pointer}/{name.replace('~', '~0').replace('/', '~1')}"
-            self.report.dropped(place, known.get(bare, default))
+        for bare, spellings in self._members.items():
+            for name, value in spellings:
+                if value not in (None, "", [], {}):
+                    self.report.dropped(self._at(name), known.get(bare, default))
         self._members.clear()
 
 

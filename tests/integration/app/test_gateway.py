@@ -96,7 +96,7 @@ async def gateway(tmp_path: Path, used_data: Path) -> AsyncIterator[Gateway]:
         yield running
 
 
-async def test_story_3_a_call_passes_an_attack_is_refused_and_raises_one_alert_live(gateway: Gateway) -> None:
+async def test_SYP_POL_3_story_3_a_call_passes_an_attack_is_refused_and_raises_one_alert_live(gateway: Gateway) -> None:
     auth = {"type": "bearer", "value": "env:OSTIARY_TEST_KEY"}
     proxy = await gateway.proxy("OpenAI", upstream_auth=auth, policy_names=["llm-standard-security"])
     key = await gateway.key("app")
@@ -151,7 +151,7 @@ async def test_ADM_19_a_key_opens_its_proxies_only_and_nothing_after_its_revocat
     assert (await chat(one, bound["key"], "hello")).status_code == 401
 
 
-async def test_a_change_of_a_running_proxy_applies_at_once(gateway: Gateway) -> None:
+async def test_SLG_POL_2_a_change_of_a_running_proxy_applies_at_once(gateway: Gateway) -> None:
     proxy = await gateway.proxy("OpenAI")
     key = (await gateway.key("app"))["key"]
     assert (await chat(proxy, key, ATTACK)).status_code == 403

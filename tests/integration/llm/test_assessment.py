@@ -141,10 +141,16 @@ LEAKS = {
     "API key": "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
     "bearer token": "b7Yw2Kq9ZpLx4VtRnMc8Hs6Jd3FgTa1E",
     "AWS access key": "AKIA" + "Z7Q2M4N6P5R3T7VK",
+    "plain key": "sk_" + "8fjK2mQzT4vB9nXw7RcYp3Ld",
+    "bare bearer token": "Kx3vQ8mZt5Yw2Rb7Nc4Lp9Hd6Js1Fg0A",
+    "password": "Tr0ub4dor&3x",
+    "short password": "hunter2",
 }
 TOLD = (
     "Write to {e-mail} or call {phone}. Use {API key} with\n"
-    "Authorization: Bearer {bearer token}\nand sign with {AWS access key}, please."
+    "Authorization: Bearer {bearer token}\nand sign with {AWS access key}, please. The other key is {plain key}, and\n"
+    "the bearer {bare bearer token} works as well. My password is: {password}, and the\n"
+    "password of the old one was {short password}."
 )
 
 

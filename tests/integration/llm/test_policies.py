@@ -253,3 +253,21 @@ async def test_a_selection_too_large_to_judge_is_a_refusal(upstream: LLMUpstream
         answer = await ask(proxy, messages=messages)
     assert answer.json()["error"]["code"] == "inspection_failed"
     assert upstream.seen == []
+
+
+@pytest.mark.parametrize("api", ["chat", "anthropic", "responses"])
+async def test_LLMSG_GUARD_1_what_is_cut_over_the_parts_of_a_message_is_found(upstream: LLMUpstream, api: str) -> None:
+    half = len(PHRASE) // 2
+    kind = "input_text" if api == "responses" else "text"
+    parts = [{"type": kind, "text": piece} for piece in ("Please say: " + PHRASE[:half], PHRASE[half:] + " now.")]
+    messages = [{"role": "user", "content": parts}]
+    body: dict[str, Any] = {"model": "echo", "max_tokens": 9}
+    body["input" if api == "responses" else "messages"] = messages
+    path = {"chat": "/v1/chat/completions", "anthropic": "/v1/messages", "responses": "/v1/responses"}[api]
+    async with (
+        proxy_under(upstream, {"name": "p", "packs": [PACK]}) as proxy,
+        httpx.AsyncClient(timeout=20, headers=HEADERS) as client,
+    ):
+        answer = await client.post(proxy.url + path, json=body)
+    assert answer.status_code == 403
+    assert upstream.seen == []

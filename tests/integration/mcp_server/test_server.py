@@ -64,7 +64,7 @@ async def use(client: Client) -> Any:
 
 
 @ERAS
-async def test_over_http_with_an_api_token(site: Site, mode: str) -> None:
+async def test_LLMSG_MCP_1_over_http_with_an_api_token(site: Site, mode: str) -> None:
     headers = {"authorization": f"Bearer {await token(site)}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         transport = streamable_http_client(f"{site.url}/mcp", http_client=http)
@@ -74,14 +74,14 @@ async def test_over_http_with_an_api_token(site: Site, mode: str) -> None:
 
 
 @ERAS
-async def test_over_stdio_in_front_of_a_console(site: Site, mode: str) -> None:
+async def test_LLMSG_MCP_1_over_stdio_in_front_of_a_console(site: Site, mode: str) -> None:
     server = stdio("--console", site.url, OSTIARY_TOKEN=await token(site))
     async with Client(server, mode=mode) as client:
         alerts = await use(client)
     assert alerts.structured_content["alerts"]
 
 
-async def test_over_stdio_alone() -> None:
+async def test_LLMSG_MCP_1_over_stdio_alone() -> None:
     async with Client(stdio(), mode="auto") as client:
         alerts = await use(client)
     assert alerts.is_error

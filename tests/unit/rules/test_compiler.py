@@ -59,6 +59,19 @@ def test_packs_that_collide_or_do_not_compile_are_refused() -> None:
             compile_ruleset([pack("one", broken)])
 
 
+def test_AG_PE_10_a_pattern_that_does_not_compile_is_named_by_file_and_place() -> None:
+    good = rule("T-1", {"any": [{"re": "a sound one"}]}, ("a sound one", "nothing"))
+    bad = rule("T-2", {"all": [{"re": "sound"}], "near": [{"re": "(unclosed", "within": 9}]}, ("sound", "nothing"))
+    with pytest.raises(PackError) as caught:
+        compile_ruleset([pack("first", good), pack("second", good | {"id": "T-3"}, bad)])
+    assert [str(problem) for problem in caught.value.problems] == [
+        "second.json#/rules/1/match/near/0/re: not portable: an opening parenthesis without a closing one"
+    ]
+    magic = rule("T-4", {"any": [{"re": "a"}]}, ("a", "b"), validators=["luhn", "magic"])
+    with pytest.raises(PackError, match=r"third\.json#/rules/0/validators/1: "):
+        compile_ruleset([pack("third", magic)])
+
+
 def test_a_ruleset_is_compiled_once_and_its_files_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache" / "rules"
     files = cached_ruleset(small_packs(), cache)

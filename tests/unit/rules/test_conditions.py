@@ -143,6 +143,14 @@ def test_AG_PE_1_content_of_messages_by_role(match: dict[str, Any], fits: bool) 
     assert holds({"message_content": match}, **facts) is fits
 
 
+def test_AG_PE_1_a_result_of_a_tool_is_not_what_the_user_said() -> None:
+    """Some APIs put it into a message of the user: its kind says whose it is."""
+    facts = conversation(("user", "hello"))
+    facts["texts"].append(Text(Target.TOOL_RESULT, "/messages/0/content/1/content", "the found word"))
+    for roles, fits in ((["tool"], True), (["user"], False), ([], True)):
+        assert holds({"message_content": {"pattern": "found word", "roles": roles}}, **facts) is fits
+
+
 def test_content_hits_are_places_in_characters_and_bounded() -> None:
     compiled = CompiledConditions(msgspec.convert({"message_content": {"pattern": "b+"}}, Conditions), exact=False)
     facts = Facts(texts=[Text(Target.PROMPT, "/a", "äbbä"), Text(Target.PROMPT, "/b", "b")])

@@ -279,7 +279,7 @@ def test_remarks_name_what_has_no_effect() -> None:
         "/rules/0/match/model"
     ]
     assert remarks_of(type="mcp", context={}) == ["/context"]
-    assert remarks_of(type="llm", context={}) == []
+    assert remarks_of(type="llm", context={}, packs=["jailbreak", "indirect-injection"]) == []
     assert remarks_of(default_action="deny", packs=["secrets"]) == ["/default_action"]
     assert remarks_of(packs=["pii"], overrides=[{"packs": ["pii"], "categories": "pii/*", "action": "redact"}]) == []
 
@@ -379,3 +379,41 @@ def test_a_directory_with_a_damaged_policy_is_refused(tmp_path: Path) -> None:
 
 def test_conditions_without_anything_are_all_defaults() -> None:
     assert msgspec.to_builtins(Conditions()) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointers"),
+    [
+        (
+            {"match": {"message_content": {"pattern": "x", "roles": ["user", "usr"]}}},
+            ["/rules/0/match/message_content/roles/1"],
+        ),
+        ({"match": {"role_count": {"model": {"gt": 3}}}}, ["/rules/0/match/role_count/model"]),
+        ({"match": {"message_count": {"gt": 5, "lt": 3}}}, ["/rules/0/match/message_count"]),
+        ({"match": {"message_count": {"gt": 5, "lt": 7}, "token_estimate": {"eq": 0}}}, []),
+        ({"match": {"token_estimate": {"gt": 5, "lt": 6}}}, ["/rules/0/match/token_estimate"]),
+        ({"match": {"token_estimate": {"lt": 0}}}, ["/rules/0/match/token_estimate"]),
+        ({"match": {"model": "gpt-*", "method": "tools/call"}}, ["/rules/0/match/model"]),
+        ({"action": "tag"}, ["/rules/0"]),
+        ({"action": "tag", "tags": ["eu"]}, []),
+        ({"action": "alert", "log_only": True}, ["/rules/0/log_only"]),
+    ],
+)
+def test_AG_PE_10_a_rule_that_cannot_do_what_it_says_is_remarked_upon(
+    fields: dict[str, Any], pointers: list[str]
+) -> None:
+    assert remarks_of(rules=[{"id": "r", "action": "deny", **fields}]) == pointers
+
+
+def test_AG_PE_10_a_pattern_over_messages_has_an_effect_in_mcp_and_hold_has_none_for_models() -> None:
+    content = {"message_content": {"pattern": "x"}}
+    assert remarks_of(type="mcp", rules=[{"id": "r", "action": "deny", "match": content}]) == []
+    held = {"id": "r", "action": "hold", "match": {"tool_name": "x"}}
+    assert remarks_of(type="llm", rules=[held]) == ["/rules/0/action"]
+    assert remarks_of(type="mcp", rules=[held]) == []
+
+
+def test_AG_PE_10_a_context_firewall_without_rules_for_documents_is_remarked_upon() -> None:
+    context = {"allowed_origins": ["kb://approved/"]}
+    assert remarks_of(context=context) == ["/context/risk_threshold"]
+    assert remarks_of(context=context, packs=["indirect-injection"]) == []

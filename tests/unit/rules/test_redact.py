@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.redact import MAX_EVIDENCE_CHARS, excerpt, mask, masked, may_hold_opaque
+from rules.redact import MAX_EVIDENCE_CHARS, excerpt, mask, masked, masked_name, may_hold_opaque
 
 SECRET = "hT7!kq0Zp2wQ"
 
@@ -116,3 +116,27 @@ def test_the_quick_no_looks_at_all_texts_and_at_none_across_its_end() -> None:
     assert not may_hold_opaque(["Plain words, and 2025.", "a" * 19, "b" * 19])
     assert may_hold_opaque(["Plain words.", "AKIAQ3EGRM5NAZT7W2LB"])
     assert may_hold_opaque(["call 0049 30 1234567"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt-4o-2024-08-06",
+        "claude-sonnet-4-5-20250929",
+        "ft:gpt-4o-mini-2024-07-18:acme::9aBcDeFg",
+        "tools/call getUserProfileInformationV2",
+        "/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+        "meta-llama/Meta-Llama-3.1-405B-Instruct-Turbo",
+        "Denied: No rule allows this call (rule default-action, policy internationalizationpolicies)",
+        "",
+    ],
+)
+def test_AG_SH_4_names_stay_as_they_are(name: str) -> None:
+    assert masked_name(name) == name
+
+
+def test_AG_SH_4_what_could_be_a_credential_among_names_is_masked() -> None:
+    key = "AKIA" + "Q7ZM2N4P6R5T3V6K"
+    assert masked_name(f"curl/8.5.0 key={key}") == "curl/8.5.0 key=AKIA…(20)"
+    assert masked_name("/v1/things/68af4030592c81938ec0a5fbab4a3e9f") == "/v1/things/68af…(32)"

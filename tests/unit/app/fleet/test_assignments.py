@@ -12,7 +12,7 @@ from app.access.schemas import CreateKey, UpdateKey
 from app.errors import ValidationFailed
 from app.fleet.assignments import Assignments
 from app.fleet.snapshot import Configuration, build, fall_back
-from app.policies.errors import PolicyNotFound
+from app.policies.errors import PolicyInUse, PolicyNotFound
 from proxies.contract import Assignment
 from tests.support.console import Console
 from tests.support.features import ADMIN, Bench
@@ -88,6 +88,90 @@ async def test_AG_PE_3_the_policies_of_all_proxies_apply_where_a_proxy_names_non
     await bench.features.global_policies.put(ADMIN, [])
     levels = {proxy.name: (proxy.policy_level, proxy.policy_names) for proxy in bench.fleet.configuration.proxies}
     assert levels["None"] == ("global", ())
+
+
+async def test_SYP_POL_5_policies_of_a_tag_apply_to_all_its_proxies_beside_their_own(bench: Bench) -> None:
+    await bench.proxy("Own", 4001, tags=["prod", "eu"])
+    await bench.proxy("None", 4002, policy_names=[], tags=["prod"])
+    await bench.proxy("Tools", 4003, type="mcp", policy_names=[], tags=["prod"])
+    await bench.proxy("Other", 4004, policy_names=[], tags=["test"])
+    await bench.features.global_policies.put(ADMIN, ["mcp-standard-security"])
+    view = await bench.features.tag_policies.put(ADMIN, "prod", ["monitor-only", "llm-standard-security"])
+    assert (view.tag, view.policy_names, view.proxies, view.updated_by) == (
+        "prod",
+        ["monitor-only", "llm-standard-security"],
+        3,
+        "admin",
+    )
+    levels = {proxy.name: (proxy.policy_level, proxy.policy_names) for proxy in bench.fleet.configuration.proxies}
+    assert levels == {
+        "Own": ("proxy", ("llm-standard-security", "monitor-only")),
+        "None": ("proxy", ("monitor-only", "llm-standard-security")),
+        "Tools": ("proxy", ("monitor-only",)),
+        "Other": ("global", ()),
+    }
+    with pytest.raises(PolicyInUse, match="the tag prod"):
+        await in_use(bench)
+    views = await bench.features.tag_policies.views(ADMIN)
+    assert [(one.tag, one.proxies, bool(one.policy_names)) for one in views] == [
+        ("eu", 1, False),
+        ("prod", 3, True),
+        ("test", 1, False),
+    ]
+    await bench.features.tag_policies.put(ADMIN, "prod", [])
+    levels = {proxy.name: (proxy.policy_level, proxy.policy_names) for proxy in bench.fleet.configuration.proxies}
+    assert (levels["None"], levels["Tools"]) == (("global", ()), ("global", ("mcp-standard-security",)))
+
+
+async def in_use(bench: Bench) -> None:
+    """Deletes a policy that a tag names."""
+    await bench.features.policies.create(ADMIN, {"name": "ours", "type": "llm", "packs": ["secrets"]})
+    await bench.features.policies.publish(ADMIN, "ours")
+    await bench.features.tag_policies.put(ADMIN, "prod", ["monitor-only", "llm-standard-security", "ours"])
+    await bench.features.policies.delete(ADMIN, "ours")
+
+
+async def test_SYP_POL_5_policies_of_a_tag_over_the_api_and_on_the_pages(console: Console, tab: Tab) -> None:
+    address = "/api/v1/policies/tags"
+    assert (await console.client.get(address, headers=console.admin)).json()["data"] == []
+    body = {"name": "p", "type": "llm", "target_url": "http://127.0.0.1:9", "port": 4999, "tags": ["prod"]}
+    made = await console.client.post("/api/v1/proxies", json=body, headers=console.admin)
+    proxy_id = made.json()["data"]["id"]
+    done = await console.client.put(
+        address, headers=console.admin, json={"tag": "prod", "policy_names": ["monitor-only"]}
+    )
+    assert (done.json()["data"]["policy_names"], done.json()["data"]["proxies"]) == (["monitor-only"], 1)
+    for wrong, status in (
+        ({"tag": "prod", "policy_names": ["none-such"]}, 404),
+        ({"tag": "prod", "policy_names": ["monitor-only"] * 2}, 422),
+        ({"tag": "a,b", "policy_names": []}, 422),
+    ):
+        assert (await console.client.put(address, headers=console.admin, json=wrong)).status_code == status
+    audit = (await console.client.get("/api/v1/audit", headers=console.admin)).text
+    assert "policies.assigned" in audit
+    page = (await tab.get("/policies")).text
+    assert "For proxies with a tag" in page
+    assert 'action="/policies/tags"' not in page
+    form = (await tab.get("/policies?tag=prod")).text
+    assert '<input type="hidden" name="tag" value="prod">' in form
+    assert "by the tag prod" in (await tab.get(f"/proxies/{proxy_id}?tab=policy")).text
+    saved = await tab.post("/policies/tags", {"tag": "prod", "policy_names": ["mcp-standard-security"]})
+    assert saved.headers["location"] == "/policies"
+    assert "by the tag prod" not in (await tab.get(f"/proxies/{proxy_id}?tab=policy")).text, "it is for MCP"
+    assert (await tab.post("/policies/tags", {"tag": "a,b", "policy_names": []})).status_code == 303
+
+
+async def test_the_policies_of_all_proxies_stand_on_the_page_of_a_proxy_that_names_none(
+    console: Console, tab: Tab
+) -> None:
+    body = {"name": "p", "type": "llm", "target_url": "http://127.0.0.1:9", "port": 4999, "policy_names": []}
+    made = await console.client.post("/api/v1/proxies", json=body, headers=console.admin)
+    page = f"/proxies/{made.json()['data']['id']}?tab=policy"
+    assert "everything passes uninspected" in (await tab.get(page)).text
+    await console.client.put("/api/v1/policies/global", headers=console.admin, json={"policy_names": ["monitor-only"]})
+    shown = (await tab.get(page)).text
+    assert "as for all proxies" in shown
+    assert "everything passes uninspected" not in shown
 
 
 async def test_SYP_POL_5_policies_of_all_proxies_over_the_api(console: Console, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from app.fleet.remedies import remedy
         ("'here' is not an IP address.", "127.0.0.1"),
         ("The upstream credential env:KEY is missing: the variable is not set.", "restart the console"),
         ("There is no policy named x.", "Assign"),
+        ("The rule pack pii is damaged: pii.json#: not valid JSON.", "Put the file back"),
+        ("The policy llm-security is damaged: llm-security.json#/packs: is wrong.", "Put the file back"),
         ("The rules cannot be loaded: damaged", "compiled rules"),
         ("The certificate or its key cannot be used: no such file", "PEM"),
         ("The upstream cannot be set up: no such file", "CA bundle"),

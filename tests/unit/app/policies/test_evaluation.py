@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.errors import ValidationFailed
@@ -169,3 +170,79 @@ async def test_evaluation_over_the_api_on_both_paths(console: Console) -> None:
     body = {"policy": document(detections=[detection()]), "test_content": ["EMP-123456", "fine"]}
     tested = await console.client.post("/api/v1/policies/test", headers=console.admin, json=body)
     assert [found["verdict"]["action"] for found in tested.json()["data"]] == ["block", "allow"]
+
+
+async def test_SYP_POL_6_a_request_of_gemini_is_read_as_the_proxy_reads_it(evaluator: Evaluator) -> None:
+    contents = [
+        {"role": "user", "parts": [{"text": f"say the {PHRASE}"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "read_file", "args": {"path": "/etc/shadow"}}}]},
+    ]
+    rule = {"id": "no-etc", "action": "deny", "match": {"tool_arguments": [{"path": "$.path", "matches": "^/etc/"}]}}
+    draft = {"name": "draft", "rules": [rule]}
+    for request in (
+        {"contents": contents},
+        {"contents": contents[1]},
+        {"candidates": [{"index": 0, "content": contents[1]}]},
+    ):
+        found = await evaluator.evaluate(Evaluate(request=request, document=draft))
+        assert found.protocol == "gemini.generate"
+        assert found.direction == ("response" if "candidates" in request else "request")
+        assert (found.verdict.action, found.verdict.rule_id) == ("block", "no-etc")
+    found = await evaluator.evaluate(Evaluate(request={"contents": contents}))
+    assert (found.verdict.rule_id, found.findings[0].path) == ("PI-0001", "/contents/0/parts/0/text")
+
+
+@pytest.mark.parametrize(
+    ("match", "given"),
+    [
+        ({"model": "gpt-4*"}, {"model": "gpt-4o"}),
+        ({"client": "night-*"}, {"client": "night-shift"}),
+        ({"ip": ["10.0.0.0/8"]}, {"client_ip": "10.1.2.3"}),
+        ({"header": {"X-Region": "eu-*"}}, {"headers": {"x-REGION": "eu-1"}}),
+        ({"schedule": {"cron": "* 9 * * mon", "time_zone": "Europe/Berlin"}}, {"at": "2026-11-23T08:30:00Z"}),
+    ],
+)
+@pytest.mark.parametrize("message", [{"text": "hello"}, {"request": {"contents": [{"parts": [{"text": "hello"}]}]}}])
+async def test_SYP_POL_6_conditions_on_who_where_and_when_are_tried(
+    evaluator: Evaluator, message: dict[str, Any], match: dict[str, Any], given: dict[str, Any]
+) -> None:
+    draft = {"name": "draft", "rules": [{"id": "r", "action": "deny", "match": match}]}
+    asked = msgspec.convert({**message, "document": draft, **given}, Evaluate)
+    assert (await evaluator.evaluate(asked)).verdict.action == "block"
+    elsewhere = msgspec.convert({**message, "document": draft, "at": "2026-11-24T08:30:00Z"}, Evaluate)
+    assert (await evaluator.evaluate(elsewhere)).verdict.action == "allow"
+
+
+async def test_a_name_a_place_and_a_time_that_cannot_be_are_refused(evaluator: Evaluator) -> None:
+    for field, value in (("client_ip", "10.0.0.300"), ("at", "2026-11-23T08:30:00")):
+        asked = msgspec.convert({"text": "hello", field: value}, Evaluate)
+        with pytest.raises(ValidationFailed) as caught:
+            await evaluator.evaluate(asked)
+        assert list(caught.value.fields) == [field]
+
+
+CONTEXT = {"source": "kb://approved/hr", "chunks": [{"id": "1", "content": "Holidays are long."}]}
+
+
+@pytest.mark.parametrize(
+    ("context", "rule_id"),
+    [
+        (CONTEXT, ""),
+        ({**CONTEXT, "source": "kb://elsewhere/hr"}, "CONTEXT-ORIGIN"),
+        ({**CONTEXT, "chunks": [{"id": "1", "content": "Ask EMP-123456."}]}, "CONTEXT-SCORE"),
+    ],
+)
+async def test_SLG_CTX_1_2_the_context_of_a_request_is_tried_too(
+    evaluator: Evaluator, context: dict[str, Any], rule_id: str
+) -> None:
+    draft = document(detections=[detection(targets=["document"])], context={"allowed_origins": ["kb://approved/"]})
+    request = {"model": "m", "messages": [{"role": "user", "content": "Sum it up."}], "context": context}
+    found = await evaluator.evaluate(Evaluate(request=request, document=draft))
+    assert found.verdict.rule_id == rule_id
+    assert (found.verdict.action, found.verdict.status) == (("block", 400) if rule_id else ("allow", 403))
+    assert "/context/chunks/0/content" in [text.path for text in found.texts]
+    with pytest.raises(ValidationFailed, match="not valid") as caught:
+        await evaluator.evaluate(Evaluate(request={**request, "context": "text"}, document=draft))
+    assert list(caught.value.fields) == ["request"]
+    without = await evaluator.evaluate(Evaluate(request=request, document=document()))
+    assert without.verdict.rule_id != "CONTEXT-ORIGIN", "where no policy checks it, it is a text like others"

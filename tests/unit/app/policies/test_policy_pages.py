@@ -181,6 +181,34 @@ async def test_the_playground_draws_hits_and_hidden_characters(console: Console,
         assert "form-errors" in wrong.text
 
 
+async def test_the_playground_tries_who_where_and_when(console: Console, tab: Tab) -> None:
+    match = {
+        "client": "night-*",
+        "ip": ["192.0.2.0/24"],
+        "header": {"x-region": "eu-*"},
+        "model": "gpt-*",
+        "schedule": {"cron": "* 8 * * mon"},
+    }
+    await make(console, publish=False, rules=[{"id": "night", "action": "deny", "reason": "Not here.", "match": match}])
+    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
+    whence = {
+        "client": "night-shift",
+        "client_ip": "192.0.2.7",
+        "headers": "X-Region: eu-west\r\naccept: */*",
+        "model": "gpt-4o",
+        "at": "2026-11-23T08:30:00Z",
+    }
+    assert "Not here." in (await tab.post("/policies/playground", {**fields, **whence}, **HTMX)).text
+    for left_out in whence:
+        some = {name: value for name, value in whence.items() if name != left_out}
+        if left_out == "at":
+            some["at"] = "2026-11-24T08:30:00Z"
+        assert "Not here." not in (await tab.post("/policies/playground", {**fields, **some}, **HTMX)).text
+    for name, value in (("client_ip", "here"), ("at", "soon"), ("at", "2026-11-23T08:30:00"), ("headers", "x")):
+        wrong = await tab.post("/policies/playground", {**fields, name: value}, **HTMX)
+        assert (wrong.status_code, "form-errors" in wrong.text) == (422, True)
+
+
 async def test_a_replay_is_started_watched_and_cancelled(console: Console, tab: Tab) -> None:
     await make(console, publish=False)
     started = await tab.post("/policies/ours/replay", {"source": "draft", "days": "7", "proxy_ids": ""})

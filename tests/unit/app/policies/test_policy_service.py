@@ -289,7 +289,13 @@ async def test_SYP_POL_7_compiled_patterns_are_counted_and_patterns_analysed(con
     headers = console.admin
     answer = await console.client.get("/api/v1/policies/compiled/status", headers=headers)
     before = {item["name"]: item for item in answer.json()["data"]}
-    assert before["llm-incomplete"] == {"name": "llm-incomplete", "active": False, "declared": 0, "compiled": None}
+    assert before["llm-incomplete"] == {
+        "name": "llm-incomplete",
+        "active": False,
+        "declared": 0,
+        "compiled": None,
+        "problem": "There is no pack named jailbreak.",
+    }
     compiled = await console.client.post("/api/v1/policies/compiled/mcp-standard-security/recompile", headers=headers)
     counts = compiled.json()["data"]
     assert counts["declared"] == counts["compiled"] > 0

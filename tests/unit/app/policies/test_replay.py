@@ -8,13 +8,10 @@ from typing import Any
 import pytest
 
 from app.policies.errors import NothingToPublish, ReplayNotFound
-from app.policies.replay import facts_of
 from app.policies.replays import TooManyReplays
 from app.policies.trial_schemas import ReplayView, StartReplay
-from app.traffic.captured import CapturedCall
 from proxies.contract import CapturedText, TextMark
-from rules.facts import Message, ToolCall
-from rules.model import Target
+from rules.model import Action, Decision, Target
 from tests.support.console import Console
 from tests.support.features import ADMIN, Bench
 from tests.support.library import PHRASE
@@ -93,6 +90,56 @@ async def test_a_proxy_that_only_logs_would_still_let_everything_pass(bench: Ben
     assert [(item.before, item.after) for item in found.changes] == [("allowed", "alerted")]
 
 
+async def test_the_name_of_a_key_and_the_tools_of_a_model_are_judged_as_they_were(bench: Bench) -> None:
+    proxy = await bench.proxy(policy_names=[])
+    tool = (
+        prompt("hello"),
+        CapturedText("response", Target.TOOL_NAME, "/choices/0/message/tool_calls/0/function/name", "shell_exec"),
+        CapturedText("response", Target.TOOL_ARGS, "/choices/0/message/tool_calls/0/function/arguments/command", "ls"),
+    )
+    await bench.features.ingest(
+        [
+            call(id="bob", proxy_id=proxy.id, principal_id="key_1", principal_name="bob", texts=(prompt("hi"),)),
+            call(id="ann", proxy_id=proxy.id, principal_id="key_2", principal_name="ann", texts=(prompt("hi"),)),
+            call(id="shell", proxy_id=proxy.id, principal_id="key_2", principal_name="ann", texts=tool),
+        ]
+    )
+    rules = [
+        {"id": "not-bob", "action": "deny", "match": {"client": "bob"}},
+        {
+            "id": "no-ls",
+            "action": "deny",
+            "match": {"tool_name": "shell_*", "tool_arguments": [{"path": "$.command", "equals": "ls"}]},
+        },
+    ]
+    await bench.features.policies.create(ADMIN, {"name": "ours", "rules": rules})
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(proxy_ids=[proxy.id])))
+    assert sorted((item.call_id, item.after, item.rule_id) for item in found.changes) == [
+        ("bob", "blocked", "not-bob"),
+        ("shell", "blocked", "no-ls"),
+    ]
+
+
+async def test_what_no_policy_decides_stays_as_it_was(bench: Bench) -> None:
+    """A canary, the context firewall and the decision service have the same word, whatever the draft says."""
+    proxy = await bench.proxy(policy_names=[])
+    planted = finding(rule_id="CANARY-1", pack="canary")
+    seen = finding(rule_id="CANARY-1", pack="canary", action=Action.ALERT)
+    of_key = Decision(source="rule", rule_id="r", policy="other", level="key", would_action=Action.BLOCK)
+    await bench.features.ingest(
+        [
+            blocked_call(planted, id="blocked", proxy_id=proxy.id, texts=(prompt("hi"),)),
+            call(id="alerted", proxy_id=proxy.id, findings=(seen,), action=Action.ALERT, texts=(prompt("hi"),)),
+            call(id="both", proxy_id=proxy.id, findings=(seen,), action=Action.ALERT, texts=(prompt(PHRASE),)),
+            blocked_call(finding(), id="by-key", proxy_id=proxy.id, decision=of_key, texts=(prompt("hi"),)),
+        ]
+    )
+    await bench.features.policies.create(ADMIN, document())
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(proxy_ids=[proxy.id])))
+    assert [(item.call_id, item.before, item.after) for item in found.changes] == [("both", "alerted", "blocked")]
+    assert found.skipped == 1, "a call that the policies of its key have judged"
+
+
 async def test_a_replay_is_cancelled_and_what_it_found_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.proxy()
     await bench.features.policies.create(ADMIN, document())
@@ -127,49 +174,6 @@ async def test_a_replay_that_fails_says_so(bench: Bench, monkeypatch: pytest.Mon
     monkeypatch.setattr(bench.features.evaluator, "judges", fail)
     found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(source="published")))
     assert (found.state, found.error) == ("failed", "It failed; the log has the reason.")
-
-
-def captured(kind: str, operation: str, *texts: CapturedText) -> CapturedCall:
-    from datetime import UTC, datetime
-
-    return CapturedCall(
-        call_id="c",
-        proxy_id="p",
-        started_at=datetime(2026, 1, 1, tzinfo=UTC),
-        protocol=kind,
-        operation=operation,
-        principal_id="key_1",
-        client_ip="10.0.0.1",
-        verdict="allowed",
-        findings=(),
-        omitted=0,
-        texts=texts,
-    )
-
-
-def test_facts_are_put_together_from_what_was_recorded() -> None:
-    texts = (
-        CapturedText("request", Target.SYSTEM_PROMPT, "/messages/0/content", "be kind"),
-        CapturedText("request", Target.PROMPT, "/messages/1/content/0/text", "hello"),
-        CapturedText("request", Target.PROMPT, "/messages/1/content/1/text", "again"),
-        CapturedText("request", Target.TOOL_RESULT, "/messages/2/content", "42"),
-    )
-    facts = facts_of(captured("openai.chat", "gpt-4o", *texts), texts, "request", "llm")
-    assert facts.model == "gpt-4o"
-    assert facts.messages == (
-        Message("system", "/messages/0"),
-        Message("user", "/messages/1"),
-        Message("tool", "/messages/2"),
-    )
-    arguments = (
-        CapturedText("request", Target.TOOL_NAME, "/params/name", "run"),
-        CapturedText("request", Target.TOOL_ARGS, "/params/arguments/paths/0", "/a"),
-        CapturedText("request", Target.TOOL_ARGS, "/params/arguments/paths/1", "/b"),
-        CapturedText("request", Target.TOOL_ARGS, "/params/arguments/a~1b/c", "x"),
-    )
-    facts = facts_of(captured("mcp", "tools/call run", *arguments), arguments, "request", "mcp")
-    assert (facts.method, facts.acts) == ("tools/call", True)
-    assert facts.tool_calls == (ToolCall("run", {"paths": ["/a", "/b"], "a/b": {"c": "x"}}, "/params"),)
 
 
 async def test_a_replay_over_the_api(console: Console) -> None:

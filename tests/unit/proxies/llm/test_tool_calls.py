@@ -46,6 +46,16 @@ def names(events: list[dict[str, Any]]) -> tuple[list[str], list[tuple[str, Any]
         ({"type": "function_call", "name": "c", "arguments": "[]"}, [("c", [], "/m")]),
         ({"parts": [{"functionCall": {"name": "d", "args": {"z": 3}}}]}, [("d", {"z": 3}, "/m/parts/0/functionCall")]),
         ({"message": {"tool_calls": [{"function": {"name": "e"}}]}}, [("e", None, "/m/message/tool_calls/0/function")]),
+        (
+            {"type": "tool_use", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+            [("f", {}, "/m/tool_calls/0/function")],
+        ),
+        (
+            {"type": "local_shell_call", "id": "i", "action": {"type": "exec", "command": ["ls"]}},
+            [("local_shell", {"type": "exec", "command": ["ls"]}, "/m")],
+        ),
+        ({"type": "web_search_call", "status": "completed"}, [("web_search", {}, "/m")]),
+        ({"type": "code_interpreter_call", "code": "print(1)"}, [("code_interpreter", {"code": "print(1)"}, "/m")]),
         ({"content": "text", "tool_calls": "none"}, []),
         ("text", []),
         ({"type": "tool_use", "name": 5}, []),
@@ -83,10 +93,40 @@ def test_AG_PE_7_messages_and_roles_of_every_api() -> None:
     ]
     assert [call.path for call in calls] == ["/input/1"]
     assert [message.path for message in messages_and_calls({"input": "one"})[0]] == ["/input"]
+    messages, calls = messages_and_calls({"contents": {"role": "user", "parts": [{"functionCall": {"name": "g"}}]}})
+    assert ([(message.role, message.path) for message in messages], [call.name for call in calls]) == (
+        [("user", "/contents")],
+        ["g"],
+    )
     assert [message.role for message in messages_and_calls({"contents": [{"role": "model"}, {"role": "user"}]})[0]] == [
         "assistant",
         "user",
     ]
+
+
+RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "found"}
+RESPONSE = {"functionResponse": {"name": "t", "response": {"r": "found"}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "roles"),
+    [
+        ({"messages": [{"role": "tool", "content": "found"}]}, ["tool"]),
+        ({"messages": [{"role": "function", "content": "found"}]}, ["tool"]),
+        ({"input": [{"type": "function_call_output", "output": "found"}]}, ["tool"]),
+        ({"messages": [{"role": "user", "content": [RESULT]}]}, ["tool"]),
+        ({"messages": [{"role": "user", "content": [RESULT, RESULT]}]}, ["tool", "tool"]),
+        ({"messages": [{"role": "user", "content": [RESULT, {"type": "text", "text": "and?"}]}]}, ["user", "tool"]),
+        ({"contents": [{"role": "user", "parts": [RESPONSE]}]}, ["tool"]),
+        ({"messages": [{"role": "user", "content": [{"toolResult": {"content": [{"text": "found"}]}}]}]}, ["tool"]),
+        ({"contents": [{"role": "user", "parts": [{"text": "and?"}, RESPONSE]}]}, ["user", "tool"]),
+        ({"contents": [{"role": "function", "parts": [RESPONSE]}]}, ["tool"]),
+    ],
+)
+def test_AG_PE_7_a_result_of_a_tool_has_the_role_of_a_tool_in_every_api(body: Any, roles: list[str]) -> None:
+    messages, _ = messages_and_calls(body)
+    assert [message.role for message in messages] == roles
+    assert sum(message.counts for message in messages) == 1, "message_count counts the items of the list"
 
 
 def chat(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

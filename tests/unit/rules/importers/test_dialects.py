@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from rules.compiler import compile_ruleset
+from rules.engine import Ruleset
 from rules.importers.importing import import_policy
 from rules.importers.report import Imported, ImportRefused
+from rules.model import Target, Text
 from rules.policy import Policy, dump_policy, load_policy, read_document
+from rules.policy_evaluation import CompiledPolicy, PolicySet
 from rules.policy_lint import lint_policy
 
 
@@ -174,11 +178,11 @@ def test_shape_3_redaction_rules_never_put_the_value_into_an_id() -> None:
         }
     )
     policy = sound(imported)
-    assert [rule.id for rule in policy.detections] == ["REDACT-1", "REDACT-2"]
-    assert [rule.capture.redact_as for rule in policy.detections] == ["EMAIL", "VALUE"]
+    assert [rule.id for rule in policy.detections] == ["REDACT-1", "REDACT-2", "REDACT-3"]
+    assert [rule.capture.redact_as for rule in policy.detections] == ["EMAIL", "VALUE", "VALUE"]
     assert all(rule.capture.reversible for rule in policy.detections)
-    assert [rule.match.any[0].flags for rule in policy.detections] == ["", "i"]
-    assert notes(imported)["/redaction_rules/2"] == "is switched off in the file"
+    assert [rule.match.any[0].flags for rule in policy.detections] == ["", "i", ""]
+    assert [(override.rules, override.enabled) for override in policy.overrides] == [(("REDACT-3",), False)]
 
 
 def test_shape_4_rules_with_a_score_and_a_block_threshold() -> None:
@@ -193,8 +197,136 @@ def test_shape_4_rules_with_a_score_and_a_block_threshold() -> None:
         }
     )
     policy = sound(imported)
-    assert [(rule.score, rule.action) for rule in policy.detections] == [(25, "log"), (100, "alert")]
+    assert [(rule.score, rule.action) for rule in policy.detections] == [(25, "log"), (100, "block")]
     assert policy.thresholds.message_block == 30
+    assert notes(imported)["/rules/1/score"] == "the score 900 became 100, the largest here"
+
+
+def test_shape_4_blocks_where_the_scores_reach_its_threshold() -> None:
+    """One rule whose score is enough blocks alone, two whose sum is enough block together, and one that is not does not."""
+    document = {
+        "name": "scored",
+        "block_threshold": 30,
+        "rules": [
+            {"id": "BIG-1", "pattern": "big words", "score": 40},
+            {"id": "SMALL-1", "pattern": "small words", "score": 20},
+            {"id": "SMALL-2", "pattern": "other words", "score": 15},
+            {"id": "WATCH-1", "pattern": "watched words", "score": 90, "action": "monitor"},
+        ],
+    }
+    policy = sound(brought(document))
+    own = policy.own_pack()
+    assert own is not None
+    made = compile_ruleset([own])
+    ruleset, policies = Ruleset.load(made.packs_bytes, made.database_bytes), PolicySet([CompiledPolicy(policy)])
+
+    def action(text: str) -> str:
+        return policies.verdict(ruleset.scan([Text(Target.PROMPT, "/input", text)], direction="request")).action.word
+
+    assert action("big words") == "block"
+    assert action("small words") == "alert"
+    assert action("small words, other words") == "block"
+    assert action("watched words") == "alert"
+
+
+def test_two_spellings_of_one_list_are_both_read() -> None:
+    imported = brought(
+        {
+            "name": "two",
+            "blocked_patterns": [{"pattern": "first one"}],
+            "blockedPatterns": [{"pattern": "second one"}],
+            "rules": [{"id": "A-1", "Pattern": "third one", "pattern": "fourth one", "severity": "low"}],
+            "policy_name": "other",
+        }
+    )
+    policy = sound(imported)
+    patterns = [pattern.re for rule in policy.detections for pattern in rule.match.any]
+    assert sorted(patterns) == [r"first one", r"second one", "third one"]
+    assert notes(imported)["/rules/0/pattern"] == "is given twice in different spellings; the first one counts"
+    assert "/name" in notes(imported) or "/policy_name" in notes(imported)
+
+
+def test_words_that_are_not_known_are_reported() -> None:
+    imported = brought(
+        {
+            "name": "words",
+            "rules": [{"id": "A-1", "name": "a", "severity": "Apocalyptic", "patterns": ["abc"]}],
+            "blockedPatterns": [
+                {"pattern": "a*b", "type": "glob"},
+                {"pattern": "d", "type": "substring", "severity": "dire"},
+            ],
+        }
+    )
+    policy = sound(imported)
+    assert [rule.severity for rule in policy.detections] == ["medium", "high"]
+    said = notes(imported)
+    assert said["/rules/0/severity"] == "the severity 'Apocalyptic' is not known here; it became medium"
+    assert said["/blockedPatterns/1/severity"] == "the severity 'dire' is not known here; it became high"
+    assert "patterns of the type 'glob' are not known here" in said["/blockedPatterns/0/pattern"]
+
+
+def test_what_is_switched_off_stays_so_in_every_list() -> None:
+    off = {"enabled": False}
+    imported = brought(
+        {
+            "name": "off",
+            "rules": [{"id": "A-1", "name": "a", "patterns": ["abc"], **off}],
+            "blockedPatterns": [{"pattern": "def", **off}],
+            "redact_patterns": [{"pattern": "ghi", **off}],
+            "polymorphicPatterns": [{"name": "B-1", "variants": ["jkl"], **off}],
+            "behavioralPatterns": [{"name": "C-1", "patterns": ["mno"], **off}],
+        }
+    )
+    policy = sound(imported)
+    assert len(policy.detections) == 5
+    assert [(set(override.rules or ()), override.enabled) for override in policy.overrides] == [
+        ({"A-1", "BLOCKED-1", "REDACT-1", "B-1", "C-1"}, False)
+    ]
+    assert not any(pointer.endswith("/enabled") for pointer in notes(imported))
+
+
+def test_a_pattern_that_masks_keeps_the_text_around_it() -> None:
+    imported = brought(
+        {
+            "name": "ends",
+            "redact_patterns": [{"pattern": ".*secret.*"}],
+            "rules": [{"id": "A-1", "name": "a", "action": "redact", "patterns": [".*hidden"]}],
+        }
+    )
+    policy = sound(imported)
+    assert [rule.match.any[0].re for rule in policy.detections] == [".{0,200}hidden", ".{0,200}secret.{0,200}"]
+    assert "200 characters" in notes(imported)["/redact_patterns/0/pattern"]
+
+
+def test_what_is_cut_is_reported() -> None:
+    imported = brought(
+        {
+            "name": "n" * 300,
+            "description": "d" * 5_000,
+            "rules": [{"id": "A-1", "name": "t" * 300, "patterns": ["abc"]}],
+        }
+    )
+    policy = sound(imported)
+    assert (len(policy.title), len(policy.description), len(policy.detections[0].title)) == (200, 4_000, 200)
+    said = notes(imported)
+    assert "first 200 characters" in said["/name"]
+    assert "first 4,000 characters" in said["/description"]
+    assert "first 200 characters" in said["/rules/0/name"]
+
+
+def test_a_number_without_end_is_none() -> None:
+    imported = brought(
+        "name: n\nblock_threshold: .inf\nriskThresholds: 1\nrules:\n  - {id: A-1, name: a, pattern: abc, score: .nan}\n"
+    )
+    assert sound(imported).thresholds.message_block == 100
+    assert sound(brought({"rules": [{"id": "A-1", "pattern": "abc", "score": 10**400}]})).detections[0].score == 15
+    assert set(notes(imported)) == {"/block_threshold", "/riskThresholds", "/rules/0/score"}
+
+
+def test_a_report_that_is_too_long_says_so() -> None:
+    imported = brought({"name": "many", "rules": [], **{f"unknown {number}": 1 for number in range(1_200)}})
+    assert len(imported.notes) == 1_000
+    assert imported.notes[-1].reason == "more was dropped or changed than is listed here"
 
 
 AGENTGUARD = """

@@ -1,0 +1,137 @@
+"""What stands across the seam of two texts that a model reads as one: the parts of one message.
+
+A message may be sent as several parts, and who wants to get past a rule cuts what it looks for in two. The surroundings of every
+seam are read once more, joined as models see them, directly and by a line; what is found there belongs to the parts in
+which it lies. Pure.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from rules.model import Action, Finding, Text
+
+REACH_CHARACTERS: Final = 300
+"""Read on either side of a seam; patterns reach hardly further."""
+JOINTS: Final = ("", "\n")
+_PART_END: Final = "/text"
+_PART_LISTS: Final = ("/content", "/parts", "/system")
+Scan = Callable[[Sequence[Text]], list[Finding]]
+
+
+class _Joined(NamedTuple):
+    """Parts of one message as one text, and where they begin in it."""
+
+    parts: Sequence[Text]
+    starts: Sequence[int]
+    text: str
+
+
+class _Window(NamedTuple):
+    """A stretch of a joined text."""
+
+    joined: _Joined
+    start: int
+    end: int
+
+
+def across_seams(texts: Sequence[Text], scan: Scan, known: Sequence[Finding]) -> list[Finding]:
+    """What `scan` finds across the seams of these texts, placed in them; empty for most messages, which have one part.
+
+    `known` is what it finds in the texts themselves: a hit inside one part is new where it takes words of the next one.
+    """
+    windows = [
+        window
+        for parts in _messages(texts)
+        for joint in JOINTS
+        if not (joint and _is_spaced(parts))
+        for window in _windows(_join(parts, joint))
+    ]
+    if not windows:
+        return []
+    found = scan(
+        [
+            Text(window.joined.parts[0].target, str(number), window.joined.text[window.start : window.end])
+            for number, window in enumerate(windows)
+        ]
+    )
+    placed: dict[tuple[str, str, int, int], Finding] = {}
+    places = {(finding.rule_id, finding.path) for finding in known}
+    for finding in found:
+        for part in _placed(finding, windows[int(finding.path)], places):
+            placed.setdefault((part.rule_id, part.path, part.start, part.end), part)
+    return list(placed.values())
+
+
+def _messages(texts: Sequence[Text]) -> Iterator[list[Text]]:
+    """The parts of each message that has several."""
+    parts: list[Text] = []
+    parent = ""
+    for text in texts:
+        if not text.path.endswith(_PART_END) or not text.text:
+            continue
+        above = text.path[: -len(_PART_END)].rpartition("/")[0]
+        if parts and above == parent and text.target is parts[-1].target:
+            parts.append(text)
+            continue
+        if len(parts) > 1:
+            yield parts
+        parts, parent = ([text], above) if above.endswith(_PART_LISTS) else ([], "")
+    if len(parts) > 1:
+        yield parts
+
+
+def _is_spaced(parts: Sequence[Text]) -> bool:
+    """Whether every seam has a space of its own, so that a line between them would say nothing new."""
+    return all(left.text[-1].isspace() or right.text[0].isspace() for left, right in pairwise(parts))
+
+
+def _join(parts: Sequence[Text], joint: str) -> _Joined:
+    starts, position = [], 0
+    for part in parts:
+        starts.append(position)
+        position += len(part.text) + len(joint)
+    return _Joined(parts, starts, joint.join(part.text for part in parts))
+
+
+def _windows(joined: _Joined) -> Iterator[_Window]:
+    """The surroundings of the seams; those that meet are one."""
+    begin = end = -1
+    for seam in joined.starts[1:]:
+        low, high = max(0, seam - REACH_CHARACTERS), min(len(joined.text), seam + REACH_CHARACTERS)
+        if low > end:
+            if end > 0:
+                yield _Window(joined, begin, end)
+            begin = low
+        end = high
+    yield _Window(joined, begin, end)
+
+
+def _placed(finding: Finding, window: _Window, known: Container[tuple[str, str]]) -> Iterator[Finding]:
+    """The finding, where the parts alone do not have it, in the part in which it begins; one that masks in every part that
+    it covers."""
+    joined = window.joined
+    start, end = finding.start + window.start, finding.end + window.start
+    first = bisect_right(joined.starts, start) - 1
+    last = bisect_right(joined.starts, end - 1) - 1
+    if last <= first and (finding.rule_id, joined.parts[first].path) in known:
+        return
+    value = (finding.value_start + window.start, finding.value_end + window.start)
+    for index in range(first, last + 1 if finding.action is Action.REDACT else first + 1):
+        begin, part = joined.starts[index], joined.parts[index]
+        low, high = (max(0, min(len(part.text), place - begin)) for place in (start, end))
+        value_low, value_high = (max(0, min(len(part.text), place - begin)) for place in value)
+        if low < high:
+            yield replace(
+                finding,
+                path=part.path,
+                start=low,
+                end=high,
+                value_start=value_low,
+                value_end=max(value_low, value_high),
+            )
