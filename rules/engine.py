@@ -6,9 +6,10 @@ must then treat the message as not inspected and fail closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from threading import Lock
+from typing import Final
 
 import msgspec
 
@@ -31,6 +32,10 @@ from rules.views import DECODERS
 __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide"]
 
 
+MAX_CLEAN_NAMES: Final = 4_096
+MAX_NAME_CHARACTERS: Final = 128
+"""Longer names are looked through each time."""
+_NAME: Final = Target.TOOL_NAME
 _DECODED = range(len(DECODERS))
 """The patterns that say that a text holds something to decode."""
 
@@ -67,6 +72,8 @@ class Ruleset:
         )
         """The rules that read answers, which may come in pieces."""
         self._rules = rules
+        self._clean_names: set[tuple[Direction, str]] = set()
+        """Names of tools in which nothing was found: each call says one, and a short text costs as much as a long one."""
         self._keys = keys
         self._pending: dict[tuple[frozenset[str], Target, Direction], Pending] = {}
         self._pending_making = Lock()
@@ -83,10 +90,26 @@ class Ruleset:
     def scan(self, texts: Iterable[Text], *, direction: Direction) -> list[Finding]:
         """All findings in the texts of one message, in the order of the texts and of the places in them."""
         # A text that no rule reads costs nothing.
-        known = self._evaluator.views
-        sources = [text for text in texts if text.target in known and text.text]
+        known, names = self._evaluator.views, self._clean_names
+        sources = [
+            text
+            for text in texts
+            if text.target in known and text.text and (text.target is not _NAME or (direction, text.text) not in names)
+        ]
         if not sources:
             return []
+        findings = self._scan(sources, direction)
+        if not findings:
+            if len(names) > MAX_CLEAN_NAMES:
+                names.clear()
+            names.update(
+                (direction, text.text)
+                for text in sources
+                if text.target is _NAME and len(text.text) <= MAX_NAME_CHARACTERS
+            )
+        return findings
+
+    def _scan(self, sources: Sequence[Text], direction: Direction) -> list[Finding]:
         try:
             raw = TextBuffer(sources)
             hits = self._evaluator.hits(raw)

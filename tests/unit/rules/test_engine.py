@@ -283,3 +283,17 @@ def test_views_are_derived_from_each_text_that_calls_for_them() -> None:
     ]
     ascii_only = rules.scan([texts[0], texts[1]], direction="request")
     assert [(finding.path, finding.view, finding.start) for finding in ascii_only] == [("/0", "decoded", 4)]
+
+
+def test_a_name_that_was_clean_in_one_direction_is_found_in_the_other_and_one_that_hits_hits_each_time() -> None:
+    own = one_rule({"any": [{"re": "delete_all"}]}, targets=["tool_name", "tool_args"], direction=["response"])
+    name = Text(Target.TOOL_NAME, "/params/name", "delete_all")
+    arguments = Text(Target.TOOL_ARGS, "/params/arguments", "delete_all")
+    assert own.scan([name], direction="request") == []
+    for _ in range(2):
+        assert spans(own.scan([name], direction="response")) == [("T-1", 0, 10)]
+    # A clean name beside a text that hits is not taken for clean, nor is the text for the name.
+    other = Text(Target.TOOL_NAME, "/params/name", "harmless")
+    for _ in range(2):
+        assert len(own.scan([other, arguments], direction="response")) == 1
+        assert own.scan([other], direction="response") == []
