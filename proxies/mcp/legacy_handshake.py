@@ -23,7 +23,6 @@ from proxies.mcp.texts import error_texts, result_texts
 from proxies.mcp.upstream import (
     SESSION_HEADER,
     Received,
-    events,
     is_stream,
     legacy_headers,
     message_in,
@@ -31,6 +30,7 @@ from proxies.mcp.upstream import (
     send,
     session_id_of,
 )
+from proxies.mcp.upstream_events import events
 from proxies.strict_json import dump
 
 MAX_EVENTS_BEFORE_INITIALIZED: Final = 100

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import msgspec
-
+from proxies.frozen import Frozen
 from proxies.mcp.header_values import decode_value, encode_value
 from proxies.transport.headers import Headers
 
@@ -26,7 +25,7 @@ _DATA_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 
 
-class ParamHeader(msgspec.Struct, frozen=True):
+class ParamHeader(Frozen, frozen=True):
     """One annotated property."""
 
     header: str

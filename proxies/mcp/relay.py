@@ -24,7 +24,8 @@ from proxies.mcp.media_types import STREAM_HEADERS
 from proxies.mcp.messages import Message
 from proxies.mcp.refusals import upstream_invalid
 from proxies.mcp.sessions import Session
-from proxies.mcp.upstream import events, messages_in
+from proxies.mcp.upstream import messages_in
+from proxies.mcp.upstream_events import events
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout, UpstreamTotalTimeout

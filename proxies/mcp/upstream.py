@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -23,7 +22,6 @@ from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.strict_json import JSONRefused, parse
 from proxies.transport.headers import forwardable_request_headers
-from proxies.transport.sse import SSEEvent, SSEParser, SSETooLarge
 
 SESSION_HEADER: Final = "mcp-session-id"
 LAST_EVENT_HEADER: Final = "last-event-id"
@@ -184,31 +182,6 @@ def parse_messages(data: bytes | str, *, allow_batch: bool = False) -> list[Mess
         return [parse_message(value)]
     except MessageRefused as error:
         raise upstream_invalid(f"The upstream sent something that is not a JSON-RPC message. {error}") from None
-
-
-async def events(exchange: Exchange, response: Answer) -> AsyncGenerator[SSEEvent, None]:
-    """The events of a stream that may hold a message; comments and other event types end here (I-12)."""
-    async with aclosing(stream_events(response, lambda: exchange.lap("upstream", waiting=True))) as received:
-        async for event in received:
-            yield event
-    exchange.lap("upstream", waiting=True)
-
-
-async def stream_events(response: Answer, on_chunk: Callable[[], None] | None = None) -> AsyncGenerator[SSEEvent, None]:
-    """`events` without a call of a client."""
-    parser = SSEParser(MAX_EVENT_BYTES)
-    try:
-        async for chunk in response:
-            if on_chunk is not None:
-                on_chunk()
-            for event in parser.feed(chunk):
-                if event.event in (None, "", "message"):
-                    yield event
-        for event in parser.close():
-            if event.event in (None, "", "message"):
-                yield event
-    except SSETooLarge:
-        raise upstream_invalid("The upstream sent an event that is larger than the gateway can inspect.") from None
 
 
 def failed(response: Answer, *, modern: bool) -> Refusal:

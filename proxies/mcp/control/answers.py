@@ -12,7 +12,8 @@ from proxies.mcp.control.known_lists import KnownPage
 from proxies.mcp.drain import Answer
 from proxies.mcp.messages import Message, MessageId
 from proxies.mcp.refusals import upstream_invalid
-from proxies.mcp.upstream import Received, is_stream, media_type, message_in, parse_messages, stream_events
+from proxies.mcp.upstream import Received, is_stream, media_type, message_in, parse_messages
+from proxies.mcp.upstream_events import stream_events
 
 MAX_MESSAGES_BEFORE_ANSWER: Final = 200
 RECALLED_ON_LOOP_BYTES: Final = 512 * 1024

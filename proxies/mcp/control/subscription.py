@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from proxies.mcp.eras import META_CAPABILITIES, META_VERSION, METHOD_HEADER, MODERN_VERSIONS, VERSION_HEADER
 from proxies.mcp.messages import Message
 from proxies.mcp.methods import LISTEN_FILTERS
-from proxies.mcp.upstream import is_stream, message_in, own_headers, send_to, stream_events
+from proxies.mcp.upstream import is_stream, message_in, own_headers, send_to
+from proxies.mcp.upstream_events import stream_events
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError, UpstreamIdleTimeout
