@@ -68,7 +68,8 @@ class DerivedScan:
             # The newest texts of a conversation stand last, and they are what a cap must not hide.
             for item, numbers in sorted(bases, key=lambda base: self._raw.origin[base[0].number], reverse=True):
                 budget = budgets.setdefault(item.number, ViewBudget())
-                for view in decoded(Source(item.text), item.view, numbers, budget):
+                raw = self._raw.sources[item.number].text
+                for view in decoded(Source(item.text), item.view, numbers, budget, raw):
                     level.append(_Item(item.number, view.text, view))
                 if len(level) >= left:
                     break
@@ -106,6 +107,10 @@ class DerivedScan:
 
     def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
         """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""
+        if len(buffer.sources) == 1:
+            # Decoding looks for the place itself.
+            numbers = [number for number in range(len(DECODERS)) if number in hits]
+            return {0: numbers} if numbers else {}
         present: dict[int, list[int]] = {}
         for number in range(len(DECODERS)):
             if number in hits:
