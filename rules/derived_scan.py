@@ -44,8 +44,9 @@ class DerivedScan:
         self._left = MAX_FINDINGS
         self._findings: list[tuple[int, Finding]] = []
 
-    def run(self, hits: Hits) -> list[Finding]:
-        """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts."""
+    def run(self, hits: Hits, *, is_searched: bool) -> list[Finding]:
+        """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts: all of them
+        where those were searched, otherwise the triggers."""
         present = self._present(self._raw, hits)
         views = [self._normalized(index) for index in range(len(self._raw.sources))]
         items: list[_Item] = []
@@ -55,7 +56,7 @@ class DerivedScan:
             if base_of(views[index]) is None and "decoded" in self._wanted(index)
         ]
         for item in (_Item(index, view.text, view) for index, found in enumerate(views) for view in found):
-            triggers = self._unchanged(item, hits)
+            triggers = self._unchanged(item, hits) if is_searched else None
             if triggers is None:
                 items.append(item)
             elif numbers := sorted({*present.get(item.number, ()), *triggers}):
