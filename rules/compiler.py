@@ -46,7 +46,7 @@ from rules.prefilter import LONG_RUN, Extent, Medium, Reach
 from rules.validators import parse as parse_validators
 from rules.views import TRIGGERS
 
-FORMAT = 11
+FORMAT = 12
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -246,7 +246,7 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
             triggers=trigger_parts,
             pattern_count=len(taken),
             reaches=tuple(None if number in not_everywhere else reach_of(key) for number, key in enumerate(keys)),
-            extents=tuple(map(extent_of, keys)),
+            extents=tuple(extent_of(key, is_overlooked=number in not_everywhere) for number, key in enumerate(keys)),
             common=frozenset(number for number, key in enumerate(keys) if is_common(key)),
         )
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from rules.derived_view import MAX_VIEW_CHARS, Course, Piece, Segment, is_readable, rewritten
-from rules.patterns import PatternKey, Regexp, key_of, regexp
+from rules.patterns import Find, PatternKey, find_with, key_of
 
 MAX_RUNS = 2_000
 """Encoded runs of one text that each decoder looks at."""
@@ -47,15 +47,15 @@ class Source:
         self._byte = position
         return self._char
 
-    def spans(self, pattern: Regexp) -> Iterator[tuple[int, int]]:
+    def spans(self, find: Find) -> Iterator[tuple[int, int]]:
         """The byte spans of the first matches of a pattern."""
         position = 0
         for _ in range(MAX_RUNS):
-            match = pattern.search(self.data, position)
-            if match is None:
+            found = find(self.data, position, len(self.data))
+            if found is None:
                 return
-            yield match.span()
-            position = match.end()
+            yield found[0]
+            position = found[0][1]
 
 
 class Decoder(NamedTuple):
@@ -66,10 +66,10 @@ class Decoder(NamedTuple):
     decode: Callable[[Source], Iterator[Segment]]
 
 
-def runs(source: Source, pattern: Regexp, chunk_chars: int, read: _Reader) -> Iterator[Segment]:
+def runs(source: Source, find: Find, chunk_chars: int, read: _Reader) -> Iterator[Segment]:
     """What the matches of a pattern decode to. Long ones are read in chunks, up to the first that is not readable."""
     step = chunk_chars - chunk_chars * OVERLAP_CHARS // MAX_VIEW_CHARS // 4 * 4
-    for start, end in source.spans(pattern):
+    for start, end in source.spans(find):
         run = source.data[start : min(end, start + MAX_CHUNKS * chunk_chars)].decode("utf-8", "replace")
         if not is_readable(read(run[:64])):
             continue
@@ -81,13 +81,14 @@ def runs(source: Source, pattern: Regexp, chunk_chars: int, read: _Reader) -> It
             yield Segment(text, place)
 
 
-def in_place(source: Source, finder: Regexp, token: re.Pattern[str], read: _Reader) -> Iterator[Segment]:
-    """Windows of the text with the tokens in them replaced; `finder` is the pattern of a token for RE2."""
+def in_place(source: Source, find: Find, token: re.Pattern[str], mark: str, read: _Reader) -> Iterator[Segment]:
+    """Windows of the text with the tokens in them replaced; `find` finds one with RE2, and each begins with `mark`."""
     position = 0
-    while match := finder.search(source.data, position):
-        low = source.chars(max(position, match.start() - OVERLAP_CHARS))
+    while found := find(source.data, position, len(source.data)):
+        start, end = found[0]
+        low = source.chars(max(position, start - OVERLAP_CHARS))
         window = source.text[low : low + MAX_VIEW_CHARS]
-        tokens = list(token.finditer(window))
+        tokens = list(_tokens(window, token, mark))
         if not tokens:
             return
         window = window[: tokens[-1].end() + OVERLAP_CHARS]
@@ -95,7 +96,17 @@ def in_place(source: Source, finder: Regexp, token: re.Pattern[str], read: _Read
         if is_readable(segment.text):
             yield segment
         # A token at the cut is read again with what follows it.
-        position = max(match.end(), match.start() + len(window[: tokens[-1].start()].encode("utf-8", "replace")))
+        position = max(end, start + len(window[: tokens[-1].start()].encode("utf-8", "replace")))
+
+
+def _tokens(text: str, token: re.Pattern[str], mark: str) -> Iterator[re.Match[str]]:
+    """The tokens of a text, by the character with which each begins."""
+    at = text.find(mark)
+    while at >= 0:
+        match = token.match(text, at)
+        if match:
+            yield match
+        at = text.find(mark, match.end() if match else at + 1)
 
 
 def _bytes_read(data: bytes) -> str:
@@ -145,13 +156,13 @@ def _from_entities(token: str) -> str:
 
 
 def _run_decoder(name: str, trigger: str, pattern: str, chunk_chars: int, read: _Reader) -> Decoder:
-    exact = regexp(key_of(pattern, ""))
-    return Decoder(name, key_of(trigger, ""), lambda source: runs(source, exact, chunk_chars, read))
+    find = find_with(key_of(pattern, ""))
+    return Decoder(name, key_of(trigger, ""), lambda source: runs(source, find, chunk_chars, read))
 
 
-def _token_decoder(name: str, trigger: str, pattern: str, read: _Reader) -> Decoder:
-    finder, token = regexp(key_of(pattern, "")), re.compile(pattern)
-    return Decoder(name, key_of(trigger, "i"), lambda source: in_place(source, finder, token, read))
+def _token_decoder(name: str, trigger: str, pattern: str, mark: str, read: _Reader) -> Decoder:
+    find, token = find_with(key_of(pattern, "")), re.compile(pattern)
+    return Decoder(name, key_of(trigger, "i"), lambda source: in_place(source, find, token, mark, read))
 
 
 _BASE64 = "[A-Za-z0-9+/_-]"
@@ -184,18 +195,21 @@ ENCODINGS = (
         "escapes",
         r"\\(?:x|u00|u\{|U000000)[2-7][0-9a-f]",
         rf"(?:\\+x{_HEX}{{2}}|\\+u{_HEX}{{4}}|\\+u\{{{_HEX}{{1,6}}\}}|\\+U{_HEX}{{8}})+",
+        "\\",
         _from_escapes,
     ),
     _token_decoder(
         "percent",
         "%(?:25)?[2-7][0-9a-f]",
         f"(?:%(?:25){{0,2}}{_HEX}{{2}})+",
+        "%",
         _from_percent,
     ),
     _token_decoder(
         "entities",
         "&(?:#[0-9x]|(?:lt|gt|quot|apos|nbsp|amp|colon|sol|lpar|rpar|comma|period|newline|tab|shy|zwj|zwnj);)",
         "(?:&#[0-9]{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,10};)+",
+        "&",
         _from_entities,
     ),
 )

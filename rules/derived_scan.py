@@ -44,8 +44,9 @@ class DerivedScan:
         self._left = MAX_FINDINGS
         self._findings: list[tuple[int, Finding]] = []
 
-    def run(self, hits: Hits) -> list[Finding]:
-        """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts."""
+    def run(self, hits: Hits, *, is_searched: bool) -> list[Finding]:
+        """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts: all of them
+        where those were searched, otherwise the triggers."""
         present = self._present(self._raw, hits)
         views = [self._normalized(index) for index in range(len(self._raw.sources))]
         items: list[_Item] = []
@@ -55,7 +56,7 @@ class DerivedScan:
             if base_of(views[index]) is None and "decoded" in self._wanted(index)
         ]
         for item in (_Item(index, view.text, view) for index, found in enumerate(views) for view in found):
-            triggers = self._unchanged(item, hits)
+            triggers = self._unchanged(item, hits) if is_searched else None
             if triggers is None:
                 items.append(item)
             elif numbers := sorted({*present.get(item.number, ()), *triggers}):
@@ -68,7 +69,8 @@ class DerivedScan:
             # The newest texts of a conversation stand last, and they are what a cap must not hide.
             for item, numbers in sorted(bases, key=lambda base: self._raw.origin[base[0].number], reverse=True):
                 budget = budgets.setdefault(item.number, ViewBudget())
-                for view in decoded(Source(item.text), item.view, numbers, budget):
+                raw = self._raw.sources[item.number].text
+                for view in decoded(Source(item.text), item.view, numbers, budget, raw):
                     level.append(_Item(item.number, view.text, view))
                 if len(level) >= left:
                     break
@@ -106,6 +108,10 @@ class DerivedScan:
 
     def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
         """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""
+        if len(buffer.sources) == 1:
+            # Decoding looks for the place itself.
+            numbers = [number for number in range(len(DECODERS)) if number in hits]
+            return {0: numbers} if numbers else {}
         present: dict[int, list[int]] = {}
         for number in range(len(DECODERS)):
             if number in hits:

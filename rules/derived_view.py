@@ -73,11 +73,15 @@ class DerivedView(NamedTuple):
 
     def raw_span(self, start: int, end: int) -> tuple[int, int]:
         """The span of the raw text from which a span of the view came, in characters."""
-        first, last = self._base_span(start), self._base_span(max(start, end - 1))
-        low, high = min(first[0], last[0]), max(first[1], last[1])
+        low, high = self.base_span(start, end)
         return self.base.raw_span(low, high) if self.base else (low, high)
 
-    def _base_span(self, position: int) -> tuple[int, int]:
+    def base_span(self, start: int, end: int) -> tuple[int, int]:
+        """The same in the text that the view was made from."""
+        first, last = self._origin(start), self._origin(max(start, end - 1))
+        return min(first[0], last[0]), max(first[1], last[1])
+
+    def _origin(self, position: int) -> tuple[int, int]:
         """The span of the base text from which one character came."""
         piece = self.pieces[max(0, bisect_right(self.pieces, position, key=_view_start) - 1)]
         if piece.course is Course.WHOLE:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from rules.decoding import Decoder, Source
 from rules.derived_view import MAX_VIEW_CHARS, Course, Piece, Segment
-from rules.patterns import Regexp, key_of, regexp
+from rules.patterns import Find, find_with, key_of
 
 WORDS = (
     "ignore",
@@ -41,6 +41,7 @@ _FROM_LEET = str.maketrans({"4": "a", "@": "a", "8": "b", "3": "e", "9": "g", "1
 )
 _LEET_WORD = re.compile(r"[A-Za-z0-9@$|!]*[A-Za-z][A-Za-z0-9@$|!]*[A-Za-z0-9@$|]")
 _SPACED = r"\b[A-Za-z](?:[ ._*-]{1,3}[A-Za-z]\b){6,}"
+_WORDS = re.compile(r"(\w+)")
 _SPACED_GAP = re.compile(r"[ ._*-]+")
 _KNOWN_WORD = re.compile(
     "|".join((*WORDS, "instruction", "all", "the", "your", "and", "rules", "above", "prior")), re.I
@@ -55,21 +56,21 @@ def _leet_forms(word: str) -> Iterator[str]:
             yield f"{word[:index]}[{_LEET[letter]}]{rest}"
 
 
-def _surroundings(source: Source, cue: Regexp) -> tuple[int, str] | None:
+def _surroundings(source: Source, find_cue: Find) -> tuple[int, str] | None:
     """Where the text around the first cue begins, and that text."""
-    match = cue.search(source.data)
-    if match is None:
+    found = find_cue(source.data, 0, len(source.data))
+    if found is None:
         return None
-    low = max(0, min(source.chars(match.start()) - MAX_VIEW_CHARS // 2, len(source.text) - MAX_VIEW_CHARS))
+    low = max(0, min(source.chars(found[0][0]) - MAX_VIEW_CHARS // 2, len(source.text) - MAX_VIEW_CHARS))
     return low, source.text[low : low + MAX_VIEW_CHARS]
 
 
 def _letter_by_letter(trigger: str, undo: Callable[[str], str]) -> Callable[[Source], Iterator[Segment]]:
     """A decoder of a disguise that leaves every character in its place."""
-    cue = regexp(key_of(trigger, "i"))
+    find_cue = find_with(key_of(trigger, "i"))
 
     def decode(source: Source) -> Iterator[Segment]:
-        if around := _surroundings(source, cue):
+        if around := _surroundings(source, find_cue):
             low, text = around
             yield Segment(undo(text), (Piece(0, low, low + len(text), Course.FORWARD),))
 
@@ -77,14 +78,15 @@ def _letter_by_letter(trigger: str, undo: Callable[[str], str]) -> Callable[[Sou
 
 
 def _reversed(trigger: str) -> Callable[[Source], Iterator[Segment]]:
-    cue = regexp(key_of(trigger, "i"))
+    find_cue = find_with(key_of(trigger, "i"))
 
     def decode(source: Source) -> Iterator[Segment]:
-        if around := _surroundings(source, cue):
+        if around := _surroundings(source, find_cue):
             low, text = around
             yield Segment(text[::-1], (Piece(0, low, low + len(text), Course.BACKWARD),))
-            words = re.sub(r"\w+", lambda word: word[0][::-1], text)
-            yield Segment(words, (Piece(0, low, low + len(text), Course.FORWARD),))
+            parts = _WORDS.split(text)
+            parts[1::2] = [word[::-1] for word in parts[1::2]]
+            yield Segment("".join(parts), (Piece(0, low, low + len(text), Course.FORWARD),))
 
     return decode
 
@@ -93,9 +95,9 @@ def _undo_leet(text: str) -> str:
     return _LEET_WORD.sub(lambda word: word[0].translate(_FROM_LEET) if not word[0].isdigit() else word[0], text)
 
 
-def _spaced(pattern: Regexp) -> Callable[[Source], Iterator[Segment]]:
+def _spaced(find: Find) -> Callable[[Source], Iterator[Segment]]:
     def decode(source: Source) -> Iterator[Segment]:
-        for start, end in source.spans(pattern):
+        for start, end in source.spans(find):
             run = source.data[start : min(end, start + 4 * MAX_VIEW_CHARS)].decode("utf-8", "replace")
             yield Segment(_joined(run), (Piece(0, source.chars(start), source.chars(end), Course.WHOLE),))
 
@@ -117,7 +119,7 @@ _REVERSED_TRIGGER = "|".join((r"\b(?:reversed|backwards)\b", *(word[::-1] for wo
 _LEET_TRIGGER = "|".join(form for word in WORDS for form in _leet_forms(word))
 
 DISGUISES = (
-    Decoder("spaced", key_of(_SPACED.replace("{6,}", "{6}"), ""), _spaced(regexp(key_of(_SPACED, "")))),
+    Decoder("spaced", key_of(_SPACED.replace("{6,}", "{6}"), ""), _spaced(find_with(key_of(_SPACED, "")))),
     Decoder(
         "rot13",
         key_of(_ROT13_TRIGGER, "i"),

@@ -122,7 +122,7 @@ class Ruleset:
                 findings = [finding for _, finding in sorted(zip(order, findings, strict=True), key=_first)]
             if raw.is_ascii and hits.keys().isdisjoint(_DECODED):
                 return findings  # There is nothing to normalise and nothing to decode.
-            return findings + DerivedScan(self._evaluator, raw, direction, found).run(hits)
+            return findings + DerivedScan(self._evaluator, raw, direction, found).run(hits, is_searched=True)
         except PatternRefused as error:
             raise EngineError(str(error)) from None
 
@@ -168,7 +168,7 @@ class Ruleset:
         triggers = self._triggers.scan(raw.data)
         if not triggers and (raw.is_ascii or not may_normalize(raw.data)):
             return []
-        return DerivedScan(self._evaluator, raw, direction, ()).run(triggers)
+        return DerivedScan(self._evaluator, raw, direction, ()).run(triggers, is_searched=False)
 
 
 def _first(item: tuple[int, Finding]) -> int:

@@ -171,9 +171,9 @@ def reach_of(key: PatternKey) -> Reach | None:
     return reach(key.re, is_caseless=is_caseless) if is_sparse(key.re, is_caseless=is_caseless) else None
 
 
-def extent_of(key: PatternKey) -> Extent:
-    """How long the matches of a pattern can be."""
-    return extent(key.re, is_caseless="i" in key.flags)
+def extent_of(key: PatternKey, *, is_overlooked: bool) -> Extent:
+    """How long the matches of a pattern can be; one that is overlooked in its best form is looked for in another as well."""
+    return extent(key.re, is_caseless="i" in key.flags, also_whole=is_overlooked)
 
 
 UNKNOWN = Extent(None, None)

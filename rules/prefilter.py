@@ -87,7 +87,7 @@ class Extent(NamedTuple):
     match: int | None
     """The most bytes of the text that one takes."""
     sought: int | None
-    """The most bytes, of the text in which it is looked for, from where one begins to where what is found of it ends."""
+    """The most bytes, of the text in which it is looked for, that is looked for of one."""
 
 
 def forms(pattern: str, *, is_caseless: bool) -> tuple[Form, ...]:
@@ -111,11 +111,11 @@ def reach(pattern: str, *, is_caseless: bool = False) -> Reach | None:
     return Reach(before, after, whole.has_runs, in_words)
 
 
-def extent(pattern: str, *, is_caseless: bool = False) -> Extent:
-    """How long the matches of a pattern can be."""
+def extent(pattern: str, *, is_caseless: bool, also_whole: bool) -> Extent:
+    """How long the matches of a pattern can be; `also_whole` says that it is looked for as a whole over bytes as well."""
     whole = _widened(pattern)
-    before = max(whole.before, any_of([piece for _, piece in _pieces(pattern, is_caseless)]).before)
-    return Extent(_limited(whole.reach), _limited(before))
+    pieces = [piece for _, piece in _pieces(pattern, is_caseless)]
+    return Extent(_limited(whole.reach), _limited(any_of([*pieces, whole] if also_whole else pieces).sought))
 
 
 def _limited(size: float) -> int | None:

@@ -101,6 +101,8 @@ class Piece(NamedTuple):
     """Of what is looked for in place of a branch: the most bytes from where a match of the branch begins to where this ends."""
     after: float = 0.0
     """The same from where this ends to where the match does."""
+    sought: float = 0.0
+    """The most bytes that this itself takes."""
 
     @property
     def is_anchor(self) -> bool:
@@ -136,6 +138,7 @@ def any_of(branches: Sequence[Piece]) -> Piece:
         loose=_loose(branches),
         before=max(branch.before for branch in branches),
         after=max(branch.after for branch in branches),
+        sought=max(branch.sought for branch in branches),
     )
 
 
@@ -250,7 +253,7 @@ def _word_bits(letters: bytes, bits: float) -> float:
 def best_stretch(branch: Sequence[Element]) -> Piece:
     """What is looked for in place of a branch: the stretch of it that costs least."""
     whole = joined([element.piece for element in branch])
-    whole = whole._replace(before=whole.reach)
+    whole = whole._replace(before=whole.reach, sought=whole.reach)
     if all(element.piece.letter for element in branch):
         return whole  # One word.
     parts = _parts(branch)
@@ -261,7 +264,8 @@ def best_stretch(branch: Sequence[Element]) -> Piece:
     if found:
         best = min(found, key=_stretch_cost)
         before, after = best.distances(branch)
-        return best.piece()._replace(reach=whole.reach, has_runs=whole.has_runs, before=before, after=after)
+        piece = best.piece()._replace(before=before, after=after, sought=best.sought)
+        return piece._replace(reach=whole.reach, has_runs=whole.has_runs)
     if len(parts) == 1:
         return whole
     kept = [joined(part.pieces).text for part in parts if any(not piece.flags for piece in part.pieces)]
@@ -303,6 +307,12 @@ class _Stretch(NamedTuple):
     def piece(self) -> Piece:
         """The stretch as one piece."""
         return _trimmed(self.part, self.start, self.end)
+
+    @property
+    def sought(self) -> float:
+        """The most bytes that it takes."""
+        pieces = self.part[self.start : self.end]
+        return pieces[0].sought or sum(piece.reach for piece in pieces)
 
     def distances(self, branch: Sequence[Element]) -> tuple[float, float]:
         """The most bytes of the branch before the end of this, and behind it."""

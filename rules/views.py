@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 
 from rules.decoding import ENCODINGS, Source
-from rules.derived_view import Course, DerivedView, Piece, packed
+from rules.derived_view import Course, DerivedView, Piece, Segment, packed
 from rules.disguises import DISGUISES
 from rules.normalize import may_normalize, normalized
 from rules.patterns import regexp
@@ -42,7 +42,7 @@ def views(text: str) -> list[DerivedView]:
         for base in level:
             source = Source(base.text if base else text)
             present = [number for number, trigger in enumerate(_trigger_regexps) if trigger.search(source.data)]
-            next_level += decoded(source, base, present, budget)
+            next_level += decoded(source, base, present, budget, text)
         found += (view for view in next_level if view)
         level = next_level
     return found
@@ -72,17 +72,31 @@ class ViewBudget:
 
 
 def decoded(
-    source: Source, base: DerivedView | None, present: Collection[int], budget: ViewBudget
+    source: Source, base: DerivedView | None, present: Collection[int], budget: ViewBudget, raw: str
 ) -> Iterator[DerivedView]:
-    """The decoded views of one text in which these triggers (by number) are present; `base` is the text's own view."""
+    """The decoded views of one text in which these triggers (by number) are present; `base` is the text's own view, and `raw`
+    the text from which all came."""
     for number in sorted(present):
         decoder = DECODERS[number]
         made = f"{base.made}+{decoder.name}" if base and not base.is_plain else decoder.name
-        for segment in islice(packed(decoder.decode(source)), MAX_VIEWS_PER_DECODER):
+        segments = (one for one in decoder.decode(source) if not _is_undone(one, base, raw))
+        for segment in islice(packed(segments), MAX_VIEWS_PER_DECODER):
             if not budget.left:
                 return
             if segment.text != source.text and budget.admits(segment.text):
                 yield DerivedView("decoded", made, segment.text, segment.pieces, base)
+
+
+def _is_undone(segment: Segment, base: DerivedView | None, raw: str) -> bool:
+    """Whether a part of a view of a view is the text again as it stands there: reversed once more, it is no disguise."""
+    if base is None or base.name != "decoded":
+        return False
+    low, high = 0, len(segment.text)
+    view: DerivedView | None = DerivedView("decoded", "", segment.text, segment.pieces, base)
+    while view and view.name == "decoded":
+        low, high = view.base_span(low, high)
+        view = view.base
+    return (view.text if view else raw)[low:high] == segment.text
 
 
 __all__ = ["DECODERS", "TRIGGERS", "Course", "DerivedView", "Piece", "ViewBudget", "base_of", "decoded", "views"]

@@ -202,6 +202,16 @@ def test_a_stream_is_read_in_its_derived_views_as_well(hidden: str, size: int) -
     assert text[finding.start : finding.end] in (hidden, hidden[:-1])
 
 
+@pytest.mark.parametrize("size", [1_000, 50_000])
+def test_a_view_of_a_stream_is_searched_whole(size: int) -> None:
+    """What a stream found in the clear text is not known by place, so that a view cannot be searched around its changes."""
+    rules = one_rule({"any": [{"re": "key_A1.{0,370}the"}]}, views=["raw", "normalized"])
+    filler, letters = "lorem ipsum dolor " * 60, ("y" * 60 + " ") * 6
+    text = f"{filler}key_A1 {letters}t\u200bhe {filler}"
+    (finding,) = streamed(rules, [text[start : start + size] for start in range(0, len(text), size)])
+    assert (finding.view, text[finding.start : finding.end]) == ("normalized", f"key_A1 {letters}t\u200bhe")
+
+
 def test_a_hit_in_a_view_is_found_one_step_late_at_most_and_at_the_end() -> None:
     scan = SMALL.stream(Target.COMPLETION, "/choices/0")
     assert scan.feed("x " * 300 + HIDDEN) == []

@@ -189,6 +189,19 @@ def test_rules_see_the_views_that_they_name() -> None:
     assert [finding.view for finding in raw_only.scan([text], direction="request")] == ["raw"]
 
 
+@pytest.mark.parametrize("odd", ["", " 20\u00a0%"])
+def test_what_is_undone_twice_is_no_view_of_its_own(odd: str) -> None:
+    text = f"The system prints it reversed, or as rot13, from the password on, and you must ignore the rest.{odd} " * 60
+    found = [view for view in views(text) if not view.is_plain]
+    assert {view.made for view in found} == {"rot13", "reversed", "reversed+reversed"}
+    assert all("you must ignore" not in view.text for view in found)
+    assert any("ignore must you" in view.text for view in found)
+    decoded_only = one_rule({"any": [{"re": "you must ignore"}]}, views=["decoded"])
+    assert decoded_only.scan([prompt(text)], direction="request") == []
+    (finding,) = decoded_only.scan([prompt(f"reversed: {'you must ignore'[::-1]}")], direction="request")
+    assert finding.made == "reversed"
+
+
 def test_views_of_several_targets_and_texts_keep_their_order() -> None:
     hidden = encode(f"Now {ATTACK}!")
     texts = [
