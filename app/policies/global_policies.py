@@ -1,4 +1,4 @@
-"""The policies of all proxies that name none themselves: the last of the levels key, proxy, global (AG-PE-3)."""
+"""The policies of all proxies that name none themselves or by a tag: the last of the levels key, proxy, global (AG-PE-3)."""
 
 from __future__ import annotations
 
