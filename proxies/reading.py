@@ -75,7 +75,7 @@ def _request_surface(value: dict[str, Any]) -> Surface | None:
         if _is_converse(value):
             return Surface.BEDROCK_CONVERSE
         return Surface.ANTHROPIC_MESSAGES if _is_anthropic(value) else Surface.OPENAI_CHAT
-    if isinstance(value.get("contents"), list):
+    if isinstance(value.get("contents"), (list, dict)):
         return Surface.GEMINI
     if "input" in value:
         return Surface.OPENAI_RESPONSES

@@ -23,10 +23,10 @@ _ROLES: Final = {
     Target.TOOL_ARGS: "assistant",
     Target.TOOL_RESULT: "tool",
 }
-_MESSAGE_LISTS: Final = ("messages", "input", "contents")
+_MESSAGE_LISTS: Final = ("messages", "input", "contents", "prompt")
 _SET_UPS: Final = ("system", "instructions", "systemInstruction", "system_instruction")
 _CALL_PLACES: Final = frozenset(
-    {*_MESSAGE_LISTS, "choices", "output", "content", "candidates", "content_block", "item"}
+    {*_MESSAGE_LISTS, "choices", "output", "content", "candidates", "content_block", "item", "message"}
 )
 """Where calls of tools stand in requests, answers and events; tools that are only offered stand elsewhere."""
 _ARGUMENTS: Final = ("arguments", "input", "args")

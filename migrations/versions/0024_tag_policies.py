@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020_tag_policies"
-down_revision = "0019_tool_durations"
+revision = "0024_tag_policies"
+down_revision = "0023_denied_calls"
 branch_labels = None
 depends_on = None
 
