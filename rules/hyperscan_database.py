@@ -259,12 +259,16 @@ class Stream:
         """End of the text; patterns that match only there appear in `hits`. Further calls do nothing."""
         self._closed = True
         while self._open:
-            part, stream = self._open.pop()
+            # It stays in the list meanwhile: compiled code lets go of a variable after its last use, and with it of the
+            # database that the stream only borrows.
+            part, stream = self._open[-1]
             try:
                 with part.close_lock:
                     stream.close(match_event_handler=part.note, context=self.hits)
             except hyperscan.error as error:
                 raise EngineError(f"stream not closed: {type(error).__name__}") from None
+            finally:
+                self._open.pop()
 
     def __del__(self) -> None:
         if getattr(self, "_open", None):

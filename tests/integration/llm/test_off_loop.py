@@ -29,6 +29,7 @@ from tests.scripted_upstream import (
 )
 from tests.watched_work import Watch, Work
 
+pytestmark = pytest.mark.interpreted
 VALUES = [f"person{number}@mail{number}.example" for number in range(700)]
 LARGE = "\n".join(f"{number}. write to {value}, who waits" for number, value in enumerate(VALUES))
 SMALL = f"write to {EMAIL}"

@@ -227,6 +227,7 @@ async def test_AG_PE_8_an_answer_is_judged_by_the_same_policies(upstream: LLMUps
             assert record.action is action
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("stage", ["conditions", "verdict"])
 async def test_a_policy_that_fails_is_a_refusal(
     upstream: LLMUpstream, stage: str, monkeypatch: pytest.MonkeyPatch

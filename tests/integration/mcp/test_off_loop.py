@@ -41,6 +41,7 @@ from tests.mcp_wire import (
 from tests.rawpeer import RawMessage, UpstreamPeer, chunked
 from tests.watched_work import Watch, Work
 
+pytestmark = pytest.mark.interpreted
 VALUES = [f"person{number}@mail{number}.example" for number in range(500)]
 LARGE = "\n".join(f"{number}. write to {value}, who waits" for number, value in enumerate(VALUES))
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

@@ -231,6 +231,7 @@ def test_a_hit_in_overlapping_windows_is_reported_once_and_the_next_one_again() 
     assert [text[finding.start : finding.end] for finding in found] == [HIDDEN] * 3
 
 
+@pytest.mark.interpreted
 def test_a_stream_without_rules_for_views_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rules.engine.DerivedScan", None)
     rules = one_rule({"any": [{"re": "ignore all"}]})
