@@ -118,8 +118,8 @@ def _parse_by_pairs(data: bytes, max_depth: int) -> Any:
     """`parse` with a look at every pair of every object."""
     try:
         text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise JSONRefused(f"The body is not valid UTF-8 (byte {error.start}).") from None
+    except UnicodeDecodeError as bad:
+        raise JSONRefused(f"The body is not valid UTF-8 (byte {bad.start}).") from None
     if text.startswith("\ufeff"):
         raise JSONRefused("The body starts with a byte order mark.")
     try:

@@ -1,7 +1,4 @@
-"""The events of a stream of the upstream that may hold a message.
-
-Asynchronous generators cannot be compiled, so they stand apart from `proxies.mcp.upstream`, which every call passes through.
-"""
+"""The events of a stream of the upstream that may hold a message."""
 
 from __future__ import annotations
 
