@@ -170,7 +170,7 @@ async def test_M_13_a_broken_stream_never_looks_like_an_answer(cut: bytes) -> No
 
 
 async def test_an_event_beyond_the_bound_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxies.mcp.upstream.MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("proxies.mcp.upstream_events.MAX_EVENT_BYTES", 1000)
     async with wire(Server(tools_call=stream_answer(text_result(1, "x" * 2000)))) as (client, *_):
         session = await client.initialize()
         answer = await client.post(request("tools/call", name="t"), session=session)
