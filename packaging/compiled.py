@@ -1,8 +1,8 @@
 """Compile the hot path with mypyc: `compiled.py` → dist/compiled, a copy of this tree where those modules are machine code.
 
-The modules that every call passes through, `hot_path.txt`, are ordinary typed Python: the sources run as they are, and
-compiled they do the same with less than half of the CPU (ADR 14). What is compiled is kept in `.cache/compiled` under
-the digest of all that it was made of, so that no machine code outlives a change of its source.
+The modules of `hot_path.txt` are ordinary typed Python: the sources run as they are, and compiled they do the same with less
+CPU (ADR 14). What is compiled is kept in `.cache/compiled` under the digest of all that it was made of, so that no machine
+code outlives a change of its source.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def libraries() -> Path:
     kept = KEPT / digest()
     if not kept.exists():
         _check_compiler()
-        print(
-            f"Compiling {len(modules())} modules of the hot path, one to two minutes ...", file=sys.stderr, flush=True
-        )
+        print(f"Compiling {len(modules())} modules of the hot path, about a minute ...", file=sys.stderr, flush=True)
         KEPT.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=KEPT) as name:
             work = Path(name)

@@ -1,7 +1,4 @@
-"""Messages to the console whose calls are MessagePack already, so that no call is encoded twice.
-
-Their options (the tag) are keywords of the class statement, which a compiled module would lose: see `proxies.frozen`.
-"""
+"""Messages to the console whose calls are MessagePack already, so that no call is encoded twice."""
 
 from __future__ import annotations
 
