@@ -17,7 +17,6 @@ import msgspec
 from proxies.capture import Direction, TextCapture
 from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, ToolUse, Usage
 from proxies.conversation import RecentFindings
-from proxies.frozen import Frozen
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
@@ -40,7 +39,7 @@ REDACTIONS_HEADER = "x-ostiary-redactions"
 """How many values were masked in this call by the time its answer begins (SLG-RESP-2)."""
 
 
-class Principal(Frozen, frozen=True):
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls: an API key, or nobody where the proxy asks for no credential."""
 
     id: str

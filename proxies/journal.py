@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 
 import msgspec
 
@@ -43,8 +42,7 @@ NO_TEXTS = encoder.encode(())
 """The encoded last field of a call without captured texts."""
 
 
-@dataclass
-class EncodedCall:
+class EncodedCall(msgspec.Struct, gc=False):
     """A `CallRecord` as MessagePack, from which the captured texts can be cut off: they are its last field."""
 
     head: bytes

@@ -11,13 +11,11 @@ from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.base import DEFAULT_TENANT
 from app.database.engine import Database
-from app.errors import ValidationFailed
-from app.fleet import validation
 from app.fleet.assignments import PROXY_TYPES
 from app.fleet.control import Rollout
-from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.policies.models import GlobalPolicies
+from app.policies.naming import require_known
 from app.policies.schemas import GlobalPoliciesView
 from app.security.permissions import Actor
 
@@ -76,11 +74,7 @@ class GlobalPolicyService:
 
     async def put(self, actor: Actor, names: Sequence[str]) -> GlobalPoliciesView:
         """Name other policies; raises ValidationFailed or PolicyNotFound."""
-        if problem := validation.policy_names_problem(names):
-            raise ValidationFailed(fields={"policy_names": problem})
-        if unknown := self._library.unknown(names):
-            message = f"There is no policy named {unknown[0]}."
-            raise PolicyNotFound(message, fields={"policy_names": message})
+        require_known(self._library, names)
         for type in PROXY_TYPES:
             # Compiled before the commit: nobody else's change waits for it.
             await self._prepare_rules([name for name in names if self._library.applies_to(name, type)])

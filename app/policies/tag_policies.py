@@ -16,9 +16,9 @@ from app.fleet import validation
 from app.fleet.assignments import policies_of
 from app.fleet.control import Rollout
 from app.fleet.repository import ProxyRepository
-from app.policies.errors import PolicyNotFound
 from app.policies.library import PolicyLibrary
 from app.policies.models import TagPolicies
+from app.policies.naming import require_known
 from app.policies.schemas import TagPoliciesView
 from app.security.permissions import Actor
 
@@ -90,11 +90,7 @@ class TagPolicyService:
         """Name other policies for the proxies with a tag; raises ValidationFailed or PolicyNotFound."""
         if problem := validation.tags_problem([tag]):
             raise ValidationFailed(fields={"tag": problem})
-        if problem := validation.policy_names_problem(names):
-            raise ValidationFailed(fields={"policy_names": problem})
-        if unknown := self._library.unknown(names):
-            message = f"There is no policy named {unknown[0]}."
-            raise PolicyNotFound(message, fields={"policy_names": message})
+        require_known(self._library, names)
         await self._prepare(actor, tag, names)
         async with self._database.writer() as session:
             repository = TagPolicyRepository(session, actor.tenant_id)
