@@ -8,7 +8,6 @@ import os
 import re
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,10 +24,10 @@ from rules.ruleset_cache import PartCache
 from scripts.rules_doc import TARGET, rules_document
 from tests.conftest import RULESET_CACHE
 from tests.proxy_harness import shipped_ruleset
+from tests.support.tuning_data import TUNING_DATA
 
 pytestmark = pytest.mark.timeout(900)
 """The first test compiles all packs, which is minutes of waiting on a busy machine."""
-DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 PROMPT_ALERTS_PER_THOUSAND = 5
 TOOL_ALERTS_PER_THOUSAND = 3
 RULE_IDS = {
@@ -340,7 +339,7 @@ def test_an_ordinary_tool_argument_passes(text: str) -> None:
 
 def benign_rows() -> list[dict[str, Any]]:
     """The harmless texts; absent outside the development machine and CI."""
-    path = DATA / "benign.jsonl"
+    path = TUNING_DATA / "benign.jsonl"
     if not path.exists():
         if os.environ.get("CI") == "true":
             pytest.fail("the harmless texts are missing")
@@ -379,7 +378,7 @@ def test_known_attacks_are_found() -> None:
     benign_rows()
     found: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for line in filter(None, (DATA / "attacks.jsonl").read_text("utf-8").split("\n")):
+    for line in filter(None, (TUNING_DATA / "attacks.jsonl").read_text("utf-8").split("\n")):
         row = json.loads(line)
         total[row["source"]] += 1
         findings = ruleset().scan(texts_of(msgspec.convert(row, Row)), direction="request")

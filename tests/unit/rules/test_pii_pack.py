@@ -11,15 +11,14 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from rules.engine import Ruleset
 from rules.model import Target, Text
 from tests.proxy_harness import shipped_ruleset
+from tests.support.tuning_data import TUNING_DATA
 
-DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 KINDS = {
     "CREDIT_CARD": "pii/card",
     "IBAN_CODE": "pii/iban",
@@ -222,7 +221,7 @@ def test_a_changed_digit_is_left_alone(kind: str) -> None:
 
 def test_the_marked_sentences_are_judged_right() -> None:
     """Precision and recall of 0.98 each on sentences with marked spans."""
-    path = DATA / "pii.jsonl"
+    path = TUNING_DATA / "pii.jsonl"
     if not path.exists():
         if os.environ.get("CI") == "true":
             pytest.fail("the marked sentences are missing")
