@@ -58,7 +58,7 @@ class DecisionClient:
                 try:
                     data = await response.read(MAX_ANSWER_BYTES)
                 finally:
-                    await response.aclose()
+                    response.close()
         except TimeoutError:
             raise NoDecision(f"no answer within {self._timeout_seconds:g} seconds") from None
         except UpstreamError as error:

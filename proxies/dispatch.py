@@ -54,9 +54,8 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
         _refuse(exchange, endpoint, refusal)
     except UpstreamError as error:
         _refuse(exchange, endpoint, _from_upstream(error))
-    except BodyError as error:
-        unreadable = Refusal(error.status, error.code, error.message, remediation=_BODY_REMEDIES.get(error.status, ""))
-        _refuse(exchange, endpoint, unreadable)
+    except BodyError as unreadable:
+        _refuse(exchange, endpoint, _from_body(unreadable))
     except asyncio.CancelledError:
         exchange.outcome = "client_closed"
         exchange.truncated = response.started
@@ -86,6 +85,10 @@ _BODY_REMEDIES: Final = {
     408: "Send the body without long pauses.",
     413: "Send less, or ask an administrator to raise the setting max_request_size_mb.",
 }
+
+
+def _from_body(error: BodyError) -> Refusal:
+    return Refusal(error.status, error.code, error.message, remediation=_BODY_REMEDIES.get(error.status, ""))
 
 
 def _from_upstream(error: UpstreamError) -> Refusal:

@@ -17,6 +17,7 @@ import msgspec
 from proxies.capture import Direction, TextCapture
 from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, ToolUse, Usage
 from proxies.conversation import RecentFindings
+from proxies.principal import ANONYMOUS
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
@@ -37,16 +38,6 @@ MAX_RECORDED_FINDINGS = 1_000
 """Findings kept with one call; every value that is masked is one, and a message may hold thousands."""
 REDACTIONS_HEADER = "x-ostiary-redactions"
 """How many values were masked in this call by the time its answer begins (SLG-RESP-2)."""
-
-
-class Principal(msgspec.Struct, frozen=True, gc=False):
-    """Who calls: an API key, or nobody where the proxy asks for no credential."""
-
-    id: str
-    name: str
-
-
-ANONYMOUS = Principal(id="", name="anonymous")
 
 
 class Recorder(Protocol):

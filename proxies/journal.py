@@ -21,7 +21,7 @@ import msgspec
 
 from proxies.channel import Channel
 from proxies.contract import CallRecord, encoder
-from proxies.encoded import EncodedEvents
+from proxies.encoded import NO_TEXTS, EncodedCall, EncodedEvents
 from proxies.spool import SpoolFile
 
 logger = logging.getLogger(__name__)
@@ -38,37 +38,6 @@ MAX_TEXTS_BYTES = 4 * 1024 * 1024
 MAX_CALL_BYTES = 1024 * 1024
 MAX_FINDINGS_OF_LARGE_CALL = 100
 MAX_PATH_OF_LARGE_CALL = 500
-NO_TEXTS = encoder.encode(())
-"""The encoded last field of a call without captured texts."""
-
-
-class EncodedCall(msgspec.Struct, gc=False):
-    """A `CallRecord` as MessagePack, from which the captured texts can be cut off: they are its last field."""
-
-    head: bytes
-    texts: bytes
-    size: int
-    """Bytes of both."""
-
-    @property
-    def has_texts(self) -> bool:
-        """Whether captured texts are still with the call."""
-        return self.texts != NO_TEXTS
-
-    def whole(self) -> bytes:
-        """The call with what it still has."""
-        return self.head + self.texts
-
-    def without_texts(self) -> bytes:
-        """The call without its captured texts."""
-        return self.head + NO_TEXTS
-
-    def drop_texts(self) -> int:
-        """Forget the captured texts; returns how many bytes that frees."""
-        freed = len(self.texts) - len(NO_TEXTS)
-        self.texts = NO_TEXTS
-        self.size -= freed
-        return freed
 
 
 class Waiting:

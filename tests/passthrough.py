@@ -99,7 +99,7 @@ class PassThrough:
                 await response.write(chunk)
             response.finish()
         finally:
-            await upstream.aclose()
+            upstream.close()
 
     async def wait_for_outcomes(self, count: int) -> list[str]:
         """The outcomes, once there are at least `count`."""

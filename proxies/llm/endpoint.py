@@ -146,7 +146,7 @@ async def serve(exchange: Exchange) -> None:
         await _return(exchange, route, upstream, hide_usage=hide_usage, reads_texts=reads_texts)
     finally:
         if not upstream.complete:
-            await upstream.aclose()
+            upstream.close()
 
 
 def _prepare(

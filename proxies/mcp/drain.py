@@ -43,7 +43,7 @@ class Answer(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Pieces of the body; raises `UpstreamError`."""
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Give up what has not been received."""
 
 
@@ -73,11 +73,11 @@ class PatientResponse:
             self._pieces = aiter(self._response)
         return await self._outlive(anext(self._pieces))
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """See `Answer`."""
         if self._step is not None:
             self._step.cancel()
-        await self._response.aclose()
+        self._response.close()
 
     async def _outlive(self, step: Awaitable[T]) -> T:
         task = asyncio.ensure_future(step)
@@ -127,4 +127,4 @@ async def _drain(answer: Answer | Awaitable[Answer], seconds: float) -> None:
         logger.debug("an abandoned answer failed: %s", error.code)
     finally:
         if response is not None:
-            await response.aclose()
+            response.close()

@@ -121,7 +121,7 @@ async def _is_http_sse(exchange: Exchange) -> bool:
                 return False
             return await _names_endpoint(answer)
         finally:
-            await answer.aclose()
+            answer.close()
     except UpstreamError:
         return False
 

@@ -116,7 +116,7 @@ async def _post_and_accept(exchange: Exchange, session: Session, message: Messag
     try:
         check_upstream_status(response, session)
     finally:
-        await response.aclose()
+        response.close()
     exchange.answer(202, [])
 
 
@@ -155,7 +155,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
         return
     if allowed:
         response = await send(exchange, "POST", upstream_headers(exchange, session), body)
-        await response.aclose()
+        response.close()
         check_upstream_status(response, session)
     if denied:
         await answer(exchange, denied, is_batch=True)

@@ -52,7 +52,7 @@ async def initialize(exchange: Exchange, message: Message) -> None:
         answer, size = await _initialize_answer(exchange, request, response)
         upstream_id = session_id_of(response)
     except BaseException:
-        await response.aclose()
+        response.close()
         raise
     DRAINS.start(response, REMAINDER_SECONDS)
     if answer.error is not None:

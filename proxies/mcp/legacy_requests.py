@@ -80,7 +80,7 @@ async def list_under_control(
         try:
             check_upstream_status(response, session)
         except BaseException:
-            await response.aclose()
+            response.close()
             raise
         return response
 
@@ -89,7 +89,7 @@ async def list_under_control(
     try:
         return ControlledList(await list_response(exchange, list_kind, message, first, ask), is_stream(first))
     finally:
-        await first.aclose()
+        first.close()
 
 
 async def forward(
@@ -133,12 +133,12 @@ async def forward(
         DRAINS.start(response, ABANDONED_SECONDS)
         raise
     except BaseException:
-        await response.aclose()
+        response.close()
         raise
     if finished:
         DRAINS.start(response, REMAINDER_SECONDS)
     else:
-        await response.aclose()
+        response.close()
 
 
 async def answer(exchange: Exchange, messages: list[Message], *, is_batch: bool, size: int = 0) -> None:

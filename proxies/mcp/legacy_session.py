@@ -66,7 +66,7 @@ async def send_reply(exchange: Exchange, session: Session, message: Message) -> 
     """Send a message upstream on the client's behalf (D-03). A failure is the server's to notice."""
     try:
         response = await send(exchange, "POST", upstream_headers(exchange, session), dump(message.body()))
-        await response.aclose()
+        response.close()
     except UpstreamError as error:
         logger.warning("an answer given for the client of %s did not arrive: %s", exchange.id, error.code)
 

@@ -73,7 +73,7 @@ async def serve_get(exchange: Exchange) -> None:
 
         await relay(exchange, response, gate, session=session, reply=reply, endless=True)
     finally:
-        await response.aclose()
+        response.close()
 
 
 async def serve_delete(exchange: Exchange) -> None:
@@ -84,7 +84,7 @@ async def serve_delete(exchange: Exchange) -> None:
     SESSIONS.close(session)
     try:
         response = await send(exchange, "DELETE", upstream_headers(exchange, session))
-        await response.aclose()
+        response.close()
     except UpstreamError as error:
         exchange.error_code = error.code
     exchange.lap("upstream", waiting=True)

@@ -87,7 +87,7 @@ async def serve_post(exchange: Exchange, value: Any) -> None:
         if finished:
             DRAINS.start(response, REMAINDER_SECONDS)
         else:
-            await response.aclose()
+            response.close()
 
 
 def _parse(exchange: Exchange, value: Any) -> Message:

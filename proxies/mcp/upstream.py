@@ -180,8 +180,8 @@ def parse_messages(data: bytes | str, *, allow_batch: bool = False) -> list[Mess
         if allow_batch and type(value) is list:
             return parse_batch(value)
         return [parse_message(value)]
-    except MessageRefused as error:
-        raise upstream_invalid(f"The upstream sent something that is not a JSON-RPC message. {error}") from None
+    except MessageRefused as refused:
+        raise upstream_invalid(f"The upstream sent something that is not a JSON-RPC message. {refused}") from None
 
 
 def failed(response: Answer, *, modern: bool) -> Refusal:

@@ -107,7 +107,7 @@ class HTTPLink:
                 problem=getattr(error, "code", "too_large"),
             )
         finally:
-            await response.aclose()
+            response.close()
 
     async def aclose(self) -> None:
         """See `Link`. The pool is its owner's."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from proxies.carried import CarriedRequest
 from proxies.contract import APIKey
-from proxies.exchange import Exchange, Principal
+from proxies.exchange import Exchange
 from proxies.policies import PolicyRefused
+from proxies.principal import Principal
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.steps.decide import inspection_failed

@@ -126,7 +126,7 @@ class UpstreamPool:
         try:
             response = await self._send(method, message, total_deadline, idempotent=idempotent)
             if response.status == 407 and self._dialler.speaks_to_proxy:
-                await response.aclose()
+                response.close()
                 raise UpstreamProxyError.from_status(response.status)
         except UpstreamBusy:
             raise  # It answers others: that is no failure of it.
@@ -159,12 +159,13 @@ class UpstreamPool:
         response = self._begin(connection, method, message, total_deadline)
         try:
             await response.wait_head()
+            return response
         except LostBeforeAnswer:
             if not (reused and idempotent):
                 raise
-            # Other idle connections may be as stale as that one was: the repetition gets a new one.
-            response = self._begin(await self._acquire(fresh=True), method, message, total_deadline)
-            await response.wait_head()
+        # Other idle connections may be as stale as that one was: the repetition gets a new one.
+        response = self._begin(await self._acquire(fresh=True), method, message, total_deadline)
+        await response.wait_head()
         return response
 
     def _begin(

@@ -27,7 +27,7 @@ class Source(Protocol):
 class UpstreamResponse:
     """An answer being received: `await read(limit)` for all of it, or `async for chunk in response`.
 
-    One that is not read to its end must be closed with `aclose()`.
+    One that is not read to its end must be closed with `close()`.
     """
 
     __slots__ = (
@@ -117,7 +117,7 @@ class UpstreamResponse:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._take_first()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Give up what has not been received: the connection is closed. No effect on a complete response."""
         self._abandon()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,39 @@ def test_no_option_of_a_class_is_lost_when_its_module_is_compiled(name: str) -> 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_is_compiled_that_the_compiler_gets_wrong(name: str) -> None:
-    tree = ast.parse((ROOT / name).read_text())
-    # In coroutines of mypyc 2.4 an exception that was handled further in comes back behind a `finally` that awaits, and a
-    # cancellation behind an `except` that awaits never ends.
-    assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(tree))
-    # The variable of a handler has one type in a whole function.
-    for function in ast.walk(tree):
+    for function in ast.walk(ast.parse((ROOT / name).read_text())):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        own = list(_own_nodes(function.body))
         kinds: dict[str, set[str]] = {}
-        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
-            if isinstance(node, ast.ExceptHandler) and node.name and node.type:
-                kinds.setdefault(node.name, set()).add(ast.unparse(node.type))
-        assert all(len(types) == 1 for types in kinds.values()), f"{function} catches different errors by one name"
+        for node in own:
+            if isinstance(node, ast.Try):
+                # mypyc 2.4: an exception that was handled further in comes back behind a `finally` that waits, and a cancellation
+                # behind an `except` that waits never ends.
+                assert not any(map(_waits, _own_nodes(node.finalbody))), f"{function.name} waits in a `finally`"
+            if isinstance(node, ast.ExceptHandler):
+                assert not any(map(_waits, _own_nodes(node.body))), f"{function.name} waits in an `except`"
+                if node.name and node.type:
+                    kinds.setdefault(node.name, set()).add(ast.unparse(node.type))
+            if isinstance(node, ast.AsyncWith):
+                # Its end runs as such a handler. That of a time limit never waits.
+                entered = {ast.unparse(item.context_expr).partition("(")[0] for item in node.items}
+                assert entered <= {"asyncio.timeout", "asyncio.timeout_at"}, f"{function.name} enters {entered}"
+        # The variable of a handler has one type in a whole function.
+        assert all(len(types) == 1 for types in kinds.values()), f"{function.name} catches different errors by one name"
+        if isinstance(function, ast.AsyncFunctionDef):
+            assert not any(isinstance(node, ast.Yield) for node in own), f"{function.name} is an asynchronous generator"
+
+
+def _waits(node: ast.AST) -> bool:
+    return isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+
+
+def _own_nodes(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """All nodes of a function's body but those of functions within."""
+    rest: list[ast.AST] = list(body)
+    while rest:
+        node = rest.pop()
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            rest.extend(ast.iter_child_nodes(node))

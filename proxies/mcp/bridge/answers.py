@@ -16,10 +16,10 @@ async def in_its_form(answer: StreamAnswer) -> Answer:
     try:
         await answer.begun(QUIET_SECONDS)
     except BaseException:
-        await answer.aclose()
+        answer.close()
         raise
     if not answer.is_single:
         return answer
     body = answer.take()
-    await answer.aclose()
+    answer.close()
     return JSONAnswer(200, body)

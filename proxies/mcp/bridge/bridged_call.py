@@ -91,11 +91,11 @@ class BridgedCall:
             await asyncio.wait({sending, asking}, return_when=asyncio.FIRST_COMPLETED)
             status = sending.result().status if sending.done() else 200
             if status != 200:
-                await sending.result().aclose()
+                sending.result().close()
         except BaseException:
             self._over()
             if not sending.cancel() and not sending.cancelled() and sending.exception() is None:
-                await sending.result().aclose()
+                sending.result().close()
             raise
         finally:
             asking.cancel()
@@ -160,7 +160,7 @@ class BridgedCall:
             self.answer.fail(error)
         finally:
             if received is not None:
-                await received.aclose()
+                received.close()
 
     async def _read(self, received: Answer) -> Message:
         async for message in self._leg.messages(received):
@@ -240,7 +240,7 @@ class BridgedCall:
         try:
             for reply in replies:
                 accepted = await self._leg.in_session(self._fields, reply, self._session)
-                await accepted.aclose()
+                accepted.close()
         except UpstreamError as error:
             logger.debug("an answer to a server's question was not sent: %s", error.code)
 
@@ -275,7 +275,7 @@ class BridgedCall:
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
                 accepted = await self._leg.in_session(self._fields, message, self._session)
-                await accepted.aclose()
+                accepted.close()
         except (UpstreamError, TimeoutError) as error:
             logger.debug("a cancellation was not sent: %s", type(error).__name__)
 

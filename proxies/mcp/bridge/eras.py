@@ -113,7 +113,7 @@ class EraDetector:
     async def _classified(self, answer: Answer, request: Message) -> Discovery:
         status = answer.status
         if status != 200 and not is_evidence(status):
-            await answer.aclose()
+            answer.close()
             return Discovery("unknown", status=status)
         try:
             response = await self._leg.response_to(answer, request)

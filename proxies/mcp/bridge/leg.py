@@ -89,7 +89,7 @@ class ServerLeg:
     async def legacy_end(self, fields: Fields, *, principal_id: str, session_id: str, version: str) -> None:
         """End a legacy session, whatever the server says to it; raises UpstreamError."""
         answer = await self._request("DELETE", [*fields, *_session_fields(session_id, version)], b"", principal_id)
-        await answer.aclose()
+        answer.close()
 
     async def messages(self, answer: Answer) -> AsyncGenerator[Message, None]:
         """The messages of an answer, whole or streamed; raises UpstreamError."""
@@ -121,7 +121,7 @@ class ServerLeg:
                     return message
             return None
         finally:
-            await answer.aclose()
+            answer.close()
 
     async def _request(
         self, method: str, fields: Fields, body: bytes, principal_id: str, *, endless: bool = False

@@ -265,7 +265,7 @@ class LegacyClients:
                 self._on_doubt()
             raise
         finally:
-            await received.aclose()
+            received.close()
 
     async def _ask_client(
         self, session: BridgedSession, requests: Any, answer: StreamAnswer

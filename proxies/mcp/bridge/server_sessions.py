@@ -155,7 +155,7 @@ class ServerSessions:
         answer = await self._leg.legacy(fields, request, principal_id=principal_id, session_id=None, version="")
         session_id = answer.headers.get(SESSION_HEADER)
         if answer.status != 200:
-            await answer.aclose()
+            answer.close()
             raise RefusedByStatus(answer.status)
         response = await self._leg.response_to(answer, request)
         result = response.result if response is not None else None
@@ -168,7 +168,7 @@ class ServerSessions:
         accepted = await self._leg.legacy(
             fields, initialized, principal_id=principal_id, session_id=session.id, version=session.version
         )
-        await accepted.aclose()
+        accepted.close()
         return session
 
     def _expire(self) -> None:

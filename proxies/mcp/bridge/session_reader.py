@@ -71,7 +71,7 @@ class SessionReader:
                             heard = True
                             await self._take(message)
                 finally:
-                    await received.aclose()
+                    received.close()
             except UpstreamError as error:
                 logger.debug("the stream of a session ended: %s", error.code)
             self._settled.set()
@@ -91,7 +91,7 @@ class SessionReader:
             else:
                 reply = error_response(message.id, METHOD_NOT_FOUND, _NOT_IN_A_CALL)
             accepted = await self._leg.in_session(self._session.fields, reply, self._session)
-            await accepted.aclose()
+            accepted.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._settled.set()

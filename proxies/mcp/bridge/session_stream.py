@@ -89,7 +89,7 @@ class SessionStream:
                     if told is not None:
                         await self.answer.put(dump(told.body()))
             finally:
-                await received.aclose()
+                received.close()
         except UpstreamError as error:
             logger.debug("a subscription ended: %s", error.code)
         return heard

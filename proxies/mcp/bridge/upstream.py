@@ -98,7 +98,7 @@ class BridgeUpstream:
             # What a modern server never says: perhaps it is none any more.
             if (await self._asked_again(answer, plain, principal_id)).era != "legacy":
                 return answer
-            await answer.aclose()
+            answer.close()
         self.eras.check()
         try:
             return await self._modern_clients.post(message, headers, principal_id)
@@ -143,11 +143,11 @@ class BridgeUpstream:
         try:
             found = await self.eras.discover(fields, principal_id)
         except BaseException:
-            await answer.aclose()
+            answer.close()
             raise
         if found.era != "modern":
             return answer
-        await answer.aclose()
+        answer.close()
         if not found.result:
             error = error_response(
                 message.id, UNSUPPORTED_VERSION, "The server speaks no version that the gateway does."
@@ -160,7 +160,7 @@ class BridgeUpstream:
         try:
             return await self.eras.era(fields, principal_id, fresh=True)
         except BaseException:
-            await answer.aclose()
+            answer.close()
             raise
 
     async def _bridged(

@@ -145,7 +145,7 @@ class _Modern:
                 return None
             raise
         finally:
-            await response.aclose()
+            response.close()
         result = answer.result or {}
         versions = result.get("supportedVersions")
         if type(versions) is not list or MODERN_VERSIONS[-1] not in versions:
@@ -166,7 +166,7 @@ class _Modern:
                 raise failed(response, modern=False)
             return await read_answer(response, self._requests, limit_bytes=MAX_LIST_BYTES, noticed=self._noticed)
         finally:
-            await response.aclose()
+            response.close()
 
     async def close(self) -> None:
         """See `Peer`: there is nothing to let go of."""
@@ -211,7 +211,7 @@ class _Legacy:
             }
             initialized = Message(kind="notification", method="notifications/initialized")
             response = await send_to(proxy, "POST", peer._headers(), dump(initialized.body()))
-            await response.aclose()
+            response.close()
         except BaseException:
             await peer.close()
             raise
@@ -229,7 +229,7 @@ class _Legacy:
                 self._session_id = session_id_of(response)
             return await read_answer(response, self._requests, limit_bytes=MAX_LIST_BYTES, noticed=self._noticed)
         finally:
-            await response.aclose()
+            response.close()
 
     async def close(self) -> None:
         """End the session; one that cannot be ended will expire at the server."""
@@ -237,7 +237,7 @@ class _Legacy:
             return
         try:
             response = await send_to(self._proxy, "DELETE", self._headers())
-            await response.aclose()
+            response.close()
         except UpstreamError as error:
             logger.debug("a session of our own could not be ended: %s", error.code)
         self._session_id = None

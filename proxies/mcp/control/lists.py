@@ -93,7 +93,7 @@ async def list_response(
         finally:
             exchange.lap("upstream", waiting=True)
             if cursor is not None:
-                await answer.aclose()
+                answer.close()
 
     gathered = await gather(list_kind, fetch)
     if gathered.first.error is not None:

@@ -146,7 +146,7 @@ class SessionStream:
             self._ready.clear()
             if self._client is not None:
                 self._client.end(None)
-            await response.aclose()
+            response.close()
 
     async def _send(self, method: str, body: bytes = b"", *, endless: bool = False) -> Answer:
         """One request inside the session, in the name of the gateway; raises `UpstreamError`."""
@@ -179,7 +179,7 @@ class SessionStream:
             self._controlled.note_change(message.method)
         elif message.kind == "request" and message.method == "ping" and message.id is not None:
             answer = await self._send("POST", dump(result_response(message.id, {}).body()))
-            await answer.aclose()
+            answer.close()
 
 
 def _read(data: str) -> Message:
@@ -218,7 +218,7 @@ class Attachment:
                 raise chunk
             yield chunk
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """The client has left: what was meant for it and not read is lost, as on any stream."""
         if self._open:
             self._open = False

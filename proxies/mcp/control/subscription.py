@@ -77,4 +77,4 @@ async def _listen(controlled: ControlledServer, notices: frozenset[str]) -> bool
                     return message.error is None
         return True
     finally:
-        await response.aclose()
+        response.close()

@@ -42,7 +42,7 @@ class StatusAnswer:
     async def __anext__(self) -> bytes:
         raise StopAsyncIteration
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """See `Answer`."""
 
 
@@ -175,7 +175,7 @@ class StreamAnswer:
         # The message is compact JSON: it holds no line end.
         return b"event: message\ndata: %b\n\n" % self.take()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """See `Answer`."""
         self._close()
 

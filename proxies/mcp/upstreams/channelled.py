@@ -284,7 +284,7 @@ class ChannelUpstream:
             call = await conversation.call([_DISCOVER])
             await call.answer.ended(DISCOVER_SECONDS)
             is_modern = call.last_response is not None and _speaks_modern(call.last_response)
-            await call.answer.aclose()
+            call.answer.close()
         except UpstreamError as error:
             self._note_failure(principal_id, error)
             raise
@@ -428,7 +428,7 @@ async def _answer(call: Call, *, modern: bool) -> Answer:
     try:
         await call.answer.begun(QUIET_SECONDS)
     except BaseException:
-        await call.answer.aclose()
+        call.answer.close()
         raise
     if not call.answer.is_single or call.last_response is None:
         return call.answer
@@ -437,7 +437,7 @@ async def _answer(call: Call, *, modern: bool) -> Answer:
     if modern and error is not None:
         status = 400 if error["code"] in _BAD_REQUEST else 404 if error["code"] == METHOD_NOT_FOUND else 200
     body = call.answer.take()
-    await call.answer.aclose()
+    call.answer.close()
     return JSONAnswer(status, body)
 
 

@@ -165,7 +165,7 @@ class Conversation:
                     self._note_subscription(opened, message)
                     await self._send(sent, size)
         except BaseException:
-            await call.answer.aclose()
+            call.answer.close()
             raise
         if not call.open:
             call.finish()

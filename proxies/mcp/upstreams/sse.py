@@ -58,7 +58,7 @@ class SSEServer:
             channel = SSEChannel(self._pool, response, self._headers)
             channel.endpoint = endpoint_of(await channel.endpoint_event(), self._target)
         except BaseException:
-            await response.aclose()
+            response.close()
             raise
         return channel
 
@@ -101,7 +101,7 @@ class SSEChannel:
                 raise _status_error(response)
             await response.read(MAX_ANSWER_BYTES)  # So that the connection can be used again.
         finally:
-            await response.aclose()
+            response.close()
 
     async def receive(self) -> bytes:
         """See `Channel`."""
@@ -115,7 +115,7 @@ class SSEChannel:
 
     async def aclose(self) -> None:
         """See `Channel`."""
-        await self._response.aclose()
+        self._response.close()
 
     async def _next(self) -> SSEEvent:
         while not self._events:

@@ -391,6 +391,7 @@ async def test_an_inspection_that_fails_is_never_an_allow(monkeypatch: pytest.Mo
     assert (proxy.records[-1].outcome, proxy.records[-1].error_code) == ("failed", "inspection_failed")
 
 
+@pytest.mark.interpreted
 async def test_a_fault_of_the_gateway_reveals_nothing_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_arguments: Any, **_options: Any) -> Any:
         raise RuntimeError("internal secret")

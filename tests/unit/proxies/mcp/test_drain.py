@@ -81,7 +81,7 @@ async def test_a_patient_response_can_be_read_whole_or_given_up(pool, talker) ->
     given_up = PatientResponse(await ask(pool))
     reader = asyncio.ensure_future(given_up.read(1000))
     await asyncio.sleep(0)
-    await given_up.aclose()
+    given_up.close()
     with pytest.raises(asyncio.CancelledError):
         await reader
     talker.go_on.set()

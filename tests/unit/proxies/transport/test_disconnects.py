@@ -128,7 +128,7 @@ async def test_a_caller_that_is_cancelled_leaves_no_connection_behind() -> None:
         assert pool.idle_connections == 0
         with pytest.raises(UpstreamError):
             await response.read(1000)
-        await response.aclose()
+        response.close()
 
 
 async def test_a_closed_pool_finishes_its_calls_and_keeps_no_connection() -> None:

@@ -19,7 +19,7 @@ async def test_a_status_has_no_body() -> None:
     answer = StatusAnswer(202)
     assert await answer.read(10) == b""
     assert await pieces(answer) == []
-    await answer.aclose()
+    answer.close()
 
 
 async def test_a_json_answer_is_read_once_and_bounded() -> None:
@@ -39,7 +39,7 @@ async def test_a_stream_gives_events_in_order_and_tells_when_its_reader_is_done(
     answer.end()
     assert not answer.is_single
     assert await pieces(answer) == [b"event: message\ndata: 1\n\n", b"event: message\ndata: 2\n\n"]
-    await answer.aclose()
+    answer.close()
     assert closed == [True]
     await answer.put(b"3")
     assert not answer.open

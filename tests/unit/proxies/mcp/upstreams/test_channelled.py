@@ -253,7 +253,7 @@ async def test_L_08_a_message_that_names_no_request_goes_to_the_only_one_or_to_t
     channel.say(id="q", method="ping")
     assert (await events(stream, 1))[0]["method"] == "ping"
 
-    await stream.aclose()
+    stream.close()
     channel.say(id="r", method="ping")
     assert (await events(await second, 1))[0]["id"] == "r"
     channel.say_raw(json.dumps([{"jsonrpc": "2.0", "id": id, "result": {}} for id in (2, 3)]).encode())
@@ -288,7 +288,7 @@ async def test_M_12_modern_messages_that_name_no_request(make) -> None:
     channel.say(id="forbidden", method="ping")
     answer = await task
     assert [one["method"] for one in await events(answer, 2)] == ["notifications/message", "ping"]
-    await answer.aclose()
+    answer.close()
     await until(lambda: channel.methods()[-1] == "notifications/cancelled")
     channel.say(method="notifications/message", params={"data": "nobody"})
     channel.say(id="forbidden", method="ping")
