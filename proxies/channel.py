@@ -149,6 +149,6 @@ class Channel:
         try:
             for payload in self._reader.feed(data):
                 self._on_message(to_worker_decoder.decode(payload))
-        except (FrameError, msgspec.MsgspecError) as error:
-            logger.error("the console sent what the contract does not know: %s", error)
+        except (FrameError, msgspec.MsgspecError) as unknown:
+            logger.error("the console sent what the contract does not know: %s", unknown)
             self.close("the console is unintelligible")

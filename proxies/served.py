@@ -230,14 +230,13 @@ class ServedProxy:
             return True
         sock = self.socket.dup()
         listener = HTTPListener(sock, self._handle, config.limits, context, on_refused=self._note_refused)
-        try:
-            await listener.start()
-        except OSError as error:
-            await listener.drain(0)
-            sock.close()
-            self.fail(f"The port cannot be served: {plain_reason(error)}")
+        problem = await _problem_of(listener)
+        if problem is None:
+            self._listener = listener
             return True
-        self._listener = listener
+        await listener.drain(0)
+        sock.close()
+        self.fail(f"The port cannot be served: {plain_reason(problem)}")
         return True
 
     def close_socket(self) -> None:
@@ -299,6 +298,15 @@ class ServedProxy:
                 timings_ms={},
             )
         )
+
+
+async def _problem_of(listener: HTTPListener) -> OSError | None:
+    """Start a listener; why that is not possible, or None."""
+    try:
+        await listener.start()
+    except OSError as error:
+        return error
+    return None
 
 
 def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:

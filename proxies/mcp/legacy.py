@@ -100,12 +100,15 @@ async def _client_answer(exchange: Exchange, session: Session, message: Message)
         exchange.reason = "Dropped a response to a request that is not open."
         exchange.answer(202, [])
         return
+    refusal: Refusal | None = None
     try:
         await mask_apart(exchange, message, partial(answer_texts, method, message), session=session)
-    except Refusal as refusal:
+    except Refusal as refused:
+        refusal = refused
+    if refusal is not None:
         if refusal.outcome == "blocked":
             await send_reply(exchange, session, declined(Message(kind="request", id=message.id, method=method)))
-        raise
+        raise refusal
     await _post_and_accept(exchange, session, message)
 
 

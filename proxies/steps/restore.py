@@ -45,10 +45,10 @@ def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], foun
 def drop_stale(around: Iterable[dict[str, Any]]) -> None:
     """Remove what does not fit a changed text from the objects around it (RED-STR-5)."""
     for value in around:
-        for member in _STALE & value.keys():
+        for member in _STALE.intersection(value):
             if value.get(member):
                 value[member] = [] if type(value[member]) is list else None
-        for member in _DROPPED & value.keys():
+        for member in _DROPPED.intersection(value):
             del value[member]
 
 
