@@ -31,6 +31,7 @@ from proxies.llm.surfaces import (
     speaks_ollama,
     upstream_path,
 )
+from proxies.llm.upstream_login import login_fields, signature_refusal
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
@@ -289,17 +290,14 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
     headers.append(("accept", stream_media_type(route.surface) if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
-    auth = proxy.config.upstream_auth
-    if auth.type == "bearer":
-        headers.append(("authorization", f"Bearer {auth.value}"))
-    elif auth.type == "header":
-        headers.append((auth.name.lower(), auth.value))
     path = upstream_path(route.path, pool.origin.base_path)
     query = f"?{request.query}" if request.query and route.surface is _MODELS else ""
     if route.surface is _GEMINI and route.streams:
         # The upstream always streams events; a client that wants an array gets one from us.
         query = "?alt=sse"
-    upstream = await pool.request(request.method, path + query, headers, body, idempotent=request.method == "GET")
+    target = path + query
+    headers += login_fields(proxy.config.upstream_auth, pool.origin, request.method, target, headers, body)
+    upstream = await pool.request(request.method, target, headers, body, idempotent=request.method == "GET")
     exchange.lap("upstream", waiting=True)
     return upstream
 
@@ -314,6 +312,8 @@ async def _return(
     media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
+    if refusal := signature_refusal(exchange.proxy.config.upstream_auth, upstream.status, upstream.headers):
+        raise refusal
     if (
         media_type == stream_media_type(route.surface)
         and upstream.status == 200
