@@ -15,6 +15,7 @@ from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemin
 from proxies.llm.facts import request_facts, response_tool_calls
 from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
+from proxies.llm.invoke_families import invoked_surface
 from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
@@ -105,7 +106,7 @@ SECURITY_CHECK_HEADER: Final = ("x-security-check", "passed")
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
     max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents context
-    template suffix raw format""".split()
+    template suffix raw format anthropic_version""".split()
 )
 
 
@@ -137,6 +138,9 @@ async def serve(exchange: Exchange) -> None:
         is_large = off_loop.is_large(len(data))
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
+        if route.surface is _BEDROCK_INVOKE:
+            route = _invoked(route, document)
+            exchange.protocol = route.surface.value
         streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
@@ -226,18 +230,24 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     model = route.model or document.get("model")
     if type(model) is not str or not 0 < len(model) <= 200:
         raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
-    if route.surface is _BEDROCK_INVOKE and type(document.get("anthropic_version")) is not str:
-        raise Refusal(
-            422,
-            "model_body_not_supported",
-            "Of InvokeModel only the bodies of Anthropic's models can be inspected.",
-            remediation="Use Converse, which has one form for all models, or send 'anthropic_version'.",
-        )
     exchange.operation = model
     if type(document.get("stream", False)) not in (bool, type(None)):
         raise Refusal(422, "invalid_stream", "The member 'stream' must be true or false.", remediation="Fix 'stream'.")
     exchange.lap("parse")
     return document
+
+
+def _invoked(route: Route, document: dict[str, Any]) -> Route:
+    """The same call as one of the API that its body is of; raises `Refusal`."""
+    surface = invoked_surface(document)
+    if surface is None:
+        raise Refusal(
+            422,
+            "model_body_not_supported",
+            "Of InvokeModel only the bodies of Anthropic's messages, Meta's Llama and Amazon's Titan can be inspected.",
+            remediation="Use Converse, which has one form for all models, or send only members of the model's own body.",
+        )
+    return msgspec.structs.replace(route, surface=surface)
 
 
 def _check_media_type(route: Route, headers: Headers) -> None:

@@ -26,6 +26,8 @@ class Surface(Enum):
     OLLAMA_EMBED = "ollama.embed"
     BEDROCK_CONVERSE = "bedrock.converse"
     BEDROCK_INVOKE = "bedrock.invoke"
+    BEDROCK_LLAMA = "bedrock.llama"
+    BEDROCK_TITAN = "bedrock.titan"
     MODELS = "llm.models"
 
     __hash__ = object.__hash__
@@ -59,7 +61,9 @@ _OLLAMA_POST: Final = {
 _OLLAMA_LISTS: Final = frozenset({"/api/tags", "/api/ps", "/api/version"})
 STREAMS_UNASKED: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE})
 """APIs that stream unless the body says `"stream": false`."""
-STREAMS_BY_PATH: Final = frozenset({Surface.GEMINI, Surface.BEDROCK_CONVERSE, Surface.BEDROCK_INVOKE})
+INVOKED: Final = frozenset({Surface.BEDROCK_INVOKE, Surface.BEDROCK_LLAMA, Surface.BEDROCK_TITAN})
+"""What a call of InvokeModel turns out to be by its body."""
+STREAMS_BY_PATH: Final = frozenset({Surface.GEMINI, Surface.BEDROCK_CONVERSE, *INVOKED})
 """APIs whose body has no say in it."""
 _MODEL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
