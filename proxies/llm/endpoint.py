@@ -13,9 +13,10 @@ from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
-from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
+from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens, refuse_vocabulary
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
-from proxies.llm.invoke_families import invoked_surface
+from proxies.llm.invoke_families import invoked_route
+from proxies.llm.not_supported import not_supported
 from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
@@ -49,8 +50,11 @@ _OPENAI_RESPONSES: Final = Surface.OPENAI_RESPONSES
 _ANTHROPIC_MESSAGES: Final = Surface.ANTHROPIC_MESSAGES
 _GEMINI: Final = Surface.GEMINI
 _BEDROCK_INVOKE: Final = Surface.BEDROCK_INVOKE
+_OLLAMA_SHOW: Final = Surface.OLLAMA_SHOW
 _MODELS: Final = Surface.MODELS
 
+_HEARTBEAT: Final = ("HEAD", "/")
+"""With which the command line of Ollama looks whether somebody is there. Nothing stands in it, so it is answered here."""
 JSON_HEADERS: Final = [("content-type", "application/json")]
 
 FORWARDED_REQUEST_HEADERS: Final = frozenset(
@@ -120,14 +124,10 @@ async def serve(exchange: Exchange) -> None:
     request = exchange.request
     route = find_route(request.method, request.path)
     if route is None:
-        raise Refusal(
-            404,
-            "endpoint_not_supported",
-            f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
-            "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /model/.../converse, "
-            "/model/.../invoke or a list of models.",
-        )
+        if (request.method, request.path) == _HEARTBEAT:
+            exchange.answer(200, [], b"")
+            return
+        raise not_supported(request)
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
     body = b""
@@ -139,7 +139,7 @@ async def serve(exchange: Exchange) -> None:
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
         if route.surface is _BEDROCK_INVOKE:
-            route = _invoked(route, document)
+            route = invoked_route(route, document)
             exchange.protocol = route.surface.value
         streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
@@ -162,6 +162,8 @@ def _prepare(
         refuse_tokens(document)
     pipeline.check_context(exchange, document)
     if reads_texts:
+        if route.surface is _OLLAMA_SHOW:
+            refuse_vocabulary(document)
         _inspect(exchange, route.surface, document)
     hide_usage = streaming and route.surface in _COUNTED_ON_REQUEST and _ask_for_usage(document)
     return dump(document), hide_usage
@@ -228,6 +230,8 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     if type(document) is not dict:
         raise Refusal(400, "invalid_json", "The body is not a JSON object.", remediation="Send one JSON object.")
     model = route.model or document.get("model")
+    if model is None and route.surface is _OLLAMA_SHOW:
+        model = document.get("name")
     if type(model) is not str or not 0 < len(model) <= 200:
         raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
     exchange.operation = model
@@ -235,19 +239,6 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
         raise Refusal(422, "invalid_stream", "The member 'stream' must be true or false.", remediation="Fix 'stream'.")
     exchange.lap("parse")
     return document
-
-
-def _invoked(route: Route, document: dict[str, Any]) -> Route:
-    """The same call as one of the API that its body is of; raises `Refusal`."""
-    surface = invoked_surface(document)
-    if surface is None:
-        raise Refusal(
-            422,
-            "model_body_not_supported",
-            "Of InvokeModel only the bodies of Anthropic's messages, Meta's Llama and Amazon's Titan can be inspected.",
-            remediation="Use Converse, which has one form for all models, or send only members of the model's own body.",
-        )
-    return msgspec.structs.replace(route, surface=surface)
 
 
 def _check_media_type(route: Route, headers: Headers) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from proxies.answer_texts import Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.ollama_texts import image_texts
 from proxies.llm.running_texts import Reading
-from proxies.llm.surfaces import Surface
+from proxies.llm.surfaces import Route, Surface
 from proxies.llm.usage import llama_usage, titan_usage
+from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.sse import SSEEvent
@@ -38,6 +41,19 @@ def invoked_surface(body: dict[str, Any]) -> Surface | None:
     if type(body.get("inputText")) is str and body.keys() <= _TITAN:
         return Surface.BEDROCK_TITAN
     return None
+
+
+def invoked_route(route: Route, body: dict[str, Any]) -> Route:
+    """The same call as one of the API that its body is of; raises `Refusal`."""
+    surface = invoked_surface(body)
+    if surface is None:
+        raise Refusal(
+            422,
+            "model_body_not_supported",
+            "Of InvokeModel only the bodies of Anthropic's messages, Meta's Llama and Amazon's Titan can be inspected.",
+            remediation="Use Converse, which has one form for all models, or send only members of the model's own body.",
+        )
+    return msgspec.structs.replace(route, surface=surface)
 
 
 def llama_request(body: dict[str, Any], texts: list[Text]) -> None:

@@ -233,6 +233,7 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OLLAMA_CHAT: _ollama_chat,
     Surface.OLLAMA_GENERATE: ollama_generate,
     Surface.OLLAMA_EMBED: ollama_generate,
+    Surface.OLLAMA_SHOW: ollama_generate,
     Surface.BEDROCK_CONVERSE: converse_request,
     Surface.BEDROCK_INVOKE: _anthropic,
     Surface.BEDROCK_LLAMA: llama_request,

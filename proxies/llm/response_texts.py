@@ -200,6 +200,7 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OLLAMA_CHAT: ollama_answer,
     Surface.OLLAMA_GENERATE: ollama_answer,
     Surface.OLLAMA_EMBED: ollama_answer,
+    Surface.OLLAMA_SHOW: _models,
     Surface.BEDROCK_CONVERSE: converse_answer,
     Surface.BEDROCK_INVOKE: _anthropic,
     Surface.BEDROCK_LLAMA: llama_answer,
