@@ -98,6 +98,31 @@ async def test_LLM_BDR_1_a_client_with_credentials_of_its_own_names_its_key_besi
     assert proxy.records[0].principal_name == "tests"
 
 
+async def test_LLM_BDR_1_where_nobody_needs_a_key_a_signature_goes_no_further_either(upstream) -> None:
+    upstream.reply = lambda body: converse_body({"text": "ok"})
+    signed = {
+        "authorization": "AWS4-HMAC-SHA256 Credential=AKIACLIENTCLIENTCLI/20261101/us-east-1/bedrock/aws4_request, "
+        "SignedHeaders=host;x-amz-date;x-amz-security-token, Signature=00",
+        "x-amz-date": "20261101T000000Z",
+        "x-amz-security-token": "token-of-the-client",
+        "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+    }
+    sent: dict[str, list[str]] = {}
+    for name, auth in {"none": UpstreamAuth(), "aws": AUTH}.items():
+        async with running_proxy(
+            type="llm", target_url=upstream.url, upstream_auth=auth, ruleset=masking_ruleset()
+        ) as proxy:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                answer = await client.post(f"{proxy.url}/model/m/converse", json={"messages": HELLO}, headers=signed)
+            assert answer.status_code == 200
+        sent[name] = [field for field in upstream.headers[-1] if field.startswith(("x-amz", "authorization"))]
+
+    assert sent == {"none": [], "aws": ["x-amz-date", "authorization"]}
+    assert "AKIACLIENT" not in str(upstream.headers)
+    assert "token-of-the-client" not in str(upstream.headers)
+    assert signed_by(upstream, 1)[0] == ACCESS_KEY_ID
+
+
 async def test_LLM_BDR_1_temporary_credentials_send_their_session_token(upstream) -> None:
     upstream.reply = lambda body: anthropic_body({"type": "text", "text": "ok"})
     auth = UpstreamAuth(

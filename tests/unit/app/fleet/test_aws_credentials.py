@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from app.fleet import aws_credentials
+from app.fleet.remedies import remedy
 from tests.support.console import Console
 from tests.support.memory_fleet import MemoryFleet
 from tests.support.tab import Tab
@@ -161,6 +163,19 @@ async def test_LLM_BDR_1_key_and_session_token_are_kept_and_replaced_together(
     bearer = await send(console, "PATCH", path, {"upstream_auth": {"type": "bearer", "value": "bedrock-api-key"}})
     assert bearer.json()["data"]["upstream_auth"]["access_key_id"] == ""
     assert "upstream_auth.value" in (await change()).json()["fields"]
+
+
+async def test_LLM_BDR_1_without_a_region_a_proxy_is_not_served_and_says_so(
+    console: Console, fleet: MemoryFleet, tmp_path: Path
+) -> None:
+    proxy = await create(console, AUTH)
+    with sqlite3.connect(tmp_path / "data" / "ostiary.db") as database:
+        database.execute("UPDATE proxies SET target_url = 'https://gw.example.org'")
+    await fleet.refresh()
+
+    reason = fleet.configuration.broken[proxy["id"]]
+    assert "region" in reason
+    assert "Login at the target" in remedy(reason)
 
 
 async def test_LLM_BDR_1_the_form_takes_credentials_and_shows_only_what_is_no_secret(
