@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, NamedTuple
 
 from proxies.llm.facts import messages_and_calls, response_tool_calls
+from proxies.llm.invoke_families import invoked_surface
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import response_texts
 from proxies.llm.surfaces import Surface
@@ -30,6 +31,8 @@ _ANSWERS: Final[tuple[tuple[str, type, Surface], ...]] = (
     ("candidates", list, Surface.GEMINI),
     ("message", dict, Surface.OLLAMA_CHAT),
     ("response", str, Surface.OLLAMA_GENERATE),
+    ("generation", str, Surface.BEDROCK_LLAMA),
+    ("results", list, Surface.BEDROCK_TITAN),
 )
 """By which member, of which kind, an answer is known."""
 
@@ -79,7 +82,11 @@ def _request_surface(value: dict[str, Any]) -> Surface | None:
         return Surface.GEMINI
     if "input" in value:
         return Surface.OPENAI_RESPONSES
+    if invoked_surface(value) is Surface.BEDROCK_TITAN:
+        return Surface.BEDROCK_TITAN
     if isinstance(value.get("prompt"), (str, list)):
+        if "max_gen_len" in value and invoked_surface(value) is Surface.BEDROCK_LLAMA:
+            return Surface.BEDROCK_LLAMA
         return Surface.OLLAMA_GENERATE if "system" in value else Surface.OPENAI_COMPLETIONS
     return None
 

@@ -12,9 +12,12 @@ from botocore.exceptions import EventStreamError
 
 
 class AWS:
-    """The client of the AWS SDK, which is not asynchronous; streams are read to their end or their error."""
+    """The client of the AWS SDK, which is not asynchronous; streams are read to their end or their error.
 
-    def __init__(self, url: str, ca_path: str) -> None:
+    With `key_header` each request names that key of the gateway beside whatever the SDK signs.
+    """
+
+    def __init__(self, url: str, ca_path: str, *, key_header: str = "") -> None:
         self._client = botocore.session.Session().create_client(
             "bedrock-runtime",
             region_name="us-east-1",
@@ -22,6 +25,11 @@ class AWS:
             verify=ca_path,
             config=Config(retries={"total_max_attempts": 1}, proxies={}),
         )
+        if key_header:
+            self._client.meta.events.register(
+                "before-sign.bedrock-runtime.*",
+                lambda request, **_: request.headers.add_header("X-API-Key", key_header),
+            )
 
     def close(self) -> None:
         self._client.close()

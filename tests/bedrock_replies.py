@@ -15,6 +15,8 @@ from tests.scripted_upstream import Reply, anthropic_stream, pieces
 
 EVENTS = "application/vnd.amazon.eventstream"
 USAGE = {"inputTokens": 6, "outputTokens": 7, "totalTokens": 18, "cacheReadInputTokens": 3, "cacheWriteInputTokens": 2}
+METRICS = "amazon-bedrock-invocationMetrics"
+COUNTED = {"inputTokenCount": 11, "outputTokenCount": 7}
 
 
 def frame(name: str, payload: Any, kind: str = "event") -> bytes:
@@ -76,7 +78,54 @@ def converse_stream(*blocks: dict[str, Any], size: int = 1, split: Any = "byte")
 
 def invoke_stream(*blocks: dict[str, Any], size: int = 1, split: Any = "byte") -> Reply:
     events = [event for _, event in anthropic_stream(*blocks, size=size).events if event["type"] != "ping"]
-    events[-1]["amazon-bedrock-invocationMetrics"] = {"inputTokenCount": 11, "outputTokenCount": 7}
+    events[-1][METRICS] = COUNTED
+    return framed((frame("chunk", chunk(event)) for event in events), split=split)
+
+
+def llama_body(text: str, **more: Any) -> Reply:
+    counts = {"prompt_token_count": 11, "generation_token_count": 7}
+    return Reply(body={"generation": text, **counts, "stop_reason": "stop", **more})
+
+
+def llama_events(text: str, *, size: int = 1) -> list[dict[str, Any]]:
+    """The prompt is counted in the first event, what was generated in each; the last one has an empty piece."""
+    events: list[dict[str, Any]] = [
+        {"generation": piece, "prompt_token_count": None, "generation_token_count": number, "stop_reason": None}
+        for number, piece in enumerate([*pieces(text, size), ""], 1)
+    ]
+    events[0]["prompt_token_count"] = 11
+    events[-1] |= {"generation_token_count": 7, "stop_reason": "stop", METRICS: COUNTED}
+    return events
+
+
+def llama_stream(text: str, *, size: int = 1, split: Any = "byte") -> Reply:
+    return framed((frame("chunk", chunk(event)) for event in llama_events(text, size=size)), split=split)
+
+
+def titan_body(*texts: str, **more: Any) -> Reply:
+    results = [{"tokenCount": 7, "outputText": text, "completionReason": "FINISH"} for text in texts]
+    return Reply(body={"inputTextTokenCount": 11, "results": results, **more})
+
+
+def titan_events(text: str, *, size: int = 1, joined: bool = False) -> list[dict[str, Any]]:
+    """`joined`: the last piece of the text stands in the event that ends it."""
+    events: list[dict[str, Any]] = [
+        {
+            "outputText": piece,
+            "index": 0,
+            "totalOutputTextTokenCount": None,
+            "completionReason": None,
+            "inputTextTokenCount": None,
+        }
+        for piece in [*pieces(text, size), *([] if joined else [""])]
+    ]
+    events[0]["inputTextTokenCount"] = 11
+    events[-1] |= {"totalOutputTextTokenCount": 7, "completionReason": "FINISH", METRICS: COUNTED}
+    return events
+
+
+def titan_stream(text: str, *, size: int = 1, split: Any = "byte", joined: bool = False) -> Reply:
+    events = titan_events(text, size=size, joined=joined)
     return framed((frame("chunk", chunk(event)) for event in events), split=split)
 
 

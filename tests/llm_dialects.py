@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from tests.bedrock_replies import converse_body, converse_stream, frame, frames, invoke_stream, invoked
+from tests.bedrock_replies import (
+    converse_body,
+    converse_stream,
+    frame,
+    frames,
+    invoke_stream,
+    invoked,
+    llama_body,
+    llama_stream,
+    titan_body,
+    titan_stream,
+)
 from tests.ollama_replies import (
     ollama_chat,
     ollama_chat_stream,
@@ -268,5 +279,27 @@ DIALECTS = {
         piece=_anthropic_piece,
         failure=lambda message: frame("modelTimeoutException", {"message": message}, "exception"),
         closing=3,
+    ),
+    "invoke llama": Dialect(
+        path=lambda stream: f"/model/us.meta.model-v1%3A0/invoke{'-with-response-stream' if stream else ''}",
+        body=lambda text, stream: {"prompt": text, "max_gen_len": 9},
+        whole=llama_body,
+        stream=lambda text, size: llama_stream(text, size=size),
+        text=lambda answer: answer["generation"],
+        events=invoked,
+        piece=lambda event: event.get("generation", ""),
+        failure=lambda message: frame("modelStreamErrorException", {"message": message}, "exception"),
+        closing=1,
+    ),
+    "invoke titan": Dialect(
+        path=lambda stream: f"/model/amazon.titan-text-v1%3A0/invoke{'-with-response-stream' if stream else ''}",
+        body=lambda text, stream: {"inputText": text, "textGenerationConfig": {"maxTokenCount": 9}},
+        whole=titan_body,
+        stream=lambda text, size: titan_stream(text, size=size),
+        text=lambda answer: answer["results"][0]["outputText"],
+        events=invoked,
+        piece=lambda event: event.get("outputText", ""),
+        failure=lambda message: frame("throttlingException", {"message": message}, "exception"),
+        closing=1,
     ),
 }

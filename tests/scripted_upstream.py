@@ -39,6 +39,8 @@ class Reply(msgspec.Struct):
     """`open`: nothing more comes until the peer leaves, which sets `left`."""
     media_type: str = ""
     line_end: str = "\n"
+    headers: dict[str, str] = {}
+    """Of a whole answer, besides its media type."""
 
 
 class ScriptedUpstream:
@@ -50,6 +52,8 @@ class ScriptedUpstream:
         self.bodies: list[Any] = []
         self.raw: list[bytes] = []
         self.paths: list[str] = []
+        self.targets: list[str] = []
+        """Path and query as they came, with their escapes."""
         self.headers: list[dict[str, str]] = []
         self.left = asyncio.Event()
 
@@ -69,6 +73,7 @@ class ScriptedUpstream:
         self.bodies.append(json.loads(data) if data else None)
         query = scope.get("query_string", b"").decode()
         self.paths.append(scope["path"] + (f"?{query}" if query else ""))
+        self.targets.append(scope["raw_path"].decode() + (f"?{query}" if query else ""))
         self.headers.append({name.decode(): value.decode("latin-1") for name, value in scope["headers"]})
         reply = self.reply(self.bodies[-1])
         if reply.events or reply.frames:
@@ -81,7 +86,10 @@ class ScriptedUpstream:
         start = {
             "type": "http.response.start",
             "status": reply.status,
-            "headers": [(b"content-type", media_type.encode())],
+            "headers": [
+                (b"content-type", media_type.encode()),
+                *((name.encode(), value.encode()) for name, value in reply.headers.items()),
+            ],
         }
         await send(start)
         if reply.split == "byte":

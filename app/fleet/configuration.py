@@ -19,12 +19,13 @@ from app.access.repository import ApiKeyRepository
 from app.canaries.repository import CanaryRepository
 from app.canaries.service import watched
 from app.database.engine import Database
-from app.fleet import credentials, launch_environment
+from app.fleet import aws_credentials, credentials, launch_environment
 from app.fleet.assignments import PROXY_TYPES, Assignments, Plan
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.fleet.snapshot import Configuration
+from app.fleet.validation import is_reference
 from app.launch.commands import NOT_LISTED, allowing
 from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
@@ -56,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 SEALED_TABLE = "proxies"
 SEALED_COLUMN = "upstream_auth_secret"
+SEALED_SESSION_COLUMN = "upstream_auth_session_secret"
 COMPILING = "Rules are being compiled."
 """The reason of a proxy, and of the refusals of a key, whose rules are not there yet."""
 
@@ -244,26 +246,49 @@ class ConfigurationBuilder:
     def _credential(self, proxy: Proxy) -> UpstreamAuth:
         if proxy.upstream_auth_type == "none":
             return UpstreamAuth()
-        try:
-            if proxy.upstream_auth_reference is not None:
-                value = credentials.resolve(
-                    proxy.upstream_auth_reference, environ=self._environ, data_directory=self._data_directory
-                )
-            elif proxy.upstream_auth_secret is not None:
-                value = self._vault.decrypt(
-                    proxy.upstream_auth_secret, table=SEALED_TABLE, row=proxy.id, column=SEALED_COLUMN
-                )
-            else:
-                raise Unresolvable("The upstream credential is missing. Enter it again.")
-        except credentials.CredentialUnavailable as error:
-            raise Unresolvable(str(error)) from error
-        except Undecryptable as error:
-            raise Unresolvable("The stored upstream credential cannot be decrypted. Enter it again.") from error
+        value = self._secret(proxy, proxy.upstream_auth_reference, proxy.upstream_auth_secret, SEALED_COLUMN)
+        if value is None:
+            raise Unresolvable("The upstream credential is missing. Enter it again.")
+        if proxy.upstream_auth_type == aws_credentials.TYPE:
+            return self._aws_credential(proxy, value)
         return UpstreamAuth(
             type=proxy.upstream_auth_type,  # type: ignore[arg-type]  # Checked when it was saved.
             name=proxy.upstream_auth_name,
             value=value,
         )
+
+    def _aws_credential(self, proxy: Proxy, secret_access_key: str) -> UpstreamAuth:
+        id = proxy.upstream_auth_access_key_id
+        if is_reference(id):
+            id = self._secret(proxy, id, None, SEALED_COLUMN) or ""
+            if problem := aws_credentials.access_key_id_problem(id):
+                raise Unresolvable(
+                    f"The upstream credential {proxy.upstream_auth_access_key_id} cannot be used. {problem}"
+                )
+        region = proxy.upstream_auth_region or aws_credentials.region_of(proxy.target_url)
+        if not region:
+            raise Unresolvable("The region of the upstream is missing: requests are signed for one. Enter it.")
+        session, sealed = proxy.upstream_auth_session_reference, proxy.upstream_auth_session_secret
+        return UpstreamAuth(
+            type="aws",
+            value=secret_access_key,
+            region=region,
+            access_key_id=id,
+            session_token=self._secret(proxy, session, sealed, SEALED_SESSION_COLUMN) or "",
+        )
+
+    def _secret(self, proxy: Proxy, reference: str | None, sealed: str | None, column: str) -> str | None:
+        """What a reference points to or a column holds; None for neither."""
+        try:
+            if reference is not None:
+                return credentials.resolve(reference, environ=self._environ, data_directory=self._data_directory)
+            if sealed is not None:
+                return self._vault.decrypt(sealed, table=SEALED_TABLE, row=proxy.id, column=column)
+        except credentials.CredentialUnavailable as error:
+            raise Unresolvable(str(error)) from error
+        except Undecryptable as error:
+            raise Unresolvable("The stored upstream credential cannot be decrypted. Enter it again.") from error
+        return None
 
 
 def _mcp(proxy: Proxy, control: MCPControl, server: StdioServer | None) -> MCPSettings:

@@ -13,7 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from app.fleet import validation
+from app.fleet import aws_credentials, validation
+from app.fleet.aws_credentials import AWSPlan
 from app.fleet.schemas import UpstreamAuthInput
 
 MAX_FILE_BYTES = 64 * 1024
@@ -28,19 +29,30 @@ class CredentialUnavailable(Exception):
 class CredentialPlan(msgspec.Struct, frozen=True):
     """What to write into a proxy's row. `secret` is a new one to seal; `keep` leaves reference and secret as they are."""
 
-    type: Literal["none", "bearer", "header"]
+    type: Literal["none", "bearer", "header", "aws"]
     name: str
     reference: str | None
     secret: str | None
     keep: bool
+    aws: AWSPlan = AWSPlan()
 
     def __repr__(self) -> str:
         return f"<CredentialPlan {self.type} keep={self.keep}>"
 
 
-def plan(wanted: UpstreamAuthInput, *, is_set: bool) -> tuple[CredentialPlan, dict[str, str]]:
-    """What a wanted credential means for the row, and the problems by field (nothing is done when there are any)."""
-    problems: dict[str, str] = {}
+def plan(
+    wanted: UpstreamAuthInput, *, is_set: bool, stored_access_key_id: str = ""
+) -> tuple[CredentialPlan, dict[str, str]]:
+    """What a wanted credential means for the row, and the problems by field (nothing is done when there are any).
+
+    `stored_access_key_id` says that what is stored is a secret access key of AWS, and whose: it is kept as nothing else.
+    """
+    problems = _unfit_problems(wanted)
+    if wanted.type == "aws":
+        aws, aws_problems = aws_credentials.plan(wanted, stored_access_key_id=stored_access_key_id)
+        problems |= aws_problems
+    else:
+        aws, is_set = AWSPlan(), is_set and not stored_access_key_id
     if wanted.type == "none":
         if wanted.value:
             problems["upstream_auth.value"] = "The type none takes no value."
@@ -50,13 +62,27 @@ def plan(wanted: UpstreamAuthInput, *, is_set: bool) -> tuple[CredentialPlan, di
         problems["upstream_auth.name"] = problem
     if not wanted.value:
         if not is_set:
-            problems["upstream_auth.value"] = "Give the credential, or env:NAME or file:PATH where it can be found."
-        return CredentialPlan(wanted.type, name, None, None, keep=True), problems
+            problems.setdefault(
+                "upstream_auth.value", "Give the credential, or env:NAME or file:PATH where it can be found."
+            )
+        return CredentialPlan(wanted.type, name, None, None, keep=True, aws=aws), problems
     if problem := validation.credential_problem(wanted.value):
         problems["upstream_auth.value"] = problem
     if validation.is_reference(wanted.value):
-        return CredentialPlan(wanted.type, name, wanted.value, None, keep=False), problems
-    return CredentialPlan(wanted.type, name, None, wanted.value, keep=False), problems
+        return CredentialPlan(wanted.type, name, wanted.value, None, keep=False, aws=aws), problems
+    return CredentialPlan(wanted.type, name, None, wanted.value, keep=False, aws=aws), problems
+
+
+def _unfit_problems(wanted: UpstreamAuthInput) -> dict[str, str]:
+    """Members that only credentials of AWS have."""
+    if wanted.type == "aws":
+        return {}
+    given = {
+        "region": wanted.region,
+        "access_key_id": wanted.access_key_id,
+        "session_token": wanted.session_token,
+    }
+    return {f"upstream_auth.{name}": "Only the type aws has this." for name, value in given.items() if value}
 
 
 def resolve(reference: str, *, environ: Mapping[str, str], data_directory: Path) -> str:

@@ -48,6 +48,11 @@ def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
         ("policy_names", saved.policy_names, own_policies),
         ("upstream_auth.type", saved.upstream_auth.type, running.upstream_auth.type),
         ("upstream_auth.name", saved.upstream_auth.name, running.upstream_auth.name),
+        (
+            "upstream_auth.region",
+            saved.upstream_auth.region or running.upstream_auth.region,
+            running.upstream_auth.region,
+        ),
         ("tls_cert_path", saved.tls_cert_path, running.tls.cert_path if running.tls else ""),
         ("tls_key_path", saved.tls_key_path, running.tls.key_path if running.tls else ""),
     ]

@@ -14,14 +14,17 @@ from app.http.forms import convert, lines
 
 FIRST_PORT = 4000
 MCP_FIELDS = ("era", "auto_approve", "quarantine_from", "denied_calls", "discovery_interval_hours")
-FIELD_NAMES = {
+_FIELD_NAMES = {
     "upstream_auth": "auth_value",
     "upstream_auth.type": "auth_type",
     "upstream_auth.name": "auth_name",
     "upstream_auth.value": "auth_value",
+    "upstream_auth.region": "auth_region",
+    "upstream_auth.access_key_id": "auth_access_key_id",
+    "upstream_auth.session_token": "auth_session_token",
 }
-
-"""Where an error of the API belongs in the form."""
+SECRET_FIELDS = ("auth_value", "auth_secret_access_key", "auth_session_token")
+"""They are typed and never shown again."""
 
 
 def blank(used_ports: Iterable[int], defaults: list[str]) -> dict[str, Any]:
@@ -69,6 +72,8 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
         "port": proxy.port,
         "auth_type": proxy.upstream_auth.type,
         "auth_name": proxy.upstream_auth.name,
+        "auth_region": proxy.upstream_auth.region,
+        "auth_access_key_id": proxy.upstream_auth.access_key_id,
         "policy_names": proxy.policy_names,
         "enforcement": proxy.enforcement,
         "require_auth": proxy.require_auth,
@@ -92,10 +97,18 @@ def of_proxy(proxy: ProxyView) -> dict[str, Any]:
     }
 
 
+def field_names(given: FormMultiDict) -> dict[str, str]:
+    """Where an error of the API belongs in the form."""
+    if _text(given, "auth_type") == "aws":
+        return _FIELD_NAMES | {"upstream_auth.value": "auth_secret_access_key"}
+    return _FIELD_NAMES
+
+
 def typed(given: FormMultiDict) -> dict[str, Any]:
     """What was typed, to show it again; never the credential."""
     values: dict[str, Any] = {name: str(value) for name, value in given.items() if not name.startswith("_")}
-    values.pop("auth_value", None)
+    for name in SECRET_FIELDS:
+        values.pop(name, None)
     values["launch_environment"] = "\n".join(
         f"{name}={value}" if value is not None and is_reference(value) else name
         for name, value in variables(values.get("launch_environment", "")).items()
@@ -202,6 +215,14 @@ def _shared(given: FormMultiDict) -> dict[str, Any]:
 def _auth(given: FormMultiDict) -> dict[str, Any]:
     """An empty credential is left out: it keeps the stored one of a proxy that has one, and is missed for a new one."""
     kind = "none" if _text(given, "transport") == "stdio" else _text(given, "auth_type") or "none"
+    if kind == "aws":
+        return {
+            "type": kind,
+            "region": _text(given, "auth_region"),
+            "access_key_id": _text(given, "auth_access_key_id"),
+            "value": _text(given, "auth_secret_access_key") or None,
+            "session_token": _text(given, "auth_session_token") or None,
+        }
     return {
         "type": kind,
         "name": _text(given, "auth_name") if kind == "header" else "",

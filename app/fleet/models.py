@@ -39,6 +39,13 @@ class Proxy(Deletable, Tenanted, Base):
     """`env:NAME` or `file:PATH`, when the credential stays outside the database."""
     upstream_auth_secret: Mapped[str | None] = mapped_column(Text)
     """The credential, encrypted by the vault and bound to this row and column."""
+    upstream_auth_region: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """For type `aws`, as what follows; empty where the address of the target says it."""
+    upstream_auth_access_key_id: Mapped[str] = mapped_column(String(2000), default="", server_default="")
+    """The id or where it is found. The credential is its secret access key."""
+    upstream_auth_session_reference: Mapped[str | None] = mapped_column(Text)
+    upstream_auth_session_secret: Mapped[str | None] = mapped_column(Text)
+    """The session token of temporary credentials, encrypted like the credential."""
     tls_cert_path: Mapped[str] = mapped_column(Text)
     tls_key_path: Mapped[str] = mapped_column(Text)
     upstream_ca_path: Mapped[str] = mapped_column(Text)

@@ -136,7 +136,7 @@ async def create_proxy(
         fitting = [name for name in fitting if library.applies_to(name, wanted.type)]
         created = await proxies.create(actor, msgspec.structs.replace(wanted, policy_names=fitting))
     except AppError as error:
-        form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
+        form = Form(forms.typed(given)).refused(error, forms.field_names(given))
         return await _wizard(request, pages, library, form, error.status)
     toast = Toast(f"{created.name} is created.")
     if given.get("then") == "start":
@@ -232,7 +232,7 @@ async def save_proxy(
         proxy = await proxies.update(actor, proxy_id, change)
     except AppError as error:
         proxy = await proxies.get(actor, proxy_id)
-        form = Form(forms.typed(given)).refused(error, forms.FIELD_NAMES)
+        form = Form(forms.typed(given)).refused(error, forms.field_names(given))
         config = _config(library, proxy, await proxies.running(actor, proxy_id), form)
         return await _detail(request, pages, proxy, "config", error.status, **config)
     return redirect(request, f"/proxies/{proxy_id}?tab=config", Toast(f"{proxy.name} is saved."))

@@ -18,6 +18,7 @@ _REMEDIES: Final = tuple(
             r"The upstream credential (env|file):",
             "Provide the variable or the file, then start the proxy; for a variable restart the console first.",
         ),
+        (r"The region of the upstream is missing", "Enter the region under Config, Login at the target."),
         (
             r"The (policy|rule pack) .* is damaged",
             "Put the file back as it came and restart Ostiary, or assign another policy.",

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 ProxyName = Annotated[str, Meta(max_length=200)]
-AuthType = Literal["none", "bearer", "header"]
+AuthType = Literal["none", "bearer", "header", "aws"]
 EnforcementWord = Literal["enforce", "log_only"]
 CaptureWord = Literal["all", "flagged", "none"]
 EraWord = Literal["same", "bridge"]
@@ -42,6 +42,11 @@ class UpstreamAuthView(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None
     """`env:NAME` or `file:PATH`; null when the credential is stored (or there is none)."""
     set: bool
+    region: str
+    """For type `aws`, as what follows. Empty where the address of the target says it."""
+    access_key_id: str
+    session_token_reference: str | None
+    session_token_set: bool
 
 
 class LaunchVariable(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,11 +112,17 @@ class ProxyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpstreamAuthInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The wanted upstream credential. In a change, `value` null keeps the credential that is stored."""
+    """The wanted upstream credential. In a change, `value` null keeps the credential that is stored.
+
+    For type `aws` it is the secret access key; the session token is kept or replaced with it.
+    """
 
     type: AuthType = "none"
     name: ShortText = ""
     value: Annotated[str, Meta(max_length=20_000)] | None = None
+    region: ShortText = ""
+    access_key_id: ShortText = ""
+    session_token: Annotated[str, Meta(max_length=20_000)] | None = None
 
     def __repr__(self) -> str:
         return f"<UpstreamAuthInput {self.type} {self.name}>"

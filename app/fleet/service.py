@@ -12,10 +12,10 @@ from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, ValidationFailed
-from app.fleet import connection_check, credentials, launch_environment, loops, validation
+from app.fleet import aws_credentials, connection_check, credentials, launch_environment, loops, validation
 from app.fleet import draft as drafts
 from app.fleet.assignments import policies_of
-from app.fleet.configuration import SEALED_COLUMN, SEALED_TABLE
+from app.fleet.configuration import SEALED_COLUMN, SEALED_SESSION_COLUMN, SEALED_TABLE
 from app.fleet.control import FleetControl, Rollout
 from app.fleet.differences import differences
 from app.fleet.draft import Draft
@@ -165,6 +165,7 @@ class ProxyService:
         plan, credential_problems = credentials.plan(request.upstream_auth, is_set=False)
         variables, launch_problems = _variables(wanted, request.launch_environment, {}, command_changed=False)
         launch_problems |= _login_problem(wanted, request.upstream_auth)
+        credential_problems |= _aws_problems(wanted, request.upstream_auth.type, request.upstream_auth.region)
         if problems := drafts.problems(wanted) | credential_problems | launch_problems:
             raise ValidationFailed(fields=problems)
         self._check_policies(wanted)
@@ -217,7 +218,11 @@ class ProxyService:
             problems: dict[str, str] = {}
             plan = None
             if isinstance(request.upstream_auth, UpstreamAuthInput):
-                plan, problems = credentials.plan(request.upstream_auth, is_set=_has_credential(proxy))
+                plan, problems = credentials.plan(
+                    request.upstream_auth,
+                    is_set=_has_credential(proxy),
+                    stored_access_key_id=proxy.upstream_auth_access_key_id,
+                )
                 problems |= _login_problem(wanted, request.upstream_auth)
             stored = self._stored_variables(proxy)
             given = request.launch_environment
@@ -228,7 +233,9 @@ class ProxyService:
                 command_changed=wanted.launch_command != before.launch_command,
             )
             problems |= launch_problems
-            keeps_secret = proxy.upstream_auth_secret is not None and (plan is None or plan.keep)
+            login = (plan.type, plan.aws.region) if plan else (proxy.upstream_auth_type, proxy.upstream_auth_region)
+            problems = _aws_problems(wanted, *login) | problems
+            keeps_secret = _has_stored_secret(proxy) and (plan is None or plan.keep)
             problems |= drafts.problems(wanted) | _moved_secret_problem(before, wanted, keeps_secret=keeps_secret)
             if problems:
                 raise ValidationFailed(fields=problems)
@@ -393,14 +400,19 @@ class ProxyService:
     def _write_credential(self, proxy: Proxy, plan: credentials.CredentialPlan) -> None:
         proxy.upstream_auth_type = plan.type
         proxy.upstream_auth_name = plan.name
+        proxy.upstream_auth_region = plan.aws.region
+        proxy.upstream_auth_access_key_id = plan.aws.access_key_id
         if plan.keep:
             return
+        proxy.upstream_auth_session_reference = plan.aws.session_reference
+        proxy.upstream_auth_session_secret = self._sealed(plan.aws.session_secret, proxy, SEALED_SESSION_COLUMN)
         proxy.upstream_auth_reference = plan.reference
-        proxy.upstream_auth_secret = (
-            None
-            if plan.secret is None
-            else self._vault.encrypt(plan.secret, table=SEALED_TABLE, row=proxy.id, column=SEALED_COLUMN)
-        )
+        proxy.upstream_auth_secret = self._sealed(plan.secret, proxy, SEALED_COLUMN)
+
+    def _sealed(self, secret: str | None, proxy: Proxy, column: str) -> str | None:
+        if secret is None:
+            return None
+        return self._vault.encrypt(secret, table=SEALED_TABLE, row=proxy.id, column=column)
 
     def _view(self, proxy: Proxy) -> ProxyView:
         variables = launch_environment.shown(self._stored_variables(proxy))
@@ -433,6 +445,16 @@ def _login_problem(wanted: Draft, auth: UpstreamAuthInput) -> dict[str, str]:
     return {"upstream_auth": "A server that is started gets its credentials from launch_environment."}
 
 
+def _aws_problems(wanted: Draft, type: str, region: str) -> dict[str, str]:
+    """What a proxy that signs for AWS needs besides the credentials."""
+    if type != aws_credentials.TYPE:
+        return {}
+    if wanted.type != "llm":
+        return {"upstream_auth.type": "Only proxies of type llm sign for AWS: Bedrock is an LLM API."}
+    problem = aws_credentials.region_problem(region.strip(), wanted.target_url)
+    return {"upstream_auth.region": problem} if problem else {}
+
+
 async def _check_listed(session: AsyncSession, actor: Actor, wanted: Draft) -> None:
     if wanted.transport != "stdio":
         return
@@ -458,6 +480,10 @@ def _hop(proxy: Proxy | Draft) -> loops.Hop:
 
 def _has_credential(proxy: Proxy) -> bool:
     return proxy.upstream_auth_secret is not None or proxy.upstream_auth_reference is not None
+
+
+def _has_stored_secret(proxy: Proxy) -> bool:
+    return proxy.upstream_auth_secret is not None or proxy.upstream_auth_session_secret is not None
 
 
 def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -> dict[str, str]:

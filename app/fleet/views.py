@@ -51,6 +51,11 @@ def proxy_view(
             name=proxy.upstream_auth_name,
             reference=proxy.upstream_auth_reference,
             set=proxy.upstream_auth_reference is not None or proxy.upstream_auth_secret is not None,
+            region=proxy.upstream_auth_region,
+            access_key_id=proxy.upstream_auth_access_key_id,
+            session_token_reference=proxy.upstream_auth_session_reference,
+            session_token_set=proxy.upstream_auth_session_reference is not None
+            or proxy.upstream_auth_session_secret is not None,
         ),
         tls_cert_path=proxy.tls_cert_path,
         tls_key_path=proxy.tls_key_path,

@@ -19,10 +19,16 @@ Capture = Literal["all", "flagged", "none"]
 class UpstreamAuth(msgspec.Struct, frozen=True):
     """The credential that replaces the client's. `value` is the resolved secret; it exists in memory only."""
 
-    type: Literal["none", "bearer", "header"] = "none"
+    type: Literal["none", "bearer", "header", "aws"] = "none"
     name: str = ""
     """Header name for type `header`."""
     value: str = ""
+    """For type `aws` the secret access key, which signs and is never sent."""
+    region: str = ""
+    """For type `aws`, as the two that follow."""
+    access_key_id: str = ""
+    session_token: str = ""
+    """Of temporary credentials; a secret as well."""
 
     def __repr__(self) -> str:
         return f"<UpstreamAuth {self.type} {self.name}>"

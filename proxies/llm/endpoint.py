@@ -13,8 +13,10 @@ from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import request_facts, response_tool_calls
-from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
+from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens, refuse_vocabulary
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
+from proxies.llm.invoke_families import invoked_route
+from proxies.llm.not_supported import not_supported
 from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
@@ -31,6 +33,7 @@ from proxies.llm.surfaces import (
     speaks_ollama,
     upstream_path,
 )
+from proxies.llm.upstream_login import login_fields, signature_refusal
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
 from proxies.transport.content_coding import is_identity
@@ -47,8 +50,11 @@ _OPENAI_RESPONSES: Final = Surface.OPENAI_RESPONSES
 _ANTHROPIC_MESSAGES: Final = Surface.ANTHROPIC_MESSAGES
 _GEMINI: Final = Surface.GEMINI
 _BEDROCK_INVOKE: Final = Surface.BEDROCK_INVOKE
+_OLLAMA_SHOW: Final = Surface.OLLAMA_SHOW
 _MODELS: Final = Surface.MODELS
 
+_HEARTBEAT: Final = ("HEAD", "/")
+"""With which the command line of Ollama looks whether somebody is there. Nothing stands in it, so it is answered here."""
 JSON_HEADERS: Final = [("content-type", "application/json")]
 
 FORWARDED_REQUEST_HEADERS: Final = frozenset(
@@ -104,7 +110,7 @@ SECURITY_CHECK_HEADER: Final = ("x-security-check", "passed")
 _ENVELOPE_KEYS: Final = frozenset(
     """model messages input system instructions tools functions tool_choice stream stream_options max_tokens
     max_completion_tokens max_output_tokens prompt metadata response_format text reasoning temperature contents context
-    template suffix raw format""".split()
+    template suffix raw format anthropic_version""".split()
 )
 
 
@@ -118,14 +124,10 @@ async def serve(exchange: Exchange) -> None:
     request = exchange.request
     route = find_route(request.method, request.path)
     if route is None:
-        raise Refusal(
-            404,
-            "endpoint_not_supported",
-            f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
-            "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /model/.../converse, "
-            "/model/.../invoke or a list of models.",
-        )
+        if (request.method, request.path) == _HEARTBEAT:
+            exchange.answer(200, [], b"")
+            return
+        raise not_supported(request)
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
     body = b""
@@ -136,6 +138,9 @@ async def serve(exchange: Exchange) -> None:
         is_large = off_loop.is_large(len(data))
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
+        if route.surface is _BEDROCK_INVOKE:
+            route = invoked_route(route, document)
+            exchange.protocol = route.surface.value
         streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
@@ -157,6 +162,8 @@ def _prepare(
         refuse_tokens(document)
     pipeline.check_context(exchange, document)
     if reads_texts:
+        if route.surface is _OLLAMA_SHOW:
+            refuse_vocabulary(document)
         _inspect(exchange, route.surface, document)
     hide_usage = streaming and route.surface in _COUNTED_ON_REQUEST and _ask_for_usage(document)
     return dump(document), hide_usage
@@ -223,15 +230,10 @@ def _read_request(exchange: Exchange, route: Route, data: bytes) -> dict[str, An
     if type(document) is not dict:
         raise Refusal(400, "invalid_json", "The body is not a JSON object.", remediation="Send one JSON object.")
     model = route.model or document.get("model")
+    if model is None and route.surface is _OLLAMA_SHOW:
+        model = document.get("name")
     if type(model) is not str or not 0 < len(model) <= 200:
         raise Refusal(422, "invalid_model", "The member 'model' must be a name.", remediation="Name a model.")
-    if route.surface is _BEDROCK_INVOKE and type(document.get("anthropic_version")) is not str:
-        raise Refusal(
-            422,
-            "model_body_not_supported",
-            "Of InvokeModel only the bodies of Anthropic's models can be inspected.",
-            remediation="Use Converse, which has one form for all models, or send 'anthropic_version'.",
-        )
     exchange.operation = model
     if type(document.get("stream", False)) not in (bool, type(None)):
         raise Refusal(422, "invalid_stream", "The member 'stream' must be true or false.", remediation="Fix 'stream'.")
@@ -289,17 +291,14 @@ async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: 
     headers.append(("accept", stream_media_type(route.surface) if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
-    auth = proxy.config.upstream_auth
-    if auth.type == "bearer":
-        headers.append(("authorization", f"Bearer {auth.value}"))
-    elif auth.type == "header":
-        headers.append((auth.name.lower(), auth.value))
     path = upstream_path(route.path, pool.origin.base_path)
     query = f"?{request.query}" if request.query and route.surface is _MODELS else ""
     if route.surface is _GEMINI and route.streams:
         # The upstream always streams events; a client that wants an array gets one from us.
         query = "?alt=sse"
-    upstream = await pool.request(request.method, path + query, headers, body, idempotent=request.method == "GET")
+    target = path + query
+    headers += login_fields(proxy.config.upstream_auth, pool.origin, request.method, target, headers, body)
+    upstream = await pool.request(request.method, target, headers, body, idempotent=request.method == "GET")
     exchange.lap("upstream", waiting=True)
     return upstream
 
@@ -314,6 +313,8 @@ async def _return(
     media_type = (upstream.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if 300 <= upstream.status < 400:
         raise UpstreamProtocolError("The upstream answered with a redirect, which the gateway does not follow.")
+    if refusal := signature_refusal(exchange.proxy.config.upstream_auth, upstream.status, upstream.headers):
+        raise refusal
     if (
         media_type == stream_media_type(route.surface)
         and upstream.status == 200

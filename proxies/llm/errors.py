@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.llm.surfaces import Surface
+from proxies.llm.surfaces import INVOKED, Surface
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
@@ -146,7 +146,7 @@ def stream_event(surface: Surface, refusal: Refusal, request_id: str, response_i
             },
         }
         return SSEEvent(event="response.failed", data=dump(failed).decode())
-    if surface in (Surface.BEDROCK_CONVERSE, Surface.BEDROCK_INVOKE):
+    if surface is Surface.BEDROCK_CONVERSE or surface in INVOKED:
         # Only some exceptions can stand in a stream; the SDKs know them by these names.
         name = _BEDROCK_STREAM_TYPES.get(
             refusal.status, "internalServerException" if refusal.status >= 500 else "validationException"

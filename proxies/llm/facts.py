@@ -11,7 +11,7 @@ from proxies.steps.facts import complete
 from rules.facts import Facts, Message, ToolCall
 from rules.model import Text
 
-_MESSAGE_LISTS: Final = ("messages", "input", "contents", "prompt")
+_MESSAGE_LISTS: Final = ("messages", "input", "contents", "prompt", "inputText")
 _ROLES: Final = {"model": "assistant", "function": "tool"}
 _RESPONSES: Final = frozenset({"functionResponse", "function_response", "toolResult"})
 _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")

@@ -43,6 +43,17 @@ def forget_tokens(answer: dict[str, Any]) -> None:
         del answer[TOKENS]
 
 
+def refuse_vocabulary(request: dict[str, Any]) -> None:
+    """Raise `Refusal` where Ollama is asked to describe a model with its vocabulary: hundreds of thousands of texts."""
+    if request.get("verbose"):
+        raise Refusal(
+            422,
+            "verbose_not_supported",
+            "A verbose description holds the whole vocabulary of the model, which is too much to be inspected.",
+            remediation="Leave 'verbose' out: everything else about the model is told without it.",
+        )
+
+
 def _not_readable(member: str, remediation: str) -> Refusal:
     message = f"The member '{member}' holds tokens, which cannot be inspected."
     return Refusal(400, "tokens_not_readable", message, remediation=remediation)

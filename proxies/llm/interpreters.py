@@ -8,11 +8,14 @@ from proxies.llm.bedrock_frames import MEDIA_TYPE, ConverseFrames, InvokeFrames
 from proxies.llm.converse_stream import ConverseStream
 from proxies.llm.framing import JSONArray, JSONLines, ServerSentEvents
 from proxies.llm.gemini_stream import GeminiStream
+from proxies.llm.invoke_families import LlamaStream, TitanStream
 from proxies.llm.ollama_stream import OllamaStream
 from proxies.llm.streams import AnthropicStream, ChatStream, ResponsesStream
-from proxies.llm.surfaces import Surface
+from proxies.llm.surfaces import INVOKED, Surface
 
-Interpreter = ChatStream | ResponsesStream | AnthropicStream | GeminiStream | OllamaStream | ConverseStream
+Interpreter = (
+    ChatStream | ResponsesStream | AnthropicStream | GeminiStream | OllamaStream | ConverseStream | LlamaStream
+)
 Framing = ServerSentEvents | JSONLines | ConverseFrames
 
 _INTERPRETERS: Final[dict[Surface, type[Interpreter]]] = {
@@ -25,6 +28,8 @@ _INTERPRETERS: Final[dict[Surface, type[Interpreter]]] = {
     Surface.OLLAMA_GENERATE: OllamaStream,
     Surface.BEDROCK_CONVERSE: ConverseStream,
     Surface.BEDROCK_INVOKE: AnthropicStream,
+    Surface.BEDROCK_LLAMA: LlamaStream,
+    Surface.BEDROCK_TITAN: TitanStream,
 }
 EVENTS: Final = "text/event-stream"
 LINES: Final = "application/x-ndjson"
@@ -32,7 +37,7 @@ _MEDIA_TYPES: Final = {
     Surface.OLLAMA_CHAT: LINES,
     Surface.OLLAMA_GENERATE: LINES,
     Surface.BEDROCK_CONVERSE: MEDIA_TYPE,
-    Surface.BEDROCK_INVOKE: MEDIA_TYPE,
+    **dict.fromkeys(INVOKED, MEDIA_TYPE),
 }
 
 
@@ -51,7 +56,7 @@ def framing(surface: Surface, query: str) -> Framing:
     """A fresh framing for one stream of the surface, in the form that the client's query asks for."""
     if surface is Surface.BEDROCK_CONVERSE:
         return ConverseFrames()
-    if surface is Surface.BEDROCK_INVOKE:
+    if surface in INVOKED:
         return InvokeFrames()
     if stream_media_type(surface) == LINES:
         return JSONLines()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from proxies.json_texts import leaves, pointer, schema_leaves
 from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
+from proxies.llm.invoke_families import llama_request, titan_request
 from proxies.llm.ollama_texts import ollama_generate, ollama_member, ollama_message
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
@@ -232,6 +233,9 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OLLAMA_CHAT: _ollama_chat,
     Surface.OLLAMA_GENERATE: ollama_generate,
     Surface.OLLAMA_EMBED: ollama_generate,
+    Surface.OLLAMA_SHOW: ollama_generate,
     Surface.BEDROCK_CONVERSE: converse_request,
     Surface.BEDROCK_INVOKE: _anthropic,
+    Surface.BEDROCK_LLAMA: llama_request,
+    Surface.BEDROCK_TITAN: titan_request,
 }

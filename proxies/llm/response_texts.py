@@ -9,10 +9,19 @@ from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.converse_texts import converse_answer
 from proxies.llm.gemini_texts import gemini_content
+from proxies.llm.invoke_families import llama_answer, titan_answer
 from proxies.llm.ollama_texts import ollama_answer
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts
-from proxies.llm.usage import anthropic_usage, converse_usage, gemini_usage, ollama_usage, openai_usage
+from proxies.llm.usage import (
+    anthropic_usage,
+    converse_usage,
+    gemini_usage,
+    llama_usage,
+    ollama_usage,
+    openai_usage,
+    titan_usage,
+)
 from rules.model import Target, Text
 
 _NOT_TEXT: Final = frozenset(
@@ -25,7 +34,14 @@ _USAGE: Final = {
     Surface.BEDROCK_CONVERSE: converse_usage,
     Surface.BEDROCK_INVOKE: anthropic_usage,
 }
-_OLLAMA: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE, Surface.OLLAMA_EMBED})
+_USAGE_OF_BODY: Final = {
+    Surface.OLLAMA_CHAT: ollama_usage,
+    Surface.OLLAMA_GENERATE: ollama_usage,
+    Surface.OLLAMA_EMBED: ollama_usage,
+    Surface.BEDROCK_LLAMA: llama_usage,
+    Surface.BEDROCK_TITAN: titan_usage,
+}
+"""Of APIs whose counts stand in the answer itself."""
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
 """What an answer of the Responses API repeats of its request; it was inspected on the way in."""
 
@@ -55,8 +71,8 @@ def response_usage(surface: Surface, body: Any) -> Usage | None:
         return None
     if surface is Surface.GEMINI:
         return gemini_usage(body.get("usageMetadata"))
-    if surface in _OLLAMA:
-        return ollama_usage(body)
+    if (counted := _USAGE_OF_BODY.get(surface)) is not None:
+        return counted(body)
     reported = body.get("usage")
     return _USAGE.get(surface, openai_usage)(reported)
 
@@ -184,7 +200,10 @@ _SURFACES: Final[dict[Surface, Callable[[dict[str, Any], list[Text]], None]]] = 
     Surface.OLLAMA_CHAT: ollama_answer,
     Surface.OLLAMA_GENERATE: ollama_answer,
     Surface.OLLAMA_EMBED: ollama_answer,
+    Surface.OLLAMA_SHOW: _models,
     Surface.BEDROCK_CONVERSE: converse_answer,
     Surface.BEDROCK_INVOKE: _anthropic,
+    Surface.BEDROCK_LLAMA: llama_answer,
+    Surface.BEDROCK_TITAN: titan_answer,
     Surface.MODELS: _models,
 }

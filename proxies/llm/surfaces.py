@@ -24,8 +24,11 @@ class Surface(Enum):
     OLLAMA_CHAT = "ollama.chat"
     OLLAMA_GENERATE = "ollama.generate"
     OLLAMA_EMBED = "ollama.embed"
+    OLLAMA_SHOW = "ollama.show"
     BEDROCK_CONVERSE = "bedrock.converse"
     BEDROCK_INVOKE = "bedrock.invoke"
+    BEDROCK_LLAMA = "bedrock.llama"
+    BEDROCK_TITAN = "bedrock.titan"
     MODELS = "llm.models"
 
     __hash__ = object.__hash__
@@ -55,11 +58,15 @@ _OLLAMA_POST: Final = {
     "/api/generate": Surface.OLLAMA_GENERATE,
     "/api/embed": Surface.OLLAMA_EMBED,
     "/api/embeddings": Surface.OLLAMA_EMBED,
+    "/api/show": Surface.OLLAMA_SHOW,
 }
 _OLLAMA_LISTS: Final = frozenset({"/api/tags", "/api/ps", "/api/version"})
+_OLLAMA_MANAGEMENT: Final = re.compile(r"/api/(?:pull|push|create|copy|delete|blobs/.*)")
 STREAMS_UNASKED: Final = frozenset({Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE})
 """APIs that stream unless the body says `"stream": false`."""
-STREAMS_BY_PATH: Final = frozenset({Surface.GEMINI, Surface.BEDROCK_CONVERSE, Surface.BEDROCK_INVOKE})
+INVOKED: Final = frozenset({Surface.BEDROCK_INVOKE, Surface.BEDROCK_LLAMA, Surface.BEDROCK_TITAN})
+"""What a call of InvokeModel turns out to be by its body."""
+STREAMS_BY_PATH: Final = frozenset({Surface.GEMINI, Surface.BEDROCK_CONVERSE, *INVOKED})
 """APIs whose body has no say in it."""
 _MODEL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
@@ -125,6 +132,11 @@ def speaks_gemini(path: str) -> bool:
 def speaks_ollama(path: str) -> bool:
     """Whether the caller expects Ollama's error shape. Some APIs in the manner of OpenAI live below `/api/v1`."""
     return path.startswith("/api/") and not path.startswith("/api/v1/")
+
+
+def manages_ollama(path: str) -> bool:
+    """Whether this is one of the calls with which Ollama's models are fetched, made, copied, sent away and deleted."""
+    return _OLLAMA_MANAGEMENT.fullmatch(path) is not None
 
 
 def speaks_bedrock(path: str) -> bool:

@@ -75,6 +75,35 @@ def converse_usage(usage: Any) -> Usage | None:
     )
 
 
+def llama_usage(body: Any) -> Usage | None:
+    """From the counts of an answer of Llama by InvokeModel, or of a stream's last event."""
+    if type(body) is not dict or type(body.get("generation_token_count")) is not int:
+        return _invoked(body)
+    return _invoked(body) or Usage(
+        input_tokens=_count(body, "prompt_token_count"), output_tokens=_count(body, "generation_token_count")
+    )
+
+
+def titan_usage(body: Any) -> Usage | None:
+    """From the counts of an answer of Titan by InvokeModel, or of a stream's last event."""
+    if type(body) is not dict or not {"inputTextTokenCount", "totalOutputTextTokenCount"} & body.keys():
+        return _invoked(body)
+    results = body.get("results")
+    said = [_count(result, "tokenCount") for result in results if type(result) is dict] if type(results) is list else ()
+    return _invoked(body) or Usage(
+        input_tokens=_count(body, "inputTextTokenCount"),
+        output_tokens=sum(said) or _count(body, "totalOutputTextTokenCount"),
+    )
+
+
+def _invoked(body: Any) -> Usage | None:
+    """What Bedrock counted itself, in the last event of a stream."""
+    counted = body.get("amazon-bedrock-invocationMetrics") if type(body) is dict else None
+    if type(counted) is not dict:
+        return None
+    return Usage(input_tokens=_count(counted, "inputTokenCount"), output_tokens=_count(counted, "outputTokenCount"))
+
+
 def ollama_usage(body: Any) -> Usage | None:
     """From the counts of an answer or of a stream's last line. A prompt that is still in the cache is not counted."""
     if type(body) is not dict or not {"prompt_eval_count", "eval_count"} & body.keys():

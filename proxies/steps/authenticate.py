@@ -60,7 +60,7 @@ def check(exchange: Exchange) -> None:
             "signed_request",
             "The request is signed for AWS. A signature names no Ostiary key, and would not fit what the gateway sends on.",
             remediation="Set AWS_BEARER_TOKEN_BEDROCK to an Ostiary key: the SDKs of AWS then send it as a bearer token and do "
-            "not sign.",
+            "not sign. Or send the key as X-API-Key beside the signature, which goes no further.",
             headers=_CHALLENGE,
         )
     raise Refusal(

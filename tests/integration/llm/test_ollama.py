@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -288,7 +288,7 @@ async def test_LLM_ERR_2_a_block_in_a_stream_is_its_last_line(proxy, upstream, c
 async def test_LLM_ERR_2_other_refusals_have_the_shape_of_the_api(proxy, upstream) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         nobody = await http.post(f"{proxy.url}/api/chat", json={"model": "m", "messages": []})
-    answers = [await post(proxy, path, {"model": "m"}) for path in ("/api/pull", "/api/show", "/api/create")]
+    answers = [await post(proxy, path, {"model": "m"}) for path in ("/api/web_search", "/api/me", "/api/shows")]
 
     assert (nobody.status_code, nobody.json()["code"]) == (401, "missing_api_key")
     assert all(type(answer.json()["error"]) is str for answer in [nobody, *answers])
@@ -378,3 +378,106 @@ async def test_AG_STATE_3_an_answer_that_asks_for_a_denied_tool_does_not_pass(up
     assert ("Too long" in long.text, "Nothing is sent" in again.text) == (True, True)
     assert len(upstream.bodies) == 1
     assert {record.outcome for record in proxy.records} == {"blocked"}
+
+
+SHOWN = {
+    "license": "Apache License, Version 2.0",
+    "modelfile": f"FROM llama3.2\nSYSTEM You serve {EMAIL}\nTEMPLATE {{{{ .Prompt }}}}",
+    "parameters": 'stop "<|eot_id|>"',
+    "template": "{{ .Prompt }}",
+    "system": f"Log in with {KEY}",
+    "details": {"parent_model": "", "format": "gguf", "family": "llama", "parameter_size": "3.2B"},
+    "model_info": {"general.architecture": "llama", "tokenizer.ggml.tokens": None, "llama.context_length": 131072},
+    "capabilities": ["completion", "tools"],
+    "modified_at": "2026-01-01T00:00:00.000000001Z",
+}
+
+
+async def test_AG_MP_6_a_model_is_described_with_its_prompts_inspected(proxy, upstream, client) -> None:
+    upstream.reply = lambda body: Reply(body=SHOWN)
+
+    shown = await client.show("llama3.2")
+    by_old_name = await post(proxy, "/api/show", {"name": "llama3.2"})
+
+    assert (shown.template, shown.capabilities) == ("{{ .Prompt }}", ["completion", "tools"])
+    assert shown.details.family == "llama"
+    assert shown.modelinfo["llama.context_length"] == 131072
+    assert "You serve [REDACTED_EMAIL]" in shown.modelfile
+    assert by_old_name.json()["system"] == "Log in with [REDACTED_AWS_SECRET]"
+    assert upstream.bodies == [{"model": "llama3.2"}, {"name": "llama3.2"}]
+    assert CLIENT_KEY not in str(upstream.headers)
+    for record in proxy.records:
+        assert (record.protocol, record.operation, record.action) == ("ollama.show", "llama3.2", Action.REDACT)
+
+
+async def test_AG_MP_6_what_must_not_be_told_of_a_model_is_refused(proxy, upstream, client) -> None:
+    upstream.reply = lambda body: Reply(body={**SHOWN, "system": BLOCKED})
+    with pytest.raises(ollama.ResponseError) as blocked:
+        await client.show("llama3.2")
+    upstream.reply = lambda body: Reply(body={"error": "model 'none' not found"}, status=404)
+    with pytest.raises(ollama.ResponseError) as missing:
+        await client.show("none")
+    asked = await post(proxy, "/api/show", {"model": "m", "system": BLOCKED})
+    verbose = await post(proxy, "/api/show", {"model": "m", "verbose": True})
+    nameless = await post(proxy, "/api/show", {})
+
+    assert (blocked.value.status_code, "X-DOORS" in blocked.value.error) == (403, True)
+    assert (missing.value.status_code, missing.value.error) == (404, "model 'none' not found")
+    assert (asked.status_code, asked.json()["code"]) == (403, "blocked_by_policy")
+    assert (verbose.status_code, verbose.json()["code"]) == (422, "verbose_not_supported")
+    assert (nameless.status_code, nameless.json()["code"]) == (422, "invalid_model")
+    assert len(upstream.bodies) == 2
+
+
+async def test_AG_MP_6_a_policy_may_deny_what_a_model_is(upstream) -> None:
+    upstream.reply = lambda body: Reply(body=SHOWN)
+    denied = {"id": "no-secret", "action": "deny", "match": {"model": ["secret-*"]}, "reason": "Not for you"}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, ruleset=masking_ruleset(), policies=[{"name": "p", "rules": [denied]}]
+    ) as proxy:
+        refused = await post(proxy, "/api/show", {"model": "secret-1"})
+        shown = await post(proxy, "/api/show", {"model": "open-1", "verbose": False})
+
+    assert (refused.status_code, "Not for you" in refused.json()["error"]) == (403, True)
+    assert shown.status_code == 200
+    assert len(upstream.bodies) == 1
+
+
+async def test_AG_MP_6_a_client_that_looks_whether_somebody_is_there_finds_the_gateway(proxy, upstream) -> None:
+    """The command line of Ollama asks so before everything else."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        there = await http.head(proxy.url + "/", headers={"x-api-key": CLIENT_KEY})
+        nobody = await http.head(proxy.url + "/")
+        page = await http.get(proxy.url + "/", headers={"x-api-key": CLIENT_KEY})
+
+    assert (there.status_code, there.content) == (200, b"")
+    assert (nobody.status_code, page.status_code) == (401, 404)
+    assert upstream.headers == []
+
+
+async def test_AG_MP_6_models_are_not_managed_through_the_gateway(proxy, upstream, client, tmp_path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_bytes(b"GGUF" * 1000)
+    calls: list[Callable[[], Any]] = [
+        lambda: client.pull("llama3.2"),
+        lambda: client.push("team/llama3.2"),
+        lambda: client.create("mine", from_="llama3.2", system="x"),
+        lambda: client.copy("llama3.2", "mine"),
+        lambda: client.delete("llama3.2"),
+        lambda: client.create_blob(blob),
+    ]
+    for call in calls:
+        with pytest.raises(ollama.ResponseError) as caught:
+            await call()
+        assert (caught.value.status_code, "changes the models" in caught.value.error) == (403, True)
+    with pytest.raises(ollama.ResponseError) as streamed:
+        [part async for part in await client.pull("llama3.2", stream=True)]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        asked = await http.head(f"{proxy.url}/api/blobs/sha256:00", headers={"x-api-key": CLIENT_KEY})
+        nobody = await http.post(f"{proxy.url}/api/pull", json={"model": "m"})
+
+    assert "changes the models" in streamed.value.error
+    assert (asked.status_code, asked.content) == (403, b"")
+    assert (nobody.status_code, nobody.json()["code"]) == (401, "missing_api_key")
+    assert upstream.bodies == []
+    assert {record.error_code for record in proxy.records} == {"model_management_denied", "missing_api_key"}

@@ -16,6 +16,16 @@ from tests.support.memory_fleet import MemoryFleet
 
 PROXY = {"name": "OpenAI", "type": "llm", "target_url": "https://api.example.org", "port": 4000}
 SECRET = "sk-upstream-secret-value"
+NO_LOGIN = {
+    "type": "none",
+    "name": "",
+    "reference": None,
+    "set": False,
+    "region": "",
+    "access_key_id": "",
+    "session_token_reference": None,
+    "session_token_set": False,
+}
 
 
 async def send(console: Console, method: str, path: str, body: Any = None) -> httpx.Response:
@@ -39,7 +49,7 @@ async def test_a_proxy_gets_safe_defaults(console: Console) -> None:
     assert proxy["policy_names"] == ["llm-standard-security"]
     assert proxy["state"] == "stopped"
     assert proxy["listen_url"] == "http://127.0.0.1:4000"
-    assert proxy["upstream_auth"] == {"type": "none", "name": "", "reference": None, "set": False}
+    assert proxy["upstream_auth"] == NO_LOGIN
 
 
 async def test_a_proxy_is_listed_found_changed_and_deleted(console: Console) -> None:
@@ -179,7 +189,7 @@ async def test_SEC_a_stored_credential_is_sealed_and_never_returned(
 ) -> None:
     auth = {"type": "header", "name": "x-api-key", "value": SECRET}
     proxy = await create(console, upstream_auth=auth)
-    expected = {"type": "header", "name": "x-api-key", "reference": None, "set": True}
+    expected = NO_LOGIN | {"type": "header", "name": "x-api-key", "set": True}
     assert proxy["upstream_auth"] == expected
     for path in ("proxies", f"proxies/{proxy['id']}", f"proxies/{proxy['id']}/status", "overview", "audit"):
         answer = await send(console, "GET", path)
@@ -203,7 +213,7 @@ async def test_SEC_a_kept_credential_does_not_follow_to_another_origin(console: 
     assert (await send(console, "PATCH", path, again)).status_code == 200
     assert fleet.configuration.proxies[0].upstream_auth.value == "sk-new"
     kept = await send(console, "PATCH", path, {"upstream_auth": {"type": "header", "name": "x-key"}})
-    assert kept.json()["data"]["upstream_auth"] == {"type": "header", "name": "x-key", "reference": None, "set": True}
+    assert kept.json()["data"]["upstream_auth"] == NO_LOGIN | {"type": "header", "name": "x-key", "set": True}
     assert fleet.configuration.proxies[0].upstream_auth.value == "sk-new"
     gone = await send(console, "PATCH", path, {"upstream_auth": {"type": "none"}})
     assert gone.json()["data"]["upstream_auth"]["set"] is False
