@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
-from proxies.mcp import egress, media
+from proxies.mcp import declared_findings, egress, media
 from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.elicited_urls import check_urls
@@ -103,7 +103,10 @@ def inspect_now(exchange: Exchange, texts: Texts, document: Any) -> None:
     pages = _pages_outside(exchange, check_urls(exchange, document))
     collected = texts()
     more = pages + media.findings(document, collected)
+    before = len(exchange.added_findings)
     found = _inspect_apart(exchange, collected, "response", more=more)
+    if len(exchange.added_findings) > before:
+        declared_findings.mark(exchange.added_findings, before, exchange.operation, document)
     pipeline.finish_answer(exchange, document, collected, found)
 
 
