@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import resource
+import secrets
 import shutil
 import signal
 import sys
@@ -24,7 +25,8 @@ from typing import Final
 
 import msgspec
 
-from proxies.child_environment import DIRECTORY_PREFIX
+from proxies.child_environment import DIRECTORY_PREFIX, SERVER_VARIABLE
+from proxies.marked_processes import end_marked
 from proxies.transport.identity import Identity
 from proxies.transport.lines import LineSplitter, LineTooLong
 
@@ -72,9 +74,15 @@ class Child:
     """One running program. Its output and its standard error are each read by one task."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, own_directory: str, patience: Patience, max_line_bytes: int
+        self,
+        process: asyncio.subprocess.Process,
+        own_directory: str,
+        mark: str,
+        patience: Patience,
+        max_line_bytes: int,
     ) -> None:
         self.pid = process.pid
+        self._mark = mark
         self._process = process
         self._own_directory = own_directory
         self._patience = patience
@@ -106,12 +114,13 @@ class Child:
         program = shutil.which(argv[0], path=environment.get("PATH", ""))
         if program is None:
             raise NotStarted("its program is missing or not executable")
+        mark = secrets.token_hex(8)
         own_directory = "" if directory else await asyncio.to_thread(_make_directory, identity)
         try:
             process = await asyncio.create_subprocess_exec(
                 program,
                 *argv[1:],
-                env=dict(environment),
+                env={**environment, SERVER_VARIABLE: mark},
                 cwd=directory or own_directory,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -124,7 +133,7 @@ class Child:
             await asyncio.to_thread(_remove, own_directory)
             raise NotStarted(_reason(error, directory)) from error
         _prefer_for_oom(process.pid)
-        return cls(process, own_directory, patience or Patience(), max_line_bytes)
+        return cls(process, own_directory, mark, patience or Patience(), max_line_bytes)
 
     @property
     def running(self) -> bool:
@@ -190,11 +199,17 @@ class Child:
             return await self._process.wait()
         finally:
             self._signal(signal.SIGKILL)
-            await asyncio.shield(asyncio.to_thread(_remove, self._own_directory))
+            await asyncio.shield(asyncio.to_thread(self._clear_up))
 
     def kill(self) -> None:
         """SIGKILL to the whole group."""
         self._signal(signal.SIGKILL)
+
+    def _clear_up(self) -> None:
+        """End what it has started outside its group, and remove its directory."""
+        if count := end_marked(SERVER_VARIABLE, self._mark):
+            logger.warning("server process %d left %d processes behind; they are killed", self.pid, count)
+        _remove(self._own_directory)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
