@@ -116,3 +116,15 @@ async def test_D_01_what_breaks_off_the_stream_of_a_batch_denies_each_call_as_th
     check_denied(by_id[2], record.id)
     assert by_id[3]["error"]["code"] == -32010
     assert record.outcome == "blocked"
+
+
+async def test_L_07_what_is_blocked_beside_the_answers_of_a_batch_takes_none_with_it() -> None:
+    told = notification("notifications/message", level="info", data=BLOCKED)
+    answers = [text_result(1, "fine"), told, text_result(2, "fine too")]
+    async with wire(Server("2025-03-26", batch=json_answer(answers))) as ends:
+        session = await ends.client.initialize("2025-03-26")
+        batch = [request("tools/call", id, name="t") for id in (1, 2)]
+        given = await ends.client.post(batch, session=session)
+        record = ends.proxy.records[-1]
+    assert (given.status_code, given.json()) == (200, [answers[0], answers[2]])
+    assert [finding.rule_id for finding in record.findings] == ["TEST-0001"]
