@@ -6,7 +6,7 @@ about from one in a declaration that has changed. The call's record keeps all of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -30,6 +30,12 @@ def mark(findings: list[Finding], start: int, operation: str, document: Any) -> 
         _mark_each(findings, start, lambda path: _entry(path, member), result)
     elif operation in _INTRODUCTIONS:
         _mark_each(findings, start, _member, result)
+
+
+def mark_as_before(findings: list[Finding], start: int, declarations: Mapping[str, str]) -> None:
+    """Mark those from `start` on as they were marked when the same was found at the same places before."""
+    for index in range(start, len(findings)):
+        findings[index] = replace(findings[index], declaration=declarations.get(findings[index].path, ""))
 
 
 def _mark_each(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxies.contract import CallRecord, MCPSettings
+from rules.model import Action
 from tests.integration.mcp.test_tool_control import Scripted, scripted
 from tests.mcp_control import ControlConsole, accepting, tool
 from tests.mcp_rules import ALERTED, BLOCKED
@@ -44,6 +45,38 @@ async def test_every_list_marks_a_finding_with_the_same_declaration(era: str, co
         if not controlled:
             server.tools = [{**ODD, "title": "Odd"}]
             assert marks(await listed()).isdisjoint({mark, ""})
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_T_01_a_known_list_with_findings_is_judged_again_and_not_read_again(era: str) -> None:
+    server = Scripted(tool("aaa"), ODD, era=era)
+    async with scripted(server, ControlConsole(), mcp=MCPSettings(control=accepting(tool("aaa"), ODD))) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        answers, records = [], []
+        for _ in range(3):
+            body = request("tools/list", 5)
+            answer = await (ends.client.post(body, session=session) if session else ends.client.post_modern(body))
+            answers.append(answer.json())
+            records.append(ends.proxy.records[-1])
+        finished = ends.proxy.runtime.controlled.finished_lists
+        assert len(finished) == 1
+    assert answers[0] == answers[1] == answers[2]
+    for record in records:
+        assert record.findings == records[0].findings
+        assert (record.action, record.outcome) == (Action.ALERT, "allowed")
+    assert marks(records[2]) != {""}
+
+
+async def test_a_list_in_which_something_is_masked_is_read_each_time() -> None:
+    mask = {"name": "m", "packs": ["test-texts"], "overrides": [{"rules": "TEST-0002", "action": "redact"}]}
+    mcp = MCPSettings(control=accepting(ODD))
+    async with scripted(Scripted(ODD), ControlConsole(), mcp=mcp, policies=[mask]) as ends:
+        session = await ends.client.initialize()
+        for _ in range(2):
+            answer = await ends.client.post(request("tools/list", 5), session=session)
+            assert ALERTED not in answer.text
+            assert ends.proxy.records[-1].action is Action.REDACT
+        assert len(ends.proxy.runtime.controlled.finished_lists) == 0
 
 
 async def test_instructions_and_prompts_are_declarations_and_answers_of_tools_are_not() -> None:
