@@ -20,6 +20,8 @@ PLAIN_VARIABLES = frozenset({"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHE
 WORKER_VARIABLE = "OSTIARY_WORKER"
 """Names the worker that started a server, in the environment of that server and of whatever it starts: by it the console
 finds what a worker left behind that could not end its servers."""
+SERVER_VARIABLE = "OSTIARY_SERVER"
+"""Names one started process: by it the worker finds what that process has started and what has left its process group."""
 DIRECTORY_PREFIX = "ostiary-server-"
 """How the directories of servers begin, below the temporary one; the pid of the worker follows."""
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"

@@ -142,6 +142,9 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """Whether the captured value must never be shown or stored in clear."""
     made: str = ""
     """How the derived view was made, as `characters`, `tags` or `base64+rot13`; empty for the raw text."""
+    declaration: str = ""
+    """Digest of what a server declares, where it stands in such a declaration: it comes again with every list, and is
+    news once."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

@@ -90,8 +90,7 @@ def initialize_answer(raw: RawMessage, version: str = "2025-11-25", **members: A
         json.loads(raw.body)["id"],
         protocolVersion=version,
         capabilities={"tools": {}},
-        serverInfo={"name": "scripted", "version": "1"},
-        **members,
+        **{"serverInfo": {"name": "scripted", "version": "1"}, **members},
     )
     return json_answer(body, 200, f"Mcp-Session-Id: {UPSTREAM_SESSION}")
 

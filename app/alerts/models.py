@@ -1,4 +1,7 @@
-"""The table of alerts. One alert per call and rule, however often the batch that brought it is delivered."""
+"""The table of alerts. One alert per call and rule, however often the batch that brought it is delivered.
+
+What stands in a declaration of a server is found with every list and alerts once (`declarations`).
+"""
 
 from __future__ import annotations
 
@@ -50,3 +53,16 @@ class Alert(Base):
 
     def __repr__(self) -> str:
         return f"<Alert {self.id} {self.rule_id} {self.severity} {self.status}>"
+
+
+class AlertedDeclaration(Base):
+    """One state of a declaration that has raised its alert."""
+
+    __tablename__ = "alerted_declarations"
+
+    tenant_id: Mapped[str] = mapped_column(String(ID_CHARACTERS), primary_key=True, default=DEFAULT_TENANT)
+    state: Mapped[str] = mapped_column(String(64), primary_key=True)
+    alerted_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+    def __repr__(self) -> str:
+        return f"<AlertedDeclaration {self.state[:12]}>"

@@ -59,9 +59,15 @@ def description(record: CallRecord, finding: Finding) -> str:
 
 
 def alert_rows(
-    record: CallRecord, *, call: dict[str, Any], proxy_type: str, policy_names: Mapping[str, str], now: datetime
+    record: CallRecord,
+    findings: Sequence[Finding],
+    *,
+    call: dict[str, Any],
+    proxy_type: str,
+    policy_names: Mapping[str, str],
+    now: datetime,
 ) -> list[dict[str, Any]]:
-    """Rows of the alert table for one call.
+    """Rows of the alert table for one call and those of its findings that are news.
 
     `call` is the row of the log (its texts are already fit for the database); `policy_names` maps a pack to the policy
     that brought it to this proxy. An alert arises at the end of its call: a long stream must not slip in below others.
@@ -91,7 +97,7 @@ def alert_rows(
             "resolved_by": None,
             "note": "",
         }
-        for finding in alerting_findings(record.findings)
+        for finding in alerting_findings(findings)
     ]
 
 

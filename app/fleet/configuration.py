@@ -241,6 +241,7 @@ class ConfigurationBuilder:
             process=proxy.launch_process,  # type: ignore[arg-type]  # Checked when it was saved.
             max_memory_mb=entry.max_memory_mb,
             max_cpu_seconds=entry.max_cpu_seconds,
+            run_as=entry.run_as,
         )
 
     def _credential(self, proxy: Proxy) -> UpstreamAuth:

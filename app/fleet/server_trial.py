@@ -53,6 +53,7 @@ class ServerTrials:
             working_directory=wanted.launch_directory,
             max_memory_mb=entry.max_memory_mb,
             max_cpu_seconds=entry.max_cpu_seconds,
+            run_as=entry.run_as,
         )
         async with self._database.writer() as session:
             await self._audit.record(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -88,6 +88,9 @@ def as_app_error(error: Exception) -> AppError:
             return error
         case ValidationException():
             return ValidationFailed(fields=_fields(error))
+        case MethodNotAllowedException():
+            # Litestar names the methods that the address knows (RFC 9110, 15.5.6).
+            return MethodNotAllowed(headers={"Allow": (error.headers or {}).get("allow", "").upper()})
         case HTTPException() if error.status_code in BY_STATUS:
             return BY_STATUS[error.status_code]()
         case HTTPException() if error.status_code < 500:

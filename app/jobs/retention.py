@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.alerts.declarations import AlertedDeclarations
 from app.alerts.repository import AlertRepository
 from app.audit import repository as audit_repository
 from app.database.engine import Database
@@ -47,6 +48,9 @@ class Retention:
         )
         alerts = await self._delete(
             lambda session: AlertRepository(session).delete_before(alerts_before, limit=PORTION_ROWS)
+        )
+        await self._delete(
+            lambda session: AlertedDeclarations(session).delete_before(alerts_before, limit=PORTION_ROWS)
         )
         audit_before = now - timedelta(days=self._audit_days)
         entries = await self._delete(

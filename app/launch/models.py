@@ -23,6 +23,8 @@ class LaunchProgram(Deletable, Tenanted, Base):
     """What one process of it may allocate; 0 for no limit."""
     max_cpu_seconds: Mapped[int] = mapped_column(Integer)
     """Processor time that one process of it may use; 0 for no limit."""
+    run_as: Mapped[str] = mapped_column(String(40), default="")
+    """The user whose rights it has; empty for the one of Ostiary."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     created_by: Mapped[str] = mapped_column(String(100))
 

@@ -13,6 +13,7 @@ from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.launch.schemas import AllowProgram, LaunchProgramView
 from app.launch.service import SORTS, LaunchService
+from app.launch.users import is_superuser
 from app.security.permissions import Actor
 
 ADMIN = {"role": "admin"}
@@ -31,7 +32,7 @@ async def allow_program(
 ) -> Response[str]:
     """Put a program on the list."""
     given = await request.form()
-    values = {name: str(given.get(name, "")) for name in ("program", "first_arguments", "note", *LIMITS)}
+    values = {name: str(given.get(name, "")) for name in ("program", "first_arguments", "note", "run_as", *LIMITS)}
     wanted = {
         **values,
         "first_arguments": [line for line in values["first_arguments"].splitlines() if line],
@@ -119,6 +120,7 @@ async def launch_tab(
         order=order,
         base=with_query(TAB, search=search, sort=order.param),
         form=form or Form({}),
+        is_superuser=is_superuser(),
         status=status,
     )
 

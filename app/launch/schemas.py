@@ -22,6 +22,8 @@ class LaunchProgramView(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     max_memory_mb: int
     max_cpu_seconds: int
+    run_as: str
+    """The user of this machine whose rights it has; empty for the one that runs Ostiary."""
     proxies: list[str]
     """Names of the proxies whose command needs this entry: no other one allows it."""
     created_at: datetime
@@ -30,7 +32,7 @@ class LaunchProgramView(msgspec.Struct, frozen=True, kw_only=True):
 
 class AllowProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A program that proxies may start, by its name in PATH or by its absolute path. With `first_arguments` only commands that
-    begin with these. The limits are those of the entry that fixes most of a command."""
+    begin with these. Limits and user are those of the entry that fixes most of a command."""
 
     program: Annotated[str, Meta(max_length=1000)]
     first_arguments: Arguments = []
@@ -39,3 +41,5 @@ class AllowProgram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Memory that one process may allocate, on Linux; 0 for no limit."""
     max_cpu_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
     """Processor time that one process may use in its life; 0 for no limit."""
+    run_as: Annotated[str, Meta(max_length=40)] = ""
+    """The user of this machine whose rights it has, where Ostiary runs as root; empty for the one that runs Ostiary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from app import clock, ids
@@ -13,7 +14,7 @@ from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.http.filters import contains
 from app.http.sorting import Sort, Sorts
-from app.launch import commands
+from app.launch import commands, users
 from app.launch.errors import LaunchProgramListed, LaunchProgramNotFound, TooManyLaunchPrograms
 from app.launch.models import LaunchProgram
 from app.launch.repository import LaunchRepository
@@ -59,11 +60,13 @@ class LaunchService:
 
     async def allow(self, actor: Actor, request: AllowProgram) -> LaunchProgramView:
         """Add an entry; raises ValidationFailed, LaunchProgramListed or TooManyLaunchPrograms."""
-        program, first = request.program.strip(), list(request.first_arguments)
+        program, first, run_as = request.program.strip(), list(request.first_arguments), request.run_as.strip()
         problems = {
             "program": commands.program_problem(program),
             "first_arguments": commands.arguments_problem(first),
             "max_memory_mb": commands.memory_problem(request.max_memory_mb),
+            # Directories of users may be on another machine.
+            "run_as": await asyncio.to_thread(users.user_problem, run_as),
         }
         if fields := {name: problem for name, problem in problems.items() if problem}:
             raise ValidationFailed(fields=fields)
@@ -78,6 +81,7 @@ class LaunchService:
                 note=request.note.strip(),
                 max_memory_mb=request.max_memory_mb,
                 max_cpu_seconds=request.max_cpu_seconds,
+                run_as=run_as,
                 created_at=clock.utcnow(),
                 created_by=actor.username,
             )
@@ -130,6 +134,7 @@ class LaunchService:
                 "first_arguments": row.first_arguments,
                 "max_memory_mb": row.max_memory_mb,
                 "max_cpu_seconds": row.max_cpu_seconds,
+                "run_as": row.run_as,
             },
         )
 
@@ -156,6 +161,7 @@ def _view(row: LaunchProgram, rows: Sequence[LaunchProgram], proxies: Sequence[P
         note=row.note,
         max_memory_mb=row.max_memory_mb,
         max_cpu_seconds=row.max_cpu_seconds,
+        run_as=row.run_as,
         proxies=[
             proxy.name
             for proxy in proxies

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post, route
 from litestar.di import NamedDependency
 
 from app.alerts.service import AlertService
@@ -40,9 +40,9 @@ async def post_message(
     return Response(b"", status_code=202) if answer is None else _json(answer, _status(answer))
 
 
-@get("/mcp", opt=VIEWER, include_in_schema=False)
+@route("/mcp", http_method=["GET", "DELETE", "PUT", "PATCH"], opt=VIEWER, include_in_schema=False)
 async def no_stream() -> None:
-    """There are no streams: the server says nothing by itself."""
+    """There are no streams, the server says nothing by itself, and no sessions to end."""
     raise MethodNotAllowed(remediation="Send messages by POST.", headers={"Allow": "POST"})
 
 

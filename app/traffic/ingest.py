@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.access.repository import ApiKeyRepository
+from app.alerts.declarations import AlertedDeclarations, News
 from app.alerts.recording import alert_rows
 from app.alerts.repository import AlertRepository
 from app.alerts.service import alert_view
@@ -99,6 +100,8 @@ class Ingest:
             if not fresh:
                 return
             facts = await self._facts(session)
+            declarations = AlertedDeclarations(session)
+            news = News(await declarations.known(fresh))
             rows = []
             redactions: list[dict[str, Any]] = []
             for record in fresh:
@@ -108,13 +111,16 @@ class Ingest:
                 redactions += redaction_rows(record, tenant_id=DEFAULT_TENANT, proxy_name=proxy.name)
                 if record.findings:
                     policy_names = self._policy_names(record, proxy)
-                    alerts += alert_rows(record, call=row, proxy_type=proxy.type, policy_names=policy_names, now=now)
+                    alerts += alert_rows(
+                        record, news.of(record), call=row, proxy_type=proxy.type, policy_names=policy_names, now=now
+                    )
             await traffic.add_calls(rows)
             await CapturedTexts(session, self._vault).add([row for row in sealed if row["call_id"] not in known])
             await Redactions(session).add(redactions)
             await traffic.add_increments(increments(fresh, tenant_id=DEFAULT_TENANT))
             await ToolUsage(session).add(fresh)
             await AlertRepository(session).add_new(alerts)
+            declarations.add(news.said, now)
             await self._failures.record(session, fresh, {proxy_id: proxy.name for proxy_id, proxy in facts.items()})
             await ApiKeyRepository(session).mark_used(_latest_uses(fresh))
             raised = await AlertRepository(session).of_calls({row["call_id"] for row in alerts}) if alerts else []

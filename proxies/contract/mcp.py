@@ -47,6 +47,8 @@ class StdioServer(msgspec.Struct, frozen=True):
     process: ProcessPolicy = "session"
     max_cpu_seconds: int = 0
     """Processor time that one process may use in its life; 0 for no limit."""
+    run_as: str = ""
+    """The user whose rights it has; empty for those of the gateway."""
 
     def __repr__(self) -> str:
         return f"<StdioServer {self.argv[:1]}>"

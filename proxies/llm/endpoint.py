@@ -77,6 +77,7 @@ FORWARDED_REQUEST_HEADERS: Final = frozenset(
 )
 FORWARDED_RESPONSE_HEADERS: Final = frozenset(
     {
+        "allow",
         "anthropic-organization-id",
         "openai-model",
         "openai-organization",

@@ -13,6 +13,7 @@ from proxies.mcp.messages import Message, error_response
 from proxies.mcp.methods import STRING_PARAMS
 from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
 from proxies.mcp.upstream import messages_in, read_json
+from proxies.refusal import Refusal
 from proxies.strict_json import dump
 
 JSON_HEADERS: Final = [("content-type", "application/json"), ("cache-control", "no-store")]
@@ -48,7 +49,17 @@ async def pass_json(exchange: Exchange, response: Answer, gate: Gate) -> Passed:
     """The messages of a JSON answer that may pass; raises `Refusal` when a response is missing."""
     data = await read_json(exchange, response)
     messages = await messages_in(data, allow_batch=gate.allow_batches)
-    passed = [kept for message in messages if (kept := await gate.take(message, len(data)))]
+    passed: list[Message] = []
+    for message in messages:
+        kept: Message | None = None
+        try:
+            kept = await gate.take(message, len(data))
+        except Refusal as refusal:
+            # Only responses go on from here: what else is blocked is on record and takes none of them with it.
+            if message.kind == "response" or refusal.outcome != "blocked":
+                raise
+        if kept is not None:
+            passed.append(kept)
     if gate.unanswered():
         raise upstream_invalid("The upstream did not answer the request.")
     return Passed(passed, len(data))

@@ -74,6 +74,9 @@ class Gate(Protocol):
     def unanswered(self) -> list[MessageId]:
         """Ids that still wait for a response."""
 
+    def method_of(self, id: MessageId) -> str:
+        """The method of a request that still waits for one."""
+
     def farewell(self) -> Message | None:
         """What to say last when the gateway itself ends a stream that has no end of its own."""
 
@@ -102,12 +105,20 @@ class _Gate:
 class LegacyGate(_Gate):
     """The stream that answers a legacy POST: notifications, server requests and the responses to `awaited`.
 
-    `conform` is for several answers at once, of which one must not take the others with it; where there is only one,
-    `inspect` refuses what its tool does not give."""
+    `conform` and `deny` are for several answers at once, of which one must not take the others with it (L-07); where
+    there is only one, `inspect` refuses what its tool does not give, and a blocked response ends the stream."""
 
-    def __init__(self, session: Session, awaited: IdTable, inspect: Inspect, conform: Conform | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        awaited: IdTable,
+        inspect: Inspect,
+        conform: Conform | None = None,
+        deny: Deny | None = None,
+    ) -> None:
         super().__init__()
         self._conform = conform
+        self._deny = deny
         self.allow_batches = session.version == "2025-03-26"
         self._session = session
         self._awaited = awaited
@@ -121,7 +132,12 @@ class LegacyGate(_Gate):
     async def take(self, message: Message, size: int = 0) -> Message | None:
         """See `Gate`."""
         if message.kind == "response":
-            return await self._response(message, size)
+            try:
+                return await self._response(message, size)
+            except Refusal as refusal:
+                if self._deny is None or refusal.outcome != "blocked":
+                    raise
+                return self._denied(message, refusal, self._deny)
         if message.kind == "request":
             return await self._server_request(message, size)
         if message.method not in SERVER_NOTIFICATIONS:
@@ -138,6 +154,16 @@ class LegacyGate(_Gate):
     def unanswered(self) -> list[MessageId]:
         """See `Gate`."""
         return [id for _, id in self._awaited]
+
+    def method_of(self, id: MessageId) -> str:
+        """See `Gate`."""
+        return self._awaited.get((type(id), id), "")
+
+    def _denied(self, message: Message, refusal: Refusal, deny: Deny) -> Message:
+        """What answers a request whose response may not pass, in the place of that response alone."""
+        take(self._session.client_requests, message.id)
+        take(self._session.called_tools, message.id)
+        return deny(message.id, refusal, take(self._awaited, message.id) or "")
 
     def farewell(self) -> Message | None:
         """Nothing: the eras before 2026 know no last message."""
@@ -215,9 +241,8 @@ class SessionGate(LegacyGate):
         deny: Deny | None = None,
     ) -> None:
         """`deny` says how the request whose response is blocked is answered, where not as an error."""
-        super().__init__(session, awaited, inspect, conform)
+        super().__init__(session, awaited, inspect, conform, deny or partial(_as_error, ref))
         self._ref = ref
-        self._deny = deny
 
     @property
     def done(self) -> bool:
@@ -257,13 +282,8 @@ class SessionGate(LegacyGate):
         except Refusal as refusal:
             if refusal.outcome != "blocked":
                 raise
-            if message.kind != "response":
-                self._drop(f"the blocked notification {printable(message.method)}")
-                return None
-            method = take(self._awaited, message.id)
-            if self._deny is not None:
-                return self._deny(message.id, refusal, method or "")
-            return refusal_response(message.id, refusal, self._ref)
+            self._drop(f"the blocked notification {printable(message.method)}")
+            return None
 
     def unanswered(self) -> list[MessageId]:
         """Nobody waits on this stream; a resumed request may come on the next one."""
@@ -303,6 +323,10 @@ class ModernGate(_Gate):
     def unanswered(self) -> list[MessageId]:
         """See `Gate`."""
         return [] if self._answered or self._request.id is None else [self._request.id]
+
+    def method_of(self, id: MessageId) -> str:
+        """See `Gate`."""
+        return self._request.method
 
     def farewell(self) -> Message | None:
         """Nothing: a call is answered by the upstream or not at all."""
@@ -380,6 +404,10 @@ class ListenGate(ModernGate):
         if message.method == "notifications/resources/updated":
             return type(wanted) is list and _is_below((message.params or {}).get("uri"), wanted)
         return wanted is True
+
+
+def _as_error(ref: str, id: MessageId | None, refusal: Refusal, _method: str) -> Message:
+    return refusal_response(id, refusal, ref)
 
 
 def _is_below(uri: Any, wanted: list[Any]) -> bool:

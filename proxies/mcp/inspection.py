@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from proxies import off_loop, pipeline
-from proxies.exchange import Exchange
-from proxies.mcp import egress, media
+from proxies.exchange import Exchange, Judged
+from proxies.mcp import declared_findings, egress, media
 from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
+from proxies.mcp.control.known_lists import KnownFindings
 from proxies.mcp.elicited_urls import check_urls
 from proxies.mcp.facts import request_facts
 from proxies.mcp.messages import Message, parts_of
@@ -25,7 +26,7 @@ from proxies.refusal import Refusal
 from proxies.steps.mask import start_session
 from rules.facts import Facts
 from rules.masking.session import MaskingSession
-from rules.model import ALLOWED, Finding, Text
+from rules.model import ALLOWED, Action, Finding, Text
 from rules.verdicts import stronger
 
 HEADERS_PATH: Final = "/headers/"
@@ -103,8 +104,35 @@ def inspect_now(exchange: Exchange, texts: Texts, document: Any) -> None:
     pages = _pages_outside(exchange, check_urls(exchange, document))
     collected = texts()
     more = pages + media.findings(document, collected)
+    before = len(exchange.added_findings)
     found = _inspect_apart(exchange, collected, "response", more=more)
+    if len(exchange.added_findings) > before:
+        declared_findings.mark(exchange.added_findings, before, exchange.operation, document)
     pipeline.finish_answer(exchange, document, collected, found)
+
+
+def judge_known(exchange: Exchange, texts: list[Text], known: KnownFindings) -> bool:
+    """`inspect_now` for an answer of which it is known what the rules find in its texts: only judged anew.
+
+    False where it has to be inspected after all, because something of it must be masked. Raises `Refusal` on a block."""
+    start = len(exchange.added_findings)
+    if _inspect_apart(exchange, texts, "response", known=known.found):
+        del exchange.added_findings[start:]
+        return False
+    declared_findings.mark_as_before(exchange.added_findings, start, known.declarations)
+    return True
+
+
+def known_findings(exchange: Exchange, before: Judged | None, start: int) -> KnownFindings | None:
+    """What the rules have found in the answer that was inspected last: `before` is what had been judged and `start` how
+    much had been found until then. None where that cannot be told again without inspecting it."""
+    added = exchange.added_findings[start:]
+    if len(exchange.added_findings) >= MAX_FINDINGS or any(finding.action is Action.REDACT for finding in added):
+        return None
+    judged = exchange.judged
+    if judged is None or judged is before:
+        return KnownFindings()
+    return KnownFindings(list(judged.found), {finding.path: finding.declaration for finding in added})
 
 
 async def inspect_answer(
@@ -137,9 +165,10 @@ def _inspect_apart(
     direction: Literal["request", "response"],
     facts: Facts | None = None,
     more: Sequence[Finding] = (),
+    known: Sequence[Finding] | None = None,
 ) -> list[Finding]:
     """Inspect one message without the findings of the others; what must be masked in it. `more` is what is known of it
-    already. Raises `Refusal` on a block.
+    already, `known` all that the rules find in it. Raises `Refusal` on a block.
 
     A batch, or a stream of many messages, is one call: without this, two harmless findings in different messages would
     add up to a block.
@@ -150,9 +179,14 @@ def _inspect_apart(
         if direction == "request":
             to_mask = pipeline.inspect_request(exchange, texts, facts)
             return to_mask + _judge(exchange, texts, _tainted(exchange, texts) + _leading_out(exchange, texts))
-        if more:
-            pipeline.judge_findings(exchange, list(more))
-        to_mask = pipeline.inspect_response(exchange, texts)
+        if known is not None:
+            if exchange.capture:
+                exchange.capture.note(direction, texts, known)
+            to_mask = pipeline.judge_findings(exchange, list(known)) if known else []
+        else:
+            if more:
+                pipeline.judge_findings(exchange, list(more))
+            to_mask = pipeline.inspect_response(exchange, texts)
         _note_taint(exchange, texts)
         return to_mask
     finally:

@@ -13,6 +13,7 @@ from proxies.mcp.control.calls import check_call, hold_call
 from proxies.mcp.control.declarations import Declaration, ListKind
 from proxies.mcp.control.lists import list_response
 from proxies.mcp.control.schemas import check_result
+from proxies.mcp.denials import denial
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, REMAINDER_SECONDS, Answer
 from proxies.mcp.gates import LegacyGate
 from proxies.mcp.inspection import Texts, inspect_answer, inspect_message
@@ -117,7 +118,9 @@ async def forward(
             called = (declarations or {}).get((type(message.id), message.id))
             return nonconforming(exchange, called, message)
 
-        gate = LegacyGate(session, awaited, inspect, conform if declarations else None)
+        # The elements of a batch are judged one by one, and so are its answers (L-07).
+        deny = partial(_denied, exchange) if exchange.rpc_id is None else None
+        gate = LegacyGate(session, awaited, inspect, conform if declarations else None, deny)
         if is_stream(response):
 
             async def reply(message: Message) -> None:
@@ -139,6 +142,14 @@ async def forward(
         DRAINS.start(response, REMAINDER_SECONDS)
     else:
         response.close()
+
+
+def _denied(exchange: Exchange, id: MessageId | None, refusal: Refusal, method: str) -> Message:
+    """The answer to one element of a batch whose response is blocked, noted in the record of the batch."""
+    exchange.outcome = refusal.outcome
+    exchange.error_code = refusal.code
+    exchange.reason = refusal.message
+    return denial(exchange, id, refusal, method)
 
 
 async def answer(exchange: Exchange, messages: list[Message], *, is_batch: bool, size: int = 0) -> None:

@@ -49,7 +49,8 @@ async def serve_get(exchange: Exchange) -> None:
         if response.status in (404, 405):
             # Also 404, from servers that know no GET: that a session is gone is said to its next POST (L-03). Clients ask
             # every server, so this is no refusal.
-            raise no_stream(outcome="allowed", detail="The server has no stream of its own; clients go on without one.")
+            detail = "The server has no stream of its own; clients go on without one."
+            raise no_stream(outcome="allowed", detail=detail, allow="DELETE, POST")
         check_upstream_status(response, session)
         if not is_stream(response):
             raise upstream_invalid("The upstream's answer is not an event stream.")
@@ -91,15 +92,15 @@ async def serve_delete(exchange: Exchange) -> None:
     exchange.answer(204, [])
 
 
-def no_stream(*, outcome: Outcome = "refused", detail: str = "") -> Refusal:
-    """405, never 404, which some clients take for the end of the session."""
+def no_stream(*, outcome: Outcome = "refused", detail: str = "", allow: str = "POST") -> Refusal:
+    """405, never 404, which some clients take for the end of the session. A session can also be ended."""
     return Refusal(
         405,
         "method_not_allowed",
         "There is no stream to open here.",
         remediation="Use POST; a GET stream exists within a legacy session only.",
         outcome=outcome,
-        headers=(("allow", "POST"),),
+        headers=(("allow", allow),),
         detail=detail,
     )
 

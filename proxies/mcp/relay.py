@@ -206,7 +206,8 @@ class _Stream:
             exchange.abort_answer()
             return
         exchange.truncated = refusal.outcome == "upstream_error"
-        last = b"".join(encode_event(_event(denial(exchange, id, refusal))) for id in open_ids)
+        denials = [denial(exchange, id, refusal, self._gate.method_of(id)) for id in open_ids]
+        last = b"".join([encode_event(_event(message)) for message in denials])
         await self._finish(last)
 
     async def end_on(self, error: UpstreamError) -> None:

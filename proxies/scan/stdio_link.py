@@ -12,7 +12,7 @@ import msgspec
 from proxies.child_environment import server_environment
 from proxies.contract.mcp import StdioServer
 from proxies.mcp.upstreams.server_log import ServerLog
-from proxies.mcp.upstreams.stdio import bounds_of
+from proxies.mcp.upstreams.stdio import start_server
 from proxies.scan.link import MAX_MESSAGES, MAX_REPLY_BYTES, MAX_TEXT_CHARS, Fields, Reply, messages_in
 from proxies.strict_json import JSONRefused, dump
 from proxies.transport.lines import LineTooLong
@@ -39,13 +39,8 @@ class StdioLink:
     async def start(cls, server: StdioServer) -> StdioLink:
         """Start the server as a proxy would; raises OSError."""
         try:
-            child = await Child.start(
-                server.argv,
-                server_environment(os.environ, server.environment, os.getpid()),
-                server.working_directory,
-                bounds=bounds_of(server),
-                max_line_bytes=MAX_REPLY_BYTES,
-            )
+            environment = server_environment(os.environ, server.environment, os.getpid())
+            child = await start_server(server, environment, max_line_bytes=MAX_REPLY_BYTES)
         except NotStarted as error:
             raise OSError(0, str(error)) from error
         return cls(child, ServerLog(server.environment.values()))

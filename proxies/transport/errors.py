@@ -9,11 +9,13 @@ from typing import ClassVar
 class RequestRefused(Exception):
     """The request's framing is not acceptable: answer with `status`, close the connection, forward nothing."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, allow: str = "") -> None:
+        """`allow` names the methods that are served, which a 405 has to (RFC 9110, 15.5.6)."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.allow = allow
 
 
 class BodyError(Exception):

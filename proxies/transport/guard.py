@@ -170,7 +170,7 @@ def _header_too_large() -> RequestRefused:
 
 def _bad_method(method: str) -> RequestRefused:
     if method in _REFUSED_METHODS:
-        return RequestRefused(405, "method_not_allowed", f"{method} is not served.")
+        return RequestRefused(405, "method_not_allowed", f"{method} is not served.", allow=", ".join(sorted(_METHODS)))
     return RequestRefused(501, "method_not_implemented", "The request method is not known here.")
 
 

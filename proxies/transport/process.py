@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import resource
+import secrets
 import shutil
 import signal
 import sys
@@ -19,11 +20,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Final
 
 import msgspec
 
-from proxies.child_environment import DIRECTORY_PREFIX
+from proxies.child_environment import DIRECTORY_PREFIX, SERVER_VARIABLE
+from proxies.marked_processes import end_marked
+from proxies.transport.identity import Identity
 from proxies.transport.lines import LineSplitter, LineTooLong
 
 logger = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ MUCH_BYTES: Final = 16 * 1024
 PAUSE_SECONDS: Final = 0.05
 """A program that writes much to its standard error is read no faster than about 1 MiB a second."""
 MAX_OPEN_FILES: Final = 4096
+MAX_TASKS: Final = 4096
+"""Processes and threads of a user that programs run as, all of them together; other users have further programs."""
 GRACE_CPU_SECONDS: Final = 5
 OOM_SCORE: Final = 500
 """When memory runs out the system ends the child before the worker."""
@@ -68,9 +74,15 @@ class Child:
     """One running program. Its output and its standard error are each read by one task."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, own_directory: str, patience: Patience, max_line_bytes: int
+        self,
+        process: asyncio.subprocess.Process,
+        own_directory: str,
+        mark: str,
+        patience: Patience,
+        max_line_bytes: int,
     ) -> None:
         self.pid = process.pid
+        self._mark = mark
         self._process = process
         self._own_directory = own_directory
         self._patience = patience
@@ -89,39 +101,39 @@ class Child:
         *,
         patience: Patience | None = None,
         bounds: Bounds | None = None,
+        identity: Identity | None = None,
         max_line_bytes: int = 10 * 1024 * 1024,
     ) -> Child:
         """Start a program, without a shell; raises NotStarted.
 
         The name of the program is looked up in the `PATH` of its own environment. Without a `directory` it gets an empty
-        one of its own, which is removed after its end.
+        one of its own, which is removed after its end. Without an `identity` it runs as whoever we are.
         """
         if any("\0" in text for text in (*argv, *environment, *environment.values(), directory)):
             raise NotStarted("its command holds a NUL")  # uvloop would cut it there.
         program = shutil.which(argv[0], path=environment.get("PATH", ""))
         if program is None:
             raise NotStarted("its program is missing or not executable")
-        own_directory = (
-            "" if directory else await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-")
-        )
+        mark = secrets.token_hex(8)
+        own_directory = "" if directory else await asyncio.to_thread(_make_directory, identity)
         try:
             process = await asyncio.create_subprocess_exec(
                 program,
                 *argv[1:],
-                env=dict(environment),
+                env={**environment, SERVER_VARIABLE: mark},
                 cwd=directory or own_directory,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=_confine(os.getpid(), bounds or Bounds()),
+                preexec_fn=_confine(os.getpid(), bounds or Bounds(), identity),
                 limit=READ_BYTES,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SubprocessError) as error:
             await asyncio.to_thread(_remove, own_directory)
             raise NotStarted(_reason(error, directory)) from error
         _prefer_for_oom(process.pid)
-        return cls(process, own_directory, patience or Patience(), max_line_bytes)
+        return cls(process, own_directory, mark, patience or Patience(), max_line_bytes)
 
     @property
     def running(self) -> bool:
@@ -187,11 +199,17 @@ class Child:
             return await self._process.wait()
         finally:
             self._signal(signal.SIGKILL)
-            await asyncio.shield(asyncio.to_thread(_remove, self._own_directory))
+            await asyncio.shield(asyncio.to_thread(self._clear_up))
 
     def kill(self) -> None:
         """SIGKILL to the whole group."""
         self._signal(signal.SIGKILL)
+
+    def _clear_up(self) -> None:
+        """End what it has started outside its group, and remove its directory."""
+        if count := end_marked(SERVER_VARIABLE, self._mark):
+            logger.warning("server process %d left %d processes behind; they are killed", self.pid, count)
+        _remove(self._own_directory)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -210,7 +228,7 @@ def describe_exit(status: int) -> str:
         return f"signal {-status}"
 
 
-def _confine(parent_pid: int, bounds: Bounds) -> Callable[[], None]:
+def _confine(parent_pid: int, bounds: Bounds, identity: Identity | None = None) -> Callable[[], None]:
     """What the child does to itself between fork and exec; it allocates little and takes no lock.
 
     Limits that were set from outside, after the exec, would come too late for what it has started by then.
@@ -223,17 +241,25 @@ def _confine(parent_pid: int, bounds: Bounds) -> Callable[[], None]:
         limits.append((resource.RLIMIT_CPU, *_within(resource.RLIMIT_CPU, bounds.max_cpu_seconds, GRACE_CPU_SECONDS)))
     _, hard_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = MAX_OPEN_FILES if hard_files == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard_files)
+    limits.append((resource.RLIMIT_NOFILE, files, files))
+    if identity is not None:
+        # Only where the user is not ours: the limit counts everything that a user runs.
+        limits.append((resource.RLIMIT_NPROC, *_within(resource.RLIMIT_NPROC, MAX_TASKS, 0)))
 
     def confine() -> None:
+        _keep_no_descriptors(files)
+        for which, soft, hard in limits:
+            resource.setrlimit(which, (soft, hard))
+        if identity is not None:
+            os.setgroups(identity.groups)
+            os.setgid(identity.gid)
+            os.setuid(identity.uid)
         if _libc is not None:
+            # Another user takes the signal back, hence only now.
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             if os.getppid() != parent_pid:
                 os._exit(1)  # The worker died in between: nobody would send the signal any more.
-        _keep_no_descriptors(files)
-        for which, soft, hard in limits:
-            resource.setrlimit(which, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     return confine
 
@@ -262,12 +288,21 @@ def _prefer_for_oom(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text(str(OOM_SCORE))
 
 
+def _make_directory(identity: Identity | None) -> str:
+    directory = tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-")
+    if identity is not None:
+        os.chown(directory, identity.uid, identity.gid)
+    return directory
+
+
 def _remove(directory: str) -> None:
     if directory:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _reason(error: OSError | ValueError, directory: str) -> str:
+def _reason(error: OSError | ValueError | SubprocessError, directory: str) -> str:
+    if isinstance(error, SubprocessError):
+        return "the system refuses its user or its limits"
     if isinstance(error, PermissionError):
         return "its program may not be executed"
     if isinstance(error, FileNotFoundError | NotADirectoryError):

@@ -348,7 +348,7 @@ class ServerConnection(asyncio.Protocol):
         """Answer a request that no handler will see, and close."""
         self._listener.refused(self._peer_ip, refused.status, refused.code)
         self._buffer.clear()
-        self.send_bytes(refusal(refused.status, refused.code, refused.message, self._listener.date_line))
+        self.send_bytes(refusal(refused, self._listener.date_line))
         self._close(linger=True)
 
     # --- For Request and Response -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
-from proxies.transport.errors import BodyError, BodyTooLarge
+from proxies.transport.errors import BodyError, BodyTooLarge, RequestRefused
 from proxies.transport.guard import RequestHead
 from proxies.transport.headers import encode_fields
 from proxies.transport.limits import MAX_PIECES
@@ -342,12 +342,13 @@ class Response:
         return b"".join((line, carrier.date_line(), fields, framing, connection, b"\r\n", body))
 
 
-def refusal(status: int, code: str, message: str, date_line: bytes) -> bytes:
+def refusal(refused: RequestRefused, date_line: bytes) -> bytes:
     """A complete final response in which the server itself refuses a request; the connection closes after it."""
-    body = error_body(code, message)
-    line = _STATUS_LINES[status]
+    body = error_body(refused.code, refused.message)
+    line = _STATUS_LINES[refused.status]
+    allow = b"allow: %s\r\n" % refused.allow.encode() if refused.allow else b""
     framing = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-    return b"".join((line, date_line, framing, body))
+    return b"".join((line, date_line, allow, framing, body))
 
 
 def address_of(peername: object) -> str:

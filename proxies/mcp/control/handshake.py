@@ -1,4 +1,5 @@
-"""What a server says about itself when a client connects: instructions that nobody approved are taken out (T-07)."""
+"""What a server says about itself when a client connects: instructions that nobody approved are taken out (T-07), and one that
+calls itself otherwise than before is looked at anew before the client hears anything of it."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ from typing import Any, Final
 
 from proxies.contract import JUDGEMENT_SECONDS
 from proxies.exchange import Exchange
+from proxies.mcp.control.lister import META_SERVER
 from proxies.mcp.control.passing import accepts_instructions
-from proxies.mcp.control.server import ControlledServer
+from proxies.mcp.control.server import ControlledServer, Identity, identity_of
 
 WITHHELD: Final = "The instructions of the server are not approved and were left out."
 
@@ -18,6 +20,11 @@ async def without_unapproved(exchange: Exchange, result: dict[str, Any]) -> dict
     server = exchange.proxy.controlled
     if server is None or server.control is None:
         return result
+    identity = identity_in(result)
+    if server.note_identity(identity):
+        await _judged(server)
+        exchange.lap("judgement", waiting=True)
+        server.note_other_identity(identity)
     instructions = result.get("instructions")
     if instructions is None:
         server.connected()
@@ -31,6 +38,12 @@ async def without_unapproved(exchange: Exchange, result: dict[str, Any]) -> dict
         exchange.reason = WITHHELD
     server.note_instructions(instructions)
     return {key: value for key, value in result.items() if key != "instructions"}
+
+
+def identity_in(result: dict[str, Any]) -> Identity | None:
+    """Name and version in the answer to initialize or server/discover; None for a server that does not say."""
+    meta = result.get("_meta")
+    return identity_of(result.get("serverInfo") or (meta.get(META_SERVER) if type(meta) is dict else None))
 
 
 def _accepts(server: ControlledServer, instructions: Any) -> bool:

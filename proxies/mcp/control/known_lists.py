@@ -1,20 +1,22 @@
 """Most lists are the list before: what was read, judged and inspected once is not read, judged and inspected again.
 
 The bytes of a page stand for the page, and a finished answer for every caller who sees the same of the same list under the
-same rules. Nothing is kept in which something was found.
+same rules. What was found in it is judged for each caller, since that also depends on what else was found in a session;
+nothing is kept in which something was masked.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from proxies.mcp.control.declarations import Listing
 from proxies.mcp.messages import Message, MessageId
-from rules.model import Text
+from rules.model import Finding, Text
 
 MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_ANSWERS: Final = 32
@@ -71,6 +73,15 @@ def _raw_result(data: bytes, id: MessageId) -> bytes:
 _decoder = msgspec.json.Decoder(_Envelope)
 
 
+class KnownFindings(NamedTuple):
+    """What the rules find in a list, whoever asks for it."""
+
+    found: Sequence[Finding] = ()
+    """As it came from the rules, before any policy."""
+    declarations: Mapping[str, str] = MappingProxyType({})
+    """The declarations in which it stands, by place (`Finding.declaration`)."""
+
+
 class FinishedList(NamedTuple):
     """A result as it is sent."""
 
@@ -81,6 +92,7 @@ class FinishedList(NamedTuple):
     """What the record says about it."""
     judges: tuple[object, ...]
     """What the key names by identity: it must live as long as the key."""
+    findings: KnownFindings = KnownFindings()
 
 
 class FinishedLists:
@@ -101,7 +113,7 @@ class FinishedLists:
         return found
 
     def keep(self, key: Hashable, finished: FinishedList) -> None:
-        """Keep an answer in which nothing was found."""
+        """Keep an answer in which nothing was masked."""
         self._lists[key] = finished
         if len(self._lists) > self._max_answers:
             self._lists.popitem(last=False)

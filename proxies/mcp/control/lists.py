@@ -21,7 +21,7 @@ from proxies.mcp.control.known_lists import FinishedList
 from proxies.mcp.control.passing import passing
 from proxies.mcp.control.server import ControlledServer
 from proxies.mcp.drain import Answer
-from proxies.mcp.inspection import inspect_apart, inspect_now
+from proxies.mcp.inspection import inspect_apart, inspect_now, judge_known, known_findings
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.param_headers import InvalidAnnotation
 from proxies.mcp.refusals import invalid_params, printable, upstream_invalid
@@ -129,21 +129,20 @@ async def _finished(
     """The inspected result; the one that was made before where nothing is different."""
     first = gathered.first.result or {}
     others = dump({key: value for key, value in first.items() if key not in (list_kind.member, "nextCursor")})
-    judges = (server.control, exchange.protection, exchange.proxy.canaries)
+    judges = (server.control, exchange.protection, exchange.proxy.canaries, exchange.proxy)
     sees_all = not (exchange.proxy.canaries or (server.control and server.control.tool_overrides))
     caller = "" if sees_all else exchange.principal.id
     key = (exchange.protocol, list_kind.kind, listing.digest, others, caller, *map(id, judges))
     known = server.finished_lists.find(key) if not exchange.masking else None
-    if known is not None:
-        if exchange.capture:
-            exchange.capture.note("response", known.texts, [])
+    if known is not None and judge_known(exchange, known.texts, known.findings):
         exchange.reason = exchange.reason or known.note
         return known.result
-    found = len(exchange.added_findings)
+    judged, found = exchange.judged, len(exchange.added_findings)
     finish = partial(_finish, exchange, server.control, list_kind, listing, others)
     raw, texts, note = await off_loop.sized(gathered.size_bytes, finish)
-    if len(exchange.added_findings) == found and not exchange.masking:
-        server.finished_lists.keep(key, FinishedList(raw, texts, note, judges))
+    findings = known_findings(exchange, judged, found) if not exchange.masking else None
+    if findings is not None:
+        server.finished_lists.keep(key, FinishedList(raw, texts, note, judges, findings))
     exchange.reason = exchange.reason or note
     return raw
 

@@ -34,6 +34,9 @@ from proxies.strict_json import dump
 
 logger = logging.getLogger(__name__)
 
+Identity = tuple[Any, Any]
+"""Name and version that a server gives itself."""
+
 LISTING_SECONDS: Final = 30.0
 """How long an own listing may take."""
 MAX_LISTINGS: Final = 5
@@ -71,6 +74,12 @@ class ControlledServer:
         """Digest of what was last reported, by kind; the id of the observation that did it in `_report_ids`."""
         self._report_ids: dict[str, str] = {}
         self._report_times: deque[float] = deque()
+        self._identity: Identity | None = None
+        """Who the server last said to the gateway that it is."""
+        self._other_identity: Identity | None = None
+        """Who it said to a client that it is, while it said otherwise to the gateway."""
+        self._identity_at = -math.inf
+        """When it was last asked because of what it had told a client."""
         self.known_pages: dict[EntryKind, KnownPage] = {kind: KnownPage() for kind in LIST_KINDS}
         self.finished_lists = FinishedLists()
         self.listeners: set[Listener] = set()
@@ -96,6 +105,7 @@ class ControlledServer:
             if self._subscription is not None:
                 self._subscription.cancel()
             self._reported.clear()
+            self._identity = self._other_identity = None
         if before != self.control:
             tell(self.listeners, self.catalogue, before, self.control)
 
@@ -148,6 +158,24 @@ class ControlledServer:
             observation = self._observation(id, "connect", (), None)
             problem = "The server gave a client other instructions than the gateway itself."
             self._judgements.report(msgspec.structs.replace(observation, problems=(problem,)))
+
+    def note_identity(self, identity: Identity | None) -> bool:
+        """A server told a client who it is. Whether it is asked anew because it had told the gateway something else."""
+        now = time.monotonic()
+        if identity in (None, self._identity) or self._identity is None or now < self._identity_at + REPEAT_SECONDS:
+            return False
+        self._identity_at = now
+        self.refresh_soon()
+        return True
+
+    def note_other_identity(self, identity: Identity | None) -> None:
+        """It was asked anew: where it still calls itself otherwise to the gateway, the console hears of it, once."""
+        if identity in (None, self._identity, self._other_identity):
+            return
+        self._other_identity = identity
+        observation = self._observation(f"obs_{uuid.uuid4().hex}", "connect", (), None)
+        problem = "The server gave a client another name or version than the gateway itself."
+        self._judgements.report(msgspec.structs.replace(observation, problems=(problem,)))
 
     def refresh_soon(self) -> None:
         """List the server in the background; a server that calls its lists out of date all the time is asked at most
@@ -281,6 +309,7 @@ class ControlledServer:
             self._reported[listing.kind] = listing.digest
             self._report_ids[listing.kind] = id
         if server is not None:
+            self._identity = identity_of(server.get("serverInfo"))
             self._reported["server"] = _fingerprint(server)
             self._report_ids["server"] = id
             self._reported["instructions"] = _fingerprint({"instructions": server.get("instructions")})
@@ -320,6 +349,11 @@ class ControlledServer:
     @property
     def _proxy_id(self) -> str:
         return self.runtime.config.id if self.runtime is not None else ""
+
+
+def identity_of(info: Any) -> Identity | None:
+    """Name and version; what else servers say of themselves may differ from era to era."""
+    return (info.get("name"), info.get("version")) if type(info) is dict else None
 
 
 def server_of(runtime: ProxyRuntime) -> ControlledServer:

@@ -19,8 +19,9 @@ _CREDENTIAL: Final = re.compile(
     r"[^\s\"',;&]{4,}",
     re.IGNORECASE,
 )
-_OPAQUE: Final = re.compile(r"[A-Za-z0-9+=_~-]{24,}")
-"""Runs that are long enough to be a key, if there are letters and digits in them."""
+_OPAQUE: Final = re.compile(r"[A-Za-z0-9+=_~-]{20,}|(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
+"""Runs that are long enough to be a key, if there are letters and digits in them. With slashes only those of the length of
+a secret key of AWS: others would be paths."""
 _LETTER: Final = re.compile(r"[A-Za-z]")
 _DIGIT: Final = re.compile(r"\d")
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))}

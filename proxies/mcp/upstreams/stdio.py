@@ -14,6 +14,7 @@ from proxies.contract import StdioServer
 from proxies.mcp.upstreams.interface import ChannelEnded
 from proxies.mcp.upstreams.server_log import ServerLog
 from proxies.transport.errors import UpstreamProtocolError, UpstreamTruncated, UpstreamUnreachable
+from proxies.transport.identity import NoSuchIdentity, identity_of
 from proxies.transport.lines import LineTooLong
 from proxies.transport.process import Bounds, Child, NotStarted, Patience, describe_exit
 
@@ -23,6 +24,29 @@ MAX_LINE_BYTES: Final = 10 * 1024 * 1024
 MAX_ERROR_LINE_BYTES: Final = 4096
 LAST_WORDS_SECONDS: Final = 0.5
 """How long a program that has ended may still have something in its pipes."""
+
+
+async def start_server(
+    server: StdioServer, environment: Mapping[str, str], *, patience: Patience | None = None, max_line_bytes: int
+) -> Child:
+    """Start one process of a server, as the user and within the limits that are given for it; raises NotStarted."""
+    identity = None
+    if server.run_as:
+        try:
+            identity = await asyncio.to_thread(identity_of, server.run_as)
+        except NoSuchIdentity as error:
+            raise NotStarted(str(error)) from error
+        own = {name: value for name, value in identity.variables.items() if name not in server.environment}
+        environment = {**environment, **own}
+    return await Child.start(
+        server.argv,
+        environment,
+        server.working_directory,
+        patience=patience,
+        bounds=bounds_of(server),
+        identity=identity,
+        max_line_bytes=max_line_bytes,
+    )
 
 
 def bounds_of(server: StdioServer) -> Bounds:
@@ -55,13 +79,8 @@ class StdioServers:
     async def connect(self) -> StdioChannel:
         """Start a process (`interface.Connect`)."""
         try:
-            child = await Child.start(
-                self._server.argv,
-                self._environment,
-                self._server.working_directory,
-                patience=self._patience,
-                bounds=bounds_of(self._server),
-                max_line_bytes=MAX_LINE_BYTES,
+            child = await start_server(
+                self._server, self._environment, patience=self._patience, max_line_bytes=MAX_LINE_BYTES
             )
         except NotStarted as error:
             raise UpstreamUnreachable(

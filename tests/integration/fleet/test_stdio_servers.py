@@ -111,7 +111,10 @@ async def test_P_05_a_listed_command_serves_clients_with_its_own_environment_and
         page = (await operator.http.get(f"/proxies/{proxy['id']}?tab=logs")).text
     assert seen["env"]["STORED"] == "a-stored-value"
     assert seen["env"]["REFERRED"] == "from-a-file"
-    assert {name for name in seen["env"] if name.startswith(("OSTIARY_", "_PYI_", "LD_"))} == {"OSTIARY_WORKER"}
+    assert {name for name in seen["env"] if name.startswith(("OSTIARY_", "_PYI_", "LD_"))} == {
+        "OSTIARY_SERVER",
+        "OSTIARY_WORKER",
+    }
     assert status["server_processes"] == 1
     assert status["server_log"] == ["starting up", "[masked]"]
     assert "a-stored-value" not in page

@@ -39,7 +39,7 @@ async def test_P_05_the_process_sees_plain_variables_and_its_own_only(monkeypatc
     assert seen["env"]["API_TOKEN"] == "its-own"
     assert seen["env"]["LC_ALL"] == "C.UTF-8"
     plain = "HOME LANG LANGUAGE LC_ALL LC_CTYPE LOGNAME PATH SHELL TMPDIR TZ USER"
-    assert seen["env"].keys() <= {"API_TOKEN", "OSTIARY_WORKER", *plain.split()}
+    assert seen["env"].keys() <= {"API_TOKEN", "OSTIARY_SERVER", "OSTIARY_WORKER", *plain.split()}
 
 
 async def test_P_05_the_process_has_an_empty_directory_that_goes_with_it() -> None:

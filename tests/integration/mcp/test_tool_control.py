@@ -50,6 +50,7 @@ class Scripted:
         self.page_size = page_size
         self.instructions: str | None = more.pop("instructions", None)
         self.era = more.pop("era", "legacy")
+        self.info: dict[str, Any] | None = None
         self.calls: list[str] = []
         self.lists = 0
         self.answers = more
@@ -65,7 +66,10 @@ class Scripted:
         if id is None:
             return http_response(202)
         shared = {"resultType": "complete", "ttlMs": 3_600_000, "cacheScope": "public"} if self.era == "modern" else {}
-        about = {"instructions": self.instructions} if self.instructions is not None else {}
+        about: dict[str, Any] = {"instructions": self.instructions} if self.instructions is not None else {}
+        if self.info is not None:
+            modern = {"_meta": {"io.modelcontextprotocol/serverInfo": self.info}}
+            about |= {"serverInfo": self.info} if method == "initialize" else modern
         if method == "server/discover":
             if self.era == "legacy":
                 return json_answer({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "what?"}}, 400)

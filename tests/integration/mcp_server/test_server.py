@@ -107,7 +107,9 @@ async def test_without_a_token_nothing_is_answered(site: Site) -> None:
         assert refused.headers["www-authenticate"].startswith("Bearer")
         assert (await client.get("/mcp")).status_code == 401
         bearer = {"authorization": f"Bearer {await token(site)}"}
-        assert (await client.get("/mcp", headers=bearer)).status_code == 405
+        for method in ("GET", "DELETE"):
+            other = await client.request(method, "/mcp", headers=bearer)
+            assert (other.status_code, other.headers["allow"]) == (405, "POST")
         assert (await client.post("/mcp", content=b"x", headers=bearer)).status_code == 415
         foreign = await client.post("/mcp", json=message, headers={**bearer, "origin": "https://evil.example"})
         assert foreign.status_code == 403

@@ -75,6 +75,20 @@ def test_a_method_that_no_address_knows_is_405_for_who_has_logged_in(shared: Sha
     assert (answer.status_code, answer.json()["error_code"]) == (405, "METHOD_NOT_ALLOWED")
 
 
+def test_every_405_names_the_methods_that_the_address_knows(shared: Shared) -> None:
+    client, admin = shared
+    for method, path, allowed in (
+        ("PUT", "/health", {"GET"}),
+        ("PATCH", "/api/v1/auth/me", {"GET"}),
+        ("PUT", "/login", {"GET", "POST"}),
+        ("POST", "/static/no.css", {"GET"}),
+        ("POST", "/nothing/here", {"GET"}),
+    ):
+        answer = client.request(method, path, headers=admin)
+        named = {name.strip() for name in answer.headers.get("allow", "").split(",")}
+        assert (answer.status_code, named - {"HEAD", "OPTIONS"}) == (405, allowed), (method, path)
+
+
 @pytest.mark.parametrize("host", ["evil.test", "localhost.evil:8080", "127.0.0.1:8081", "LOCALHOST:8080", ""])
 def test_ADM_02_a_foreign_host_is_refused_on_every_path(shared: Shared, host: str) -> None:
     client, _ = shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -62,6 +63,35 @@ async def test_SYP_RED_1_and_RED_STR_6_a_stream_says_what_the_whole_answer_says(
         assert record.usage is not None
         assert (record.usage.input_tokens, record.usage.output_tokens) == (11, 7)
     assert [record.streamed for record in proxy.records] == [False, True]
+
+
+@dialects
+async def test_AG_STATE_7_restored_text_arrives_while_the_upstream_is_still_talking(
+    upstream: ScriptedUpstream, proxy: RunningProxy, dialect: Dialect
+) -> None:
+    def reply(body: Any) -> Reply:
+        return without_end(dialect, dialect.stream(f"é {placeholder_in(body)}, then as much again", 3), "open")
+
+    upstream.reply = reply
+    headers = {"authorization": f"Bearer {CLIENT_KEY}", "anthropic-version": "2023-06-01"}
+    request = dialect.body(f"Write to {EMAIL}", True)
+    raw, heard = b"", ""
+
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        client.stream("POST", proxy.url + dialect.path(True), json=request, headers=headers) as answer,
+    ):
+        async for piece in answer.aiter_bytes():
+            raw += piece
+            with suppress(ValueError, AssertionError):  # What has come so far may end in the middle of an event.
+                heard = said(dialect, raw)
+            if EMAIL in heard:
+                break
+
+    # Nothing of it waited for an end, which this upstream never reaches.
+    assert heard.startswith(f"é {EMAIL}")
+    assert EMAIL not in upstream.seen
+    await upstream.left.wait()
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from app.fleet.state import ProxyState, WorkerReport, judge
+from app.launch.users import user_problem
 from proxies.contract import ListenerStatus, ServerReport
 from tests.support.console import Console
 from tests.support.memory_fleet import MemoryFleet
@@ -275,6 +277,49 @@ async def test_P_05_limits_of_the_entry_that_fixes_most_reach_the_workers(listed
     assert (config.mcp.stdio.max_memory_mb, config.mcp.stdio.max_cpu_seconds) == (256, 600)
     entries = (await send(listed, "GET", "launch-programs")).json()["data"]["items"]
     assert sorted((one["max_memory_mb"], one["max_cpu_seconds"]) for one in entries) == [(0, 0), (256, 600)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser starts programs as somebody else")
+async def test_P_05_the_user_of_the_entry_reaches_the_workers_and_the_audit_log(
+    listed: Console, fleet: MemoryFleet
+) -> None:
+    entry = {"program": "npx", "first_arguments": COMMAND[1:], "run_as": "nobody"}
+    made = await send(listed, "POST", "launch-programs", entry)
+    assert (made.status_code, made.json()["data"]["run_as"]) == (201, "nobody")
+    created = (await send(listed, "POST", "proxies", PROXY)).json()["data"]
+    (config,) = [one for one in fleet.configuration.proxies if one.id == created["id"]]
+    assert config.mcp is not None
+    assert config.mcp.stdio is not None
+    assert config.mcp.stdio.run_as == "nobody"
+    audit = (await send(listed, "GET", "audit?event_type=launch_program")).text
+    assert '"run_as":"nobody"' in audit.replace(" ", "")
+    page = (await (await tab_of(listed)).get("/settings?tab=launch")).text
+    assert 'runs as <code><bdi class="hostile">nobody</bdi></code>' in page
+    assert "runs as root" in page, "The other entry has no user."
+
+
+@pytest.mark.parametrize(
+    ("name", "superuser", "words"),
+    [
+        ("", False, None),
+        ("nobody", True, None),
+        ("nobody", False, "Only an Ostiary that runs as root"),
+        ("root", True, "superuser"),
+        ("no-such-user", True, "no user of that name"),
+        ("a b", True, "name of a user"),
+    ],
+)
+def test_P_05_a_user_that_programs_cannot_run_as_is_refused_with_a_remedy(
+    name: str, superuser: bool, words: str | None
+) -> None:
+    problem = user_problem(name, superuser=superuser)
+    assert (words in problem) if words and problem else problem is words
+
+
+async def test_P_05_an_entry_with_such_a_user_is_not_saved(console: Console) -> None:
+    answer = await send(console, "POST", "launch-programs", {"program": "npx", "run_as": "no-such-user"})
+    assert (answer.status_code, list(answer.json()["fields"])) == (422, ["run_as"])
+    assert (await send(console, "GET", "launch-programs")).json()["data"]["items"] == []
 
 
 async def test_P_04_who_shares_a_process_reaches_the_workers(listed: Console, fleet: MemoryFleet) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from app import clock
+from app.alerts.models import AlertedDeclaration
 from app.alerts.repository import AlertFilter
 from app.jobs import retention as module
 from app.jobs.retention import ROLLUP_DAYS, Retention
 from app.traffic.repository import CallFilter, TrafficRepository
 from app.traffic.window import Window
+from rules.model import Action
 from tests.support.features import ADMIN, Bench
-from tests.support.records import blocked_call
+from tests.support.records import blocked_call, call, finding
 
 
 async def test_SYP_retention_deletes_by_age_and_keeps_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +49,20 @@ async def test_the_console_runs_retention_with_its_settings(bench: Bench) -> Non
     await scheduler.run(next(job for job in scheduler.jobs if job.name == "retention"))
     assert (await bench.features.traffic.page(ADMIN, CallFilter())).total == 1
     assert (await bench.features.alerts.page(ADMIN, AlertFilter())).total == 2
+
+
+async def test_what_stands_in_a_declaration_alerts_again_once_its_alert_is_too_old(bench: Bench) -> None:
+    declared = finding(action=Action.ALERT, declaration="a" * 64)
+    retention = Retention(database=bench.database, alerts_days=90, requests_days=30, audit_days=90)
+
+    async def listed() -> int:
+        await bench.features.ingest([call(findings=(declared,))])
+        return (await bench.features.alerts.page(ADMIN, AlertFilter())).total
+
+    assert (await listed(), await listed()) == (1, 1)
+    await retention.run()
+    assert await listed() == 1
+    async with bench.database.writer() as session:
+        await session.execute(update(AlertedDeclaration).values(alerted_at=clock.utcnow() - timedelta(days=91)))
+    await retention.run()
+    assert await listed() == 2

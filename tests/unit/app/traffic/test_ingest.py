@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from app.access.schemas import CreateKey
@@ -293,3 +294,45 @@ async def test_a_call_keeps_why_its_verdict_is_what_it_is(bench: Bench) -> None:
         (alert,) = (await AlertRepository(session).page(AlertFilter(), limit=10, offset=0))[0]
     assert alert.policy_name == "payments"
     assert alert.description.endswith("set to log only; it would have been blocked.")
+
+
+async def alerts_of(bench: Bench) -> list[str]:
+    async with bench.database.reader() as session:
+        return list(await session.scalars(select(Alert.call_id).order_by(Alert.created_at, Alert.id)))
+
+
+async def test_a_finding_in_a_declaration_alerts_once_and_again_when_anything_of_it_changes(bench: Bench) -> None:
+    proxy = await bench.proxy()
+    declared = finding(action=Action.ALERT, declaration="a" * 64, path="/result/tools/0/description")
+
+    async def listed(*findings: Any, **changes: Any) -> str:
+        record = call(proxy_id=proxy.id, operation="tools/list", findings=findings, **changes)
+        await bench.features.ingest([record])
+        return str(record.id)
+
+    raised = [await listed(declared)]
+    again = await listed(replace(declared, path="/result/tools/3/description"), declared)
+    raised.append(await listed(replace(declared, declaration="b" * 64), declared))  # Changed, or another tool.
+    raised.append(await listed(replace(declared, severity=Severity.CRITICAL)))
+    raised.append(await listed(replace(declared, action=Action.REDACT)))
+    raised.append(await listed(replace(declared, rule_id="PI-0002")))
+    await listed(declared, replace(declared, action=Action.REDACT))
+    assert await alerts_of(bench) == raised
+    view = await bench.features.traffic.get(ADMIN, again)
+    assert len(view.findings) == 2, "The record of the call keeps what was found."
+    elsewhere = await bench.proxy("Other", 4001)
+    record = call(proxy_id=elsewhere.id, operation="tools/list", findings=(declared,))
+    await bench.features.ingest([record])
+    assert await alerts_of(bench) == [*raised, record.id]
+
+
+async def test_a_batch_of_lists_alerts_once_and_a_refused_list_or_call_each_time(bench: Bench) -> None:
+    proxy = await bench.proxy()
+    declared = finding(action=Action.ALERT, declaration="a" * 64)
+    batch = [call(proxy_id=proxy.id, findings=(declared,)) for _ in range(3)]
+    await bench.features.ingest(batch)
+    await bench.features.ingest(batch)
+    assert await alerts_of(bench) == [batch[0].id]
+    refused = [blocked_call(proxy_id=proxy.id) for _ in range(2)]
+    await bench.features.ingest(refused)
+    assert sorted(await alerts_of(bench)) == sorted([batch[0].id, *(one.id for one in refused)])

@@ -72,6 +72,29 @@ async def test_P_03_the_end_is_asked_for_then_forced(script: str, status: int) -
     assert not child.running
 
 
+async def test_P_03_what_has_left_the_group_ends_too() -> None:
+    script = """
+import subprocess, sys
+apart = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+escaped = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True, **apart)
+print(escaped.pid, flush=True)
+sys.stdin.read()
+"""
+    child, other = await started(script), await started(script)
+    try:
+        escaped, spared = [os.pidfd_open(int(await one.read_line() or b"")) for one in (child, other)]
+        await child.stop()
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(escaped, ended.set)
+        await ended.wait()
+        asyncio.get_running_loop().remove_reader(escaped)
+        signal.pidfd_send_signal(spared, 0)  # That of another server lives.
+    finally:
+        await other.stop()
+    for descriptor in (escaped, spared):
+        os.close(descriptor)
+
+
 async def test_P_03_a_stop_that_is_cancelled_kills_at_once() -> None:
     child = await started("import time; print('up', flush=True); time.sleep(60)", patience=Patience(close_seconds=60))
     await child.read_line()
