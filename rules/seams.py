@@ -60,7 +60,7 @@ class _Window(NamedTuple):
 
 
 def across_seams(texts: Sequence[Text], scan: Scan, known: Sequence[Finding]) -> list[Finding]:
-    """What `scan` finds across the seams of these texts, placed in them; empty for most calls, whose messages have one part and alternate.
+    """What `scan` finds across the seams of these texts, placed in them; empty for most, whose messages alternate.
 
     `known` is what it finds in the texts themselves: a hit inside one part is new where it takes words of the next one.
     """

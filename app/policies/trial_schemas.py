@@ -167,6 +167,17 @@ class ReplayedCall(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class UndecidedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose verdict depends on something that was not recorded: `missing` names the conditions that ask for it."""
+
+    call_id: str
+    proxy_id: str
+    started_at: datetime
+    operation: str
+    before: str
+    missing: list[str]
+
+
 class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
     """A replay and how far it is. `state` is running, done, cancelled or failed."""
 
@@ -193,3 +204,9 @@ class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
     changed: int
     changes: list[ReplayedCall]
     """The first of them, newest first."""
+    undecided: int
+    """Calls whose verdict depends on something that was not recorded."""
+    undecided_calls: list[UndecidedCall]
+    """The first of them, newest first."""
+    partial: int
+    """Judged calls of which some texts found no room in the capture: rules could not read those."""
