@@ -354,7 +354,9 @@ def build_features(
         prepare_packs=rulesets.of_packs,
         workbench=workbench,
     )
-    evaluator = Evaluator(library=library, rulesets=rulesets, workbench=workbench)
+    evaluator = Evaluator(
+        library=library, rulesets=rulesets, workbench=workbench, context_firewall=settings.context_firewall
+    )
     replays = Replays(
         database=database,
         audit=audit,

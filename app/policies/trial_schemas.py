@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from rules.assessment import SecurityAssessment
+from rules.context_firewall import ContextInput
+from rules.policy import ContextFirewall
 
 MAX_TEXT_CHARS = 200_000
 
@@ -57,6 +59,10 @@ class Evaluate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = {}
     at: datetime | None = None
     """When it would come, with a time zone; now without."""
+    context: ContextInput | None = None
+    """The retrieved texts that would come with it: what a whole request says in its member `context`."""
+    context_firewall: ContextFirewall | None = None
+    """A context firewall to try, in place of those of the policies and of the settings."""
     log_only: bool = False
 
 
@@ -131,6 +137,30 @@ class EvaluatedText(msgspec.Struct, frozen=True, kw_only=True):
     views: list[TextView]
 
 
+class ContextJudge(msgspec.Struct, frozen=True, kw_only=True):
+    """One context firewall and what it says. `name` is a policy, `settings`, or `tried`."""
+
+    name: str
+    allowed_origins: list[str]
+    risk_threshold: int
+    origin_allowed: bool
+
+
+class ContextChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A retrieved text: the sum of the scores of the rules that hit it."""
+
+    id: str
+    score: int
+
+
+class ContextView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the context beside a message. Without `firewalls` nothing checks it."""
+
+    source: str
+    firewalls: list[ContextJudge]
+    chunks: list[ContextChunk]
+
+
 class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of an evaluation. `took_ms` is the processor time of scan and verdict, once warm."""
 
@@ -143,6 +173,8 @@ class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
     assessment: SecurityAssessment
     findings: list[EvaluatedFinding]
     texts: list[EvaluatedText]
+    context: ContextView | None = None
+    """Where there is one."""
 
 
 class StartReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
