@@ -8,6 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.errors import AppError, NotFound, ValidationFailed
+from app.guidelines.questions import of_evaluation
+from app.guidelines.service import GuidelineService
 from app.http.forms import convert, lines
 from app.http.marked import SEVERITIES, Highlight, highlighted
 from app.http.page import Form, Pages, Toast, redirect
@@ -71,6 +73,7 @@ async def run_playground(
     library: NamedDependency[PolicyLibrary],
     policies: NamedDependency[PolicyService],
     evaluator: NamedDependency[Evaluator],
+    guidelines: NamedDependency[GuidelineService],
 ) -> Response[str]:
     """Judge the message; the answer is the result beside the form."""
     given = await request.form()
@@ -86,6 +89,7 @@ async def run_playground(
         "policies/_outcome.html",
         form=Form(values),
         outcome=outcome,
+        cited=await guidelines.cited(actor, of_evaluation(outcome)),
         texts=[_drawn(text, outcome) for text in outcome.texts],
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.guidelines.schemas import CitedPassage
 from rules.assessment import SecurityAssessment
 from rules.context_firewall import ContextInput
 from rules.policy import ContextFirewall
@@ -175,6 +176,8 @@ class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
     texts: list[EvaluatedText]
     context: ContextView | None = None
     """Where there is one."""
+    guidelines: list[CitedPassage] = []
+    """The passages of the company's guidelines that speak of the same things."""
 
 
 class StartReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
