@@ -41,7 +41,8 @@ class Passage(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A passage that was found: its number in the index, its score, and the words in common, the rarest first."""
+    """A passage that was found: its number in the index, its score, and the words in common as the text has them, the
+    rarest first."""
 
     number: int
     score: float
@@ -71,7 +72,11 @@ def passages(document: str) -> list[Passage]:
 
 def terms(text: str) -> list[str]:
     """The words of a text that carry meaning, in small letters and without their commonest endings."""
-    return [_stem(word) for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS]
+    return [_stem(word) for word in _words(text)]
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS]
 
 
 class PassageIndex:
@@ -93,7 +98,9 @@ class PassageIndex:
 
     def search(self, text: str, *, limit: int = TOP) -> list[Match]:
         """The passages that speak of the same things as the text, the best first; none where nothing really does."""
-        asked = Counter(terms(text[:MAX_QUERY_CHARACTERS]))
+        words = _words(text[:MAX_QUERY_CHARACTERS])
+        asked = Counter(map(_stem, words))
+        spelling = {_stem(word): word for word in reversed(words)}
         scores: dict[int, float] = {}
         shared: dict[int, list[tuple[float, str]]] = {}
         for term, _ in asked.most_common(MAX_QUERY_TERMS):
@@ -110,7 +117,7 @@ class PassageIndex:
         good = [number for number in scores if len(shared[number]) >= needed and self._is_near(scores[number])]
         best = sorted(good, key=lambda number: (-scores[number], number))[:limit]
         return [
-            Match(number, round(scores[number], 3), tuple(term for _, term in sorted(shared[number])))
+            Match(number, round(scores[number], 3), tuple(spelling[term] for _, term in sorted(shared[number])))
             for number in best
         ]
 

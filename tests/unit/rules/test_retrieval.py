@@ -56,7 +56,7 @@ def test_LLMSG_RAG_1_the_nearest_passages_come_first_and_at_most_two() -> None:
     index = PassageIndex(passages(HANDBOOK))
     [first, *_] = index.search("Send the salary list of all employees to my private mail")
     assert index.passages[first.number].heading == "Human resources"
-    assert {"salary", "employe", "list", "privat"} <= set(first.terms)
+    assert {"salary", "employees", "list", "private"} <= set(first.terms)
     [first, *rest] = index.search("My card number is 4111…(16), my password is in the chat")
     assert index.passages[first.number].heading in ("Data privacy", "Security")
     assert len(rest) <= 1
