@@ -26,9 +26,12 @@ MAX_VALUES: Final = 128
 MAX_NAME_CHARACTERS: Final = 200
 MAX_ROLES: Final = 20
 MAX_ROLE_CHARACTERS: Final = 40
+"""No policy names a longer one."""
 MAX_HEADERS: Final = 32
 MAX_HEADER_CHARACTERS: Final = 200
 MAX_DEPTH: Final = 16
+MAX_SEEN: Final = 2_000
+"""Values of one tool that are looked at, texts among them."""
 MAX_NUMBER_CHARACTERS: Final = 8
 """A longer number may be one of a person."""
 HARMLESS_HEADERS: Final = frozenset(
@@ -64,16 +67,19 @@ class Turns(NamedTuple):
 
 
 class CallNotes:
-    """What is noted of a running call; looked into only when its texts are recorded."""
+    """What is noted of a running call for its record, where the message is inspected: a large one in a thread."""
 
-    __slots__ = ("_answered", "_calls", "_is_mixed", "_texts", "_turns")
+    __slots__ = ("_asked", "_is_mixed", "_left", "_tokens", "_tools", "_turns")
 
     def __init__(self, turns: Turns, calls: Sequence[ToolCall], texts: Sequence[Text]) -> None:
         self._turns = turns
-        self._calls = calls
-        self._texts = texts
-        self._answered: list[ToolCall] = []
+        self._tokens = _tokens(texts) + TOKENS_PER_MESSAGE * turns.entries
+        self._tools: list[RecordedTool] = []
+        self._asked = 0
+        self._left = MAX_VALUES
         self._is_mixed = False
+        if calls:
+            self._note("request", calls)
 
     def mix(self) -> None:
         """Another message came in the same call: the places of both are the same, so that their tools are not told apart."""
@@ -81,32 +87,32 @@ class CallNotes:
 
     def answer(self, calls: Sequence[ToolCall]) -> None:
         """Note the tools that an answer asks for."""
-        self._answered += calls
+        self._note("response", calls)
+
+    def _note(self, direction: Direction, calls: Sequence[ToolCall]) -> None:
+        """Of more calls than fit the newest are kept: the end of a conversation says more than its beginning."""
+        self._asked += len(calls)
+        noted = []
+        for call in reversed(calls[-MAX_TOOLS:]):
+            tool = _tool(direction, call, self._left)
+            self._left -= len(tool.values)
+            noted.append(tool)
+        self._tools = [*self._tools, *reversed(noted)][-MAX_TOOLS:]
 
     def facts(self, headers: Headers, named: frozenset[str]) -> RecordedFacts:
         """The facts for the record; `named` are the headers that policies ask about."""
         known = {name: value for name in _wanted(named) if (value := _header(headers, name)) is not None}
-        asked = len(self._calls) + len(self._answered)
+        roles = {role: count for role, count in self._turns.roles.items() if len(role) <= MAX_ROLE_CHARACTERS}
         return RecordedFacts(
             message_count=self._turns.counted,
-            role_counts=_kept_roles(self._turns.roles),
-            token_estimate=_tokens(self._texts) + TOKENS_PER_MESSAGE * self._turns.entries,
+            role_counts=roles if len(roles) <= MAX_ROLES else {},
+            has_all_roles=len(roles) <= MAX_ROLES,
+            token_estimate=self._tokens,
             headers={name: value for name, value in known.items() if name in headers},
             header_names=tuple(known),
-            tools=tuple(reversed(list(self._tools()))) if asked else (),
-            has_all_tools=asked <= MAX_TOOLS and not self._is_mixed,
+            tools=tuple(self._tools),
+            has_all_tools=self._asked <= MAX_TOOLS and not self._is_mixed,
         )
-
-    def _tools(self) -> Iterator[RecordedTool]:
-        """The newest calls: the end of a conversation says more than its beginning."""
-        left = MAX_VALUES
-        room = MAX_TOOLS - len(self._answered)
-        newest: list[tuple[Direction, ToolCall]] = [("response", call) for call in self._answered[:MAX_TOOLS]]
-        newest += [("request", call) for call in (self._calls[: -room - 1 : -1] if room > 0 else ())]
-        for direction, call in newest:
-            tool = _tool(direction, call, left)
-            left -= len(tool.values)
-            yield tool
 
 
 @lru_cache(maxsize=64)
@@ -124,16 +130,8 @@ def _header(headers: Headers, name: str) -> str | None:
 
 @lru_cache(maxsize=512)
 def _is_plain(value: str) -> bool:
-    """Whether nothing in it could be a credential. The same ones come again and again."""
-    return masked(value, ()).text == value == masked_name(value)
-
-
-def _kept_roles(roles: dict[str, int]) -> dict[str, int]:
-    """Roles are chosen by the client: more of them, or longer ones, than policies can name are not kept."""
-    if len(roles) <= MAX_ROLES:
-        return {role: count for role, count in roles.items() if len(role) <= MAX_ROLE_CHARACTERS}
-    known = [(role, count) for role, count in roles.items() if len(role) <= MAX_ROLE_CHARACTERS]
-    return dict(sorted(known, key=lambda item: -item[1])[:MAX_ROLES])
+    """Whether nothing in it could be a credential or an address of a person. The same ones come again and again."""
+    return "@" not in value and masked(value, ()).text == value == masked_name(value)
 
 
 def _tokens(texts: Sequence[Text]) -> int:
@@ -148,10 +146,12 @@ def _tool(direction: Direction, call: ToolCall, room: int) -> RecordedTool:
     name = masked_name(call.name[:MAX_NAME_CHARACTERS])
     values: dict[str, Any] = {}
     is_whole = name == call.name
-    for place, value in _values(call.arguments, "", MAX_DEPTH):
-        if len(values) == room:
+    for seen, (place, value) in enumerate(_values(call.arguments, "", MAX_DEPTH)):
+        if seen == MAX_SEEN or (len(values) == room and type(value) is not str):
             is_whole = False
             break
+        if type(value) is str:
+            continue
         if len(place) <= MAX_NAME_CHARACTERS and _is_harmless(value):
             values[place] = value
         else:
@@ -166,15 +166,14 @@ def _is_harmless(value: Any) -> bool:
 
 
 def _values(value: Any, place: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """What is no text, by its place; what lies too deep as itself, which nobody keeps."""
+    """What holds nothing else, by its place; what lies too deep as an ellipsis, which nobody keeps."""
     members: Iterable[tuple[str, Any]]
     if type(value) is dict:
         members = ((pointer(place, key), member) for key, member in value.items())
     elif type(value) is list:
         members = ((f"{place}/{index}", member) for index, member in enumerate(value))
     else:
-        if type(value) is not str:
-            yield place, value
+        yield place, value
         return
     if not value:
         yield place, type(value)()

@@ -67,6 +67,8 @@ def facts_of(
         missing |= {ARGUMENTS, TEXTS}
     if recorded is None:
         missing |= {MESSAGE_COUNT, ROLE_COUNT, TOKEN_ESTIMATE, ARGUMENTS, *([TOOLS] if is_cut else [])}
+    elif not recorded.has_all_roles:
+        missing.add(ROLE_COUNT)
     known_headers = recorded.header_names if recorded is not None else ()
     missing |= {HEADER_PREFIX + name for name in asked if name not in known_headers}
     return Facts(

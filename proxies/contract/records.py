@@ -64,6 +64,7 @@ class RecordedFacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     message_count: int = 0
     role_counts: dict[str, int] = {}
+    has_all_roles: bool = True
     token_estimate: int = 0
     headers: dict[str, str] = {}
     """Of `header_names` those that came."""

@@ -213,14 +213,20 @@ def test_no_credential_and_no_number_of_a_person_is_recorded() -> None:
     call = recorded(Surface.ANTHROPIC_MESSAGES, body)
     notes = CallNotes(Turns(), (), ())
     headers = Headers(
-        [("authorization", f"Bearer {secret}"), ("x-floor", secret), ("cookie", "a=b"), ("x-team", "é" * 999)]
+        [
+            ("authorization", f"Bearer {secret}"),
+            ("x-floor", secret),
+            ("cookie", "a=b"),
+            ("x-team", "é" * 999),
+            ("x-client", "ann@example.com"),
+        ]
     )
     facts = notes.facts(headers, NAMED | {"cookie"})
     kept = repr(facts) + repr(call.facts)
     assert secret not in kept
     assert "4111111111111111" not in kept
     assert facts.headers == {}
-    assert not {"authorization", "cookie", "x-floor", "x-team"} & set(facts.header_names)
+    assert not {"authorization", "cookie", "x-floor", "x-team", "x-client"} & set(facts.header_names)
     known = facts_of(call, (), "request", "llm", {"authorization"})
     assert known.unknown == {"tool_arguments", "header authorization"}
     assert known.tool_calls[0].arguments == {"n": 12}
@@ -246,5 +252,13 @@ def test_records_stay_small_whatever_the_call_is() -> None:
     call = recorded(Surface.ANTHROPIC_MESSAGES, body)
     assert call.facts is not None
     assert len(call.facts.tools) == MAX_TOOLS
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    many = {"n": 1, "texts": ["x"] * 5_000}
+    calls = [{"type": "tool_use", "id": "a", "name": "n", "input": value} for value in (deep, many)]
+    nested = recorded(Surface.ANTHROPIC_MESSAGES, {"model": "m", "messages": [{"role": "assistant", "content": calls}]})
+    assert nested.facts is not None
+    assert [tool.is_whole for tool in nested.facts.tools] == [False, False]
     assert len(msgspec.msgpack.encode(call.facts)) < 80_000
-    assert {"tool_name", "tool_arguments"} <= asked(call).unknown
+    assert {"tool_name", "tool_arguments", "role_count"} <= asked(call).unknown
