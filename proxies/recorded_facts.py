@@ -101,37 +101,44 @@ class CallNotes:
 
     def facts(self, headers: Headers, named: frozenset[str]) -> RecordedFacts:
         """The facts for the record; `named` are the headers that policies ask about."""
-        known = {name: value for name in _wanted(named) if (value := _header(headers, name)) is not None}
-        roles = {role: count for role, count in self._turns.roles.items() if len(role) <= MAX_ROLE_CHARACTERS}
+        names, wanted = _wanted(named)
+        kept: dict[str, str] = {}
+        for name, value in headers.items():
+            if name in wanted:
+                kept[name] = f"{kept[name]}, {value}" if name in kept else value
+        for name in [name for name, value in kept.items() if not _is_plain(value)]:
+            del kept[name]
+            names = tuple(other for other in names if other != name)
+        roles = self._turns.roles
+        if len(roles) > 1 or "user" not in roles:
+            roles = {role: count for role, count in roles.items() if len(role) <= MAX_ROLE_CHARACTERS}
+        has_room = len(roles) <= MAX_ROLES
         return RecordedFacts(
             message_count=self._turns.counted,
-            role_counts=roles if len(roles) <= MAX_ROLES else {},
-            has_all_roles=len(roles) <= MAX_ROLES,
+            role_counts=roles if has_room else {},
+            has_all_roles=has_room,
             token_estimate=self._tokens,
-            headers={name: value for name, value in known.items() if name in headers},
-            header_names=tuple(known),
+            headers=kept,
+            header_names=names,
             tools=tuple(self._tools),
             has_all_tools=self._asked <= MAX_TOOLS and not self._is_mixed,
         )
 
 
 @lru_cache(maxsize=64)
-def _wanted(named: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted((HARMLESS_HEADERS | named) - CREDENTIALS))[:MAX_HEADERS]
-
-
-def _header(headers: Headers, name: str) -> str | None:
-    """The value of a header, empty for one that did not come; None for one that may not be kept."""
-    if name not in headers:
-        return ""
-    value = ", ".join(headers.getall(name))
-    return value if len(value) <= MAX_HEADER_CHARACTERS and _is_plain(value) else None
+def _wanted(named: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    names = tuple(sorted((HARMLESS_HEADERS | named) - CREDENTIALS))[:MAX_HEADERS]
+    return names, frozenset(names)
 
 
 @lru_cache(maxsize=512)
 def _is_plain(value: str) -> bool:
     """Whether nothing in it could be a credential or an address of a person. The same ones come again and again."""
-    return "@" not in value and masked(value, ()).text == value == masked_name(value)
+    return (
+        len(value) <= MAX_HEADER_CHARACTERS
+        and "@" not in value
+        and masked(value, ()).text == value == masked_name(value)
+    )
 
 
 def _tokens(texts: Sequence[Text]) -> int:
