@@ -57,7 +57,9 @@ def facts_of(
     texts = [Text(text.target, text.path, text.text) for text in captured]
     is_mcp, recorded = kind == "mcp", call.facts
     method = call.operation.partition(" ")[0] if is_mcp else ""
-    calls, missing = _tools(call, texts, direction, is_called=not is_mcp or method == "tools/call")
+    calls, missing = _tools(
+        call, texts, direction, is_called=not is_mcp or (method == "tools/call" and direction == "request")
+    )
     said = [text for text in call.texts if text.direction == "request"]
     if any(_MASK.search(text.text) for text in said):
         missing.add(TEXTS)
