@@ -81,8 +81,9 @@ def across_seams(texts: Sequence[Text], scan: Scan, known: Sequence[Finding]) ->
     )
     placed: dict[tuple[str, str, int, int], Finding] = {}
     places = {(finding.rule_id, finding.path) for finding in known}
+    begins = {(finding.rule_id, finding.path, finding.start) for finding in known if finding.reversible}
     for finding in found:
-        for part in _placed(finding, windows[int(finding.path)], places):
+        for part in _placed(finding, windows[int(finding.path)], places, begins):
             placed.setdefault((part.rule_id, part.path, part.start, part.end), part)
     return list(placed.values())
 
@@ -132,15 +133,22 @@ def _windows(joined: _Joined) -> Iterator[_Window]:
     yield _Window(joined, begin, end)
 
 
-def _placed(finding: Finding, window: _Window, known: Container[tuple[str, str]]) -> Iterator[Finding]:
+def _placed(
+    finding: Finding, window: _Window, known: Container[tuple[str, str]], begins: Container[tuple[str, str, int]]
+) -> Iterator[Finding]:
     """The finding, where the parts alone do not have it, in the part in which it begins; one that masks in every part that
-    it covers."""
+    it covers. `begins` are those that a part has by itself and whose values come back."""
     joined = window.joined
     start, end = finding.start + window.start, finding.end + window.start
     first = bisect_right(joined.starts, start) - 1
     last = bisect_right(joined.starts, end - 1) - 1
     if last <= first and (finding.rule_id, joined.parts[first].path) in known:
         return
+    left, right = joined.parts[first], joined.parts[min(first + 1, len(joined.parts) - 1)]
+    if (finding.rule_id, left.path, start - joined.starts[first]) in begins and not (
+        left.text[-1].isdigit() and right.text[0].isdigit()
+    ):
+        return  # An address at the end of one message does not go on with the first word of the next.
     value = (finding.value_start + window.start, finding.value_end + window.start)
     for index in range(first, last + 1 if finding.action is Action.REDACT else first + 1):
         begin, part = joined.starts[index], joined.parts[index]

@@ -34,8 +34,26 @@ NEAR = rule(
 )
 
 
+ADDRESS = rule(
+    "T-4",
+    {"any": [{"re": r"\b[a-z]{1,20}@[a-z]{1,20}\.[a-zA-Z]{2,20}"}]},
+    ("to ann@example.com", "nothing"),
+    targets=["prompt"],
+    action="redact",
+    capture={"redact_as": "EMAIL", "reversible": True},
+)
+PHONE = rule(
+    "T-5",
+    {"any": [{"re": r"\+\d{1,3}-\d{3,9}"}]},
+    ("call +1-2345", "nothing"),
+    targets=["prompt"],
+    action="redact",
+    capture={"redact_as": "PHONE", "reversible": True},
+)
+
+
 def ruleset() -> Ruleset:
-    made = compile_ruleset([pack("seams", ORDER, NUMBER, NEAR)])
+    made = compile_ruleset([pack("seams", ORDER, NUMBER, NEAR, ADDRESS, PHONE)])
     return Ruleset.load(made.packs_bytes, made.database_bytes)
 
 
@@ -149,6 +167,15 @@ def test_a_value_to_mask_is_masked_in_every_part_that_it_covers() -> None:
         (Action.REDACT, "1", 0, 2),
         (Action.REDACT, "2", 0, 2),
     ]
+
+
+def test_an_address_at_the_end_of_one_message_takes_no_word_of_the_next() -> None:
+    assert found("write to ann@example.com", "What then?", path="/messages/{}/content") == []
+    assert [finding.path for finding in found("write to ann@", "example.com", path="/messages/{}/content")] == [
+        "/messages/0/content",
+        "/messages/1/content",
+    ]
+    assert [finding.value_end for finding in found("call +1-234", "567", path="/messages/{}/content")] == [11, 3]
 
 
 @settings(max_examples=200)
