@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -109,7 +110,6 @@ def _tools(
         name = next((text.text for text in texts if text.path == "/params/name"), call.operation.partition(" ")[2])
         return (ToolCall(name, _below("/params/arguments/", texts), "/params"),), {ARGUMENTS}
     found = list(_tool_calls(texts))
-    # A stream says arguments as one text, in which numbers stand as well; elsewhere only strings were captured.
     return tuple(tool for tool, _ in found), {ARGUMENTS} if any(not is_whole for _, is_whole in found) else set()
 
 
@@ -152,29 +152,40 @@ def _messages(texts: Sequence[Text]) -> Iterator[Message]:
 
 
 def _tool_calls(texts: Sequence[Text]) -> Iterator[tuple[ToolCall, bool]]:
-    """The tools that were called, in a history or by an answer, and whether all of their arguments are known. A stream says its
-    calls one after the other in the same place, arguments as one text: the first name belongs to the first text."""
+    """The tools that were called, in a history or by an answer, and whether all of their arguments are known.
+
+    A stream says its calls one after the other in the same place. Arguments that are not JSON for whoever reads them are one
+    text each, the first of them that of the first name; of all others a stream leaves only the strings, keys among them.
+    """
     whole: dict[str, list[str]] = {}
+    names: Counter[str] = Counter()
     for text in texts:
         base, _, member = text.path.rpartition("/")
         if text.target is Target.TOOL_ARGS and member in (*_ARGUMENTS, "partial_json"):
             whole.setdefault("/content_block" if member == "partial_json" else base, []).append(text.text)
+        names[base] += text.target is Target.TOOL_NAME and member == "name"
+    objects = {
+        base: iter(made)
+        for base, said in whole.items()
+        if None not in (made := [_object(text) for text in said]) and len(made) == names[base]
+    }
     for text in texts:
         base, _, member = text.path.rpartition("/")
         if text.target is not Target.TOOL_NAME or member != "name" or base.endswith(_RESPONSES):
             continue
         if base.split("/")[1:2] and base.split("/")[1] in _CALL_PLACES:
             below = next((found for word in _ARGUMENTS if (found := _below(f"{base}/{word}/", texts))), None)
-            given = whole.get(base)
-            is_whole = below is None and bool(given)
-            yield ToolCall(text.text, _decoded(given.pop(0)) if is_whole and given else below, base), is_whole
+            is_whole = below is None and base in objects
+            yield ToolCall(text.text, next(objects[base]) if is_whole else below, base), is_whole
 
 
-def _decoded(text: str) -> Any:
+def _object(text: str) -> Any:
+    """The JSON object in a text; None for anything else."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        return text
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _below(prefix: str, texts: Sequence[Text]) -> Any:

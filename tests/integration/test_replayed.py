@@ -35,6 +35,8 @@ CONDITIONS: list[dict[str, Any]] = [
     {"id": "deep", "action": "deny", "match": {"tool_arguments": [{"path": "$.depth", "gt": 3}]}},
     {"id": "forced", "action": "alert", "match": {"tool_arguments": [{"path": "$.force", "equals": True}]}},
 ]
+RUN = {"tool_name": "run", "tool_arguments": [{"path": "$.command", "matches": "evil"}]}
+CONDITIONS.append({"id": "no-evil", "action": "deny", "match": RUN})
 POLICY = {"name": "p", "rules": CONDITIONS}
 
 
@@ -129,6 +131,27 @@ async def test_AG_PE_7_conditions_of_llm_calls_are_replayed_as_they_were(upstrea
     assert [one.verdict.decision.rule_id for one in judged] == [
         *("", "talkative", "long", "red", "", "large", "deep", "forced", "", "deep"),
     ]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tools_that_an_answer_asked_for_are_replayed_as_they_were(
+    upstream: LLMUpstream, path: str, stream: bool
+) -> None:
+    """Of the arguments that come in a stream only strings are on record, so that conditions on them stay undecided."""
+    body = {"model": "tool", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    quiet = {**POLICY, "enforcement": "log_only"}
+    async with (
+        running_proxy(type="llm", target_url=upstream.url, ruleset=rules(), policies=(quiet,)) as proxy,
+        httpx.AsyncClient(timeout=20) as client,
+    ):
+        answer = await client.post(f"{proxy.url}{path}", json=body, headers={"anthropic-version": "2023-06-01"})
+    assert answer.status_code == 200
+    [judged] = replayed(proxy.records, "llm")
+    if stream:
+        assert (judged.after, judged.missing) == ("", ("tool_arguments",))
+    else:
+        assert (judged.missing, judged.after, judged.verdict.decision.rule_id) == ((), "blocked", "no-evil")
 
 
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
