@@ -21,6 +21,8 @@ MIN_TERMS: Final = 2
 """Words that a passage and a text have in common at least: one alone says little."""
 MIN_SCORE: Final = 2.5
 """Words that stand in nearly every passage say nothing, however many they are."""
+_FEW: Final = 0.4
+"""How much of the logarithm of their number is asked of a score where there are few passages."""
 _SATURATION: Final = 1.2
 _LENGTH_WEIGHT: Final = 0.75
 _WORD: Final = re.compile(r"[^\W_]{2,}")
@@ -123,7 +125,7 @@ class PassageIndex:
 
     def _is_near(self, score: float) -> bool:
         """Whether a score says something; in a handful of passages no word is rare."""
-        return score >= min(MIN_SCORE, math.log(1 + len(self.passages)))
+        return score >= min(MIN_SCORE, _FEW * math.log(1 + len(self.passages)))
 
 
 def _heading(line: str) -> str | None:

@@ -62,6 +62,7 @@ def test_LLMSG_RAG_1_the_nearest_passages_come_first_and_at_most_two() -> None:
     assert len(rest) <= 1
     assert index.search("What a lovely day for a walk in the woods") == []
     assert index.search("") == []
+    assert PassageIndex(passages("# Bans\n\nNobody may bring cats.")).search("May I bring my cats?") != []
     assert PassageIndex([]).search("salary list") == []
 
 
