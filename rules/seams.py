@@ -136,8 +136,8 @@ def _windows(joined: _Joined) -> Iterator[_Window]:
 def _placed(
     finding: Finding, window: _Window, known: Container[tuple[str, str]], begins: Container[tuple[str, str, int]]
 ) -> Iterator[Finding]:
-    """The finding, where the parts alone do not have it, in the part in which it begins; one that masks in every part that
-    it covers. `begins` are those that a part has by itself and whose values come back."""
+    """The finding, where the parts alone do not have it, in the part in which it begins; one whose value is masked, there or
+    on record, in every part that it covers. `begins` are those that a part has by itself and whose values come back."""
     joined = window.joined
     start, end = finding.start + window.start, finding.end + window.start
     first = bisect_right(joined.starts, start) - 1
@@ -150,7 +150,8 @@ def _placed(
     ):
         return  # An address at the end of one message does not go on with the first word of the next.
     value = (finding.value_start + window.start, finding.value_end + window.start)
-    for index in range(first, last + 1 if finding.action is Action.REDACT else first + 1):
+    is_secret = finding.action is Action.REDACT or finding.sensitive
+    for index in range(first, last + 1 if is_secret else first + 1):
         begin, part = joined.starts[index], joined.parts[index]
         low, high = (max(0, min(len(part.text), place - begin)) for place in (start, end))
         value_low, value_high = (max(0, min(len(part.text), place - begin)) for place in value)
