@@ -35,6 +35,8 @@ from app.features import NAMES as FEATURE_NAMES
 from app.features import FleetFactory, build_features
 from app.fleet import api as fleet_api
 from app.fleet import pages as fleet_pages
+from app.guidelines import api as guidelines_api
+from app.guidelines import pages as guidelines_pages
 from app.http import static, unknown_page
 from app.http.assets import Assets
 from app.http.events import EventBus
@@ -89,6 +91,7 @@ API_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     global_policies_api.routes,
     access_api.routes,
     canaries_api.routes,
+    guidelines_api.routes,
     launch_api.routes,
     scanner_api.routes,
     tools_api.routes,
@@ -112,6 +115,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     policies_pages.routes,
     access_pages.routes,
     canaries_pages.routes,
+    guidelines_pages.routes,
     launch_pages.routes,
     scanner_pages.routes,
     tools_pages.routes,

@@ -1,4 +1,5 @@
-"""The command line: `ostiary serve` (default), `worker`, `check`, `scan`, `mcp`, `reset-password`, `audit verify`, `version`.
+"""The command line: `ostiary serve` (default), `worker`, `check`, `scan`, `mcp`, `guidelines`, `reset-password`, `audit verify`
+and `version`.
 
 Each command imports what it needs, when it runs.
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 EXIT_REFUSED = 1
-COMMANDS = ("serve", "worker", "check", "scan", "mcp", "reset-password", "audit", "version")
+COMMANDS = ("serve", "worker", "check", "scan", "mcp", "guidelines", "reset-password", "audit", "version")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,6 +42,8 @@ def run(arguments: Sequence[str]) -> int:
             return _scan(given, separated)
         case "mcp":
             return _mcp(given)
+        case "guidelines":
+            return _guidelines(given)
         case "version":
             print(__version__)
             return 0
@@ -83,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_scan(commands.add_parser("scan", help="scan an MCP server: a URL, or after -- a command"))
     mcp = commands.add_parser("mcp", help="be an MCP server on the standard streams, for assistants")
     mcp.add_argument("--console", default="", metavar="URL", help="ask this console (with the token in OSTIARY_TOKEN)")
+    _add_guidelines(commands.add_parser("guidelines", help="keep documents whose passages alerts cite"))
     reset = commands.add_parser(
         "reset-password", parents=[installation], help="print a new one-time password (the console must be stopped)"
     )
@@ -91,6 +95,16 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_subparsers(dest="audit_command", required=True).add_parser("verify", parents=[installation])
     commands.add_parser("version", help="print the version")
     return parser
+
+
+def _add_guidelines(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="guidelines_command", required=True)
+    ingest = commands.add_parser("ingest", help="keep files in a console (with the token in OSTIARY_TOKEN)")
+    ingest.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    ingest.add_argument("--console", default="http://127.0.0.1:8080", metavar="URL", help="(http://127.0.0.1:8080)")
+    search = commands.add_parser("search", help="print which passages of files would be cited for a text")
+    search.add_argument("text", metavar="TEXT")
+    search.add_argument("files", nargs="+", type=Path, metavar="FILE")
 
 
 def _add_scan(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +133,12 @@ def _scan(given: argparse.Namespace, separated: Sequence[str] | None) -> int:
     from app.scanner import command
 
     return command.run(given, separated)
+
+
+def _guidelines(given: argparse.Namespace) -> int:
+    from app.guidelines import command
+
+    return command.run(given)
 
 
 def _mcp(given: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from app.audit.service import AuditLog
 from app.canaries.service import CanaryService
 from app.database.engine import Database
 from app.errors import Unavailable
+from app.feature_jobs import console_jobs, tool_jobs
 from app.fleet.announcer import ProxyAnnouncer
 from app.fleet.configuration import ConfigurationBuilder
 from app.fleet.control import FleetControl, Rollout
@@ -31,12 +32,9 @@ from app.fleet.snapshot import Configuration
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Fleet
 from app.fleet.worker import ScanOrder, ScanReport, ToolOrder, ToolReport, WorkerStatus
+from app.guidelines.service import GuidelineService
 from app.http.events import EventBus
-from app.jobs import deletions
-from app.jobs.deletions import Deletions
-from app.jobs.live_stats import LiveStatsJob
-from app.jobs.retention import Retention
-from app.jobs.scheduler import Job, Scheduler
+from app.jobs.scheduler import Scheduler
 from app.launch.service import LaunchService
 from app.lifespan import Part
 from app.overview.service import OverviewService
@@ -55,8 +53,6 @@ from app.scanner.targets import Targets
 from app.security.vault import Vault
 from app.settings import Settings
 from app.system.metrics import Metrics
-from app.tools import discovery as tool_discovery
-from app.tools import usage as tool_usage
 from app.tools.decisions import ToolDecisions
 from app.tools.discovery import Discovery
 from app.tools.findings import DeclarationRules
@@ -72,12 +68,6 @@ from app.traffic.metrics import TrafficMetrics
 from app.traffic.rate import RateMeter
 from app.traffic.service import TrafficService
 from proxies.contract import CallRecord, ProxyConfig, ServerReport
-
-RETRY_SECONDS = 5.0
-RETENTION_SECONDS = 3600.0
-STATS_SECONDS = 2.0
-WARM_UP_AFTER_SECONDS = 20.0  # Once the start is over; nobody creates a proxy sooner by hand.
-WARM_UP_SECONDS = 86_400.0
 
 
 class FleetPart(FleetControl, Protocol):
@@ -205,6 +195,7 @@ class Features(msgspec.Struct, frozen=True):
     proxies: ProxyService
     keys: KeyService
     canaries: CanaryService
+    guidelines: GuidelineService
     launch: LaunchService
     scanner: ScannerService
     tools: ToolService
@@ -234,6 +225,7 @@ NAMES = (
     "proxies",
     "keys",
     "canaries",
+    "guidelines",
     "launch",
     "scanner",
     "tools",
@@ -341,8 +333,8 @@ def build_features(
     )
     scheduler = Scheduler(
         [
-            *_jobs(settings, database, bus, rollout, overview, rulesets),
-            *_tool_jobs(discovery, usage, declaration_rules),
+            *console_jobs(settings, database, bus, rollout, overview, rulesets),
+            *tool_jobs(discovery, usage, declaration_rules),
         ]
     )
     workbench = Workbench()
@@ -354,7 +346,9 @@ def build_features(
         prepare_packs=rulesets.of_packs,
         workbench=workbench,
     )
-    evaluator = Evaluator(library=library, rulesets=rulesets, workbench=workbench)
+    evaluator = Evaluator(
+        library=library, rulesets=rulesets, workbench=workbench, context_firewall=settings.context_firewall
+    )
     replays = Replays(
         database=database,
         audit=audit,
@@ -408,6 +402,7 @@ def build_features(
             database=database, audit=audit, rollout=rollout, library=library, prepare_rules=rulesets.prepare
         ),
         canaries=CanaryService(database=database, audit=audit, vault=vault, rollout=rollout),
+        guidelines=GuidelineService(database=database, audit=audit),
         launch=LaunchService(database=database, audit=audit, rollout=rollout),
         scanner=scanner,
         tools=ToolService(database=database, discovery=discovery),
@@ -436,64 +431,3 @@ def build_features(
             Part("scheduler", scheduler.start, scheduler.stop),
         ),
     )
-
-
-def _tool_jobs(discovery: Discovery, usage: UsageService, rules: DeclarationRules) -> list[Job]:
-    return [
-        Job(
-            name="tool_discovery",
-            run=discovery.run_due,
-            every_seconds=tool_discovery.EVERY_SECONDS,
-            deadline_seconds=30,
-        ),
-        Job(name="tool_use", run=usage.look, every_seconds=tool_usage.EVERY_SECONDS, deadline_seconds=60),
-        Job(
-            name="tool_rules",
-            run=rules.prepare,
-            every_seconds=WARM_UP_SECONDS,
-            deadline_seconds=600,
-            first_after_seconds=WARM_UP_AFTER_SECONDS / 4,
-        ),
-    ]
-
-
-def _jobs(
-    settings: Settings,
-    database: Database,
-    bus: EventBus,
-    rollout: Rollout,
-    overview: OverviewService,
-    rulesets: Rulesets,
-) -> list[Job]:
-    retention = Retention(
-        database=database,
-        alerts_days=settings.retention_alerts_days,
-        requests_days=settings.retention_requests_days,
-        audit_days=settings.retention_audit_days,
-    )
-    live_stats = LiveStatsJob(overview=overview, bus=bus)
-    return [
-        Job(
-            name="retention",
-            run=retention.run,
-            every_seconds=RETENTION_SECONDS,
-            deadline_seconds=600,
-            first_after_seconds=60,
-        ),
-        Job(
-            name="rulesets",
-            run=rulesets.warm_up,
-            every_seconds=WARM_UP_SECONDS,
-            deadline_seconds=600,
-            first_after_seconds=WARM_UP_AFTER_SECONDS,
-        ),
-        Job(
-            name="deletions",
-            run=Deletions(database).run,
-            every_seconds=deletions.EVERY_SECONDS,
-            deadline_seconds=60,
-            first_after_seconds=0,
-        ),
-        Job(name="live_stats", run=live_stats.run, every_seconds=STATS_SECONDS, deadline_seconds=10),
-        Job(name="rollout_retry", run=rollout.retry, every_seconds=RETRY_SECONDS, deadline_seconds=60),
-    ]

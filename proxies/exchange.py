@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from proxies.capture import Direction, TextCapture
-from proxies.contract import CallRecord, CapturedText, Outcome, Redaction, ToolUse, Usage
+from proxies.contract import CallRecord, CapturedText, Outcome, RecordedFacts, Redaction, ToolUse, Usage
 from proxies.conversation import RecentFindings
 from proxies.principal import ANONYMOUS
+from proxies.recorded_facts import CallNotes
 from proxies.runtime import ProxyRuntime
 from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
@@ -104,6 +105,7 @@ class Exchange:
         "key_digest",
         "masking",
         "may_hold",
+        "notes",
         "operation",
         "outcome",
         "principal",
@@ -160,6 +162,8 @@ class Exchange:
         self.citations: Sequence[Citation] = ()
         """The retrieved texts that the request named and that were let through."""
         self._capture: TextCapture | None = None
+        self.notes: CallNotes | None = None
+        """What its record tells about the call besides its texts."""
         self.masking: MaskingSession | None = None
         """What was masked towards the upstream, to be put back into its answer."""
         self.redactions: dict[tuple[str, Direction, str], int] = {}
@@ -333,6 +337,7 @@ class Exchange:
             redactions=self._redactions() if self.redactions else (),
             decision=verdict.decision,
             tool=self._tool_use() if self.tool is not None else None,
+            facts=self._recorded_facts() if texts else None,
             texts_omitted=self._capture.omitted if self._capture is not None else 0,
             texts=texts,
         )
@@ -360,6 +365,16 @@ class Exchange:
             )
             for (label, direction, rule_id), count in self.redactions.items()
         )
+
+    def _recorded_facts(self) -> RecordedFacts | None:
+        """What conditions may ask about; facts that cannot be told cost the record nothing else."""
+        if self.notes is None:
+            return None
+        try:
+            return self.notes.facts(self.request.headers, self.protection.policies.header_names)
+        except Exception:
+            logger.exception("the facts of call %s cannot be told", self.id)
+            return None
 
     def _texts(self) -> tuple[CapturedText, ...]:
         """What the proxy wants to keep of the inspected texts; a capture that fails costs the record nothing else."""

@@ -165,4 +165,5 @@ def _finding(canary: Canary, text: Text, start: int, end: int) -> Finding:
         value_start=start,
         value_end=end,
         label="CANARY",
+        sensitive=True,
     )

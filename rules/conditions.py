@@ -15,7 +15,17 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET
 
 from rules import cron, json_path
-from rules.facts import Facts, ToolCall
+from rules.facts import (
+    ARGUMENTS,
+    HEADER_PREFIX,
+    MESSAGE_COUNT,
+    ROLE_COUNT,
+    TEXTS,
+    TOKEN_ESTIMATE,
+    TOOLS,
+    Facts,
+    ToolCall,
+)
 from rules.globs import GlobSet
 from rules.model import Target, Text
 from rules.patterns import Regexp, key_of, regexp
@@ -46,6 +56,7 @@ class CompiledConditions:
         fold = not exact
         self._every_call = exact
         self._checks = list(_checks(match, fold))
+        self._recorded = list(_recorded_checks(match, fold))
         self._tool = _ToolCondition(match, fold) if match.tool_name is not None or match.tool_arguments else None
         self._content = _ContentCondition(match.message_content) if match.message_content is not None else None
         self.header_names = frozenset(name.lower() for name in match.header)
@@ -64,12 +75,31 @@ class CompiledConditions:
         """Whether all of them hold. Of several tool calls one is enough; a rule that allows needs all to fit."""
         if not all(check(facts) for check in self._checks):
             return False
+        if self._recorded and not all(check(facts) for _, check in self._recorded):
+            return False
         if self._tool is not None:
             calls = facts.tool_calls
             fits = map(self._tool.fits, calls)
             if not (bool(calls) and all(fits) if self._every_call else any(fits)):
                 return False
         return self._content is None or next(self._content.hits(facts), None) is not None
+
+    def undecided(self, facts: Facts) -> frozenset[str]:
+        """The facts that are not known and on which alone it depends whether they hold; none where it is known."""
+        if not facts.unknown or not all(check(facts) for check in self._checks):
+            return frozenset()
+        missing = {fact for fact, _ in self._recorded} & facts.unknown
+        if not all(check(facts) for fact, check in self._recorded if fact not in missing):
+            return frozenset()
+        if self._tool is not None:
+            asked = {TOOLS, ARGUMENTS} if self._tool.asks_for_arguments else {TOOLS}
+            if asked & facts.unknown and (TOOLS in facts.unknown or any(map(self._tool.is_named, facts.tool_calls))):
+                missing |= asked & facts.unknown
+            elif not any(map(self._tool.fits, facts.tool_calls)):
+                return frozenset()
+        if self._content is not None and next(self._content.hits(facts), None) is None:
+            return frozenset(missing | {TEXTS}) if TEXTS in facts.unknown else frozenset()
+        return frozenset(missing)
 
     def fitting_call(self, facts: Facts) -> ToolCall | None:
         """The first tool call that they are about."""
@@ -96,18 +126,22 @@ def _checks(match: Conditions, fold: bool) -> Iterator[Check]:
         yield _client_check(match.client, fold)
     if match.ip:
         yield _ip_check(match.ip)
-    for name, glob in match.header.items():
-        yield _header_check(name.lower(), GlobSet(glob, fold_case=fold))
     if match.schedule is not None:
         yield _schedule_check(match.schedule)
+    if match.message_count is not None or match.role_count or match.token_estimate is not None:
+        yield lambda facts: facts.kind == "llm"
+
+
+def _recorded_checks(match: Conditions, fold: bool) -> Iterator[tuple[str, Check]]:
+    """One function for each condition about something that a recorded call may lack, with the name of that."""
+    for name, glob in match.header.items():
+        yield HEADER_PREFIX + name.lower(), _header_check(name.lower(), GlobSet(glob, fold_case=fold))
     if (count := match.message_count) is not None:
-        yield lambda facts: facts.kind == "llm" and count.holds(sum(message.counts for message in facts.messages))
+        yield MESSAGE_COUNT, lambda facts: count.holds(facts.message_count)
     for role, bounds in match.role_count.items():
-        yield lambda facts, role=role, bounds=bounds: (  # type: ignore[misc]
-            facts.kind == "llm" and bounds.holds(sum(message.role == role for message in facts.messages))
-        )
+        yield ROLE_COUNT, lambda facts, role=role, bounds=bounds: bounds.holds(facts.role_count(role))  # type: ignore[misc]
     if (tokens := match.token_estimate) is not None:
-        yield lambda facts: facts.kind == "llm" and tokens.holds(facts.token_estimate)
+        yield TOKEN_ESTIMATE, lambda facts: tokens.holds(facts.token_estimate)
 
 
 def _client_check(globs: Globs, fold: bool) -> Check:
@@ -157,8 +191,12 @@ class _ToolCondition:
     def asks_for_arguments(self) -> bool:
         return bool(self._arguments)
 
+    def is_named(self, call: ToolCall) -> bool:
+        """Whether the name of a call fits, whatever its arguments."""
+        return self._names is None or self._names.matches(call.name)
+
     def fits(self, call: ToolCall) -> bool:
-        if self._names is not None and not self._names.matches(call.name):
+        if not self.is_named(call):
             return False
         for path, test, item in self._arguments:
             values = json_path.select(path, call.arguments)

@@ -20,6 +20,8 @@ from rules.policy import ContextFirewall
 from rules.redact import excerpt
 
 MEMBER = "context"
+SETTINGS_PACK = "context-firewall"
+"""Under which the firewall reports that the settings give to proxies whose policies have none."""
 ORIGIN_RULE = "CONTEXT-ORIGIN"
 SCORE_RULE = "CONTEXT-SCORE"
 MAX_RULES_NAMED = 5

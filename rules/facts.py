@@ -13,6 +13,14 @@ import msgspec
 
 from rules.model import Text
 
+MESSAGE_COUNT = "message_count"
+ROLE_COUNT = "role_count"
+TOKEN_ESTIMATE = "token_estimate"  # noqa: S105 - It counts them.
+ARGUMENTS = "tool_arguments"
+TOOLS = "tool_name"
+TEXTS = "message_content"
+"""Facts that may be unknown of a recorded call, by the word of the condition that asks about them."""
+HEADER_PREFIX = "header "
 BYTES_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 3
 
@@ -37,6 +45,14 @@ class Message(msgspec.Struct, frozen=True):
     """Whether `message_count` counts it: a system prompt beside the messages does not."""
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """What was counted when a call came, of which not everything is known any more."""
+
+    message_count: int
+    role_counts: Mapping[str, int]
+    token_estimate: int
+
+
 class Facts(msgspec.Struct, frozen=True):
     """One call as conditions see it."""
 
@@ -58,6 +74,23 @@ class Facts(msgspec.Struct, frozen=True):
     """By lower-case name; those that a policy asks for."""
     now: datetime | None = None
     """With a time zone."""
+    counted: Counted | None = None
+    """For a recorded call."""
+    unknown: frozenset[str] = frozenset()
+    """What is not known of a recorded call; headers as `header x-team`."""
+
+    @property
+    def message_count(self) -> int:
+        """How many messages the request has."""
+        if self.counted is not None:
+            return self.counted.message_count
+        return sum(message.counts for message in self.messages)
+
+    def role_count(self, role: str) -> int:
+        """How many messages of this role it has."""
+        if self.counted is not None:
+            return self.counted.role_counts.get(role, 0)
+        return sum(message.role == role for message in self.messages)
 
     @property
     def token_estimate(self) -> int:
@@ -65,6 +98,8 @@ class Facts(msgspec.Struct, frozen=True):
 
         Good to a fifth for English prose and code; no tokenizer is asked, since every model has its own.
         """
+        if self.counted is not None:
+            return self.counted.token_estimate
         size = sum(
             len(text.text) if text.text.isascii() else len(text.text.encode("utf-8", "replace")) for text in self.texts
         )

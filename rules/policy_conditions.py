@@ -57,6 +57,11 @@ class ConditionalRules:
         for call in facts.tool_calls:
             yield from self._of_proposed(replace(facts, tool_calls=(call,)), call)
 
+    def undecided(self, facts: Facts) -> frozenset[str]:
+        """The facts that are not known of a recorded call and on which it depends which of these rules apply to it."""
+        asked = [conditions for _, conditions in self._rules if facts.phase == "request" or conditions.about_tools]
+        return frozenset(fact for conditions in asked for fact in conditions.undecided(facts))
+
     def _of_request(self, facts: Facts) -> Iterator[Finding]:
         allowed = False
         for rule, conditions in self._rules:

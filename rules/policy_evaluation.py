@@ -203,6 +203,10 @@ class PolicySet:
         """The findings of the conditional rules of all policies."""
         return [finding for policy in self.policies for finding in policy.conditional.findings(facts)]
 
+    def undecided(self, facts: Facts) -> frozenset[str]:
+        """The facts that are not known of a recorded call and on which the conditions of these policies depend."""
+        return frozenset(fact for policy in self.policies for fact in policy.conditional.undecided(facts))
+
     def verdict(
         self,
         findings: Sequence[Finding],

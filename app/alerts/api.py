@@ -11,6 +11,9 @@ from app.alerts.schemas import AlertGroup, AlertNote, AlertSummary, AlertView, B
 from app.alerts.service import MAX_GROUPS, AlertService
 from app.alerts.workflow import AlertAction, AlertStatus
 from app.errors import NotFound
+from app.guidelines.questions import of_alert
+from app.guidelines.schemas import CitedPassage
+from app.guidelines.service import GuidelineService
 from app.http.envelope import DEFAULT_LIMIT, Envelope, Listing, page_of
 from app.http.filters import search_text, words
 from app.security.permissions import Actor
@@ -100,6 +103,17 @@ async def get_alert(
     return Envelope(await alerts.get(actor, alert_id))
 
 
+@get("/api/v1/system/alerts/{alert_id:str}/guidelines", opt=VIEWER, tags=TAGS)
+async def alert_guidelines(
+    alert_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    alerts: NamedDependency[AlertService],
+    guidelines: NamedDependency[GuidelineService],
+) -> Envelope[list[CitedPassage]]:
+    """The passages of the company's guidelines, two at most, that speak of what the alert is about."""
+    return Envelope(await guidelines.cited(actor, of_alert(await alerts.get(actor, alert_id))))
+
+
 @post("/api/v1/system/alerts/{alert_id:str}/{verb:str}", opt=ADMIN, status_code=200, tags=TAGS)
 async def change_alert(
     alert_id: FromPath[str],
@@ -120,5 +134,6 @@ routes = [
     group_alerts,
     change_alerts,
     get_alert,
+    alert_guidelines,
     change_alert,
 ]

@@ -13,6 +13,8 @@ from app.alerts.service import AlertService
 from app.alerts.workflow import AlertAction
 from app.errors import AppError, NotFound
 from app.fleet.service import ProxyService
+from app.guidelines.questions import of_alert
+from app.guidelines.service import GuidelineService
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.filters import search_text
 from app.http.formats import plural
@@ -86,6 +88,7 @@ async def alert_page(
     alerts: NamedDependency[AlertService],
     traffic: NamedDependency[TrafficService],
     library: NamedDependency[PolicyLibrary],
+    guidelines: NamedDependency[GuidelineService],
 ) -> Response[str]:
     """One alert: evidence, why, where from, history."""
     alert = await alerts.get(actor, alert_id)
@@ -99,6 +102,7 @@ async def alert_page(
         crumbs=HOME,
         alert=alert,
         **await _why(traffic, library, actor, alert),
+        cited=await guidelines.cited(actor, of_alert(alert)),
         related=[other for other in related.items if other.id != alert.id][:RELATED],
     )
 

@@ -7,6 +7,7 @@ from app.audit import models as audit
 from app.canaries import models as canaries
 from app.database.base import Base
 from app.fleet import models as fleet
+from app.guidelines import models as guidelines
 from app.launch import models as launch
 from app.policies import models as policies
 from app.scanner import models as scanner
@@ -21,6 +22,7 @@ __all__ = [
     "audit",
     "canaries",
     "fleet",
+    "guidelines",
     "launch",
     "metadata",
     "policies",

@@ -12,13 +12,14 @@ from app.database.base import Deletable
 from app.database.deletion import is_over, remove_for_good
 from app.database.engine import Database
 from app.fleet.models import Proxy
+from app.guidelines.models import Guideline
 from app.launch.models import LaunchProgram
 from app.policies.models import PolicyVersion, StoredPolicy
 
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 15.0
-KINDS: tuple[type[Deletable], ...] = (Proxy, ApiKey, Canary, LaunchProgram, PolicyVersion, StoredPolicy)
+KINDS: tuple[type[Deletable], ...] = (Proxy, ApiKey, Canary, Guideline, LaunchProgram, PolicyVersion, StoredPolicy)
 
 
 class Deletions:

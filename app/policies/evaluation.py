@@ -27,22 +27,23 @@ from app.policies.trial_schemas import (
     TextView,
     VerdictView,
 )
-from app.policies.tried import Tried, context_findings, read, tried_message
+from app.policies.tried import Tried, context_findings, context_view, read, tried_message
 from app.policies.workbench import Workbench
 from proxies.rulesets import read_ruleset
 from rules.assessment import assess
 from rules.compiler import compile_ruleset
-from rules.context_firewall import ORIGIN_RULE, SCORE_RULE, chunk_texts
+from rules.context_firewall import MEMBER, ORIGIN_RULE, SCORE_RULE
 from rules.engine import EngineError, Ruleset
 from rules.masking.session import MaskingSession
 from rules.masking.spans import Span, masking_into, replace_spans, settle
 from rules.model import Action, Finding, Text, Verdict
 from rules.packs import Pack, PackError
-from rules.policy import Policy
+from rules.policy import ContextFirewall, Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
 from rules.seams import across_seams
 from rules.views import views
 
+CHUNKS = f"/{MEMBER}/chunks/"
 MAX_LOADED = 48
 """Rulesets kept in memory; the least recently used one goes first."""
 MAX_VIEW_CHARS = 4_000
@@ -71,7 +72,16 @@ class Judges(msgspec.Struct, frozen=True):
 class Evaluator:
     """Evaluates on the workbench, and keeps the rulesets that it has loaded."""
 
-    def __init__(self, *, library: PolicyLibrary, rulesets: Rulesets, workbench: Workbench) -> None:
+    def __init__(
+        self,
+        *,
+        library: PolicyLibrary,
+        rulesets: Rulesets,
+        workbench: Workbench,
+        context_firewall: ContextFirewall | None = None,
+    ) -> None:
+        self.context_firewall = context_firewall
+        """That of the settings."""
         self._library = library
         self._rulesets = rulesets
         self._workbench = workbench
@@ -87,7 +97,8 @@ class Evaluator:
         """
         reading = read(wanted)
         policies = self._policies(wanted, "mcp" if reading.protocol == "mcp" else "llm")
-        tried = tried_message(wanted, reading, [policy for policy, _, _ in policies])
+        asked = [policy for policy, _, _ in policies]
+        tried = tried_message(wanted, reading, asked, self.context_firewall)
         judges = await self.judges(policies)
         return await self._workbench.run(lambda: _evaluated(wanted, tried, judges))
 
@@ -157,7 +168,7 @@ def verdict_on(judges: Judges, tried: Tried, *, log_only: bool = False) -> Verdi
     if policies.needs_facts:
         findings += policies.conditional_findings(tried.facts)
     if tried.context is not None:
-        findings += context_findings(tried, judges.scan(chunk_texts(tried.context), "request"))
+        findings += context_findings(tried, judges.scan(tried.chunks, "request"))
     return policies.verdict(findings, log_only=log_only)
 
 
@@ -176,7 +187,10 @@ def _evaluated(wanted: Evaluate, tried: Tried, judges: Judges) -> EvaluationView
         verdict=verdict_view(verdict),
         assessment=assess(verdict),
         findings=[finding_view(finding) for finding in verdict.findings],
-        texts=_texts([*tried.texts, *(chunk_texts(tried.context) if tried.context else ())], verdict.findings),
+        texts=_texts([*tried.texts, *tried.chunks], verdict.findings),
+        context=context_view(
+            tried, [hit for hit in verdict.findings if hit.path.startswith(CHUNKS) and hit.rule_id != SCORE_RULE]
+        ),
     )
 
 

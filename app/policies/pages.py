@@ -20,6 +20,7 @@ from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
 from app.policies import builder, documents, rule_list
 from app.policies.builder_pages import builder_context
+from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
 from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
@@ -214,6 +215,7 @@ async def policy_page(
     replays: NamedDependency[Replays],
     feedback: NamedDependency[Feedback],
     rulesets: NamedDependency[Rulesets],
+    evaluator: NamedDependency[Evaluator],
     reader: NamedDependency[AsyncSession],
     tab: FromQuery[str] = "overview",
     before: FromQuery[int] = 0,
@@ -240,7 +242,7 @@ async def policy_page(
         case "test":
             draft = None if view.shipped else await policies.draft(actor, name)
             context |= playground_context(
-                library, subject=("draft:" if draft else "") + name, drafts=[name] if draft else []
+                library, evaluator, subject=("draft:" if draft else "") + name, drafts=[name] if draft else []
             )
         case "replay":
             context |= _replay(actor, replays, name, replay)

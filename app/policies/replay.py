@@ -1,9 +1,9 @@
 """Replays: what would have become of recorded calls under a draft. Pure, apart from the time that it takes.
 
 A call is judged by the policies of its proxy with the draft in the place of its namesake (or beside them). Captured texts
-are masked: a mark that a rule of these policies left stands for a hit of that rule. What a record does not hold cannot be
-judged: numbers in tool arguments, headers, and what found no room in the capture. What no policy decides (canaries, the
-context firewall, the decision service) has the last word that it had.
+are masked: a mark that a rule of these policies left stands for a hit of that rule. Where a condition asks for something
+that was not recorded and nothing else decides, the call stays undecided and says what is missing. What no policy decides
+(canaries, the context firewall, the decision service) has the last word that it had.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class Rejudged(NamedTuple):
     call: CapturedCall
     before: str
     after: str
+    """The verdict that it would have; empty where `missing` names what it depends on."""
     verdict: Verdict
+    missing: tuple[str, ...] = ()
+    is_partial: bool = False
+    """Whether some of its texts found no room in the capture: rules could not read them."""
 
 
 class Replayer:
@@ -54,18 +58,24 @@ class Replayer:
         if call.verdict not in COMPARABLE or call.level == "key":
             return None
         found: list[Finding] = []
+        missing: set[str] = set()
         verdict = None
         for direction in ("request", "response"):
             captured = [text for text in call.texts if text.direction == direction]
             found += self._found(captured, direction)
             if self._policies.needs_facts:
-                found += self._policies.conditional_findings(facts_of(call, captured, direction, self._kind))
+                facts = facts_of(call, captured, direction, self._kind, self._policies.header_names)
+                found += self._policies.conditional_findings(facts)
+                missing |= self._policies.undecided(facts)
             verdict = self._policies.verdict(found, log_only=self._log_only)
             if verdict.action is Action.BLOCK:
                 break
         assert verdict is not None  # The loop ran.
         after = max(word_of(verdict), self._standing(call), key=WORDS.index)
-        return Rejudged(call, call.verdict, after, verdict)
+        is_partial = bool(call.omitted) or any(text.truncated for text in call.texts)
+        if missing and (verdict.action is not Action.BLOCK or self._log_only):
+            return Rejudged(call, call.verdict, "", verdict, tuple(sorted(missing)), is_partial)
+        return Rejudged(call, call.verdict, after, verdict, (), is_partial)
 
     def _standing(self, call: CapturedCall) -> str:
         """What became of the call by what no policy decides."""

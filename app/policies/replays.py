@@ -27,7 +27,7 @@ from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.replay import Rejudged, Replayer
 from app.policies.service import PolicyService
-from app.policies.trial_schemas import ReplayedCall, ReplayView, StartReplay
+from app.policies.trial_schemas import ReplayedCall, ReplayView, StartReplay, UndecidedCall
 from app.policies.workbench import Workbench
 from app.security.permissions import Actor
 from app.security.vault import Vault
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_KEPT = 20
 MAX_RUNNING = 2
 MAX_CHANGES = 500
+MAX_UNDECIDED = 100
 BATCH_CALLS = 50
 
 
@@ -76,7 +77,9 @@ class Replay:
         self.error = ""
         self.total = self.done = self.skipped = 0
         self.blocked_before = self.blocked_after = self.newly_blocked = self.newly_allowed = self.changed = 0
+        self.undecided = self.partial = 0
         self.changes: list[ReplayedCall] = []
+        self.open: list[UndecidedCall] = []
         self.task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -87,6 +90,10 @@ class Replay:
         self.done += 1
         if judged is None:
             self.skipped += 1
+            return
+        self.partial += judged.is_partial
+        if judged.missing:
+            self._leave_open(judged)
             return
         self.blocked_before += judged.before == "blocked"
         self.blocked_after += judged.after == "blocked"
@@ -106,6 +113,21 @@ class Replay:
                     after=judged.after,
                     rule_id=judged.verdict.decision.rule_id,
                     reason=judged.verdict.reason,
+                )
+            )
+
+    def _leave_open(self, judged: Rejudged) -> None:
+        """Count a call of which not enough is known."""
+        self.undecided += 1
+        if len(self.open) < MAX_UNDECIDED:
+            self.open.append(
+                UndecidedCall(
+                    call_id=judged.call.call_id,
+                    proxy_id=judged.call.proxy_id,
+                    started_at=judged.call.started_at,
+                    operation=judged.call.operation,
+                    before=judged.before,
+                    missing=list(judged.missing),
                 )
             )
 
@@ -132,6 +154,9 @@ class Replay:
             newly_allowed=self.newly_allowed,
             changed=self.changed,
             changes=list(self.changes),
+            undecided=self.undecided,
+            undecided_calls=list(self.open),
+            partial=self.partial,
         )
 
 

@@ -1,9 +1,12 @@
 """JSON endpoints for trying policies: evaluate, test, replay, and what people call false positives."""
 
+import msgspec
 from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from app.guidelines.questions import of_evaluation
+from app.guidelines.service import GuidelineService
 from app.http.envelope import Envelope
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback, MarkFalsePositive, MarkView
@@ -18,9 +21,16 @@ TAGS = ["policies"]
 
 
 @post(["/api/v1/evaluate", "/admin/evaluate"], opt=ADMIN, status_code=200, tags=TAGS)
-async def evaluate(data: JSONBody[Evaluate], evaluator: NamedDependency[Evaluator]) -> Envelope[EvaluationView]:
+async def evaluate(
+    data: JSONBody[Evaluate],
+    actor: NamedDependency[Actor],
+    evaluator: NamedDependency[Evaluator],
+    guidelines: NamedDependency[GuidelineService],
+) -> Envelope[EvaluationView]:
     """Judge a text or a whole LLM or MCP message: no call is made, nothing is stored, no budget is used."""
-    return Envelope(await evaluator.evaluate(data))
+    outcome = await evaluator.evaluate(data)
+    cited = await guidelines.cited(actor, of_evaluation(outcome))
+    return Envelope(msgspec.structs.replace(outcome, guidelines=cited))
 
 
 @post("/scan", opt={**ADMIN, "tells_unknown_credentials": True}, status_code=200, tags=TAGS)

@@ -1,5 +1,6 @@
 """Trying policies in the browser: the playground, replays, and false positives."""
 
+import re
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -7,7 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.errors import AppError, NotFound, ValidationFailed
-from app.http.forms import convert
+from app.guidelines.questions import of_evaluation
+from app.guidelines.service import GuidelineService
+from app.http.forms import convert, lines
 from app.http.marked import SEVERITIES, Highlight, highlighted
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, documents
@@ -36,6 +39,7 @@ MAX_SHOWN_CHARS = 20_000
 PLAYGROUND_FIELDS = (
     *("message", "subject", "target", "direction", "log_only"),
     *("model", "client", "client_ip", "headers", "at"),
+    *("context_source", "context_chunks", "context_origins", "context_threshold"),
 )
 
 
@@ -46,6 +50,7 @@ async def playground_page(
     pages: NamedDependency[Pages],
     library: NamedDependency[PolicyLibrary],
     policies: NamedDependency[PolicyService],
+    evaluator: NamedDependency[Evaluator],
     subject: FromQuery[str] = "",
 ) -> Response[str]:
     """Paste a message, choose a policy, see what happens."""
@@ -56,7 +61,7 @@ async def playground_page(
         title="Playground",
         active="policies",
         crumbs=HOME,
-        **playground_context(library, subject=subject, drafts=drafts),
+        **playground_context(library, evaluator, subject=subject, drafts=drafts),
     )
 
 
@@ -68,6 +73,7 @@ async def run_playground(
     library: NamedDependency[PolicyLibrary],
     policies: NamedDependency[PolicyService],
     evaluator: NamedDependency[Evaluator],
+    guidelines: NamedDependency[GuidelineService],
 ) -> Response[str]:
     """Judge the message; the answer is the result beside the form."""
     given = await request.form()
@@ -83,11 +89,14 @@ async def run_playground(
         "policies/_outcome.html",
         form=Form(values),
         outcome=outcome,
+        cited=await guidelines.cited(actor, of_evaluation(outcome)),
         texts=[_drawn(text, outcome) for text in outcome.texts],
     )
 
 
-def playground_context(library: PolicyLibrary, *, subject: str, drafts: list[str]) -> dict[str, Any]:
+def playground_context(
+    library: PolicyLibrary, evaluator: Evaluator, *, subject: str, drafts: list[str]
+) -> dict[str, Any]:
     """The form of the playground: policies in force and drafts to choose from."""
     subjects = [(f"draft:{name}", f"{name} (draft)") for name in drafts]
     subjects += [(view.name, view.title or view.name) for view in library.policies()]
@@ -103,6 +112,7 @@ def playground_context(library: PolicyLibrary, *, subject: str, drafts: list[str
         ),
         "targets": [target.value for target in Target],
         "max_chars": MAX_TEXT_CHARS,
+        "firewall": evaluator.context_firewall,
         "outcome": None,
         "texts": [],
     }
@@ -246,10 +256,36 @@ async def _wanted(actor: Actor, policies: PolicyService, values: dict[str, str])
             "client_ip": values["client_ip"].strip(),
             "headers": _headers(values["headers"]),
             "at": values["at"].strip() or None,
+            "context": _context(values),
+            "context_firewall": _firewall(values),
             "log_only": bool(values["log_only"]),
         },
         Evaluate,
     )
+
+
+def _context(values: dict[str, str]) -> dict[str, Any] | None:
+    """The retrieved texts beside the message; None without any. Raises ValidationFailed."""
+    source, written = values["context_source"].strip(), values["context_chunks"].replace("\r\n", "\n")
+    chunks = [part.strip("\n") for part in re.split(r"(?m)^---+[ \t]*$", written) if part.strip()]
+    if not source and not chunks:
+        return None
+    if not source:
+        raise ValidationFailed(fields={"context_source": "Say where the context comes from, as in kb://approved/hr."})
+    return {
+        "source": source,
+        "chunks": [{"id": str(number), "content": content} for number, content in enumerate(chunks, 1)],
+    }
+
+
+def _firewall(values: dict[str, str]) -> dict[str, Any] | None:
+    """The context firewall to try; None for those in force. Raises ValidationFailed."""
+    origins, threshold = lines(values["context_origins"]), values["context_threshold"].strip()
+    if not origins and not threshold:
+        return None
+    if threshold and not threshold.isdecimal():
+        raise ValidationFailed(fields={"context_threshold": "The threshold is a number, as 50."})
+    return {"allowed_origins": origins, **({"risk_threshold": int(threshold[:9])} if threshold else {})}
 
 
 def _headers(text: str) -> dict[str, str]:

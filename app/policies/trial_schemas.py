@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.guidelines.schemas import CitedPassage
 from rules.assessment import SecurityAssessment
+from rules.context_firewall import ContextInput
+from rules.policy import ContextFirewall
 
 MAX_TEXT_CHARS = 200_000
 
@@ -57,6 +60,10 @@ class Evaluate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = {}
     at: datetime | None = None
     """When it would come, with a time zone; now without."""
+    context: ContextInput | None = None
+    """The retrieved texts that would come with it: what a whole request says in its member `context`."""
+    context_firewall: ContextFirewall | None = None
+    """A context firewall to try, in place of those of the policies and of the settings."""
     log_only: bool = False
 
 
@@ -131,6 +138,30 @@ class EvaluatedText(msgspec.Struct, frozen=True, kw_only=True):
     views: list[TextView]
 
 
+class ContextJudge(msgspec.Struct, frozen=True, kw_only=True):
+    """One context firewall and what it says. `name` is a policy, `settings`, or `tried`."""
+
+    name: str
+    allowed_origins: list[str]
+    risk_threshold: int
+    origin_allowed: bool
+
+
+class ContextChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A retrieved text: the sum of the scores of the rules that hit it."""
+
+    id: str
+    score: int
+
+
+class ContextView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the context beside a message. Without `firewalls` nothing checks it."""
+
+    source: str
+    firewalls: list[ContextJudge]
+    chunks: list[ContextChunk]
+
+
 class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of an evaluation. `took_ms` is the processor time of scan and verdict, once warm."""
 
@@ -143,6 +174,10 @@ class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
     assessment: SecurityAssessment
     findings: list[EvaluatedFinding]
     texts: list[EvaluatedText]
+    context: ContextView | None = None
+    """Where there is one."""
+    guidelines: list[CitedPassage] = []
+    """The passages of the company's guidelines that speak of the same things."""
 
 
 class StartReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,6 +200,17 @@ class ReplayedCall(msgspec.Struct, frozen=True, kw_only=True):
     after: str
     rule_id: str
     reason: str
+
+
+class UndecidedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose verdict depends on something that was not recorded: `missing` names the conditions that ask for it."""
+
+    call_id: str
+    proxy_id: str
+    started_at: datetime
+    operation: str
+    before: str
+    missing: list[str]
 
 
 class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,3 +239,9 @@ class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
     changed: int
     changes: list[ReplayedCall]
     """The first of them, newest first."""
+    undecided: int
+    """Calls whose verdict depends on something that was not recorded."""
+    undecided_calls: list[UndecidedCall]
+    """The first of them, newest first."""
+    partial: int
+    """Judged calls of which some texts found no room in the capture: rules could not read those."""

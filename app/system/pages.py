@@ -167,6 +167,7 @@ async def places(
     known = await proxies.page(actor, limit=MAX_LIMIT)
     found = [(f"/proxies/{proxy.id}", "server-2", proxy.name, "proxy") for proxy in known.items]
     found.append(("/canaries", "bell", "Canaries", "page"))
+    found.append(("/guidelines", "file-text", "Guidelines", "page"))
     if actor.role == "admin":
         found.append(("/policies/playground", "bolt", "Playground", "page"))
         found += [("/proxies/new", "plus", "New proxy", "action"), ("/access/new", "key", "Create API key", "action")]

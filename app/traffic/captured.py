@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.base import DEFAULT_TENANT
 from app.security.vault import Undecryptable, Vault
 from app.traffic.models import Call, CallText
-from proxies.contract import CallRecord, CapturedText
+from proxies.contract import CallRecord, CapturedText, RecordedFacts
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ class KeptTexts(msgspec.Struct, frozen=True):
 
     omitted: int
     texts: tuple[CapturedText, ...]
+    facts: RecordedFacts | None = None
+    """None in rows of versions that recorded none."""
 
 
 class CapturedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,7 @@ class CapturedCall(msgspec.Struct, frozen=True, kw_only=True):
     omitted: int
     """Texts that found no room in the capture."""
     texts: tuple[CapturedText, ...]
+    facts: RecordedFacts | None = None
 
 
 encoder = msgspec.msgpack.Encoder()
@@ -75,7 +78,9 @@ def sealed_rows(records: Sequence[CallRecord], vault: Vault, *, tenant_id: str) 
             "proxy_id": record.proxy_id,
             "started_at": datetime.fromtimestamp(record.started_at, UTC),
             "sealed": vault.seal(
-                zlib.compress(encoder.encode(KeptTexts(record.texts_omitted, record.texts)), COMPRESSION_LEVEL),
+                zlib.compress(
+                    encoder.encode(KeptTexts(record.texts_omitted, record.texts, record.facts)), COMPRESSION_LEVEL
+                ),
                 table=TABLE,
                 row=record.id,
                 column=COLUMN,
@@ -187,6 +192,7 @@ def _captured_call(call: Call, kept: KeptTexts) -> CapturedCall:
         findings=tuple(call.findings),
         omitted=kept.omitted,
         texts=kept.texts,
+        facts=kept.facts,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -44,6 +44,35 @@ class CapturedText(msgspec.Struct, frozen=True, gc=False):
     truncated: bool = False
     """Whether something before or after this part was left out."""
     marks: tuple[TextMark, ...] = ()
+
+
+class RecordedTool(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A tool that was called, or that a model asked for. Its arguments that are texts stand among the captured texts."""
+
+    direction: Literal["request", "response"]
+    name: str
+    path: str
+    """JSON pointer of the call inside its message."""
+    values: dict[str, Any] = {}
+    """By JSON pointer inside the arguments what is no text: numbers, truth values, null, and empty lists and objects."""
+    is_whole: bool = True
+    """Whether `values` has all of them."""
+
+
+class RecordedFacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What conditions ask about a call and its captured texts do not tell: numbers and names, no values that may be secret."""
+
+    message_count: int = 0
+    role_counts: dict[str, int] = {}
+    has_all_roles: bool = True
+    token_estimate: int = 0
+    headers: dict[str, str] = {}
+    """Of `header_names` those that came."""
+    header_names: tuple[str, ...] = ()
+    """The headers whose presence and value are known."""
+    tools: tuple[RecordedTool, ...] = ()
+    has_all_tools: bool = True
+    """Whether there was room for all tools of the request, and of its answer where it came whole."""
 
 
 class Redaction(msgspec.Struct, frozen=True, gc=False):
@@ -105,5 +134,7 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """For a `tools/call`."""
     texts_omitted: int = 0
     """Texts that were inspected and found no room in `texts`."""
+    facts: RecordedFacts | None = None
+    """What conditions may ask about, where texts are captured."""
     texts: tuple[CapturedText, ...] = ()
     """What was inspected, masked. It stays the last field: the journal cuts it off under pressure."""

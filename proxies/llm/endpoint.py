@@ -12,7 +12,7 @@ from proxies.exchange import Exchange
 from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
-from proxies.llm.facts import request_facts, response_tool_calls
+from proxies.llm.facts import note_call, request_facts, response_tool_calls
 from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens, refuse_vocabulary
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
 from proxies.llm.invoke_families import invoked_route
@@ -183,6 +183,8 @@ def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> 
     """Inspect a request, and mask in place what has to be masked before it goes on."""
     texts = request_texts(surface, document)
     facts = request_facts(exchange, document, texts) if pipeline.needs_facts(exchange) else None
+    if exchange.capture is not None:
+        note_call(exchange, document, texts, facts)
     found = pipeline.inspect_request(exchange, texts, facts)
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
@@ -354,8 +356,13 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
     if reads_texts:
         texts = response_texts(route.surface, document)
         found = pipeline.inspect_response(exchange, texts)
-        if pipeline.needs_tool_calls(exchange):
-            pipeline.judge_tool_calls(exchange, response_tool_calls(document))
+        notes = exchange.notes
+        if (needed := pipeline.needs_tool_calls(exchange)) or notes is not None:
+            calls = response_tool_calls(document)
+            if calls and notes is not None:
+                notes.answer(calls)
+            if needed:
+                pipeline.judge_tool_calls(exchange, calls)
         pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
     exchange.usage = response_usage(route.surface, document)
     if type(document) is dict and may_hide(exchange, route.surface):

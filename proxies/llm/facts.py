@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from proxies.exchange import Exchange
 from proxies.llm.tool_calls import calls_in
+from proxies.recorded_facts import CallNotes, Turns
 from proxies.steps.facts import complete
 from rules.facts import Facts, Message, ToolCall
 from rules.model import Text
@@ -15,12 +17,43 @@ _MESSAGE_LISTS: Final = ("messages", "input", "contents", "prompt", "inputText")
 _ROLES: Final = {"model": "assistant", "function": "tool"}
 _RESPONSES: Final = frozenset({"functionResponse", "function_response", "toolResult"})
 _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
+_ELSEWHERE: Final = frozenset({*_MESSAGE_LISTS, *_SYSTEM} - {"messages"})
+"""Where messages stand besides `messages`."""
 
 
 def request_facts(exchange: Exchange, body: dict[str, Any], texts: Sequence[Text]) -> Facts:
     """The facts of a request; the model is the one that the endpoint noted as the operation."""
     messages, calls = messages_and_calls(body)
     return complete(exchange, kind="llm", model=exchange.operation, messages=messages, tool_calls=calls, texts=texts)
+
+
+def note_call(exchange: Exchange, body: dict[str, Any], texts: Sequence[Text], facts: Facts | None) -> None:
+    """Note what the record tells besides the texts. `facts` where they are known already."""
+    if facts is None and (roles := _plain_roles(body)) is not None:
+        count = sum(roles.values())
+        exchange.notes = CallNotes(Turns(count, count, roles), (), texts)
+        return
+    messages, calls = messages_and_calls(body) if facts is None else (facts.messages, facts.tool_calls)
+    roles = dict(Counter([message.role for message in messages]))
+    turns = Turns(sum([message.counts for message in messages]), len(messages), roles)
+    exchange.notes = CallNotes(turns, calls, texts)
+
+
+def _plain_roles(body: dict[str, Any]) -> dict[str, int] | None:
+    """How many messages of each role there are where each is a role and a text, as nearly always; None elsewhere."""
+    messages = body.get("messages")
+    if type(messages) is not list or not _ELSEWHERE.isdisjoint(body):
+        return None
+    roles: dict[str, int] = {}
+    for message in messages:
+        if type(message) is not dict or len(message) != 2 or type(message.get("content")) is not str:
+            return None
+        role = message.get("role")
+        if type(role) is not str:
+            return None
+        role = _ROLES.get(role, role)
+        roles[role] = roles.get(role, 0) + 1
+    return roles
 
 
 def response_tool_calls(body: Any) -> list[ToolCall]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from proxies.exchange import Exchange
 from proxies.mcp.messages import Message
+from proxies.recorded_facts import CallNotes, Turns
 from proxies.steps.facts import complete
 from rules.facts import Facts, ToolCall
 from rules.model import Text
@@ -35,15 +36,26 @@ be told which call is denied."""
 
 def request_facts(exchange: Exchange, message: Message, texts: Sequence[Text]) -> Facts:
     """The facts of one request."""
-    params = message.params or {}
-    calls = (
-        (ToolCall(params["name"], params.get("arguments", {}), "/params"),) if message.method == "tools/call" else ()
-    )
     return complete(
         exchange,
         kind="mcp",
         acts=message.method not in HOUSEKEEPING,
         method=message.method,
-        tool_calls=calls,
+        tool_calls=_calls(message),
         texts=texts,
     )
+
+
+def note_call(exchange: Exchange, message: Message, texts: Sequence[Text]) -> None:
+    """Note what the record tells besides the texts."""
+    if exchange.notes is None:
+        exchange.notes = CallNotes(Turns(), _calls(message), texts)
+    else:
+        exchange.notes.mix()
+
+
+def _calls(message: Message) -> tuple[ToolCall, ...]:
+    if message.method != "tools/call":
+        return ()
+    params = message.params or {}
+    return (ToolCall(params["name"], params.get("arguments", {}), "/params"),)

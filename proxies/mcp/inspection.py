@@ -18,7 +18,7 @@ from proxies.mcp.control.calls import check_answer
 from proxies.mcp.control.declarations import Declaration
 from proxies.mcp.control.known_lists import KnownFindings
 from proxies.mcp.elicited_urls import check_urls
-from proxies.mcp.facts import request_facts
+from proxies.mcp.facts import note_call, request_facts
 from proxies.mcp.messages import Message, parts_of
 from proxies.mcp.sessions import Session
 from proxies.mcp.texts import request_texts
@@ -58,6 +58,8 @@ def _inspect_request(
 ) -> dict[str, str]:
     texts = request_texts(message, exchange.request.headers, is_declared=is_declared)
     facts = request_facts(exchange, message, texts) if pipeline.needs_facts(exchange) else None
+    if exchange.capture is not None:
+        note_call(exchange, message, texts)
     return _mask_apart(exchange, message, texts, facts, session=session)
 
 

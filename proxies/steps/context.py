@@ -14,6 +14,7 @@ from proxies.exchange import Exchange
 from proxies.refusal import Refusal
 from proxies.steps.decide import inspection_failed, weigh
 from rules.context_firewall import (
+    SETTINGS_PACK,
     ContextInput,
     ContextMalformed,
     chunk_texts,
@@ -23,9 +24,6 @@ from rules.context_firewall import (
 )
 from rules.model import Action, Finding
 from rules.policy import ContextFirewall
-
-PACK = "context-firewall"
-"""Of the firewall that the settings give to proxies whose policies have none."""
 
 
 def check(exchange: Exchange, document: dict[str, Any]) -> None:
@@ -62,7 +60,7 @@ def _firewalls(exchange: Exchange) -> list[tuple[str, ContextFirewall]]:
     policies = [compiled.policy for compiled in exchange.protection.policies.policies]
     found = [(policy.own_pack_name, policy.context) for policy in policies if policy.context is not None]
     default = exchange.proxy.config.context
-    return found or ([(PACK, default)] if default is not None else [])
+    return found or ([(SETTINGS_PACK, default)] if default is not None else [])
 
 
 def _scan(exchange: Exchange, context: ContextInput) -> list[Finding]:

@@ -31,9 +31,15 @@ def scan(
         findings = rules(texts)
         findings += across_seams(texts, rules, findings)
         if proxy.canaries:
-            findings += proxy.canaries.scan(
-                texts, proxy_id=proxy.config.id, principal_id=exchange.principal.id, direction=direction
+            canaries = partial(
+                proxy.canaries.scan,
+                proxy_id=proxy.config.id,
+                principal_id=exchange.principal.id,
+                direction=direction,
             )
+            seen = canaries(texts)
+            findings += seen
+            findings += across_seams(texts, canaries, seen)
         conditional = exchange.protection.policies.conditional_findings(facts) if facts is not None else []
     except Exception as error:
         raise inspection_failed(exchange, error) from error

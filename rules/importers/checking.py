@@ -36,7 +36,10 @@ def check_file(data: bytes, origin: str, packs: Mapping[str, Pack]) -> Checked:
         return Checked("", (Problem(origin, "", str(error)),))
     if "pack" in document:
         return _pack(data, origin)
-    is_ours = set(document) <= POLICY_MEMBERS or {"packs", "overrides", "detections"} & set(document)
+    members = set(document)
+    is_ours = members <= POLICY_MEMBERS or bool({"packs", "overrides", "detections"} & members)
+    # With a mistyped member it is still ours, and not one of another product that has no use for it.
+    is_ours |= {"name", "type", "rules"} <= members and _has_conditions(document)
     if is_ours and not _has_patterns(document):
         return _policy(document, origin, packs, "policy", ())
     try:
@@ -52,6 +55,12 @@ def _has_patterns(document: dict[str, object]) -> bool:
     return isinstance(rules, list) and any(
         isinstance(rule, dict) and {"pattern", "patterns"} & set(rule) for rule in rules
     )
+
+
+def _has_conditions(document: dict[str, object]) -> bool:
+    """Whether one of its rules has conditions as ours have."""
+    rules = document.get("rules")
+    return isinstance(rules, list) and any(isinstance(rule, dict) and "match" in rule for rule in rules)
 
 
 def _pack(data: bytes, origin: str) -> Checked:

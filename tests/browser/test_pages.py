@@ -45,6 +45,8 @@ async def pages_of(site: Site, packs: int | None = 1) -> list[str]:
         "/policies/playground",
         "/canaries",
         "/canaries/new",
+        "/guidelines",
+        "/guidelines/new",
         "/policies/llm-standard-security",
         *(f"/packs/{name}" for name in (await packs_of(site))[:packs]),
         f"/packs/{alert['pack']}/{alert['rule_id']}",

@@ -44,6 +44,24 @@ async def test_a_canary_away_from_home_is_reported_and_passes(stream: bool) -> N
         assert VALUE not in repr(record)
 
 
+async def test_a_canary_cut_over_two_messages_is_reported_and_kept_from_the_record() -> None:
+    halves = [{"role": "user", "content": f"is {VALUE[:9]}"}, {"role": "user", "content": f"{VALUE[9:]} yours?"}]
+    async with (
+        running_llm_upstream() as upstream,
+        running_proxy(
+            type="llm", target_url=upstream.url, client_key=CLIENT_KEY, packs=["secrets"], canaries=[canary()]
+        ) as proxy,
+    ):
+        async with openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=CLIENT_KEY, max_retries=0) as client:
+            await client.chat.completions.create(model="echo", messages=halves)  # type: ignore[arg-type]
+        (record,) = await proxy.wait_for_records(1)
+    assert {finding.rule_id for finding in record.findings} == {"CANARY-01AB"}
+    said = [text.text for text in record.texts if text.direction == "request"]
+    assert len(said) == 2
+    assert VALUE[:9] not in repr(said)
+    assert VALUE[9:] not in repr(said)
+
+
 async def test_a_canary_in_its_home_direction_is_reported_only_in_the_answer() -> None:
     home = canary(proxy_ids=frozenset({"prx_test"}), direction="request")
     async with (

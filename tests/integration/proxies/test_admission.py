@@ -237,7 +237,7 @@ async def test_LIM_15_a_large_message_is_read_once_and_off_the_loop(
 
     monkeypatch.setattr(Ruleset, "scan", noting)
     filler = "A line of an ordinary document.\n" * 2_000
-    body = {**CHAT, "messages": [{"role": "user", "content": filler}, {"role": "user", "content": LEAKED}]}
+    body = {**CHAT, "messages": [{"role": "system", "content": filler}, {"role": "user", "content": LEAKED}]}
     answer = await post(proxy, {}, body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (

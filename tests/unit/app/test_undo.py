@@ -237,7 +237,7 @@ async def test_after_the_time_nothing_comes_back_and_the_rows_go(bench: Bench, m
         await bench.features.proxies.restore(ADMIN, proxy.id)
     await job.run()
     assert await rows() == [0, 0, 0, 0]
-    assert len(KINDS) == 6
+    assert len(KINDS) == 7
 
 
 async def test_a_key_or_token_that_was_revoked_long_ago_stays_revoked(

@@ -100,3 +100,31 @@ async def test_with_log_only_nothing_is_masked(upstream, enforcement) -> None:
         )
 
     assert EMAIL in upstream.seen
+
+
+@pytest.mark.parametrize("role", ["user", "tool"])
+async def test_RED_STR_12_a_value_cut_over_two_messages_reaches_the_model_from_neither(
+    upstream, openai_client, role
+) -> None:
+    local, domain = EMAIL.split("@")
+    ids = [{"tool_call_id": f"call_{number}"} if role == "tool" else {} for number in (1, 2)]
+    calls = [
+        {"id": f"call_{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        for number in (1, 2)
+    ]
+    messages: list[Any] = [
+        {"role": "user", "content": "Look it up."},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": role, "content": f"It is {local}@", **ids[0]},
+        {"role": role, "content": f"{domain} as it seems", **ids[1]},
+    ]
+    upstream.reply = lambda body: chat_body("ok")
+
+    await openai_client.chat.completions.create(model="m", messages=messages)
+
+    (seen,) = upstream.bodies
+    assert local not in upstream.seen
+    assert domain not in upstream.seen
+    sent = [message["content"] for message in seen["messages"]]
+    assert re.fullmatch(f"It is {PLACEHOLDER}", sent[2])
+    assert re.fullmatch(f"{PLACEHOLDER} as it seems", sent[3])

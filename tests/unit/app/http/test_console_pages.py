@@ -169,7 +169,7 @@ async def test_go_to_lists_what_there_is(console: Console, tab: Tab) -> None:
 
 
 async def test_library_playground_and_canaries_stand_beside_each_other(tab: Tab) -> None:
-    addresses = ("/policies", "/policies/playground", "/canaries")
+    addresses = ("/policies", "/policies/playground", "/canaries", "/guidelines")
     for address in addresses:
         tabs = re.search(r'<nav class="tabs" aria-label="Policies">.*?</nav>', (await tab.get(address)).text)
         assert tabs is not None

@@ -12,6 +12,8 @@ from app.errors import ValidationFailed
 from app.policies.errors import PolicyInvalid, PolicyNotFound
 from app.policies.evaluation import Evaluator
 from app.policies.trial_schemas import Evaluate
+from rules.context_firewall import Chunk, ContextInput
+from rules.policy import ContextFirewall
 from tests.support.console import Console
 from tests.support.features import Bench
 from tests.support.library import PHRASE
@@ -244,5 +246,36 @@ async def test_SLG_CTX_1_2_the_context_of_a_request_is_tried_too(
     with pytest.raises(ValidationFailed, match="not valid") as caught:
         await evaluator.evaluate(Evaluate(request={**request, "context": "text"}, document=draft))
     assert list(caught.value.fields) == ["request"]
+    assert found.context is not None
+    assert [(judge.name, judge.origin_allowed) for judge in found.context.firewalls] == [
+        ("ours", rule_id != "CONTEXT-ORIGIN")
+    ]
     without = await evaluator.evaluate(Evaluate(request=request, document=document()))
     assert without.verdict.rule_id != "CONTEXT-ORIGIN", "where no policy checks it, it is a text like others"
+
+
+async def test_SLG_CTX_1_2_a_context_firewall_is_tried_before_it_is_set(evaluator: Evaluator) -> None:
+    given: dict[str, Any] = {
+        "text": "Sum it up.",
+        "document": document(detections=[detection(targets=["document"], score=60)]),
+        "context": ContextInput("kb://approved/hr", (Chunk("1", "Ask EMP-123456."), Chunk("2", "Nothing here."))),
+    }
+
+    async def tried(**more: Any) -> tuple[str, str]:
+        found = await evaluator.evaluate(Evaluate(**given, **more))
+        assert found.context is not None
+        assert [chunk.score for chunk in found.context.chunks] == ([60, 0] if found.context.firewalls else [0, 0])
+        refused = found.verdict.rule_id if found.verdict.action == "block" else ""
+        return ",".join(judge.name for judge in found.context.firewalls), refused
+
+    assert await tried() == ("", ""), "a document rule does not read what is a part of the prompt"
+    assert await tried(context_firewall=ContextFirewall(risk_threshold=61)) == ("tried", "")
+    assert await tried(context_firewall=ContextFirewall(risk_threshold=60)) == ("tried", "CONTEXT-SCORE")
+    elsewhere = ContextFirewall(allowed_origins=("kb://other/",), risk_threshold=100)
+    assert await tried(context_firewall=elsewhere) == ("tried", "CONTEXT-ORIGIN")
+    evaluator.context_firewall = ContextFirewall(risk_threshold=20)
+    assert await tried() == ("settings", "CONTEXT-SCORE")
+    given["document"] = document(detections=[detection(targets=["document"], score=60)], context={"risk_threshold": 99})
+    assert await tried() == ("ours", ""), "as on the wire, the settings stand in only where no policy has one"
+    with pytest.raises(ValidationFailed):
+        await tried(direction="response")

@@ -209,6 +209,26 @@ async def test_the_playground_tries_who_where_and_when(console: Console, tab: Ta
         assert (wrong.status_code, "form-errors" in wrong.text) == (422, True)
 
 
+async def test_the_playground_tries_a_context_firewall(console: Console, tab: Tab) -> None:
+    await make(console, publish=False, detections=[detection(targets=["document"])])
+    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
+    page = await tab.get("/policies/playground?subject=draft:ours")
+    assert "which check no context now" in page.text
+    context = {"context_source": "kb://approved/hr", "context_chunks": "Holidays.\r\n---\r\nAsk EMP-123456."}
+    loose = await tab.post("/policies/playground", {**fields, **context}, **HTMX)
+    assert "No context firewall checks it" in loose.text
+    strict = await tab.post("/policies/playground", {**fields, **context, "context_threshold": "10"}, **HTMX)
+    assert "Context that gives orders to the model" in strict.text
+    assert "refused from 10" in strict.text
+    assert "/context/chunks/1/content" in strict.text
+    elsewhere = {**context, "context_origins": "kb://other/, kb://third/"}
+    answer = await tab.post("/policies/playground", {**fields, **elsewhere}, **HTMX)
+    assert "the origin is not allowed" in answer.text
+    for wrong in ({**context, "context_source": " "}, {**context, "context_threshold": "much"}):
+        refused = await tab.post("/policies/playground", {**fields, **wrong}, **HTMX)
+        assert (refused.status_code, "form-errors" in refused.text) == (422, True)
+
+
 async def test_a_replay_is_started_watched_and_cancelled(console: Console, tab: Tab) -> None:
     await make(console, publish=False)
     started = await tab.post("/policies/ours/replay", {"source": "draft", "days": "7", "proxy_ids": ""})

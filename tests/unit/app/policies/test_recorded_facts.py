@@ -112,9 +112,17 @@ CHAT = "/choices/0/delta/tool_calls/0/function"
                 ("tool_name", f"{CHAT}/name", "a"),
                 ("tool_args", f"{CHAT}/arguments", '{"x": 1}'),
                 ("tool_name", f"{CHAT}/name", "b"),
-                ("tool_args", f"{CHAT}/arguments", "not JSON"),
+                ("tool_args", f"{CHAT}/arguments", '{"y": 2}'),
             ],
-            [("a", {"x": 1}), ("b", "not JSON")],
+            [("a", {"x": 1}), ("b", {"y": 2})],
+        ),
+        (
+            [
+                ("tool_name", f"{CHAT}/name", "a"),
+                ("tool_args", f"{CHAT}/arguments", "command"),
+                ("tool_args", f"{CHAT}/arguments", '{"x": 1}'),
+            ],
+            [("a", None)],
         ),
         (
             [

@@ -10,7 +10,7 @@ import pytest
 from app.policies.errors import NothingToPublish, ReplayNotFound
 from app.policies.replays import TooManyReplays
 from app.policies.trial_schemas import ReplayView, StartReplay
-from proxies.contract import CapturedText, TextMark
+from proxies.contract import CapturedText, RecordedFacts, TextMark
 from rules.model import Action, Decision, Target
 from tests.support.console import Console
 from tests.support.features import ADMIN, Bench
@@ -118,6 +118,33 @@ async def test_the_name_of_a_key_and_the_tools_of_a_model_are_judged_as_they_wer
         ("bob", "blocked", "not-bob"),
         ("shell", "blocked", "no-ls"),
     ]
+
+
+async def test_counts_and_headers_are_judged_as_they_were_and_what_was_not_recorded_is_told(bench: Bench) -> None:
+    proxy = await bench.proxy(policy_names=[])
+    long = RecordedFacts(message_count=9, role_counts={"user": 9}, header_names=("x-team",), headers={"x-team": "blue"})
+    short = RecordedFacts(message_count=1, role_counts={"user": 1}, header_names=("x-team",))
+    unnamed = RecordedFacts(message_count=1, role_counts={"user": 1})
+    await bench.features.ingest(
+        [
+            call(id="long", proxy_id=proxy.id, facts=long, texts=(prompt("hi"),)),
+            call(id="short", proxy_id=proxy.id, facts=short, texts=(prompt("hi"),), texts_omitted=2),
+            call(id="unnamed", proxy_id=proxy.id, facts=unnamed, texts=(prompt("hi"),)),
+            call(id="older", proxy_id=proxy.id, texts=(prompt("hi"),)),
+        ]
+    )
+    rules = [
+        {"id": "long", "action": "deny", "match": {"message_count": {"gt": 5}}},
+        {"id": "team", "action": "alert", "match": {"header": {"X-Team": "blue"}}},
+    ]
+    await bench.features.policies.create(ADMIN, {"name": "ours", "rules": rules})
+    found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(proxy_ids=[proxy.id])))
+    assert [(item.call_id, item.after, item.rule_id) for item in found.changes] == [("long", "blocked", "long")]
+    assert sorted((item.call_id, item.missing) for item in found.undecided_calls) == [
+        ("older", ["header x-team", "message_count"]),
+        ("unnamed", ["header x-team"]),
+    ]
+    assert (found.undecided, found.partial, found.blocked_after) == (2, 1, 1)
 
 
 async def test_what_no_policy_decides_stays_as_it_was(bench: Bench) -> None:

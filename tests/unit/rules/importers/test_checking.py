@@ -52,3 +52,10 @@ def test_a_file_of_another_product_is_read_and_its_losses_are_told() -> None:
 def test_what_is_nothing_at_all_is_refused() -> None:
     assert "neither JSON nor YAML" in checked(b"a: [").problems[0].reason
     assert "no policy" in checked({"colour": "green"}).problems[0].reason
+
+
+def test_AG_PE_10_a_mistyped_member_of_our_own_policy_is_a_problem_and_not_dropped() -> None:
+    rules = [{"id": "a", "action": "deny", "match": {"model": "x"}}]
+    found = checked({"name": "ours", "type": "llm", "defualt_action": "deny", "rules": rules})
+    assert [problem.reason for problem in found.problems] == ["Object contains unknown field `defualt_action`"]
+    assert found.notes == ()
