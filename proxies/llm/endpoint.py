@@ -16,6 +16,7 @@ from proxies.llm.facts import request_facts, response_tool_calls
 from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
 from proxies.llm.placeholder_hint import add_hint
+from proxies.llm.realtime import endpoint as realtime
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
@@ -108,24 +109,20 @@ _ENVELOPE_KEYS: Final = frozenset(
 )
 
 
-def is_carrier(_request: Request) -> bool:
-    """No: every request is a call."""
-    return False
+def is_carrier(request: Request) -> bool:
+    """Whether a request only opens a connection on which calls are made; every other one is a call."""
+    return realtime.is_realtime(request)
 
 
 async def serve(exchange: Exchange) -> None:
     """One LLM call; raises `Refusal`, `UpstreamError` or `BodyError`."""
     request = exchange.request
+    if realtime.is_realtime(request):
+        await realtime.serve(exchange)
+        return
     route = find_route(request.method, request.path)
     if route is None:
-        raise Refusal(
-            404,
-            "endpoint_not_supported",
-            f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-            remediation="Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
-            "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /model/.../converse, "
-            "/model/.../invoke or a list of models.",
-        )
+        raise _not_supported(request)
     exchange.protocol = route.surface.value
     reads_texts = pipeline.has_rules(exchange)
     body = b""
@@ -147,6 +144,25 @@ async def serve(exchange: Exchange) -> None:
     finally:
         if not upstream.complete:
             await upstream.aclose()
+
+
+def _not_supported(request: Request) -> Refusal:
+    if "upgrade" in request.headers:
+        remediation = "Of the WebSockets only /v1/realtime passes; use POST for everything else."
+    elif "/realtime/" in request.path:
+        remediation = "Use the WebSocket /v1/realtime. WebRTC, SIP and keys for browsers would pass the gateway by."
+    else:
+        remediation = (
+            "Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/realtime, /v1/messages, "
+            "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /model/.../converse, "
+            "/model/.../invoke or a list of models."
+        )
+    return Refusal(
+        404,
+        "endpoint_not_supported",
+        f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
+        remediation=remediation,
+    )
 
 
 def _prepare(

@@ -1,0 +1,84 @@
+"""What the events of a Realtime client say: every text that can reach the model, with its target, and the messages in them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from proxies.json_texts import leaves, pointer
+from proxies.llm.facts import said_in
+from proxies.llm.request_texts import response_item
+from proxies.llm.tool_calls import calls_in
+from proxies.llm.tool_texts import tool_texts
+from rules.facts import Message, ToolCall
+from rules.model import Target, Text
+
+CREATES_RESPONSE: Final = "response.create"
+PROTOCOL_KEYS: Final = frozenset("type event_id item session response audio instructions tools input content".split())
+"""Members that decide what an event means."""
+_NAMES: Final = frozenset({"item_id", "previous_item_id", "response_id"})
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def client_texts(event: dict[str, Any], path: str) -> list[Text]:
+    """The texts of one event, in its order. Audio is to be taken out before; the name of the event does not go upstream."""
+    texts: list[Text] = []
+    for key, value in event.items():
+        below = pointer(path, key)
+        if key == "item":
+            response_item(value, below, texts)
+        elif key in ("session", "response") and type(value) is dict:
+            _configuration(value, below, texts)
+        elif key not in ("type", "event_id") and not (key in _NAMES and _is_name(value)):
+            leaves(value, Target.PROMPT, below, texts)
+    return texts
+
+
+def _is_name(value: Any) -> bool:
+    """Whether this names an item or a response and says nothing else."""
+    return type(value) is str and _NAME.fullmatch(value) is not None
+
+
+def _configuration(settings: dict[str, Any], path: str, texts: list[Text]) -> None:
+    """What is set for the session or for one response."""
+    for key, value in settings.items():
+        below = pointer(path, key)
+        if key == "instructions":
+            leaves(value, Target.SYSTEM_PROMPT, below, texts)
+        elif key == "tools" and type(value) is list:
+            for index, tool in enumerate(value):
+                tool_texts(tool, f"{below}/{index}", texts)
+        elif key == "input" and type(value) is list:
+            for index, item in enumerate(value):
+                response_item(item, f"{below}/{index}", texts)
+        elif key not in ("type", "model"):
+            leaves(value, Target.PROMPT, below, texts)
+
+
+def client_messages(event: dict[str, Any], path: str) -> tuple[tuple[Message, ...], tuple[ToolCall, ...]]:
+    """The messages of one event and the tool calls in them, for the conditions of policies."""
+    messages: list[Message] = []
+    calls: list[ToolCall] = []
+    if "item" in event:
+        messages += said_in(event["item"], f"{path}/item")
+        calls += calls_in(event["item"], f"{path}/item")
+    for name in ("session", "response"):
+        settings = event.get(name)
+        if type(settings) is not dict:
+            continue
+        if settings.get("instructions"):
+            messages.append(Message("system", f"{path}/{name}/instructions", counts=False))
+        items = settings.get("input")
+        for index, item in enumerate(items if type(items) is list else ()):
+            messages += said_in(item, f"{path}/{name}/input/{index}")
+            calls += calls_in(item, f"{path}/{name}/input/{index}")
+    return tuple(messages), tuple(calls)
+
+
+def named_model(event: dict[str, Any]) -> str:
+    """The model that an event asks for, or an empty string."""
+    for name in ("session", "response"):
+        settings = event.get(name)
+        if type(settings) is dict and type(model := settings.get("model")) is str:
+            return model[:200]
+    return ""

@@ -1,0 +1,276 @@
+"""The provider's events on their way to the client: inspected, redacted, restored, and only then sent.
+
+What is blocked ends the response it stands in: the client is told by an `error`, the provider has to stop, and the response ends
+for the client as failed, with its usage. The connection stays open.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from proxies import off_loop, pipeline
+from proxies.contract import Outcome
+from proxies.llm.realtime.answers import Answer, read_aside, remember
+from proxies.llm.realtime.audio import audio_places
+from proxies.llm.realtime.messages import cancel_response, delete_item, error_event, failed_response
+from proxies.llm.realtime.server_stream import TRANSCRIPTION
+from proxies.llm.realtime.state import Link, RealtimeState, note_refusal
+from proxies.llm.realtime.turns import judge_heard
+from proxies.llm.usage import openai_usage
+from proxies.refusal import Refusal
+from proxies.steps import limit
+from proxies.strict_json import JSONRefused, parse
+from proxies.transport.errors import UpstreamProtocolError
+from proxies.transport.websocket_server import INTERNAL_ERROR, POLICY
+
+MAX_ANSWERS: Final = 64
+"""Responses of one connection at a time, and the same of transcripts."""
+MAX_ITEMS: Final = 2_000
+"""Items of running responses that are known by name."""
+
+
+class ProviderSide:
+    """The other direction of a connection."""
+
+    def __init__(self, state: RealtimeState, link: Link) -> None:
+        self._state = state
+        self._link = link
+        self._responses: dict[str, Answer] = {}
+        self._heard: dict[str, Answer] = {}
+        """Transcripts by the item that was spoken."""
+        self._items: dict[str, Answer] = {}
+        """By item the running response that it belongs to."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no response is running."""
+        return not self._responses
+
+    async def take(self, data: bytes) -> None:
+        """Send one event on, or what stands in for it; raises UpstreamError for what is no event."""
+        event = await off_loop.sized(len(data), partial(_read, data))
+        kind = str(event.get("type"))
+        if kind.startswith("session."):
+            self._state.transcribes = _transcribes(event.get("session"))
+        if kind.startswith(TRANSCRIPTION):
+            await self._take_heard(kind, event, len(data))
+            return
+        item = _item_of(event)
+        response = _response_of(event)
+        answer = await self._answer(response) if response else self._items.get(item)
+        if answer is None:
+            await self._take_aside(kind, event, len(data))
+            return
+        if item and len(self._items) < MAX_ITEMS:
+            self._items[item] = answer
+        await self._take_answer(answer, kind, event, len(data))
+
+    def end(self, outcome: Outcome) -> list[bytes]:
+        """No more will come: every call that has no end gets its record; what was held may still go out (RED-STR-1)."""
+        held: list[bytes] = []
+        for answer in [*self._responses.values(), *self._heard.values()]:
+            exchange = answer.exchange
+            if answer.refusal is None:
+                exchange.truncated = True
+                exchange.outcome = outcome
+                exchange.error_code = "upstream_truncated" if outcome == "upstream_error" else ""
+                try:
+                    held += answer.close()
+                except Refusal as refusal:
+                    note_refusal(exchange, refusal)
+            answer.note_usage()
+            exchange.record()
+        self._responses.clear()
+        self._heard.clear()
+        return held
+
+    # --- Responses ------------------------------------------------------------------------------------------------
+
+    async def _answer(self, name: str) -> Answer:
+        """The running response of this name; its first event begins it."""
+        if (answer := self._responses.get(name)) is not None:
+            return answer
+        if len(self._responses) >= MAX_ANSWERS:
+            raise UpstreamProtocolError("The upstream runs more responses at once than can be inspected.")
+        turn = self._state.take_turn()
+        exchange = turn.exchange
+        if not exchange.protection.is_prepared:
+            await off_loop.away(exchange.protection.prepare)
+        refused: Refusal | None = None
+        if not turn.asks:
+            # The provider began it by itself, because somebody spoke: what is asked of every call is asked now.
+            try:
+                if exchange.protection.policies.has_rate_limits:
+                    limit.check(exchange)
+                await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": True})
+                turn.judge_silence()
+            except Refusal as refusal:
+                refused = refusal
+        # What was found in other messages has been weighed; in pieces of an answer it would be weighed with each of them.
+        exchange.conversation = None
+        answer = self._responses[name] = Answer(exchange, name, created_by=turn.created_by, is_asked=turn.asks)
+        if refused is not None:
+            await self._refuse(answer, refused, stops=True)
+        return answer
+
+    async def _take_answer(self, answer: Answer, kind: str, event: dict[str, Any], size: int) -> None:
+        exchange = answer.exchange
+        exchange.lap("upstream", waiting=True)
+        refused: Refusal | None = None
+        messages: list[bytes] = []
+        if answer.refusal is None:
+            self._mute(answer, event)
+            try:
+                messages = await off_loop.sized(
+                    size, partial(answer.read, event), large=off_loop.LARGE_EVENT_CHARACTERS
+                )
+            except Refusal as refusal:
+                refused = refusal
+        exchange.lap("inspect_response")
+        is_end = kind == "response.done"
+        if refused is not None:
+            await self._refuse(answer, refused, stops=not is_end)
+        if is_end:
+            messages = self._end(answer, event, messages)
+        exchange.response_bytes += sum(map(len, messages))
+        if is_end:
+            exchange.record()
+        for message in messages:
+            await self._link.to_client(message)
+
+    def _end(self, answer: Answer, event: dict[str, Any], messages: list[bytes]) -> list[bytes]:
+        """A response is over; what goes to the client at its end."""
+        del self._responses[answer.name]
+        for item in [item for item, owner in self._items.items() if owner is answer]:
+            del self._items[item]
+        exchange = answer.exchange
+        response = event.get("response")
+        usage = response.get("usage") if type(response) is dict else None
+        exchange.usage = openai_usage(usage)
+        if answer.refusal is not None:
+            return [failed_response(answer.refusal, answer.name, usage)]
+        remember(self._state.recent, exchange)
+        status = response.get("status") if type(response) is dict else None
+        exchange.truncated = status != "completed"
+        if status == "failed":
+            exchange.outcome, exchange.error_code = "upstream_error", "upstream_failed"
+        return messages
+
+    async def _refuse(self, answer: Answer, refusal: Refusal, *, stops: bool = False) -> None:
+        """Nothing more of this goes out, and the provider has to stop a response that is running."""
+        answer.refusal = refusal
+        exchange = answer.exchange
+        note_refusal(exchange, refusal)
+        if stops:
+            await self._link.to_upstream(cancel_response(answer.name))
+        await self._link.to_client(error_event(refusal, exchange.id, answer.created_by))
+        if refusal.outcome == "failed":
+            self._link.close(INTERNAL_ERROR, "the answer could not be inspected")
+        elif refusal.outcome == "blocked" and exchange.protection.policies.closes_realtime:
+            self._link.close(POLICY, "blocked by policy")
+
+    def _mute(self, answer: Answer, event: dict[str, Any]) -> None:
+        """Take out audio that may not pass; the event stays (RED-STR-4)."""
+        if answer.exchange.protection.policies.realtime_audio == "block":
+            for holder, member in list(audio_places(event)):
+                holder[member] = ""
+
+    # --- What was heard -------------------------------------------------------------------------------------------
+
+    async def _take_heard(self, kind: str, event: dict[str, Any], size: int) -> None:
+        """The transcript of what the caller said. Its audio is with the provider: a block can only undo that (LLM-RT-2)."""
+        item = _item_of(event)
+        answer = self._heard.get(item)
+        if answer is None:
+            if len(self._heard) >= MAX_ANSWERS:
+                raise UpstreamProtocolError("The upstream transcribes more items at once than can be inspected.")
+            exchange = self._state.begin()
+            exchange.conversation = None
+            answer = self._heard[item] = Answer(exchange, item)
+        exchange = answer.exchange
+        exchange.lap("upstream", waiting=True)
+        transcript = event.get("transcript")
+        refused: Refusal | None = None
+        messages: list[bytes] = []
+        try:
+            if type(transcript) is str:
+                judge_heard(exchange, transcript)
+            messages = await off_loop.sized(size, partial(answer.read, event), large=off_loop.LARGE_EVENT_CHARACTERS)
+        except Refusal as refusal:
+            refused = refusal
+        if refused is not None:
+            await self._refuse(answer, refused)
+            await self._link.to_upstream(delete_item(item))
+            for response in [one for one in self._responses.values() if not one.is_asked and one.refusal is None]:
+                await self._refuse(response, refused, stops=True)
+        if answer.has_ended or refused is not None:
+            del self._heard[item]
+            answer.note_usage()
+            remember(self._state.recent, exchange)
+            exchange.response_bytes += sum(map(len, messages))
+            exchange.record()
+        for message in messages:
+            await self._link.to_client(message)
+
+    # --- Everything else ------------------------------------------------------------------------------------------
+
+    async def _take_aside(self, kind: str, event: dict[str, Any], size: int) -> None:
+        exchange = self._state.begin()
+        alias = self._state.aliases.restore(event) if kind == "error" else ""
+        if alias and (turn := self._state.not_answered(alias)) is not None:
+            turn.exchange.outcome, turn.exchange.error_code = "upstream_error", "upstream_error"
+            turn.exchange.record()
+        if exchange.protection.policies.realtime_audio == "block":
+            for holder, member in list(audio_places(event)):
+                holder[member] = ""
+        refused: Refusal | None = None
+        message = b""
+        try:
+            message = await off_loop.sized(size, partial(read_aside, exchange, event, self._state.said))
+        except Refusal as refusal:
+            refused = refusal
+        if refused is not None:
+            note_refusal(exchange, refused)
+        if refused is not None or exchange.added_findings:
+            exchange.record()
+        if refused is not None:
+            await self._refuse(Answer(exchange, ""), refused)
+        else:
+            await self._link.to_client(message)
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        event = parse(data)
+    except JSONRefused as error:
+        raise UpstreamProtocolError(f"The upstream sent an event that is not valid: {error}") from None
+    if type(event) is not dict:
+        raise UpstreamProtocolError("The upstream sent an event that is not a JSON object.")
+    return event
+
+
+def _response_of(event: dict[str, Any]) -> str:
+    """The response that an event belongs to, or an empty string."""
+    name = event.get("response_id")
+    if name is None and type(response := event.get("response")) is dict:
+        name = response.get("id")
+    return name if type(name) is str else ""
+
+
+def _item_of(event: dict[str, Any]) -> str:
+    name = event.get("item_id")
+    if name is None and type(item := event.get("item")) is dict:
+        name = item.get("id")
+    return name if type(name) is str else ""
+
+
+def _transcribes(session: Any) -> bool:
+    """Whether the settings of a session have what is heard transcribed, in the form of today or of the beta."""
+    if type(session) is not dict:
+        return False
+    audio = session.get("audio")
+    heard = audio.get("input") if type(audio) is dict else None
+    return bool(
+        (heard.get("transcription") if type(heard) is dict else None) or session.get("input_audio_transcription")
+    )

@@ -1,0 +1,130 @@
+"""What each event of a Realtime response says: the events of the Responses API with other names, and transcripts (§3.1.2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxies.answer_texts import Mode, Piece
+from proxies.json_texts import leaves, pointer
+from proxies.llm.response_texts import output_item_texts
+from proxies.llm.running_texts import Reading
+from proxies.llm.streams import ResponsesStream
+from proxies.llm.tool_texts import argument_texts
+from proxies.llm.usage import openai_usage
+from proxies.strict_json import dump
+from proxies.transport.sse import SSEEvent
+from rules.model import Target, Text
+
+TRANSCRIPTION: Final = "conversation.item.input_audio_transcription."
+"""How the events begin that say what was heard."""
+_CALLS: Final = {"response.function_call_arguments": True, "response.mcp_call_arguments": False}
+"""The calls whose arguments come in pieces, and whether the caller carries them out itself."""
+_WHOLE: Final = frozenset({"response.content_part.done", "response.output_item.done", "response.done"})
+"""Events whose name ends like that of a text that has ended."""
+_NAMES: Final = frozenset(
+    "type event_id response_id item_id previous_item_id call_id obfuscation logprobs usage rate_limits".split()
+)
+"""Members of an event that are no text."""
+_RESPONSE_NAMES: Final = frozenset("id object status usage output conversation_id audio modalities voice".split())
+
+
+class RealtimeStream(ResponsesStream):
+    """The events of one response, or of the transcript of one item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inserted = 0
+
+    def read(self, event: str | None, body: dict[str, Any]) -> Reading:
+        """Interpret one event by its `type`. Audio is to be taken out before."""
+        reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
+        kind = str(body.get("type"))
+        if kind.endswith(".delta") and type(text := body.get("delta")) is str:
+            if text:
+                self._piece(kind, body, text, reading)
+        elif kind.startswith(TRANSCRIPTION) and kind.endswith((".completed", ".failed")):
+            self.usage = openai_usage(body.get("usage"))
+            reading.is_end = True
+            self._done(kind, body, reading)
+        elif kind.endswith(".done") and kind not in _WHOLE:
+            self._done(kind, body, reading)
+        elif type(body.get("response")) is dict:
+            self._answer(kind, body["response"], reading)
+        else:
+            self._other(body, reading)
+        return reading
+
+    def delta(self, key: str, text: str) -> SSEEvent:
+        """An event with more of one text, in the shape of the last one, and with a name of its own."""
+        self._inserted += 1
+        body = {name: value for name, value in self._last[key].items() if name != "obfuscation"}
+        body |= {"event_id": f"event_gateway_{self._inserted}_{str(body.get('event_id'))[:100]}", "delta": text}
+        if "logprobs" in body:
+            body["logprobs"] = []
+        return SSEEvent(event=None, data=dump(body).decode())
+
+    def _key(self, kind: str, body: dict[str, Any]) -> str:
+        if kind.startswith(TRANSCRIPTION):
+            # The index of the part stands in only some of these events.
+            return f"{TRANSCRIPTION}:{body.get('item_id')}"
+        return super()._key(kind, body)
+
+    def _piece(self, kind: str, body: dict[str, Any], text: str, reading: Reading) -> None:
+        name = kind.removesuffix(".delta")
+        is_call = name in _CALLS
+        mode: Mode = "arguments" if is_call else "fixed" if "reasoning" in name else "text"
+        target = Target.TOOL_ARGS if is_call else Target.COMPLETION
+        path = f"/{name.removeprefix('response.')}"
+        piece = Piece(self._key(kind, body), target, path, text, body, "delta", body, mode, _CALLS.get(name, True))
+        self._last[piece.key] = body
+        self._running.add(piece)
+        reading.pieces.append(piece)
+
+    def _answer(self, kind: str, response: dict[str, Any], reading: Reading) -> None:
+        """`response.created` names the response; `response.done` says all of it again, with its usage."""
+        if type(response.get("id")) is str:
+            self.response_id = response["id"]
+        texts: list[Text] = []
+        output = response.get("output")
+        for index, item in enumerate(output if type(output) is list else ()):
+            _item_texts(item, f"/response/output/{index}", texts)
+        for key, value in response.items():
+            if key not in _RESPONSE_NAMES:
+                leaves(value, Target.COMPLETION, pointer("/response", key), texts)
+        if kind == "response.done":
+            reading.is_end = True
+            self.usage = openai_usage(response.get("usage"))
+            for key in self._running.open_keys():
+                reading.ended.append(key)
+                self._running.end(key, "/response", reading)
+        reading.texts += self._running.unseen(texts)
+
+    def _other(self, body: dict[str, Any], reading: Reading) -> None:
+        reading.texts += self._running.unseen(event_texts(body))
+
+
+def event_texts(body: dict[str, Any]) -> list[Text]:
+    """The whole texts of an event that is no piece of one."""
+    texts: list[Text] = []
+    for key, value in body.items():
+        if key in _NAMES:
+            continue
+        if key == "item":
+            _item_texts(value, "/item", texts)
+        elif key == "arguments":
+            argument_texts(value, "/arguments", texts)
+        elif key == "name":
+            leaves(value, Target.TOOL_NAME, "/name", texts)
+        elif key == "part" and type(value) is dict:
+            said = {name: text for name, text in value.items() if name != "type"}
+            leaves(said, Target.COMPLETION, "/part", texts)
+        else:
+            leaves(value, Target.COMPLETION, pointer("", key), texts)
+    return texts
+
+
+def _item_texts(item: Any, path: str, texts: list[Text]) -> None:
+    """An item of the conversation: one of the Responses API that says what kind of object it is."""
+    if type(item) is dict and item.get("object") == "realtime.item":
+        item = {name: value for name, value in item.items() if name != "object"}
+    output_item_texts(item, path, texts)
