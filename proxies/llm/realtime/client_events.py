@@ -10,6 +10,7 @@ from proxies.llm.facts import said_in
 from proxies.llm.request_texts import response_item
 from proxies.llm.tool_calls import calls_in
 from proxies.llm.tool_texts import tool_texts
+from proxies.refusal import Refusal
 from rules.facts import Message, ToolCall
 from rules.model import Target, Text
 
@@ -17,7 +18,8 @@ CREATES_RESPONSE: Final = "response.create"
 PROTOCOL_KEYS: Final = frozenset("type event_id item session response audio instructions tools input content".split())
 """Members that decide what an event means."""
 _NAMES: Final = frozenset({"item_id", "previous_item_id", "response_id"})
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ITEM_NAMES: Final = frozenset({"id", "call_id"})
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{0,200}")
 
 
 def client_texts(event: dict[str, Any], path: str) -> list[Text]:
@@ -29,14 +31,27 @@ def client_texts(event: dict[str, Any], path: str) -> list[Text]:
             response_item(value, below, texts)
         elif key in ("session", "response") and type(value) is dict:
             _configuration(value, below, texts)
-        elif key not in ("type", "event_id") and not (key in _NAMES and _is_name(value)):
+        elif key not in _NAMES and key not in ("type", "event_id"):
             leaves(value, Target.PROMPT, below, texts)
     return texts
 
 
-def _is_name(value: Any) -> bool:
-    """Whether this names an item or a response and says nothing else."""
-    return type(value) is str and _NAME.fullmatch(value) is not None
+def check_names(event: dict[str, Any]) -> None:
+    """Raises `Refusal` where the name of an item, a response or a call says something: names are not masked."""
+    response = event.get("response")
+    given = response.get("input") if type(response) is dict else None
+    named: list[tuple[Any, frozenset[str]]] = [(event, _NAMES), (event.get("item"), _ITEM_NAMES)]
+    named += [(item, _ITEM_NAMES) for item in (given if type(given) is list else ())]
+    for holder, members in named:
+        for member in members & holder.keys() if type(holder) is dict else ():
+            name = holder[member]
+            if name is not None and (type(name) is not str or _NAME.fullmatch(name) is None):
+                raise Refusal(
+                    400,
+                    "invalid_id",
+                    f"The member '{member}' is no id.",
+                    remediation="Use letters, digits and '_', '.', ':' or '-', at most 200 of them.",
+                )
 
 
 def _configuration(settings: dict[str, Any], path: str, texts: list[Text]) -> None:

@@ -10,6 +10,7 @@ from proxies.llm.realtime.audio import audio_places
 from proxies.llm.realtime.client_events import (
     CREATES_RESPONSE,
     PROTOCOL_KEYS,
+    check_names,
     named_model,
 )
 from proxies.llm.realtime.messages import error_event
@@ -58,6 +59,7 @@ class ClientSide:
         exchange.request_bytes += size
         if model := named_model(event):
             exchange.operation = model
+        check_names(event)
         _check_audio(self._state, turn, event)
         if event["type"] == CREATES_RESPONSE:
             self._state.check_asked()
