@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
-MAX_ALIASES: Final = 1_000
+MAX_ALIASES: Final = 200
 """Events that a provider can still name in an error; the oldest are forgotten."""
 MAX_NAME_CHARACTERS: Final = 512
 

@@ -55,7 +55,7 @@ class ClientSide:
 
     async def _judged(self, turn: Turn, event: dict[str, Any], size: int) -> bytes:
         exchange = turn.exchange
-        exchange.lap("client", waiting=True)
+        exchange.skip_wait()
         exchange.request_bytes += size
         if model := named_model(event):
             exchange.operation = model

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from proxies import off_loop, pipeline
 from proxies.contract import Outcome
+from proxies.exchange import Exchange
 from proxies.llm.realtime.answers import Answer, read_aside, remember
 from proxies.llm.realtime.audio import audio_places
 from proxies.llm.realtime.messages import cancel_response, delete_item, error_event, failed_response
@@ -24,6 +25,8 @@ from proxies.strict_json import JSONRefused, parse
 from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.websocket_server import INTERNAL_ERROR, POLICY
 
+_HEARD: Final = frozenset({f"{TRANSCRIPTION}completed", f"{TRANSCRIPTION}failed"})
+"""The last event of a transcript."""
 MAX_ANSWERS: Final = 64
 """Responses of one connection at a time, and the same of transcripts."""
 MAX_ITEMS: Final = 2_000
@@ -95,6 +98,8 @@ class ProviderSide:
             raise UpstreamProtocolError("The upstream runs more responses at once than can be inspected.")
         turn = self._state.take_turn()
         exchange = turn.exchange
+        if not turn.asks:
+            exchange.skip_wait()
         if not exchange.protection.is_prepared:
             await off_loop.away(exchange.protection.prepare)
         refused: Refusal | None = None
@@ -160,11 +165,14 @@ class ProviderSide:
     async def _refuse(self, answer: Answer, refusal: Refusal, *, stops: bool = False) -> None:
         """Nothing more of this goes out, and the provider has to stop a response that is running."""
         answer.refusal = refusal
-        exchange = answer.exchange
-        note_refusal(exchange, refusal)
+        note_refusal(answer.exchange, refusal)
         if stops:
             await self._link.to_upstream(cancel_response(answer.name))
-        await self._link.to_client(error_event(refusal, exchange.id, answer.created_by))
+        await self._tell(answer.exchange, refusal, answer.created_by)
+
+    async def _tell(self, exchange: Exchange, refusal: Refusal, caused_by: str) -> None:
+        """Tell the client, and end the connection where that is what has to follow."""
+        await self._link.to_client(error_event(refusal, exchange.id, caused_by))
         if refusal.outcome == "failed":
             self._link.close(INTERNAL_ERROR, "the answer could not be inspected")
         elif refusal.outcome == "blocked" and exchange.protection.policies.closes_realtime:
@@ -190,25 +198,24 @@ class ProviderSide:
             answer = self._heard[item] = Answer(exchange, item)
         exchange = answer.exchange
         exchange.lap("upstream", waiting=True)
-        transcript = event.get("transcript")
         refused: Refusal | None = None
         messages: list[bytes] = []
-        try:
-            if type(transcript) is str:
-                judge_heard(exchange, transcript)
-            messages = await off_loop.sized(size, partial(answer.read, event), large=off_loop.LARGE_EVENT_CHARACTERS)
-        except Refusal as refusal:
-            refused = refusal
+        if answer.refusal is None:
+            try:
+                read = partial(_read_heard, answer, event)
+                messages = await off_loop.sized(size, read, large=off_loop.LARGE_EVENT_CHARACTERS)
+            except Refusal as refusal:
+                refused = refusal
         if refused is not None:
             await self._refuse(answer, refused)
             await self._link.to_upstream(delete_item(item))
             for response in [one for one in self._responses.values() if not one.is_asked and one.refusal is None]:
                 await self._refuse(response, refused, stops=True)
-        if answer.has_ended or refused is not None:
+        exchange.response_bytes += sum(map(len, messages))
+        if kind in _HEARD:
             del self._heard[item]
-            answer.note_usage()
+            exchange.usage = openai_usage(event.get("usage"))
             remember(self._state.recent, exchange)
-            exchange.response_bytes += sum(map(len, messages))
             exchange.record()
         for message in messages:
             await self._link.to_client(message)
@@ -230,14 +237,14 @@ class ProviderSide:
             message = await off_loop.sized(size, partial(read_aside, exchange, event, self._state.said))
         except Refusal as refusal:
             refused = refusal
-        if refused is not None:
-            note_refusal(exchange, refused)
-        if refused is not None or exchange.added_findings:
-            exchange.record()
-        if refused is not None:
-            await self._refuse(Answer(exchange, ""), refused)
-        else:
+        if refused is None:
+            if exchange.added_findings:
+                exchange.record()
             await self._link.to_client(message)
+            return
+        note_refusal(exchange, refused)
+        exchange.record()
+        await self._tell(exchange, refused, "")
 
 
 def _read(data: bytes) -> dict[str, Any]:
@@ -248,6 +255,12 @@ def _read(data: bytes) -> dict[str, Any]:
     if type(event) is not dict:
         raise UpstreamProtocolError("The upstream sent an event that is not a JSON object.")
     return event
+
+
+def _read_heard(answer: Answer, event: dict[str, Any]) -> list[bytes]:
+    if type(transcript := event.get("transcript")) is str and transcript:
+        judge_heard(answer.exchange, transcript)
+    return answer.read(event)
 
 
 def _response_of(event: dict[str, Any]) -> str:

@@ -32,6 +32,10 @@ _NEVER_SENT: Final = frozenset({1004, 1005, 1006, 1015})
 """Codes that say how a connection ended and cannot be sent on one (RFC 6455 §7.4.1)."""
 
 
+Ending = UpstreamError | Refusal | None
+"""Why one direction of a connection ended: the provider failed, nothing more can be judged, or the client left."""
+
+
 class RealtimeSession:
     """One connection (`Link`, `Carrier`)."""
 
@@ -77,8 +81,8 @@ class RealtimeSession:
         await self._end(failure)
         self._socket.finish()
 
-    async def _first_end(self, pumps: set[asyncio.Task[UpstreamError | None]]) -> UpstreamError | None:
-        """Wait until one side ends; why the provider's did, or None where it was the client's."""
+    async def _first_end(self, pumps: set[asyncio.Task[Ending]]) -> Ending:
+        """Wait until one side ends; why nothing can go on, or None where the client left."""
         while True:
             done, _ = await asyncio.wait(pumps, timeout=CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if done:
@@ -88,19 +92,19 @@ class RealtimeSession:
                 self.close(GOING_AWAY, "nobody said anything for a long time")
                 return None
 
-    async def _from_client(self) -> UpstreamError | None:
+    async def _from_client(self) -> Ending:
         try:
             while (text := await self._socket.receive()) is not None and not self._closed:
                 self._active_at = time.monotonic()
                 self._exchange.request_bytes += len(text)
                 await self._client_side.take(text.encode())
-        except UpstreamError as error:
+        except (UpstreamError, Refusal) as error:
             return error
         except ConnectionResetError:
             return None  # The client left while it was being told something.
         return None
 
-    async def _from_upstream(self) -> UpstreamError | None:
+    async def _from_upstream(self) -> Ending:
         try:
             while not self._closed:
                 message = await self._upstream.receive()
@@ -108,7 +112,7 @@ class RealtimeSession:
                 await self._provider_side.take(message)
                 if self._draining and self._provider_side.is_quiet:
                     self.close(GOING_AWAY, "the proxy stops")
-        except UpstreamError as error:
+        except (UpstreamError, Refusal) as error:
             return error
         except ConnectionResetError:
             return None
@@ -116,7 +120,7 @@ class RealtimeSession:
 
     # --- The end --------------------------------------------------------------------------------------------------
 
-    async def _end(self, failure: UpstreamError | None) -> None:
+    async def _end(self, failure: Ending) -> None:
         """Tell the side that is still there, and record what has no end of its own."""
         exchange = self._exchange
         exchange.lap("downstream", waiting=True)
@@ -130,17 +134,15 @@ class RealtimeSession:
         held = self._provider_side.end("upstream_error")
         self._end_turns("upstream_error")
         if not (was_quiet and code == _NORMAL):
-            exchange.outcome, exchange.error_code, exchange.reason = "upstream_error", failure.code, failure.message
-            refusal = Refusal(
-                failure.status, failure.code, failure.message, remediation=failure.remediation, outcome="upstream_error"
-            )
+            refusal = _refusal(failure)
+            exchange.outcome, exchange.error_code, exchange.reason = refusal.outcome, refusal.code, refusal.message
             held.append(error_event(refusal, exchange.id))
         try:
             for message in held:
                 await self.to_client(message)
         except ConnectionResetError:
             logger.debug("the client of %s left with the provider", exchange.id)
-        self._socket.close(_sendable(code, INTERNAL_ERROR), "the provider closed the connection")
+        self._socket.close(_sendable(code, INTERNAL_ERROR), "the connection to the provider is closed")
         self._upstream.abort()
 
     def _end_turns(self, outcome: Outcome) -> None:
@@ -190,6 +192,14 @@ class RealtimeSession:
             self.close(POLICY, "the key is not valid any more")
         else:
             self._state.proxy = proxy
+
+
+def _refusal(failure: UpstreamError | Refusal) -> Refusal:
+    if isinstance(failure, Refusal):
+        return failure
+    return Refusal(
+        failure.status, failure.code, failure.message, remediation=failure.remediation, outcome="upstream_error"
+    )
 
 
 def _sendable(code: int | None, otherwise: int) -> int:

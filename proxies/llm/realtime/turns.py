@@ -17,11 +17,12 @@ from proxies.llm.realtime.audio import put_audio, take_audio
 from proxies.llm.realtime.client_events import client_messages, client_texts
 from proxies.steps.facts import complete
 from proxies.strict_json import dump
+from rules.facts import Message
 from rules.model import Target, Text
 
 MAX_EVENTS: Final = 500
 """Events of one turn with texts; the next one begins another turn."""
-MAX_SAID: Final = 20_000
+MAX_SAID: Final = 2_000
 """Texts of the client that are recognised where the upstream repeats them."""
 
 
@@ -112,8 +113,12 @@ class Turn:
 
 def judge_heard(exchange: Exchange, transcript: str) -> None:
     """Judge what a caller was heard to say as what it is, a prompt; raises `Refusal`."""
-    texts = [Text(Target.PROMPT, "/transcript", transcript)] if transcript else []
-    pipeline.inspect_request(exchange, texts)
+    texts = [Text(Target.PROMPT, "/transcript", transcript)]
+    facts = None
+    if pipeline.needs_facts(exchange):
+        messages = (Message("user", "/transcript"),)
+        facts = complete(exchange, kind="llm", model=exchange.operation, messages=messages, texts=texts)
+    pipeline.inspect_request(exchange, texts, facts)
 
 
 def _digest(text: str) -> bytes:

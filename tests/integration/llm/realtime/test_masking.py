@@ -10,8 +10,8 @@ import pytest
 
 from rules.model import Action
 from tests.masking_calls import placeholder_in
-from tests.masking_rules import EMAIL, KEY
-from tests.proxy_harness import RunningProxy
+from tests.masking_rules import EMAIL, KEY, masking_ruleset
+from tests.proxy_harness import RunningProxy, running_proxy
 from tests.realtime_calls import ask, raw_client, until
 from tests.realtime_provider import (
     Event,
@@ -311,15 +311,21 @@ async def test_RED_STR_5_probabilities_of_changed_transcripts_go(provider: Provi
     assert "@" not in tokens
 
 
-async def test_a_response_without_any_rule_passes_as_it_is(provider: Provider, proxy: RunningProxy) -> None:
-    provider.reply = lambda event: (
-        response("Plain.", arguments='{"a": 1}') if event["type"] == "response.create" else []
-    )
-    async with raw_client(proxy.url) as client:
-        events = await client.ask("hello")
+async def test_where_rules_only_log_events_pass_as_they_are(provider: Provider) -> None:
+    answer = response(f"Plain {OTHER}.", arguments='{"a":  1}', spoken=True)
+    provider.reply = lambda event: answer if event["type"] == "response.create" else []
+    ruleset = masking_ruleset()
+    async with (
+        running_proxy(type="llm", target_url=provider.url, ruleset=ruleset, enforcement="log_only") as proxy,
+        raw_client(proxy.url, key="") as client,
+    ):
+        events = await client.ask(f"I am {EMAIL}")
+        (record,) = await proxy.wait_for_records(1)
 
     sent = [{key: value for key, value in event.items() if key != "event_id"} for event in events[1:]]
-    assert sent == response("Plain.", arguments='{"a": 1}')
+    assert sent == response(f"Plain {OTHER}.", arguments='{"a":  1}', spoken=True)
+    assert provider.events[0]["item"]["content"][0]["text"] == f"I am {EMAIL}"
+    assert {finding.rule_id for finding in record.findings} == {"PII-EMAIL"}
 
 
 async def test_the_client_of_openai_reads_what_the_gateway_adds(provider: Provider, client: openai.AsyncOpenAI) -> None:
