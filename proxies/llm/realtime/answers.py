@@ -41,6 +41,10 @@ class Answer:
         """Whether the client asked for it; otherwise the provider began it by itself."""
         self.refusal: Refusal | None = None
         """Why nothing more of it may go out."""
+        self.refused_at = 0.0
+        """When that was known, on the monotonic clock."""
+        self.is_told = False
+        """Whether the client knows."""
         self._interpreter = RealtimeStream()
         exchange.streamed_from = len(exchange.found)
         self._stream = AnswerStream(
@@ -63,6 +67,10 @@ class Answer:
             put_audio(taken)
             messages[-1] = dump(event)
         return self._released(messages)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Nothing more of it may go out."""
+        self.refusal, self.refused_at = refusal, time.monotonic()
 
     def close(self) -> list[bytes]:
         """No more will come: what was held may go out (RED-STR-1), and what waits for all of it may not."""

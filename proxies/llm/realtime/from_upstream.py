@@ -1,11 +1,12 @@
 """The provider's events on their way to the client: inspected, redacted, restored, and only then sent.
 
-What is blocked ends the response it stands in: the client is told by an `error`, the provider has to stop, and the response ends
-for the client as failed, with its usage. The connection stays open.
+What is blocked ends the response it stands in: the provider has to stop, and says what was spent; then the call is recorded, the
+client is told by an `error`, and the response ends for it as failed. The connection stays open.
 """
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ _HEARD: Final = frozenset({f"{TRANSCRIPTION}completed", f"{TRANSCRIPTION}failed"
 """The last event of a transcript."""
 MAX_ANSWERS: Final = 64
 """Responses of one connection at a time, and the same of transcripts."""
+STOP_SECONDS: Final = 2.0
+"""How long a provider may take to stop before the client is told without knowing the usage."""
 MAX_ITEMS: Final = 2_000
 """Items of running responses that are known by name."""
 
@@ -53,6 +56,7 @@ class ProviderSide:
     async def take(self, data: bytes) -> None:
         """Send one event on, or what stands in for it; raises UpstreamError for what is no event."""
         event = await off_loop.sized(len(data), partial(_read, data))
+        await self.tell_overdue()
         kind = str(event.get("type"))
         if kind.startswith("session."):
             self._state.transcribes = _transcribes(event.get("session"))
@@ -84,6 +88,8 @@ class ProviderSide:
                     note_refusal(exchange, refusal)
             answer.note_usage()
             exchange.record()
+            if answer.refusal is not None and not answer.is_told:
+                held.append(error_event(answer.refusal, exchange.id, answer.created_by))
         self._responses.clear()
         self._heard.clear()
         return held
@@ -141,6 +147,7 @@ class ProviderSide:
         exchange.response_bytes += sum(map(len, messages))
         if is_end:
             exchange.record()
+            await self._tell_refused(answer)
         for message in messages:
             await self._link.to_client(message)
 
@@ -164,11 +171,26 @@ class ProviderSide:
 
     async def _refuse(self, answer: Answer, refusal: Refusal, *, stops: bool = False) -> None:
         """Nothing more of this goes out, and the provider has to stop a response that is running."""
-        answer.refusal = refusal
+        answer.refuse(refusal)
         note_refusal(answer.exchange, refusal)
         if stops:
             await self._link.to_upstream(cancel_response(answer.name))
-        await self._tell(answer.exchange, refusal, answer.created_by)
+        if refusal.outcome == "failed" or answer.exchange.protection.policies.closes_realtime:
+            await self._tell_refused(answer)
+
+    async def tell_overdue(self) -> None:
+        """Tell the client of what was refused some time ago, where the provider has not stopped yet."""
+        for answer in [*self._responses.values(), *self._heard.values()]:
+            if answer.refusal is not None and time.monotonic() - answer.refused_at > STOP_SECONDS:
+                await self._tell_refused(answer)
+
+    async def _tell_refused(self, answer: Answer) -> None:
+        """The record goes first: a client that sees the refusal must find it in the console."""
+        if answer.refusal is None or answer.is_told:
+            return
+        answer.is_told = True
+        answer.exchange.record()
+        await self._tell(answer.exchange, answer.refusal, answer.created_by)
 
     async def _tell(self, exchange: Exchange, refusal: Refusal, caused_by: str) -> None:
         """Tell the client, and end the connection where that is what has to follow."""
@@ -217,6 +239,7 @@ class ProviderSide:
             exchange.usage = openai_usage(event.get("usage"))
             remember(self._state.recent, exchange)
             exchange.record()
+            await self._tell_refused(answer)
         for message in messages:
             await self._link.to_client(message)
 

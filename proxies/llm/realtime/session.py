@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS: Final = 900.0
 """How long nobody may say anything; providers end a session after an hour at most."""
-CHECK_SECONDS: Final = 15.0
+CHECK_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 30.0
 """How long the provider may leave an event unread."""
 _NORMAL: Final = 1000
@@ -88,6 +88,7 @@ class RealtimeSession:
             if done:
                 failures = [pump.result() for pump in done]
                 return next((failure for failure in failures if failure is not None), None)
+            await self._provider_side.tell_overdue()
             if time.monotonic() - self._active_at > IDLE_SECONDS:
                 self.close(GOING_AWAY, "nobody said anything for a long time")
                 return None

@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 
+from proxies.llm.realtime import from_upstream, session
 from rules.model import Action
 from tests.masking_rules import BLOCKED, EMAIL, KEY, masking_ruleset
 from tests.proxy_harness import RunningProxy, running_proxy
@@ -96,7 +97,24 @@ async def test_LLM_RT_1_a_blocked_response_ends_for_the_client_and_stops_upstrea
     assert (record.status, record.outcome, record.action) == (403, "blocked", Action.BLOCK)
     assert record.usage is not None
     assert record.usage.output_tokens == 7
+    assert [event["type"] for event in events[-2:]] == ["error", "response.done"]
     assert after[-1]["response"]["status"] == "completed"
+
+
+async def test_a_provider_that_does_not_stop_keeps_nobody_from_hearing_of_a_block(
+    provider: Provider, proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_upstream, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(session, "CHECK_SECONDS", 0.05)
+    answering(provider, response(f"I will {BLOCKED} now. And on.")[:-6])
+    async with raw_client(proxy.url) as client:
+        await client.ask("hello", "error")
+        record = (await proxy.wait_for_records(1))[0]
+        await provider.say(done([message_item(BLOCKED)]))
+        await client.until("response.done")
+    assert (record.outcome, record.usage) == ("blocked", None)
+    assert BLOCKED.encode() not in client.raw
+    assert len(list(by_type(client.events, "error"))) == 1
 
 
 async def test_a_block_of_arguments_releases_no_part_of_the_call(provider: Provider, proxy: RunningProxy) -> None:
