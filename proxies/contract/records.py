@@ -75,8 +75,8 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     path: str
     protocol: str
     """`openai.chat`, `openai.completions`, `openai.responses`, `openai.realtime`, `anthropic.messages`, `gemini.generate`,
-    `ollama.chat`, `ollama.generate`, `ollama.embed`, `bedrock.converse`, `bedrock.invoke`, `llm.models`, `mcp.legacy`, `mcp.modern`,
-    `mcp.sse` and `mcp.websocket` for a connection that carries calls, or `http` before that is known."""
+    `ollama.chat`, `ollama.generate`, `ollama.embed`, `bedrock.converse`, `bedrock.invoke`, `llm.models`, `mcp.legacy`,
+    `mcp.modern`, `mcp.sse` and `mcp.websocket` for a connection that carries calls, or `http` before that is known."""
     operation: str
     """Model for LLM calls, JSON-RPC method (and tool) for MCP."""
     client_ip: str
