@@ -91,9 +91,11 @@ def client_messages(event: dict[str, Any], path: str) -> tuple[tuple[Message, ..
 
 
 def named_model(event: dict[str, Any]) -> str:
-    """The model that an event asks for, or an empty string."""
-    for name in ("session", "response"):
-        settings = event.get(name)
-        if type(settings) is dict and type(model := settings.get("model")) is str:
-            return model[:200]
-    return ""
+    """The model that an event asks for, or an empty string; raises `Refusal` where it names two, or what is no name."""
+    settings = [event.get(name) for name in ("session", "response")]
+    models = [one["model"] for one in settings if type(one) is dict and one.get("model") is not None]
+    if not models:
+        return ""
+    if len(models) > 1 or type(models[0]) is not str or not 0 < len(models[0]) <= 200:
+        raise Refusal(422, "invalid_model", "The member 'model' must be one name.", remediation="Name one model.")
+    return models[0]

@@ -77,8 +77,8 @@ class ClientSide:
         elif turn.events >= MAX_EVENTS:
             turn.exchange.record()
             self._state.leave_turn()
-        if event["type"] == "session.update" and (model := named_model(event)):
-            self._state.model = model
+        if event["type"] == "session.update":
+            self._state.model = named_model(event) or self._state.model
 
     async def _refuse(self, turn: Turn, name: str, refusal: Refusal) -> None:
         """The event goes nowhere. The record goes first: a client that sees the refusal must find it in the console."""

@@ -65,10 +65,11 @@ class RealtimeSession:
         pumps = {loop.create_task(self._from_client()), loop.create_task(self._from_upstream())}
         try:
             failure = await self._first_end(pumps)
-        except BaseException:
+        except BaseException as error:
             # The gateway gives up on this connection: what is known of its calls is recorded.
-            self._provider_side.end("client_closed")
-            self._end_turns("client_closed")
+            outcome: Outcome = "failed" if isinstance(error, Exception) else "client_closed"
+            self._provider_side.end(outcome)
+            self._end_turns(outcome)
             self._upstream.abort()
             self.close(INTERNAL_ERROR, "the gateway cannot go on")
             raise

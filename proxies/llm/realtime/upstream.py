@@ -45,6 +45,8 @@ def read_query(query: str) -> dict[str, str]:
             "A call that runs over WebRTC or SIP passes the gateway by, so it cannot be joined through it.",
             remediation="Open a session of its own with 'model'.",
         )
+    if "model" in asked and "deployment" in asked:
+        raise _bad_query("The query names a model and a deployment, which may be two models.")
     if other := asked.keys() - _PARAMETERS:
         raise _bad_query(f"The query holds {min(other)[:40]!a}, which the gateway does not send on.")
     return asked

@@ -386,3 +386,21 @@ async def test_a_proxy_that_drains_lets_a_response_end(provider: Provider, proxy
     assert client.events[-1]["type"] == "response.done"
     turn = next(record for record in proxy.records if record.operation == "gpt-realtime")
     assert (turn.outcome, turn.truncated) == ("allowed", False)
+
+
+async def test_a_failure_of_the_gateway_ends_the_connection_and_is_recorded(
+    provider: Provider, proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the test wants a gateway that fails")
+
+    provider.reply = lambda event: [begun(), *said("and more")] if event["type"] == "response.create" else []
+    async with raw_client(proxy.url) as client:
+        await client.ask("hello", "response.created")
+        monkeypatch.setattr(from_client, "_read", fail)
+        await client.say("go on")
+        assert await client.closed() == 1011
+    await provider.left.wait()
+    records = await proxy.wait_for_records(2)
+    assert {record.outcome for record in records} == {"failed"}
+    assert len(proxy.carriers) == 0

@@ -100,7 +100,10 @@ def test_AG_PE_7_messages_and_calls_of_an_event_are_those_of_its_items() -> None
     ]
     assert [(call.name, call.arguments) for call in calls] == [("send", {"to": "a"})]
     assert named_model({"session": {"model": "m"}}) == "m"
-    assert named_model({"session": 1, "response": {"model": 1}}) == ""
+    assert named_model({"session": 1, "response": {"model": None}}) == ""
+    for two in ({"session": {"model": "a"}, "response": {"model": "b"}}, {"response": {"model": 7}}):
+        with pytest.raises(Refusal, match="invalid_model"):
+            named_model(two)
 
 
 def test_LLM_RT_2_audio_is_taken_out_where_it_stands_and_nowhere_else() -> None:
@@ -261,7 +264,8 @@ def test_LLM_ERR_2_an_error_event_says_what_the_client_needs_and_the_end_of_a_re
 
 
 @pytest.mark.parametrize(
-    "query", ["model=a&x=%ff", "&".join(f"a{n}=1" for n in range(30)), "model=a&model=b", "api-key=x"]
+    "query",
+    ["model=a&x=%ff", "&".join(f"a{n}=1" for n in range(30)), "model=a&model=b", "model=a&deployment=b", "api-key=x"],
 )
 def test_a_query_that_is_not_understood_is_refused(query: str) -> None:
     with pytest.raises(Refusal, match="invalid_query"):
