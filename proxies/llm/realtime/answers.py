@@ -7,25 +7,20 @@ same machinery. Whatever else comes, items of the conversation and settings that
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any
 
 from proxies import pipeline
 from proxies.conversation import RecentFindings
 from proxies.exchange import Exchange
-from proxies.json_texts import leaves
 from proxies.llm.realtime.audio import put_audio, take_audio
 from proxies.llm.realtime.messages import EventMessages
-from proxies.llm.realtime.server_stream import RealtimeStream, event_texts
+from proxies.llm.realtime.server_stream import RealtimeStream
+from proxies.llm.realtime.server_texts import event_texts
 from proxies.llm.realtime.turns import Said
 from proxies.llm.relay import AnswerStream
 from proxies.llm.surfaces import Surface
-from proxies.llm.tool_texts import tool_texts
 from proxies.refusal import Refusal
 from proxies.strict_json import dump
-from rules.model import Target, Text
-
-_OWN_ROLES: Final = frozenset({"user", "system", "developer"})
-"""Roles of items that say what the caller said."""
 
 
 class Answer:
@@ -102,7 +97,7 @@ class Answer:
 def read_aside(exchange: Exchange, event: dict[str, Any], said: Said) -> bytes:
     """What goes to the client for an event that belongs to no running answer; raises `Refusal`."""
     taken = take_audio(event)
-    texts = _texts(event)
+    texts = event_texts(event)
     unread = [text for text in texts if text.text not in said]
     found = pipeline.inspect_response(exchange, unread)
     pipeline.finish_answer(exchange, event, texts, found)
@@ -113,24 +108,3 @@ def read_aside(exchange: Exchange, event: dict[str, Any], said: Said) -> bytes:
 def remember(recent: RecentFindings, exchange: Exchange) -> None:
     """What was found in an answer counts for the messages that follow it."""
     recent.add(exchange.added_findings[exchange.streamed_from :], time.monotonic())
-
-
-def _texts(event: dict[str, Any]) -> list[Text]:
-    kind = str(event.get("type"))
-    texts: list[Text] = []
-    if kind == "error":
-        leaves(event.get("error"), Target.ERROR, "/error", texts)
-    elif kind.startswith("session.") and type(session := event.get("session")) is dict:
-        for key, value in session.items():
-            if key == "tools" and type(value) is list:
-                for index, tool in enumerate(value):
-                    tool_texts(tool, f"/session/tools/{index}", texts)
-            elif key not in ("id", "object", "type", "model"):
-                target = Target.SYSTEM_PROMPT if key == "instructions" else Target.PROMPT
-                leaves(value, target, f"/session/{key}", texts)
-    elif type(item := event.get("item")) is dict and item.get("role") in _OWN_ROLES:
-        target = Target.PROMPT if item["role"] == "user" else Target.SYSTEM_PROMPT
-        leaves(item.get("content"), target, "/item/content", texts)
-    else:
-        texts = event_texts(event)
-    return texts

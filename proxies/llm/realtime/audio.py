@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _AUDIO_PARTS: Final = frozenset({"input_audio", "output_audio", "audio"})
@@ -23,10 +23,10 @@ def audio_places(event: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     for item in _items(event):
         content = item.get("content")
         for part in content if type(content) is list else ():
-            if type(part) is dict and part.get("type") in _AUDIO_PARTS and _is_audio(part.get("audio")):
+            if _is_spoken(part):
                 yield part, "audio"
     part = event.get("part")
-    if type(part) is dict and part.get("type") in _AUDIO_PARTS and _is_audio(part.get("audio")):
+    if _is_spoken(part):
         yield part, "audio"
 
 
@@ -52,6 +52,11 @@ def _items(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for name in ("input", "output"):
             items = response.get(name)
             yield from (item for item in (items if type(items) is list else ()) if type(item) is dict)
+
+
+def _is_spoken(part: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether this part of a message is audio that stands in it."""
+    return type(part) is dict and str(part.get("type")) in _AUDIO_PARTS and _is_audio(part.get("audio"))
 
 
 def _is_audio(value: Any) -> bool:

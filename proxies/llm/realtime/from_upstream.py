@@ -32,6 +32,7 @@ MAX_ANSWERS: Final = 64
 """Responses of one connection at a time, and the same of transcripts."""
 STOP_SECONDS: Final = 2.0
 """How long a provider may take to stop before the client is told without knowing the usage."""
+MAX_NAME_CHARACTERS: Final = 200
 MAX_ITEMS: Final = 2_000
 """Items of running responses that are known by name."""
 
@@ -59,14 +60,16 @@ class ProviderSide:
         await self.tell_overdue()
         kind = str(event.get("type"))
         if kind.startswith("session."):
-            self._state.transcribes = _transcribes(event.get("session"))
+            self._state.transcribes = transcribes(event.get("session"))
         if kind.startswith(TRANSCRIPTION):
             await self._take_heard(kind, event, len(data))
             return
-        item = _item_of(event)
-        response = _response_of(event)
+        item = item_of(event)
+        response = response_of(event)
         answer = await self._answer(response) if response else self._items.get(item)
         if answer is None:
+            if _is_piece(event):
+                raise UpstreamProtocolError("The upstream sent a piece of a text that belongs to no response.")
             await self._take_aside(kind, event, len(data))
             return
         if item and len(self._items) < MAX_ITEMS:
@@ -210,7 +213,7 @@ class ProviderSide:
 
     async def _take_heard(self, kind: str, event: dict[str, Any], size: int) -> None:
         """The transcript of what the caller said. Its audio is with the provider: a block can only undo that (LLM-RT-2)."""
-        item = _item_of(event)
+        item = item_of(event)
         answer = self._heard.get(item)
         if answer is None:
             if len(self._heard) >= MAX_ANSWERS:
@@ -286,22 +289,34 @@ def _read_heard(answer: Answer, event: dict[str, Any]) -> list[bytes]:
     return answer.read(event)
 
 
-def _response_of(event: dict[str, Any]) -> str:
-    """The response that an event belongs to, or an empty string."""
-    name = event.get("response_id")
-    if name is None and type(response := event.get("response")) is dict:
-        name = response.get("id")
-    return name if type(name) is str else ""
+def response_of(event: dict[str, Any]) -> str:
+    """The response that an event belongs to, or an empty string; raises UpstreamError for what is no name."""
+    response = event.get("response")
+    return _name(event.get("response_id"), response.get("id") if type(response) is dict else None)
 
 
-def _item_of(event: dict[str, Any]) -> str:
-    name = event.get("item_id")
-    if name is None and type(item := event.get("item")) is dict:
-        name = item.get("id")
-    return name if type(name) is str else ""
+def item_of(event: dict[str, Any]) -> str:
+    """The item that an event is about, or an empty string; raises UpstreamError for what is no name."""
+    item = event.get("item")
+    return _name(event.get("item_id"), item.get("id") if type(item) is dict else None)
 
 
-def _transcribes(session: Any) -> bool:
+def _name(given: Any, otherwise: Any) -> str:
+    name = given if given is not None else otherwise
+    if name is None:
+        return ""
+    if type(name) is not str or len(name) > MAX_NAME_CHARACTERS:
+        raise UpstreamProtocolError("The upstream names a response or an item in a way that cannot be followed.")
+    return name
+
+
+def _is_piece(event: dict[str, Any]) -> bool:
+    """Whether this is a piece of a text: alone it says too little to be inspected."""
+    is_delta = str(event.get("type")).endswith(".delta") and type(event.get("delta")) is str
+    return is_delta and next(audio_places(event), None) is None
+
+
+def transcribes(session: Any) -> bool:
     """Whether the settings of a session have what is heard transcribed, in the form of today or of the beta."""
     if type(session) is not dict:
         return False

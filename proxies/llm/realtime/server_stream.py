@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxies.answer_texts import Mode, Piece
-from proxies.json_texts import leaves, pointer
-from proxies.llm.response_texts import output_item_texts
+from proxies.llm.realtime.server_texts import event_texts
 from proxies.llm.running_texts import Reading
 from proxies.llm.streams import ResponsesStream
-from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import openai_usage
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
-from rules.model import Target, Text
+from rules.model import Target
 
 TRANSCRIPTION: Final = "conversation.item.input_audio_transcription."
 """How the events begin that say what was heard."""
@@ -21,11 +19,6 @@ _CALLS: Final = {"response.function_call_arguments": True, "response.mcp_call_ar
 """The calls whose arguments come in pieces, and whether the caller carries them out itself."""
 _WHOLE: Final = frozenset({"response.content_part.done", "response.output_item.done", "response.done"})
 """Events whose name ends like that of a text that has ended."""
-_NAMES: Final = frozenset(
-    "type event_id response_id item_id previous_item_id call_id obfuscation logprobs usage rate_limits".split()
-)
-"""Members of an event that are no text."""
-_RESPONSE_NAMES: Final = frozenset("id object status usage output conversation_id audio modalities voice".split())
 
 
 class RealtimeStream(ResponsesStream):
@@ -42,15 +35,16 @@ class RealtimeStream(ResponsesStream):
         if kind.endswith(".delta") and type(text := body.get("delta")) is str:
             if text:
                 self._piece(kind, body, text, reading)
+            reading.texts += self._running.unseen(event_texts(body, but="delta"))
         elif kind.startswith(TRANSCRIPTION) and kind.endswith((".completed", ".failed")):
             self.usage = openai_usage(body.get("usage"))
             reading.is_end = True
             self._done(kind, body, reading)
         elif kind.endswith(".done") and kind not in _WHOLE:
             self._done(kind, body, reading)
-        elif type(body.get("response")) is dict:
-            self._answer(kind, body["response"], reading)
         else:
+            if type(response := body.get("response")) is dict:
+                self._response(kind, response, reading)
             self._other(body, reading)
         return reading
 
@@ -80,51 +74,16 @@ class RealtimeStream(ResponsesStream):
         self._running.add(piece)
         reading.pieces.append(piece)
 
-    def _answer(self, kind: str, response: dict[str, Any], reading: Reading) -> None:
+    def _response(self, kind: str, response: dict[str, Any], reading: Reading) -> None:
         """`response.created` names the response; `response.done` says all of it again, with its usage."""
         if type(response.get("id")) is str:
             self.response_id = response["id"]
-        texts: list[Text] = []
-        output = response.get("output")
-        for index, item in enumerate(output if type(output) is list else ()):
-            _item_texts(item, f"/response/output/{index}", texts)
-        for key, value in response.items():
-            if key not in _RESPONSE_NAMES:
-                leaves(value, Target.COMPLETION, pointer("/response", key), texts)
         if kind == "response.done":
             reading.is_end = True
             self.usage = openai_usage(response.get("usage"))
             for key in self._running.open_keys():
                 reading.ended.append(key)
                 self._running.end(key, "/response", reading)
-        reading.texts += self._running.unseen(texts)
 
     def _other(self, body: dict[str, Any], reading: Reading) -> None:
         reading.texts += self._running.unseen(event_texts(body))
-
-
-def event_texts(body: dict[str, Any]) -> list[Text]:
-    """The whole texts of an event that is no piece of one."""
-    texts: list[Text] = []
-    for key, value in body.items():
-        if key in _NAMES:
-            continue
-        if key == "item":
-            _item_texts(value, "/item", texts)
-        elif key == "arguments":
-            argument_texts(value, "/arguments", texts)
-        elif key == "name":
-            leaves(value, Target.TOOL_NAME, "/name", texts)
-        elif key == "part" and type(value) is dict:
-            said = {name: text for name, text in value.items() if name != "type"}
-            leaves(said, Target.COMPLETION, "/part", texts)
-        else:
-            leaves(value, Target.COMPLETION, pointer("", key), texts)
-    return texts
-
-
-def _item_texts(item: Any, path: str, texts: list[Text]) -> None:
-    """An item of the conversation: one of the Responses API that says what kind of object it is."""
-    if type(item) is dict and item.get("object") == "realtime.item":
-        item = {name: value for name, value in item.items() if name != "object"}
-    output_item_texts(item, path, texts)

@@ -97,8 +97,11 @@ class Turn:
         if found or exchange.masking:
             document = {"input": {path.rpartition("/")[2]: event}}
             edits = pipeline.mask_request(exchange, document, texts, found, exchange.id)
+        unchanged = {finding.path for finding in found} - edits.keys()
         for text in texts:
-            self._said.add(edits.get(text.path, text.text))
+            # What was found where nothing may be changed went on as it is, and is looked for in answers as ever.
+            if text.path not in unchanged:
+                self._said.add(edits.get(text.path, text.text))
         if exchange.protection.policies.hints_at_placeholders:
             self._hint(event)
 

@@ -231,7 +231,14 @@ async def test_LLM_RT_1_binary_messages_end_the_connection_because_nobody_can_re
 
 
 async def test_a_provider_that_speaks_nonsense_ends_the_connection(provider: Provider, proxy: RunningProxy) -> None:
-    for nonsense in ("{", "[]", '{"type":"a","type":"b"}'):
+    for nonsense in (
+        "{",
+        "[]",
+        '{"type":"a","type":"b"}',
+        '{"type":"response.output_text.delta","delta":"of nobody"}',
+        '{"type":"response.created","response":{"id":{"a":1}}}',
+        '{"type":"response.done","response_id":"%s"}' % ("x" * 201),
+    ):
         async with raw_client(proxy.url) as client:
             await client.until("session.created")
             await provider.sockets[-1].send(nonsense)

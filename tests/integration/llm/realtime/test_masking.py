@@ -336,3 +336,34 @@ async def test_the_client_of_openai_reads_what_the_gateway_adds(provider: Provid
         await connection.response.create()
         events += await until(connection, "response.done")
     assert [event.type for event in events].count("response.done") == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.output_text.delta", "response_id": "resp_1", "item_id": "i", "delta": "x", "more": KEY},
+        {
+            "type": "response.in_progress",
+            "response": {"id": "resp_1", "output": [], "status": KEY + " !"},
+            "aside": [KEY],
+        },
+        {"type": "response.output_item.done", "response_id": "resp_1", "item": {"id": "i", "odd": {"a": KEY}}},
+        {"type": "conversation.item.added", "item": {"role": "user", "content": [{"text": KEY}], "odd": KEY}},
+        {"type": "session.updated", "session": {"odd": KEY}, "aside": KEY},
+        {"type": "error", "error": {"message": KEY, "odd": [KEY]}, "aside": KEY},
+        {"type": "rate_limits.updated", "rate_limits": [{"name": KEY}], "usage": {"a": KEY}},
+        {"type": f"odd {KEY}"},
+    ],
+)
+async def test_LLM_SRF_3_a_provider_hides_no_text_in_a_member_that_nobody_knows(
+    provider: Provider, proxy: RunningProxy, event: Event
+) -> None:
+    provider.reply = lambda asked: [event, done([])] if asked["type"] == "response.create" else []
+    async with raw_client(proxy.url) as client:
+        await client.ask("hello")
+
+    left = json.dumps(client.events)
+    assert "[REDACTED_AWS_SECRET]" in left or f"odd {KEY}" in left
+    assert KEY not in left.replace(f"odd {KEY}", "")
+    records = await proxy.wait_for_records(1)
+    assert "SEC-AWS" in {finding.rule_id for record in records for finding in record.findings}

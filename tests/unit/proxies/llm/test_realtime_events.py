@@ -12,7 +12,8 @@ from proxies.llm.realtime.aliases import MAX_ALIASES, Aliases
 from proxies.llm.realtime.audio import audio_places, put_audio, take_audio
 from proxies.llm.realtime.client_events import check_names, client_messages, client_texts, named_model
 from proxies.llm.realtime.messages import error_event, failed_response
-from proxies.llm.realtime.server_stream import RealtimeStream, event_texts
+from proxies.llm.realtime.server_stream import RealtimeStream
+from proxies.llm.realtime.server_texts import event_texts
 from proxies.llm.realtime.turns import MAX_SAID, Said
 from proxies.llm.realtime.upstream import read_query
 from proxies.llm.usage import openai_usage
