@@ -20,7 +20,7 @@ from tests.forward_proxy import ForwardProxy
 from tests.masking_calls import CLIENT_KEY
 from tests.masking_rules import masking_ruleset
 from tests.proxy_harness import RunningProxy, running_proxy
-from tests.realtime_calls import raw_client
+from tests.realtime_calls import ask, raw_client
 from tests.realtime_provider import Provider, begun, by_type, response, running_provider, said
 
 MODEL = "/v1/realtime?model=gpt-realtime"
@@ -411,3 +411,27 @@ async def test_a_failure_of_the_gateway_ends_the_connection_and_is_recorded(
     records = await proxy.wait_for_records(2)
     assert {record.outcome for record in records} == {"failed"}
     assert len(proxy.carriers) == 0
+
+
+async def test_LLM_RT_1_the_client_of_azure_talks_to_its_deployment(provider: Provider) -> None:
+    provider.reply = lambda event: response("Good morning.") if event["type"] == "response.create" else []
+    auth = UpstreamAuth(type="header", name="api-key", value="azure-key")
+    async with (
+        running_proxy(
+            type="llm", target_url=provider.url, client_key=CLIENT_KEY, upstream_auth=auth, ruleset=masking_ruleset()
+        ) as proxy,
+        openai.AsyncAzureOpenAI(
+            azure_endpoint=proxy.url,
+            websocket_base_url=f"{proxy.url.replace('http', 'ws', 1)}/openai",
+            api_key=CLIENT_KEY,
+            api_version="2025-04-01-preview",
+        ) as client,
+        client.realtime.connect(model="voice") as connection,
+    ):
+        events = await ask(connection, "hello")
+    assert events[-1].response.status == "completed"
+    request = provider.sockets[0].request
+    assert request.path == "/openai/realtime?api-version=2025-04-01-preview&deployment=voice"
+    assert request.headers["api-key"] == "azure-key"
+    assert CLIENT_KEY not in str(request.headers)
+    assert (await proxy.wait_for_records(1))[0].operation == "voice"
