@@ -30,6 +30,11 @@ def audio_places(event: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         yield part, "audio"
 
 
+def audio_characters(event: dict[str, Any]) -> int:
+    """How much of an event is audio, which costs nobody any reading."""
+    return sum([len(holder[member]) for holder, member in audio_places(event)])
+
+
 def take_audio(event: dict[str, Any]) -> list[tuple[dict[str, Any], str, str]]:
     """Take the audio out of an event; what `put_audio` needs to put it back."""
     taken = [(holder, member, holder[member]) for holder, member in audio_places(event)]

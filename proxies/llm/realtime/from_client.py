@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxies import off_loop, pipeline
-from proxies.llm.realtime.audio import audio_places
+from proxies.llm.realtime.audio import audio_characters
 from proxies.llm.realtime.client_events import (
     CREATES_RESPONSE,
     PROTOCOL_KEYS,
@@ -21,6 +21,8 @@ from proxies.steps import limit
 from proxies.strict_json import JSONRefused, parse, refuse_case_variants
 from proxies.transport.websocket_server import POLICY
 
+LARGE_MESSAGE_BYTES: Final = 32 * 1024
+"""A message with more than this is parsed in a thread; most of one is audio, a single string."""
 MAX_REFUSED: Final = 50
 """Events in a row that are refused; a client that goes on after them is not listening."""
 
@@ -39,7 +41,7 @@ class ClientSide:
         turn.is_busy = True
         name = ""
         try:
-            event = await off_loop.sized(len(data), partial(_read, data))
+            event = await off_loop.sized(len(data), partial(_read, data), large=LARGE_MESSAGE_BYTES)
             name = self._state.aliases.give(event)
             message = await self._judged(turn, event, len(data))
         except Refusal as refusal:
@@ -60,13 +62,14 @@ class ClientSide:
         if model := named_model(event):
             exchange.operation = model
         check_names(event)
-        _check_audio(self._state, turn, event)
+        if audio := audio_characters(event):
+            _check_audio(self._state, turn)
         if event["type"] == CREATES_RESPONSE:
             self._state.check_asked()
             if exchange.protection.policies.has_rate_limits:
                 limit.check(exchange)
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": True})
-        return await off_loop.sized(size, partial(turn.judge, event))
+        return await off_loop.sized(size - audio, partial(turn.judge, event))
 
     def _note(self, turn: Turn, event: dict[str, Any], name: str) -> None:
         """What follows from an event that goes on."""
@@ -112,10 +115,10 @@ def _read(data: bytes) -> dict[str, Any]:
     return event
 
 
-def _check_audio(state: RealtimeState, turn: Turn, event: dict[str, Any]) -> None:
-    """Raises `Refusal` for audio that the policies do not let pass."""
+def _check_audio(state: RealtimeState, turn: Turn) -> None:
+    """Raises `Refusal` where the policies let no audio pass."""
     mode = turn.exchange.protection.policies.realtime_audio
-    if mode == "pass" or (mode == "transcribed" and state.transcribes) or next(audio_places(event), None) is None:
+    if mode == "pass" or (mode == "transcribed" and state.transcribes):
         return
     raise Refusal(
         403,

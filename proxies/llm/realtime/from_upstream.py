@@ -14,7 +14,8 @@ from proxies import off_loop, pipeline
 from proxies.contract import Outcome
 from proxies.exchange import Exchange
 from proxies.llm.realtime.answers import Answer, read_aside, remember
-from proxies.llm.realtime.audio import audio_places
+from proxies.llm.realtime.audio import audio_characters, audio_places
+from proxies.llm.realtime.from_client import LARGE_MESSAGE_BYTES
 from proxies.llm.realtime.messages import cancel_response, delete_item, error_event, failed_response
 from proxies.llm.realtime.server_stream import TRANSCRIPTION
 from proxies.llm.realtime.state import Link, RealtimeState, note_refusal
@@ -56,13 +57,14 @@ class ProviderSide:
 
     async def take(self, data: bytes) -> None:
         """Send one event on, or what stands in for it; raises UpstreamError for what is no event."""
-        event = await off_loop.sized(len(data), partial(_read, data))
+        event = await off_loop.sized(len(data), partial(_read, data), large=LARGE_MESSAGE_BYTES)
+        size = len(data) - audio_characters(event)
         await self.tell_overdue()
         kind = str(event.get("type"))
         if kind.startswith("session."):
             self._state.transcribes = transcribes(event.get("session"))
         if kind.startswith(TRANSCRIPTION):
-            await self._take_heard(kind, event, len(data))
+            await self._take_heard(kind, event, size)
             return
         item = item_of(event)
         response = response_of(event)
@@ -70,11 +72,11 @@ class ProviderSide:
         if answer is None:
             if _is_piece(event):
                 raise UpstreamProtocolError("The upstream sent a piece of a text that belongs to no response.")
-            await self._take_aside(kind, event, len(data))
+            await self._take_aside(kind, event, size)
             return
         if item and len(self._items) < MAX_ITEMS:
             self._items[item] = answer
-        await self._take_answer(answer, kind, event, len(data))
+        await self._take_answer(answer, kind, event, size)
 
     def end(self, outcome: Outcome) -> list[bytes]:
         """No more will come: every call that has no end gets its record; what was held may still go out (RED-STR-1)."""
