@@ -24,6 +24,9 @@ def error_event(refusal: Refusal, request_id: str, caused_by: str = "") -> bytes
     """The event that tells the client of a refusal; `caused_by` is the name of its own event that led to it."""
     error = openai_body(refusal, request_id)["error"]
     error["event_id"] = caused_by or None
+    if (wait := dict(refusal.headers).get("retry-after")) is not None:
+        # An event has no header fields.
+        error["retry_after_seconds"] = int(wait)
     return dump({"type": "error", "event_id": _new_id(), "error": error})
 
 

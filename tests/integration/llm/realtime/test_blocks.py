@@ -234,6 +234,7 @@ async def test_AG_PE_5_every_response_counts_for_rate_limits(provider: Provider)
             await client.ask("hello")
         event = (await client.ask("hello", "error"))[-1]
     assert (event["error"]["code"], event["error"]["type"]) == ("rate_limited", "rate_limit_error")
+    assert event["error"]["retry_after_seconds"] > 0
     assert provider.types.count("response.create") == 2
 
 
