@@ -14,7 +14,7 @@ from proxies.llm.realtime.client_events import (
     named_model,
 )
 from proxies.llm.realtime.messages import error_event
-from proxies.llm.realtime.state import Link, RealtimeState, note_refusal
+from proxies.llm.realtime.state import Link, RealtimeState, audio_mode, note_refusal
 from proxies.llm.realtime.turns import MAX_EVENTS, Turn
 from proxies.refusal import Refusal
 from proxies.steps import limit
@@ -117,7 +117,7 @@ def _read(data: bytes) -> dict[str, Any]:
 
 def _check_audio(state: RealtimeState, turn: Turn) -> None:
     """Raises `Refusal` where the policies let no audio pass."""
-    mode = turn.exchange.protection.policies.realtime_audio
+    mode = audio_mode(turn.exchange)
     if mode == "pass" or (mode == "transcribed" and state.transcribes):
         return
     raise Refusal(

@@ -18,7 +18,7 @@ from proxies.llm.realtime.audio import audio_characters, audio_places
 from proxies.llm.realtime.from_client import LARGE_MESSAGE_BYTES
 from proxies.llm.realtime.messages import cancel_response, delete_item, error_event, failed_response
 from proxies.llm.realtime.server_stream import TRANSCRIPTION
-from proxies.llm.realtime.state import Link, RealtimeState, note_refusal
+from proxies.llm.realtime.state import Link, RealtimeState, audio_mode, note_refusal
 from proxies.llm.realtime.turns import judge_heard
 from proxies.llm.usage import openai_usage
 from proxies.refusal import Refusal
@@ -207,7 +207,7 @@ class ProviderSide:
 
     def _mute(self, answer: Answer, event: dict[str, Any]) -> None:
         """Take out audio that may not pass; the event stays (RED-STR-4)."""
-        if answer.exchange.protection.policies.realtime_audio == "block":
+        if audio_mode(answer.exchange) == "block":
             for holder, member in list(audio_places(event)):
                 holder[member] = ""
 
@@ -256,7 +256,7 @@ class ProviderSide:
         if alias and (turn := self._state.not_answered(alias)) is not None:
             turn.exchange.outcome, turn.exchange.error_code = "upstream_error", "upstream_error"
             turn.exchange.record()
-        if exchange.protection.policies.realtime_audio == "block":
+        if audio_mode(exchange) == "block":
             for holder, member in list(audio_places(event)):
                 holder[member] = ""
         refused: Refusal | None = None

@@ -114,3 +114,10 @@ def note_refusal(exchange: Exchange, refusal: Refusal) -> None:
     exchange.outcome = refusal.outcome
     exchange.error_code = refusal.code
     exchange.reason = refusal.detail or refusal.message
+
+
+def audio_mode(exchange: Exchange) -> str:
+    """When audio may pass: `pass`, `transcribed` or `block`. A proxy that only logs keeps nothing out."""
+    if exchange.proxy.config.enforcement == "log_only":
+        return "pass"
+    return exchange.protection.policies.realtime_audio

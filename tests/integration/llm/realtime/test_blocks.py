@@ -335,3 +335,26 @@ async def test_what_stands_in_the_place_of_audio_and_is_none_is_a_text(provider:
         await client.send({**APPEND, "audio": f"{BLOCKED}!"})
         assert (await client.until("error"))[-1]["error"]["code"] == "blocked_by_policy"
     assert provider.events == []
+
+
+@pytest.mark.parametrize("where", ["policy", "proxy"])
+async def test_LLM_RT_2_what_only_logs_keeps_no_audio_out(provider: Provider, where: str) -> None:
+    policy = {"name": "p", "packs": ["masking"], "realtime_audio": "block", "realtime_close": True}
+    if where == "policy":
+        policy["enforcement"] = "log_only"
+    async with (
+        running_proxy(
+            type="llm",
+            target_url=provider.url,
+            ruleset=masking_ruleset(),
+            policies=[policy],
+            enforcement="log_only" if where == "proxy" else "enforce",
+        ) as proxy,
+        raw_client(proxy.url, key="") as client,
+    ):
+        answering(provider, response("Fine.", spoken=True))
+        await client.send(APPEND)
+        events = await client.ask(BLOCKED)
+    assert AUDIO in provider.seen
+    assert events[-1]["response"]["status"] == "completed"
+    assert {event["delta"] for event in by_type(events, "response.output_audio.delta")} == {AUDIO}
