@@ -16,6 +16,7 @@ from proxies.transport.server_messages import Connection, Receiver, Request, Res
 _OF_THE_CARRIER: Final = HOP_BY_HOP | {
     "accept",
     "accept-encoding",
+    "api-key",
     "authorization",
     "content-encoding",
     "content-length",

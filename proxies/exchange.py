@@ -209,6 +209,12 @@ class Exchange:
         if waiting:
             self.waited_seconds += elapsed
 
+    def skip_wait(self) -> None:
+        """The time since the last lap belongs to nobody: the caller said nothing and waited for nothing."""
+        now = perf_counter()
+        self._received_at += now - self._lap_at
+        self._lap_at = now
+
     def fork(self, operation: str) -> Exchange:
         """A call of its own, judged and recorded apart: one message of a stream that stays open for hours."""
         part = Exchange(self.proxy, self.request, self.response, self._recorder)

@@ -291,6 +291,11 @@ class Policy(_Strict, frozen=True):
     """Whether masked values go back into the arguments of tool calls that the caller carries out itself."""
     placeholder_hint: bool = False
     """Whether a request with placeholders gets a sentence in its system prompt that asks to copy them exactly."""
+    realtime_audio: Literal["pass", "transcribed", "block"] = "pass"
+    """Whether audio passes on Realtime connections, where no rule can read it: always, only in sessions that transcribe
+    what they hear, or never; of several policies the strictest decides."""
+    realtime_close: bool = False
+    """Whether a block closes a Realtime connection; otherwise it refuses the event or ends the response."""
     tainted_arguments: Literal["log", "alert", "block"] = "alert"
     """What happens to a call of an MCP tool whose arguments hold a secret, a masked value or a canary that another
     server gave in a result; of several policies the strictest decides."""

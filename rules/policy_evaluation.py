@@ -156,6 +156,15 @@ class PolicySet:
         self.restores_tool_arguments = all(policy.policy.restore_tool_arguments for policy in self.policies)
         self.hints_at_placeholders = any(policy.policy.placeholder_hint for policy in self.policies)
         """Whether requests with placeholders get the sentence about them."""
+        enforced = [policy.policy for policy in self.policies if policy.policy.enforcement == "enforce"]
+        self.realtime_audio = max(
+            (policy.realtime_audio for policy in enforced),
+            key=("pass", "transcribed", "block").index,
+            default="pass",
+        )
+        """When audio may pass on a Realtime connection."""
+        self.closes_realtime = any(policy.realtime_close for policy in enforced)
+        """Whether a block closes a Realtime connection."""
         self.tainted_arguments = max(
             (policy.policy.tainted_arguments for policy in self.policies),
             key=("log", "alert", "block").index,

@@ -146,10 +146,14 @@ def remarks(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None
 
 
 def _head_remarks(policy: Policy) -> Iterator[_Found]:
-    if not (policy.packs or policy.detections or policy.rules or policy.rate_limits or policy.context):
+    decides = policy.packs or policy.detections or policy.rules or policy.rate_limits or policy.context
+    if not decides and policy.realtime_audio == "pass":
         yield "", "the policy decides nothing: it has no packs, detections, rules, rate limits or context firewall"
     if policy.context and policy.type not in ("llm", "both"):
         yield "/context", "only requests to language models name a context"
+    for name in ("realtime_audio", "realtime_close"):
+        if policy.type not in ("llm", "both") and getattr(policy, name) not in ("pass", False):
+            yield f"/{name}", "only language models are spoken to over Realtime"
     if policy.default_action == "deny" and not any(rule.action == "allow" for rule in policy.rules):
         yield "/default_action", "every call is refused: no rule allows one"
 

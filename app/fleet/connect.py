@@ -37,6 +37,7 @@ def _llm(proxy: ProxyView) -> list[Group]:
         Group(
             "SDKs of OpenAI and Anthropic", [_openai_python(base), _openai_javascript(base), _anthropic_python(base)]
         ),
+        Group("Realtime sessions", [_realtime_python(base), _realtime_browser(base)]),
         Group("SDKs of other APIs", [_gemini_python(base), _ollama_python(base), _bedrock_python(base)]),
         Group("Command line and editors", [_curl_chat(base), _claude_code(base), _cursor_model(base)]),
     ]
@@ -72,6 +73,39 @@ const answer = await client.chat.completions.create({{
 console.log(answer.choices[0].message.content);
 """
     return Client("OpenAI SDK, JavaScript", "", text)
+
+
+def _realtime_python(base: str) -> Client:
+    text = f"""import asyncio
+from openai import AsyncOpenAI
+
+async def main():
+    client = AsyncOpenAI(base_url="{base}/v1", api_key="{KEY_PLACEHOLDER}")
+    async with client.realtime.connect(model="gpt-realtime") as connection:
+        await connection.session.update(session={{"type": "realtime", "output_modalities": ["text"]}})
+        item = {{"type": "message", "role": "user", "content": [{{"type": "input_text", "text": "Hello"}}]}}
+        await connection.conversation.item.create(item=item)
+        await connection.response.create()
+        async for event in connection:
+            if event.type == "response.output_text.delta":
+                print(event.delta, end="")
+            elif event.type in ("response.done", "error"):
+                break
+
+asyncio.run(main())
+"""
+    return Client("OpenAI Realtime, Python", "For a proxy in front of OpenAI's API.", text)
+
+
+def _realtime_browser(base: str) -> Client:
+    socket = base.replace("http", "ws", 1)
+    text = f"""const socket = new WebSocket(
+  "{socket}/v1/realtime?model=gpt-realtime",
+  ["realtime", "openai-insecure-api-key.{KEY_PLACEHOLDER}"],
+);
+socket.onmessage = (message) => console.log(JSON.parse(message.data));
+"""
+    return Client("OpenAI Realtime, browser", "The page's origin must be one of the proxy's allowed origins.", text)
 
 
 def _anthropic_python(base: str) -> Client:

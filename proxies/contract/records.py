@@ -103,10 +103,10 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     method: str
     path: str
     protocol: str
-    """`openai.chat`, `openai.completions`, `openai.responses`, `anthropic.messages`, `gemini.generate`, `ollama.chat`,
-    `ollama.generate`, `ollama.embed`, `ollama.show`, `bedrock.converse`, `bedrock.invoke`, `bedrock.llama`,
-    `bedrock.titan`, `llm.models`, `mcp.legacy`, `mcp.modern`, `mcp.sse` and
-    `mcp.websocket` for a connection that carries calls, or `http` before that is known."""
+    """`openai.chat`, `openai.completions`, `openai.responses`, `openai.realtime`, `anthropic.messages`, `gemini.generate`,
+    `ollama.chat`, `ollama.generate`, `ollama.embed`, `ollama.show`, `bedrock.converse`, `bedrock.invoke`, `bedrock.llama`,
+    `bedrock.titan`, `llm.models`, `mcp.legacy`, `mcp.modern`, `mcp.sse` and `mcp.websocket` for a connection that carries
+    calls, or `http` before that is known."""
     operation: str
     """Model for LLM calls, JSON-RPC method (and tool) for MCP."""
     client_ip: str

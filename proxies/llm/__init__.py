@@ -8,5 +8,7 @@ has a `framing` cut it into events, asks the surface's interpreter (`streams` an
 event says, passes each delta through `proxies.answer_texts`, and ends a blocked stream in that API's own error form
 (`errors`).
 
+`realtime` carries connections on which events come from both sides; it shares the inspection of answers.
+
 Field maps: requirements a2a-and-llm §3.1.1 (requests), §3.1.2 (answers), §3.3 (errors).
 """

@@ -18,6 +18,7 @@ from proxies.llm.interpreters import framing, interpreter, stream_media_type
 from proxies.llm.invoke_families import invoked_route
 from proxies.llm.not_supported import not_supported
 from proxies.llm.placeholder_hint import add_hint
+from proxies.llm.realtime import endpoint as realtime
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
@@ -115,14 +116,17 @@ _ENVELOPE_KEYS: Final = frozenset(
 )
 
 
-def is_carrier(_request: Request) -> bool:
-    """No: every request is a call."""
-    return False
+def is_carrier(request: Request) -> bool:
+    """Whether a request only opens a connection on which calls are made; every other one is a call."""
+    return realtime.is_realtime(request)
 
 
 async def serve(exchange: Exchange) -> None:
     """One LLM call; raises `Refusal`, `UpstreamError` or `BodyError`."""
     request = exchange.request
+    if realtime.is_realtime(request):
+        await realtime.serve(exchange)
+        return
     route = find_route(request.method, request.path)
     if route is None:
         if (request.method, request.path) == _HEARTBEAT:

@@ -76,16 +76,16 @@ def messages_and_calls(body: dict[str, Any]) -> tuple[tuple[Message, ...], tuple
         if type(value) is str:
             messages.append(Message("user", f"/{key}"))
         elif type(value) is dict:
-            messages += _said_in(value, f"/{key}")
+            messages += said_in(value, f"/{key}")
             calls += calls_in(value, f"/{key}")
         elif type(value) is list:
             for index, message in enumerate(value):
-                messages += _said_in(message, f"/{key}/{index}")
+                messages += said_in(message, f"/{key}/{index}")
                 calls += calls_in(message, f"/{key}/{index}")
     return tuple(messages), tuple(calls)
 
 
-def _said_in(message: Any, path: str) -> Iterator[Message]:
+def said_in(message: Any, path: str) -> Iterator[Message]:
     """A message, and one of the role `tool` for each result of a tool that another API would send as a message.
 
     `message_count` counts the message once, whatever it holds.

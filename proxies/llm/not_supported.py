@@ -20,7 +20,17 @@ def not_supported(request: Request) -> Refusal:
         404,
         "endpoint_not_supported",
         f"{request.method} {request.path[:200]} is not an endpoint that this gateway can inspect.",
-        remediation="Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
+        remediation=_remediation(request),
+    )
+
+
+def _remediation(request: Request) -> str:
+    if "upgrade" in request.headers:
+        return "Of the WebSockets only /v1/realtime passes; use POST for everything else."
+    if "/realtime/" in request.path:
+        return "Use the WebSocket /v1/realtime. WebRTC, SIP and keys for browsers would pass the gateway by."
+    return (
+        "Use /v1/chat/completions, /v1/completions, /v1/responses, /v1/realtime, /v1/messages, "
         "/v1beta/models/...:generateContent, /api/chat, /api/generate, /api/embed, /api/show, /model/.../converse, "
-        "/model/.../invoke or a list of models.",
+        "/model/.../invoke or a list of models."
     )

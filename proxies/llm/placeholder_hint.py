@@ -23,9 +23,9 @@ def add_hint(surface: Surface, document: dict[str, Any]) -> None:
     if surface is Surface.OPENAI_CHAT:
         _to_chat(document)
     elif surface is Surface.OPENAI_RESPONSES:
-        _to_member(document, "instructions")
+        to_member(document, "instructions")
     elif surface in (Surface.ANTHROPIC_MESSAGES, Surface.BEDROCK_INVOKE):
-        _to_member(document, "system")
+        to_member(document, "system")
     elif surface is Surface.GEMINI:
         _to_gemini(document)
     elif surface is Surface.BEDROCK_CONVERSE:
@@ -42,12 +42,12 @@ def _to_chat(document: dict[str, Any]) -> None:
         return
     first = messages[0] if messages else None
     if type(first) is dict and first.get("role") in _SYSTEM_ROLES and type(first.get("content")) in (str, list):
-        _to_member(first, "content")
+        to_member(first, "content")
     else:
         messages.insert(0, {"role": "system", "content": SENTENCE})
 
 
-def _to_member(holder: dict[str, Any], name: str) -> None:
+def to_member(holder: dict[str, Any], name: str) -> None:
     """Behind a text, or as one more block of a list."""
     there = holder.get(name)
     if there is None:
@@ -80,7 +80,7 @@ def _to_ollama_chat(document: dict[str, Any]) -> None:
     first = messages[0] if messages else None
     if type(first) is dict and type(first.get("content")) is str:
         if first.get("role") in _SYSTEM_ROLES:
-            _to_member(first, "content")
+            to_member(first, "content")
         else:
             _before(first, "content")
 
@@ -88,7 +88,7 @@ def _to_ollama_chat(document: dict[str, Any]) -> None:
 def _to_ollama_prompt(document: dict[str, Any]) -> None:
     """The same for a completion. One without a template is left as it is: its prompt has a form of its own."""
     if document.get("system"):
-        _to_member(document, "system")
+        to_member(document, "system")
     elif document.get("raw") is not True and type(document.get("prompt")) is str:
         _before(document, "prompt")
 

@@ -54,7 +54,7 @@ async def relay_stream(
     """Relay `upstream` to the client as an inspected event stream. `hide_usage` drops the usage the gateway asked for."""
     exchange.streamed_from = len(exchange.found)
     exchange.start_answer(upstream.status, [*framing.headers, *headers])
-    stream = _Stream(exchange, surface, interpreter, framing, hide_usage=hide_usage)
+    stream = AnswerStream(exchange, surface, interpreter, framing, hide_usage=hide_usage)
     keepalive = KeepAlive(exchange)
     if not framing.has_comments:
         keepalive.stop()
@@ -78,7 +78,7 @@ async def relay_stream(
         exchange.usage = interpreter.usage
 
 
-async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse, keepalive: KeepAlive) -> None:
+async def _pump(exchange: Exchange, stream: AnswerStream, upstream: UpstreamResponse, keepalive: KeepAlive) -> None:
     framing = stream.framing
     if not exchange.protection.is_prepared:
         await off_loop.away(exchange.protection.prepare)
@@ -91,12 +91,12 @@ async def _pump(exchange: Exchange, stream: _Stream, upstream: UpstreamResponse,
         await stream.outlet.write(held)
 
 
-async def _close(stream: _Stream) -> list[bytes]:
+async def _close(stream: AnswerStream) -> list[bytes]:
     """What only the end of the stream decides, for one running text after the other."""
     return await off_loop.away(stream.close) if stream.open_texts > MANY_TEXTS else stream.close()
 
 
-async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
+async def _release(exchange: Exchange, stream: AnswerStream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
     """Inspect the events of one read and send what passed: the good ones before a block still reach the client."""
     released: list[bytes] = []
     characters = 0
@@ -119,7 +119,7 @@ async def _release(exchange: Exchange, stream: _Stream, events: list[SSEEvent], 
             exchange.lap("downstream", waiting=True)
 
 
-class _Stream:
+class AnswerStream:
     """The inspection of one stream; no I/O."""
 
     def __init__(
@@ -155,18 +155,22 @@ class _Stream:
             return [*held, self.framing.event(event)]
         if not event.data:
             return []
-        body = self._parse(event.data)
-        reading = self.interpreter.read(event.event, body)
+        return self.inspect_body(event.event, self._parse(event.data))
+
+    def inspect_body(self, event: str | None, body: dict[str, Any]) -> list[bytes]:
+        """What to release for one parsed event, which has a name where the API gives it one; raises `Refusal`."""
+        reading = self.interpreter.read(event, body)
         if self._calls is not None:
             self._judge_calls(self._calls, body)
         if self._may_hide:
             forget_tokens(body)
         number = body.get("sequence_number")
-        held = self._pass(reading, body, gives_up=_gives_up(event.event, body))
+        held = self._pass(reading, body, gives_up=_gives_up(event, body))
         if reading.is_end:
             held += [self._numbered(more, number) for more in self._close_texts()]
             self.ended = True
-            keep_conversation(self._exchange, body.get("response"))
+            if self.surface is Surface.OPENAI_RESPONSES:
+                keep_conversation(self._exchange, body.get("response"))
         if self._hide_usage:
             if reading.is_usage_only:
                 return held
@@ -175,7 +179,7 @@ class _Stream:
         if self._inserted and type(number) is int:
             body["sequence_number"] = number + self._inserted
         # The name of the event goes on only where the API has one; id and retry have no meaning in these APIs.
-        name = event.event if event.event is not None and event.event.isprintable() else None
+        name = event if event is not None and event.isprintable() else None
         return [*held, self.framing.event(SSEEvent(event=name, data=dump(body).decode()))]
 
     def close(self) -> list[bytes]:
@@ -266,7 +270,7 @@ def _gives_up(name: str | None, body: dict[str, Any]) -> bool:
     return body.get("error") is not None or body.get("type") == "error" or (name or "").endswith(EXCEPTION)
 
 
-async def _write_held(exchange: Exchange, stream: _Stream) -> None:
+async def _write_held(exchange: Exchange, stream: AnswerStream) -> None:
     """What was held when the upstream broke off is read as the end of the text, and goes out before the error."""
     try:
         if held := await _close(stream):
@@ -275,7 +279,7 @@ async def _write_held(exchange: Exchange, stream: _Stream) -> None:
         logger.warning("what was held of %s does not go out: %s", exchange.id, refusal.code)
 
 
-async def _end_with_error(exchange: Exchange, stream: _Stream, refusal: Refusal, *, clean: bool) -> None:
+async def _end_with_error(exchange: Exchange, stream: AnswerStream, refusal: Refusal, *, clean: bool) -> None:
     """Say in the API's words why the stream stops; cut the connection unless the gateway itself decided to stop."""
     exchange.outcome = refusal.outcome
     exchange.error_code = refusal.code

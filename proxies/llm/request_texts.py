@@ -68,7 +68,7 @@ def _responses(body: dict[str, Any], texts: list[Text]) -> None:
             leaves(value, Target.SYSTEM_PROMPT, "/instructions", texts)
         elif key == "input" and type(value) is list:
             for index, item in enumerate(value):
-                _response_item(item, f"/input/{index}", texts)
+                response_item(item, f"/input/{index}", texts)
         else:
             _other(key, value, texts)
 
@@ -155,7 +155,7 @@ def _without_payload(value: Any, target: Target, path: str, texts: list[Text]) -
         texts.append(Text(target, path, value))
 
 
-def _response_item(item: Any, path: str, texts: list[Text]) -> None:
+def response_item(item: Any, path: str, texts: list[Text]) -> None:
     """One input item of the Responses API."""
     if type(item) is not dict:
         leaves(item, Target.PROMPT, path, texts)

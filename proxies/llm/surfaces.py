@@ -19,6 +19,7 @@ class Surface(Enum):
     OPENAI_CHAT = "openai.chat"
     OPENAI_COMPLETIONS = "openai.completions"
     OPENAI_RESPONSES = "openai.responses"
+    OPENAI_REALTIME = "openai.realtime"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     GEMINI = "gemini.generate"
     OLLAMA_CHAT = "ollama.chat"

@@ -16,10 +16,12 @@ MAX_TOKENS_REPORTED = 10**12
 
 
 def openai_usage(usage: Any) -> Usage | None:
-    """From `usage` of Chat Completions (`prompt_tokens`) or Responses (`input_tokens`)."""
+    """From `usage` of Chat Completions (`prompt_tokens`), Responses or Realtime (`input_tokens`)."""
     if type(usage) is not dict:
         return None
-    details_in = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    details_in = (
+        usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or usage.get("input_token_details")
+    )
     details_out = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     cached = written = reasoning = 0
     if type(details_in) is dict:

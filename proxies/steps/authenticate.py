@@ -1,6 +1,7 @@
 """Who calls. The credential is looked for in `X-API-Key` (Gemini clients: `X-Goog-Api-Key`), then `Authorization: Bearer`,
-then `Authorization: ApiKey`. A client that opens a WebSocket may give a one-time ticket instead, and a call that another
-connection carries is known by the key of that connection.
+then `Authorization: ApiKey`, then `Api-Key` (Azure clients). A browser that opens a WebSocket to an LLM API gives its key as a
+sub-protocol. A client that opens one to an MCP server may give a one-time ticket instead, and a call that another connection
+carries is known by the key of that connection.
 
 It is never read from the query, where it would end up in logs (ADM-17), and never forwarded (G-07).
 """
@@ -18,6 +19,8 @@ from proxies.steps.decide import inspection_failed
 from proxies.tickets import TICKET_PREFIX
 from proxies.transport.headers import Headers
 
+KEY_PROTOCOL_PREFIX = "openai-insecure-api-key."
+"""What a sub-protocol begins with that is a key, by the custom of OpenAI's Realtime API."""
 MAX_CREDENTIAL_CHARACTERS = 512
 _CHALLENGE = (("www-authenticate", 'Bearer realm="ostiary"'),)
 _SIGNED = "AWS4-"
@@ -31,13 +34,16 @@ def presented_credential(headers: Headers) -> str:
     scheme, _, value = (headers.get("authorization") or "").partition(" ")
     if scheme.lower() in ("bearer", "apikey"):
         return value.strip()
-    return ""
+    return (headers.get("api-key") or "").strip()
 
 
 def check(exchange: Exchange) -> None:
     """Set the principal, or refuse with 401."""
     proxy = exchange.proxy
-    credential = presented_credential(exchange.request.headers)
+    headers = exchange.request.headers
+    credential = presented_credential(headers)
+    if not credential and proxy.config.type == "llm":
+        credential = _offered(headers, KEY_PROTOCOL_PREFIX).removeprefix(KEY_PROTOCOL_PREFIX)
     key = _key_of(exchange, credential)
     if key is not None:
         if not _opens(key, proxy):
@@ -54,7 +60,7 @@ def check(exchange: Exchange) -> None:
         return
     if not proxy.config.require_auth:
         return
-    if exchange.request.headers.get("authorization", "").startswith(_SIGNED):
+    if headers.get("authorization", "").startswith(_SIGNED):
         raise Refusal(
             401,
             "signed_request",
@@ -85,18 +91,18 @@ def _key_of(exchange: Exchange, credential: str) -> APIKey | None:
     request = exchange.request
     if isinstance(request, CarriedRequest):
         return keys.find_digest(request.key_digest)
-    if not credential and (ticket := _presented_ticket(request.headers)) and exchange.proxy.carriers is not None:
+    if not credential and (ticket := _offered(request.headers, TICKET_PREFIX)) and exchange.proxy.carriers is not None:
         digest = exchange.proxy.carriers.tickets.redeem(ticket)
         return keys.find_digest(digest) if digest else None
     return keys.find(credential) if 0 < len(credential) <= MAX_CREDENTIAL_CHARACTERS else None
 
 
-def _presented_ticket(headers: Headers) -> str:
-    """The ticket among the sub-protocols of a WebSocket's opening handshake, or an empty string."""
+def _offered(headers: Headers, prefix: str) -> str:
+    """The sub-protocol of a WebSocket's opening handshake that begins like this, or an empty string."""
     if "upgrade" not in headers:
         return ""
     offered = ",".join(headers.getall("sec-websocket-protocol")).split(",")
-    return next((one.strip() for one in offered if one.strip().startswith(TICKET_PREFIX)), "")
+    return next((one.strip() for one in offered if one.strip().startswith(prefix)), "")
 
 
 def _opens(key: APIKey, proxy: ProxyRuntime) -> bool:

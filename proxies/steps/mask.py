@@ -48,6 +48,11 @@ def span_of(finding: Finding) -> Span:
     return Span(start, end, finding.label or "VALUE", finding.reversible, finding.rule_id, finding.score)
 
 
+def is_of(value: dict[str, Any], types: frozenset[str]) -> bool:
+    """Whether an object says that it is of one of these types; what it says may be anything."""
+    return type(kind := value.get("type")) is str and kind in types
+
+
 def is_fixed(document: Any, text: Text) -> bool:
     """Whether a text must not be changed where it stands: ids, names of tools, what is signed or encrypted (LLM-SRF-3)."""
     if text.target is Target.TOOL_NAME:
@@ -57,9 +62,7 @@ def is_fixed(document: Any, text: Text) -> bool:
         return True
     if path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
         return True
-    return any(
-        value.get("type") in _SIGNED_TYPES or value.get("thought") is True for value in containers(document, text.path)
-    )
+    return any(is_of(value, _SIGNED_TYPES) or value.get("thought") is True for value in containers(document, text.path))
 
 
 def _is_signed_block(path: list[str]) -> bool:

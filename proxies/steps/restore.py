@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts
-from proxies.steps.mask import is_fixed, masking_failed, span_of
+from proxies.steps.mask import is_fixed, is_of, masking_failed, span_of
 from rules.masking.placeholders import may_hold_placeholder
 from rules.masking.session import MaskingFull
 from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
@@ -66,9 +66,7 @@ def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:
         return True
     if not exchange.restores_tool_arguments:
         return False
-    return not any(
-        value.get("type") in HOSTED_CALLS or "executableCode" in value for value in containers(document, text.path)
-    )
+    return not any(is_of(value, HOSTED_CALLS) or "executableCode" in value for value in containers(document, text.path))
 
 
 def redact_text(exchange: Exchange, text: str, spans: Iterable[Span]) -> str:

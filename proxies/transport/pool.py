@@ -65,6 +65,8 @@ class UpstreamPool:
         self._limits = limits
         self._bounds = bounds
         self._dialler = Dialler(self.origin, tls, proxy=proxy, egress=egress, bounds=bounds)
+        self.tunnels = Dialler(self.origin, tls, proxy=proxy, egress=egress, bounds=bounds, tunnels=True)
+        """Makes connections to the same origin that carry something else than HTTP. They are their maker's alone."""
         self._target_prefix = self._dialler.request_prefix + self.origin.base_path
         fields = [("host", authority or self.origin.authority), ("accept-encoding", "identity")]
         if signature:

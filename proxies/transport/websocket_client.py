@@ -40,7 +40,7 @@ _silent.disabled = True  # It would log what peers send.
 
 
 class WebSocketConnection(asyncio.Protocol):
-    """One connection, from its handshake to its end. `url` is `ws(s)://…`."""
+    """One connection, from its handshake to its end. `url` is `ws(s)://…`; an empty `subprotocol` asks for none."""
 
     def __init__(
         self,
@@ -52,7 +52,10 @@ class WebSocketConnection(asyncio.Protocol):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._protocol = ClientProtocol(
-            parse_uri(url), subprotocols=[Subprotocol(subprotocol)], max_size=max_message_bytes, logger=_silent
+            parse_uri(url),
+            subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+            max_size=max_message_bytes,
+            logger=_silent,
         )
         self._subprotocol = subprotocol
         self._headers = headers
@@ -85,7 +88,7 @@ class WebSocketConnection(asyncio.Protocol):
         except TimeoutError as error:
             self.abort()
             raise UpstreamFirstByteTimeout("The upstream did not answer the WebSocket handshake in time.") from error
-        if self._protocol.subprotocol != self._subprotocol:
+        if self._protocol.subprotocol != (self._subprotocol or None):
             self.abort()
             raise UpstreamProtocolError(f"The upstream's WebSocket does not speak {self._subprotocol}.")
         self._pinger = self._loop.call_later(PING_SECONDS, self._ping)
@@ -112,10 +115,16 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.resume_reading()
         return message
 
-    async def aclose(self) -> None:
+    @property
+    def close_code(self) -> int | None:
+        """The code with which the peer closed; None while it has not, or where it left without one."""
+        received = self._protocol.close_rcvd
+        return int(received.code) if received is not None else None
+
+    async def aclose(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """Say goodbye, wait a moment, close."""
         if self._protocol.state is State.OPEN and self._error is None:
-            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+            self._protocol.send_close(code)
             self._flush()
             await asyncio.wait({self._closed}, timeout=CLOSE_SECONDS)
         self.abort()

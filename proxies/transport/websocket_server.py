@@ -56,6 +56,7 @@ class ServerWebSocket:
     """One connection. `accept` answers 101; then `receive`, `send` and `close`, and `finish` at the end."""
 
     def __init__(self, *, max_message_bytes: int, subprotocols: Sequence[str]) -> None:
+        self._subprotocols = tuple(subprotocols)
         self._protocol = ServerProtocol(
             subprotocols=[Subprotocol(name) for name in subprotocols], max_size=max_message_bytes
         )
@@ -89,7 +90,7 @@ class ServerWebSocket:
 
     def accept(self, request: Request, response: Response) -> None:
         """Answer the opening handshake; raises HandshakeRefused and sends nothing when it cannot be accepted."""
-        self._protocol.receive_data(_head_of(request))
+        self._protocol.receive_data(_head_of(request, self._subprotocols))
         events = self._protocol.events_received()
         if not events or not isinstance(events[0], HandshakeRequest):
             raise HandshakeRefused(400, "The opening handshake is malformed.")
@@ -215,10 +216,15 @@ class ServerWebSocket:
         self._timer = self._loop.call_later(PING_SECONDS, self._tick)
 
 
-def _head_of(request: Request) -> bytes:
-    """The opening handshake for `websockets`: what was read, with the fields that concern it and no others."""
+def _head_of(request: Request, subprotocols: Sequence[str]) -> bytes:
+    """The opening handshake for `websockets`: what was read, with the fields that concern it and no others.
+
+    Of the sub-protocols offered only those that may be agreed on: another one can be a key or a ticket.
+    """
     lines = [f"GET {request.target} HTTP/{request.http_version}".encode("latin-1")]
     for name, value in request.headers.items():
-        if name in _HANDSHAKE_FIELDS or name == "sec-websocket-protocol":
+        if name in _HANDSHAKE_FIELDS:
             lines.append(f"{name}: {value}".encode("latin-1"))
+    if common := [name for name in offered_subprotocols(request) if name in subprotocols]:
+        lines.append(f"sec-websocket-protocol: {', '.join(common)}".encode("latin-1"))
     return b"\r\n".join(lines) + b"\r\n\r\n"

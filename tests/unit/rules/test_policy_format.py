@@ -279,6 +279,8 @@ def test_remarks_name_what_has_no_effect() -> None:
         "/rules/0/match/model"
     ]
     assert remarks_of(type="mcp", context={}) == ["/context"]
+    assert remarks_of(type="mcp", packs=["secrets"], realtime_audio="block") == ["/realtime_audio"]
+    assert remarks_of(type="llm", realtime_audio="transcribed") == []
     assert remarks_of(type="llm", context={}, packs=["jailbreak", "indirect-injection"]) == []
     assert remarks_of(default_action="deny", packs=["secrets"]) == ["/default_action"]
     assert remarks_of(packs=["pii"], overrides=[{"packs": ["pii"], "categories": "pii/*", "action": "redact"}]) == []

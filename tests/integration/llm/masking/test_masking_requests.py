@@ -12,7 +12,7 @@ import pytest
 from tests.masking_calls import QUESTION, asked, hold_nothing_back, placeholder_in, post
 from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_ruleset
 from tests.proxy_harness import running_proxy
-from tests.scripted_upstream import anthropic_stream, chat_body
+from tests.scripted_upstream import Reply, anthropic_stream, chat_body
 
 
 async def test_RED_STR_12_a_value_is_masked_wherever_it_stands(upstream, openai_client) -> None:
@@ -128,3 +128,18 @@ async def test_RED_STR_12_a_value_cut_over_two_messages_reaches_the_model_from_n
     sent = [message["content"] for message in seen["messages"]]
     assert re.fullmatch(f"It is {PLACEHOLDER}", sent[2])
     assert re.fullmatch(f"{PLACEHOLDER} as it seems", sent[3])
+
+
+async def test_a_type_that_is_no_word_is_a_member_like_others(upstream, proxy) -> None:
+    def reply(body: Any) -> Reply:
+        made = chat_body("done")
+        made.body["choices"][0]["message"]["tool_calls"] = [{"type": ["x"], "function": {"arguments": f"{KEY}"}}]
+        return made
+
+    upstream.reply = reply
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi", "extra": {"type": {"a": 1}, "to": EMAIL}}]}
+
+    answer = await post(proxy, "/v1/chat/completions", body)
+
+    assert EMAIL not in upstream.seen
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == "[REDACTED_AWS_SECRET]"

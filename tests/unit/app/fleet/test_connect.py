@@ -21,7 +21,8 @@ def view(listen_url: str) -> ProxyView:
 def test_every_text_names_the_address_and_the_key(url: str) -> None:
     clients = {client.name: client for group in clients_of(view(url)) for client in group.clients}
     for client in clients.values():
-        assert url in client.text or client.name == "Amazon Bedrock, boto3"
+        address = url.replace("http", "ws", 1) if "WebSocket" in client.text else url
+        assert address in client.text or client.name == "Amazon Bedrock, boto3"
         assert KEY_PLACEHOLDER in client.text + client.where
         if client.text.startswith(("from ", "import ")) and "JavaScript" not in client.name:
             compile(client.text, client.name, "exec")
