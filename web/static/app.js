@@ -283,7 +283,9 @@ function showStep(wizard, wanted, focus = true) {
   $("[data-next]", wizard).hidden = index === steps.length - 1;
   for (const button of $$("[data-finish]", wizard)) button.hidden = index !== steps.length - 1;
   if (index === steps.length - 1) review(wizard);
-  if (focus) $("legend", steps[index])?.focus();
+  if (!focus) return;
+  $("legend", steps[index])?.focus({ preventScroll: true });
+  window.scrollTo({ top: 0 });
 }
 function nextStep(wizard) {
   const index = Number(wizard.dataset.step);
@@ -318,7 +320,7 @@ function showDependent(root = document) {
     const [name, values] = part.dataset.when.split("=");
     const form = part.closest("form");
     const field = form?.elements[name];
-    const value = field instanceof RadioNodeList ? field.value : field?.value;
+    const value = field?.type === "checkbox" && !field.checked ? "" : field?.value;
     part.hidden = !values.split("|").includes(value);
     for (const inner of $$("[data-required]", part)) inner.required = !part.hidden;
   }
@@ -522,7 +524,23 @@ function offerRetry(event) {
 }
 document.addEventListener("htmx:error", offerRetry);
 document.addEventListener("htmx:response:error", offerRetry);
+// A tab, a header or a pager is part of what it swaps: the link in its place takes its focus, so that Tab goes on from there.
+let followed = null;
+function twins(part, link) {
+  return $$("a[href]", part).filter((one) => one.textContent.trim() === link.textContent.trim());
+}
+function noteFollowed({ sourceElement: link, target }) {
+  if (!(target instanceof Element) || !target.id || !link?.matches("a") || !target.contains(link)) return;
+  followed = { link, id: target.id, place: twins(target, link).indexOf(link) };
+}
+function refocus() {
+  const { link, id, place } = followed;
+  followed = null;
+  const part = document.getElementById(id);
+  if (part && document.activeElement === document.body) twins(part, link)[place]?.focus({ preventScroll: true });
+}
 document.addEventListener("htmx:before:swap", (event) => {
+  if (event.detail.ctx) noteFollowed(event.detail.ctx);
   const tasks = event.detail.tasks;
   for (let i = tasks.length - 1; i >= 0; i--) if (!admitRow(tasks[i])) tasks.splice(i, 1);
 });
@@ -530,6 +548,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   refreshTimes();
   showSelection();
   showOpenTabs();
+  if (followed) refocus();
   for (const note of $$("[data-toast]")) retire(note);
   for (const form of $$("form")) { showForType(form); showDependent(form); showConfirmation(form); }
   const target = event.detail.ctx?.target;
