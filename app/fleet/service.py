@@ -240,7 +240,7 @@ class ProxyService:
                 await self._check_loops(repository, wanted, own_id=proxy.id)
             await _check_listed(session, actor, wanted)
             changed = drafts.write(wanted, proxy)
-            if plan is not None:
+            if plan is not None and _changes_credential(proxy, plan):
                 self._write_credential(proxy, plan)
                 changed.append("upstream_auth")
             if variables != stored:
@@ -458,6 +458,19 @@ def _hop(proxy: Proxy | Draft) -> loops.Hop:
 
 def _has_credential(proxy: Proxy) -> bool:
     return proxy.upstream_auth_secret is not None or proxy.upstream_auth_reference is not None
+
+
+def _changes_credential(proxy: Proxy, plan: credentials.CredentialPlan) -> bool:
+    """Whether it is another login than the stored one; a secret counts as another, since it cannot be compared."""
+    if (plan.type, plan.name) != (proxy.upstream_auth_type, proxy.upstream_auth_name):
+        return True
+    if plan.keep:
+        return False
+    return (
+        plan.secret is not None
+        or proxy.upstream_auth_secret is not None
+        or plan.reference != proxy.upstream_auth_reference
+    )
 
 
 def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -> dict[str, str]:
