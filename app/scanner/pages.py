@@ -47,7 +47,7 @@ async def scanner_page(
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """The scans that match, newest first unless sorted otherwise, and the form for the next one."""
-    form = Form({"proxy_id": proxy_id, "policy": default_policy(library)})
+    form = Form({"policy": default_policy(library), **({"proxy_id": proxy_id} if proxy_id else {})})
     filters = {"proxy_id": proxy_id[:64], "search": search_text(search)}
     return await _list(
         request, actor, pages, scanner, proxies, library, form, filters=filters, sort=sort, offset=offset
@@ -182,6 +182,7 @@ async def _list(
     order = SORTS.order(sort)
     limit, offset = page_of(PAGE_SCANS, offset)
     servers = await proxies.page(actor, type_="mcp", limit=MAX_LIMIT)
+    form.values.setdefault("proxy_id", servers.items[0].id if servers.items else "")
     return await pages.page(
         request,
         "scanner/list.html",
