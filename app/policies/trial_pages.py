@@ -90,7 +90,9 @@ async def run_playground(
 def playground_context(library: PolicyLibrary, *, subject: str, drafts: list[str]) -> dict[str, Any]:
     """The form of the playground: policies in force and drafts to choose from."""
     subjects = [(f"draft:{name}", f"{name} (draft)") for name in drafts]
-    subjects += sorted(((view.name, view.title or view.name) for view in library.policies()), key=lambda one: one[1].lower())
+    subjects += sorted(
+        ((view.name, view.title or view.name) for view in library.policies()), key=lambda one: one[1].lower()
+    )
     known = dict(subjects)
     return {
         "subjects": subjects,
