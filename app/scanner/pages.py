@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
@@ -182,7 +183,8 @@ async def _list(
     order = SORTS.order(sort)
     limit, offset = page_of(PAGE_SCANS, offset)
     servers = await proxies.page(actor, type_="mcp", limit=MAX_LIMIT)
-    form.values.setdefault("proxy_id", servers.items[0].id if servers.items else "")
+    first = servers.items[0].id if servers.items else ""
+    form = msgspec.structs.replace(form, values={"proxy_id": first, **form.values})
     return await pages.page(
         request,
         "scanner/list.html",
