@@ -240,9 +240,10 @@ class ProxyService:
                 await self._check_loops(repository, wanted, own_id=proxy.id)
             await _check_listed(session, actor, wanted)
             changed = drafts.write(wanted, proxy)
-            if plan is not None and _changes_credential(proxy, plan):
+            if plan is not None:
+                stored_login = _stored_login(proxy)
                 self._write_credential(proxy, plan)
-                changed.append("upstream_auth")
+                changed += ["upstream_auth"] if _stored_login(proxy) != stored_login else []
             if variables != stored:
                 proxy.launch_environment = launch_environment.sealed(variables, self._vault, proxy.id)
                 changed.append("launch_environment")
@@ -460,19 +461,6 @@ def _has_credential(proxy: Proxy) -> bool:
     return proxy.upstream_auth_secret is not None or proxy.upstream_auth_reference is not None
 
 
-def _changes_credential(proxy: Proxy, plan: credentials.CredentialPlan) -> bool:
-    """Whether it is another login than the stored one; a secret counts as another, since it cannot be compared."""
-    if (plan.type, plan.name) != (proxy.upstream_auth_type, proxy.upstream_auth_name):
-        return True
-    if plan.keep:
-        return False
-    return (
-        plan.secret is not None
-        or proxy.upstream_auth_secret is not None
-        or plan.reference != proxy.upstream_auth_reference
-    )
-
-
 def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -> dict[str, str]:
     """A stored credential was given for one upstream; sending it to another one takes somebody who knows it."""
     if not keeps_secret or wanted.target_url == before.target_url:
@@ -482,3 +470,9 @@ def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -
     if validation.origin(wanted.target_url) == validation.origin(before.target_url):
         return {}
     return {"upstream_auth.value": "The target has another origin: enter the upstream credential again."}
+
+
+def _stored_login(proxy: Proxy) -> dict[str, str | None]:
+    """Everything that is stored of the login at the target; a secret that is sealed anew counts as another one."""
+    names = [column.name for column in Proxy.__table__.columns if column.name.startswith("upstream_auth")]
+    return {name: getattr(proxy, name) for name in names}
