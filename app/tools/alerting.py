@@ -107,7 +107,7 @@ def of_review(event_id: str, *, proxy: Proxy, pending: int, with_findings: int) 
         event_id=event_id,
         code="review_opened",
         severity="high" if with_findings else "medium",
-        title=f"{words} of {proxy.name} wait for approval",
+        title=f"{words} of {proxy.name} {'waits' if pending == 1 else 'wait'} for approval",
         description=f"{proxy.name} declares {words} that nobody has approved. Until then none of them passes.{found}",
     )
 
