@@ -85,10 +85,8 @@ function toast(text, kind = "ok") {
 function ago(at) {
   const seconds = Math.trunc((Date.now() - at) / 1000);
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
-    if (Math.abs(seconds) >= size) {
-      const amount = `${Math.trunc(Math.abs(seconds) / size)} ${unit}`;
-      return seconds > 0 ? `${amount} ago` : `in ${amount}`;
-    }
+    if (seconds >= size) return `${Math.trunc(seconds / size)} ${unit} ago`;
+    if (-seconds >= size - Math.trunc(size / 60)) return `in ${Math.trunc((Math.trunc(size / 2) - seconds) / size)} ${unit}`;
   }
   return "just now";
 }
