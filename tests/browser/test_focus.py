@@ -40,7 +40,7 @@ async def test_a_step_of_the_wizard_begins_at_its_top(site: Site, admin: Page) -
     await admin.click("[data-next]")
     await admin.fill("#name", "steps")
     await admin.fill("#target_url", "https://mcp.example.com/mcp")
-    await admin.select_option("#auth_type", "none")
+    await expect(admin.locator("#auth_type")).to_have_value("none")
     await admin.locator("[data-next]").scroll_into_view_if_needed()
     await admin.click("[data-next]")
     await expect(admin.locator("legend:has-text('How is it protected?')")).to_be_focused()

@@ -336,8 +336,16 @@ function showConfirmation(form) {
   box.value = isPlain ? lines.join("\n") : "";
   $("[data-exact]", part).textContent = lines.map((line) => `${line}\n`).join("");
 }
+// LLM APIs want a key and most MCP servers on a desk none; what somebody has chosen stays.
+function proposeLogin(form, type) {
+  const login = form.elements.auth_type;
+  const before = form.dataset.kind;
+  form.dataset.kind = type;
+  if (before && before !== type && !login.dataset.chosen) login.value = type === "mcp" ? "none" : "bearer";
+}
 function showForType(form) {
   const type = form.elements.type?.value;
+  if (form.matches(".wizard")) proposeLogin(form, type);
   for (const box of $$("[data-for-type]", form)) {
     box.hidden = type !== undefined && !box.dataset.forType.split(" ").includes(type);
     if (box.hidden) for (const choice of $$("select", box)) choice.selectedIndex = 0;
@@ -428,6 +436,7 @@ document.addEventListener("change", (event) => {
   }
   if (form?.matches(".filters") && field.matches("select")) form.requestSubmit();
   if (form?.matches("[data-guard]")) form.dataset.dirty = "1";
+  if (field.name === "auth_type") field.dataset.chosen = "1";
   if (form) { showForType(form); showDependent(form); showConfirmation(form); }
   showSelection();
 });
