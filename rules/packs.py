@@ -47,6 +47,7 @@ Direction = Literal["request", "response"]
 
 _NOT_IN_LABEL = re.compile("[^A-Z0-9]+")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_LENGTH = re.compile(r"Expected `(str|array|object)` of length (>=|<=) (\d+)")
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -251,8 +252,20 @@ def convert_problem(value: Any, expected: type, origin: str, prefix: str) -> lis
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
-        return [Problem(origin, prefix + _pointer(path.rstrip("`")), reason)]
+        return [Problem(origin, prefix + _pointer(path.rstrip("`")), _plain(reason))]
     return []
+
+
+def _plain(reason: str) -> str:
+    """The reason in words for whoever writes the document, where the converter speaks of lengths of types."""
+    found = _LENGTH.fullmatch(reason)
+    if found is None:
+        return reason
+    kind, bound, number = found.groups()
+    unit = "character" if kind == "str" else "entry"
+    if number != "1":
+        unit = "characters" if kind == "str" else "entries"
+    return f"needs at least {number} {unit}" if bound == ">=" else f"has more than {number} {unit}"
 
 
 def _pointer(path: str) -> str:

@@ -35,6 +35,10 @@ _REMEDIES: Final = tuple(
             r"The newest configuration was refused",
             "Correct what stands behind the colon; until then the one before applies.",
         ),
+        (
+            r"The MCP server(\'s program ended| cannot be started)|The upstream did not answer initialize",
+            "What it wrote to standard error is under Logs. Correct the command or the program; Discover now starts it again.",
+        ),
         (r"The worker ended", "The log says why it ended."),
         (r"\d+ of \d+ workers", "The log says why they ended."),
     )

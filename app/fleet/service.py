@@ -248,8 +248,9 @@ class ProxyService:
             await _check_listed(session, actor, wanted)
             changed = drafts.write(wanted, proxy)
             if plan is not None:
+                stored_login = _stored_login(proxy)
                 self._write_credential(proxy, plan)
-                changed.append("upstream_auth")
+                changed += ["upstream_auth"] if _stored_login(proxy) != stored_login else []
             if variables != stored:
                 proxy.launch_environment = launch_environment.sealed(variables, self._vault, proxy.id)
                 changed.append("launch_environment")
@@ -495,3 +496,9 @@ def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -
     if validation.origin(wanted.target_url) == validation.origin(before.target_url):
         return {}
     return {"upstream_auth.value": "The target has another origin: enter the upstream credential again."}
+
+
+def _stored_login(proxy: Proxy) -> dict[str, str | None]:
+    """Everything that is stored of the login at the target; a secret that is sealed anew counts as another one."""
+    names = [column.name for column in Proxy.__table__.columns if column.name.startswith("upstream_auth")]
+    return {name: getattr(proxy, name) for name in names}

@@ -10,12 +10,14 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def ago(at: datetime, now: datetime) -> str:
-    """`12 s ago`, `3 min ago`, `in 2 d`; `just now` within a second."""
+    """`12 s ago`, `3 min ago`, `in 2 d`; `just now` within a second. What is to come is rounded: in 5 h 59 min is in 6 h."""
     seconds = int((now - at).total_seconds())
+    ahead = -seconds
     for unit, size in _UNITS:
-        if abs(seconds) >= size:
-            amount = f"{abs(seconds) // size} {unit}"
-            return f"{amount} ago" if seconds > 0 else f"in {amount}"
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+        if ahead >= size - size // 60:
+            return f"in {(ahead + size // 2) // size} {unit}"
     return "just now"
 
 

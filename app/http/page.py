@@ -45,6 +45,13 @@ NAVIGATION = (
 
 ADMIN_ONLY = frozenset({"audit", "settings"})
 
+
+def _section_of(path: str) -> tuple[str, str, str, str, str]:
+    """The section of the console that an address lies in; the overview for one that lies in none."""
+    first = path.strip("/").partition("/")[0]
+    return next((item for item in NAVIGATION[1:] if item[0] == first), NAVIGATION[0])
+
+
 TOAST_COOKIE = "ostiary_toast"
 MAX_TOAST_COOKIE_CHARACTERS = 3500
 MAX_TOASTS = 4
@@ -239,17 +246,21 @@ class Pages:
             return Response(html, status_code=told.status, media_type="text/html", headers=headers)
         actor = request.scope.get("user")
         known = actor is not None and not actor.must_change_password
+        key, url, _, word, _ = _section_of(request.url.path)
+        # What the API lists with a call, people find in the section.
+        is_listed = told.status == 404 and known and "GET /api/" in told.remediation
         html = self._render(
             "errors/error.html" if known else "errors/plain.html",
             self.shell(request, Badges()),
             title=told.message.rstrip("."),
-            active="",
+            active=key if known else "",
+            section=(url, word),
             crumbs=(),
             stream="",
             heading=f"Error {told.status}",
             code=told.status,
             message=told.message,
-            remediation=told.remediation,
+            remediation=f"{word} shows what there is." if is_listed else told.remediation,
             request_id=request_id,
         )
         return Response(html, status_code=told.status, media_type="text/html", headers=headers)

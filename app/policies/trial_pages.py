@@ -99,7 +99,9 @@ def playground_context(
 ) -> dict[str, Any]:
     """The form of the playground: policies in force and drafts to choose from."""
     subjects = [(f"draft:{name}", f"{name} (draft)") for name in drafts]
-    subjects += [(view.name, view.title or view.name) for view in library.policies()]
+    subjects += sorted(
+        ((view.name, view.title or view.name) for view in library.policies()), key=lambda one: one[1].lower()
+    )
     known = dict(subjects)
     return {
         "subjects": subjects,

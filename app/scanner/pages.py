@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
@@ -47,7 +48,7 @@ async def scanner_page(
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """The scans that match, newest first unless sorted otherwise, and the form for the next one."""
-    form = Form({"proxy_id": proxy_id, "policy": default_policy(library)})
+    form = Form({"policy": default_policy(library), **({"proxy_id": proxy_id} if proxy_id else {})})
     filters = {"proxy_id": proxy_id[:64], "search": search_text(search)}
     return await _list(
         request, actor, pages, scanner, proxies, library, form, filters=filters, sort=sort, offset=offset
@@ -182,6 +183,8 @@ async def _list(
     order = SORTS.order(sort)
     limit, offset = page_of(PAGE_SCANS, offset)
     servers = await proxies.page(actor, type_="mcp", limit=MAX_LIMIT)
+    first = servers.items[0].id if servers.items else ""
+    form = msgspec.structs.replace(form, values={"proxy_id": first, **form.values})
     return await pages.page(
         request,
         "scanner/list.html",

@@ -277,7 +277,7 @@ class ScannerService:
         run = self._runs.get(report.id)
         if run is None:
             return
-        run.stage, run.percent = "judging", 99
+        run.stage, run.percent = "making the rules ready", 99
         try:
             failure = await self._failure(report, run.tenant_id)
             if failure:
@@ -359,6 +359,8 @@ class ScannerService:
             # One ruleset of all packs, which the cache usually has; without it the evaluator makes one of each, or says why not.
             await self._prepare_packs(self._library.packs_for(policy))
         judges = await self._evaluator.judges([(policy, 0, "")])
+        if run := self._runs.get(scan.id):
+            run.stage = "judging"
 
         def work() -> ScanResult:
             def read(texts: Sequence[Text]) -> list[Finding]:

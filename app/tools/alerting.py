@@ -38,6 +38,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     evidence: str = ""
     path: str = ""
+    principal_id: str = ""
+    principal_name: str = ""
+    """Whose call it is, where it is about a call."""
 
 
 def rule_id(code: str) -> str:
@@ -68,8 +71,8 @@ def alert_row(notice: Notice, *, proxy: Proxy, now: datetime) -> dict[str, Any]:
         "path": _fit(notice.path, 500),
         "client_ip": "",
         "client_agent": "",
-        "principal_id": "",
-        "principal_name": "",
+        "principal_id": notice.principal_id,
+        "principal_name": notice.principal_name,
         "created_at": now,
         "updated_at": now,
         "resolved_by": None,
@@ -104,7 +107,7 @@ def of_review(event_id: str, *, proxy: Proxy, pending: int, with_findings: int) 
         event_id=event_id,
         code="review_opened",
         severity="high" if with_findings else "medium",
-        title=f"{words} of {proxy.name} wait for approval",
+        title=f"{words} of {proxy.name} {'waits' if pending == 1 else 'wait'} for approval",
         description=f"{proxy.name} declares {words} that nobody has approved. Until then none of them passes.{found}",
     )
 

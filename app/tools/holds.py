@@ -101,6 +101,8 @@ class Holds:
                 description=f"{call.principal_name or 'A caller without a key'} calls {call.tool[:100]}; "
                 f"the policy {call.policy} holds it until somebody decides.",
                 evidence=call.reason,
+                principal_id=call.principal_id,
+                principal_name=call.principal_name,
             )
             await AlertRepository(session, proxy.tenant_id).add_new([alert_row(notice, proxy=proxy, now=now)])
             await self._audit.record(

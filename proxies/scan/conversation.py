@@ -22,6 +22,7 @@ from proxies.scan.link import Fields, Link, Reply
 from proxies.strict_json import dump
 
 META_CLIENT: Final = "io.modelcontextprotocol/clientInfo"
+META_SERVER: Final = "io.modelcontextprotocol/serverInfo"
 
 _ids = itertools.count(1)
 
@@ -64,6 +65,12 @@ class Conversation:
 
     def __repr__(self) -> str:
         return f"<Conversation {self.era} {self.version} as {self.client.name}>"
+
+    @property
+    def server_info(self) -> Any:
+        """Who the server says that it is: in the opening itself in the legacy era, in its metadata in the modern one."""
+        meta = self.opening.get("_meta")
+        return self.opening.get("serverInfo") or (meta.get(META_SERVER) if type(meta) is dict else None)
 
     async def request(self, method: str, params: dict[str, Any] | None = None) -> tuple[Reply, dict[str, Any] | None]:
         """Ask, and get the reply with the result, where there is one."""

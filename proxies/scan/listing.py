@@ -79,9 +79,11 @@ async def list_all(conversation: Conversation, origin: Origin) -> Listing:
         entries[attribute] = [portable(one) for one in found[:MAX_ENTRIES]]
     opening: dict[str, Any] = {
         key: portable(conversation.opening[key])
-        for key in ("serverInfo", "protocolVersion", "capabilities", "instructions")
+        for key in ("protocolVersion", "capabilities", "instructions")
         if key in conversation.opening
     }
+    if conversation.server_info is not None:
+        opening["serverInfo"] = portable(conversation.server_info)
     return Listing(
         description=ServerDescription(origin, initialize=opening, **entries),
         methods=tuple(methods),

@@ -70,9 +70,7 @@ def _last_words(link: StdioLink) -> str:
 
 
 def _name(conversation: Conversation) -> str:
-    opening = conversation.opening
-    meta = opening.get("_meta")
-    info = opening.get("serverInfo") or (meta or {}).get("io.modelcontextprotocol/serverInfo")
+    info = conversation.server_info
     if type(info) is not dict:
         return "a server without a name"
     return f"{info.get('name', 'a server without a name')} {info.get('version', '')}".strip()[:MAX_WORDS]

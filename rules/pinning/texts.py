@@ -32,8 +32,8 @@ def text_reasons(before: str, after: str, pointer: str) -> list[Reason]:
     addressed = len(_ADDRESS.findall(after)) > len(_ADDRESS.findall(before)) or _addresses(after) - _addresses(before)
     likeness = similarity(before, after)
     if said or addressed or likeness < REWORDED_SIMILARITY:
-        words = " ".join(said[:MAX_DETAIL_WORDS])
-        detail = f"similarity {likeness:.2f}" + (f", new or gone: {words}" if words else "")
+        words = ", ".join(said[:MAX_DETAIL_WORDS])
+        detail = f"similarity {likeness:.2f}" + (f", words that came or went: {words}" if words else "")
         reasons.append(Reason("description_changed", pointer, detail + (", new address" if addressed else "")))
     else:
         reasons.append(Reason("description_reworded", pointer, f"similarity {likeness:.2f}"))

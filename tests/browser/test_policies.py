@@ -85,14 +85,15 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
 @EXTENTS
 async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, admin: Page, both_themes: bool) -> None:
     rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
-    await site.create("/policies", policy={"name": "rounds", "packs": ["secrets"], "rules": rules}, publish=True)
-    changed = {"policy": {"name": "rounds", "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
-    assert (await site.api.put("/policies/rounds", json=changed)).is_success
+    name = "long-rounds" if both_themes else "rounds"
+    await site.create("/policies", policy={"name": name, "packs": ["secrets"], "rules": rules}, publish=True)
+    changed = {"policy": {"name": name, "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
+    assert (await site.api.put(f"/policies/{name}", json=changed)).is_success
     addresses = [
         "/policies",
         "/policies/new",
         "/policies/import",
         "/policies/playground",
-        *(f"/policies/rounds?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
+        *(f"/policies/{name}?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
     ]
     assert await inspect_all(admin, site.url, addresses, both_themes=both_themes) == {}

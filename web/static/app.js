@@ -85,10 +85,8 @@ function toast(text, kind = "ok") {
 function ago(at) {
   const seconds = Math.trunc((Date.now() - at) / 1000);
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
-    if (Math.abs(seconds) >= size) {
-      const amount = `${Math.trunc(Math.abs(seconds) / size)} ${unit}`;
-      return seconds > 0 ? `${amount} ago` : `in ${amount}`;
-    }
+    if (seconds >= size) return `${Math.trunc(seconds / size)} ${unit} ago`;
+    if (-seconds >= size - Math.trunc(size / 60)) return `in ${Math.trunc((Math.trunc(size / 2) - seconds) / size)} ${unit}`;
   }
   return "just now";
 }
@@ -283,7 +281,9 @@ function showStep(wizard, wanted, focus = true) {
   $("[data-next]", wizard).hidden = index === steps.length - 1;
   for (const button of $$("[data-finish]", wizard)) button.hidden = index !== steps.length - 1;
   if (index === steps.length - 1) review(wizard);
-  if (focus) $("legend", steps[index])?.focus();
+  if (!focus) return;
+  $("legend", steps[index])?.focus({ preventScroll: true });
+  window.scrollTo({ top: 0 });
 }
 function nextStep(wizard) {
   const index = Number(wizard.dataset.step);
@@ -318,7 +318,7 @@ function showDependent(root = document) {
     const [name, values] = part.dataset.when.split("=");
     const form = part.closest("form");
     const field = form?.elements[name];
-    const value = field instanceof RadioNodeList ? field.value : field?.value;
+    const value = field?.type === "checkbox" && !field.checked ? "" : field?.value;
     part.hidden = !values.split("|").includes(value);
     for (const inner of $$("[data-required]", part)) inner.required = !part.hidden;
   }
@@ -336,8 +336,16 @@ function showConfirmation(form) {
   box.value = isPlain ? lines.join("\n") : "";
   $("[data-exact]", part).textContent = lines.map((line) => `${line}\n`).join("");
 }
+// LLM APIs want a key and most MCP servers on a desk none; what somebody has chosen stays.
+function proposeLogin(form, type) {
+  const login = form.elements.auth_type;
+  const before = form.dataset.kind;
+  form.dataset.kind = type;
+  if (before && before !== type && !login.dataset.chosen) login.value = type === "mcp" ? "none" : "bearer";
+}
 function showForType(form) {
   const type = form.elements.type?.value;
+  if (form.matches(".wizard")) proposeLogin(form, type);
   for (const box of $$("[data-for-type]", form)) {
     box.hidden = type !== undefined && !box.dataset.forType.split(" ").includes(type);
     if (box.hidden) for (const choice of $$("select", box)) choice.selectedIndex = 0;
@@ -428,6 +436,7 @@ document.addEventListener("change", (event) => {
   }
   if (form?.matches(".filters") && field.matches("select")) form.requestSubmit();
   if (form?.matches("[data-guard]")) form.dataset.dirty = "1";
+  if (field.name === "auth_type") field.dataset.chosen = "1";
   if (form) { showForType(form); showDependent(form); showConfirmation(form); }
   showSelection();
 });
@@ -522,7 +531,23 @@ function offerRetry(event) {
 }
 document.addEventListener("htmx:error", offerRetry);
 document.addEventListener("htmx:response:error", offerRetry);
+// A tab, a header or a pager is part of what it swaps: the link in its place takes its focus, so that Tab goes on from there.
+let followed = null;
+function twins(part, link) {
+  return $$("a[href]", part).filter((one) => one.textContent.trim() === link.textContent.trim());
+}
+function noteFollowed({ sourceElement: link, target }) {
+  if (!(target instanceof Element) || !target.id || !link?.matches("a") || !target.contains(link)) return;
+  followed = { link, id: target.id, place: twins(target, link).indexOf(link) };
+}
+function refocus() {
+  const { link, id, place } = followed;
+  followed = null;
+  const part = document.getElementById(id);
+  if (part && document.activeElement === document.body) twins(part, link)[place]?.focus({ preventScroll: true });
+}
 document.addEventListener("htmx:before:swap", (event) => {
+  if (event.detail.ctx) noteFollowed(event.detail.ctx);
   const tasks = event.detail.tasks;
   for (let i = tasks.length - 1; i >= 0; i--) if (!admitRow(tasks[i])) tasks.splice(i, 1);
 });
@@ -530,6 +555,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   refreshTimes();
   showSelection();
   showOpenTabs();
+  if (followed) refocus();
   for (const note of $$("[data-toast]")) retire(note);
   for (const form of $$("form")) { showForType(form); showDependent(form); showConfirmation(form); }
   const target = event.detail.ctx?.target;

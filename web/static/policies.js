@@ -13,6 +13,32 @@
     }, true);
   }
 
+  // The head of an item repeats fields of it; it follows while they are typed.
+  function mirror(event) {
+    for (const copy of event.target.closest?.(".item")?.querySelectorAll("[data-mirror]") ?? []) {
+      const fields = copy.dataset.mirror.split(" ").map((name) => document.getElementById(name)?.value.trim());
+      copy.textContent = fields.find(Boolean) || copy.dataset.none || "";
+    }
+  }
+  for (const kind of ["input", "change"]) document.addEventListener(kind, mirror);
+
+  // A button that adds or removes an item is replaced with its section: the new item takes the focus, or the button that adds.
+  let asked = null;
+  document.addEventListener("click", (event) => {
+    const work = event.target.closest?.("#build-form button[hx-vals]");
+    if (!work) return;
+    const { do: verb } = JSON.parse(work.getAttribute("hx-vals"));
+    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: verb.startsWith("add-") };
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    if (!asked || document.activeElement !== document.body) return;
+    const section = document.getElementById(asked.title)?.closest("section");
+    const items = section?.querySelectorAll(".item") ?? [];
+    const first = asked.adds ? items[items.length - 1]?.querySelector("input:not([type=hidden]), select, textarea") : null;
+    asked = null;
+    (first ?? section?.querySelector("header button"))?.focus();
+  });
+
   // Selects the part of the JSON that a pointer names, as well as a plain text search can.
   function show(pointer) {
     const area = document.getElementById("json");

@@ -45,6 +45,7 @@ async def test_SYP_SCAN_3_what_answers_is_listed() -> None:
     assert {"tools/list", "prompts/list", "resources/list"} <= set(facts.methods)
     assert facts.access.anonymous_call
     assert "2026-07-28" in facts.versions
+    assert facts.description.initialize["serverInfo"]["name"], "a modern server says who it is with what it answers"
     assert len(facts.sessions.ids) >= 2
     # The SDK checks what it must: none of this is said of a sound server.
     assert checks(facts).isdisjoint(

@@ -284,6 +284,21 @@ async def test_every_change_reaches_the_audit_log(console: Console, fleet: Memor
     assert entries[-2]["details"] == {"fields": ["description"]}
 
 
+async def test_a_login_that_is_sent_back_as_it_is_counts_as_no_change(console: Console) -> None:
+    proxy = await create(console, upstream_auth={"type": "bearer", "value": SECRET})
+    path = f"proxies/{proxy['id']}"
+    for auth in (
+        {"type": "bearer", "value": ""},  # What a form sends that leaves the key as it is.
+        {"type": "bearer", "value": "env:SOME_KEY"},
+        {"type": "bearer", "value": "env:SOME_KEY"},
+        {"type": "none"},
+        {"type": "none"},
+    ):
+        assert (await send(console, "PATCH", path, {"upstream_auth": auth})).status_code == 200
+    entries = (await send(console, "GET", "audit?event_type=proxy.updated")).json()["data"]["items"]
+    assert [entry["details"] for entry in entries] == [{"fields": ["upstream_auth"]}] * 2
+
+
 async def test_a_change_whose_audit_entry_fails_does_not_happen(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:

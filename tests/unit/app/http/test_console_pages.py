@@ -65,6 +65,20 @@ async def test_policies_and_packs(console: Console, tab: Tab) -> None:
     assert (await tab.get("/packs/unknown")).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [("/traffic/call_x", "Traffic"), ("/policies/x", "Policies"), ("/approvals/changes/x", "Approvals")],
+)
+async def test_what_is_not_there_leads_to_its_section_and_speaks_of_no_calls_of_the_api(
+    tab: Tab, path: str, section: str
+) -> None:
+    answer = await tab.get(path)
+    assert answer.status_code == 404
+    assert f"{section} shows what there is." in answer.text
+    assert f'<a class="btn btn-primary" href="/{section.lower()}">{section}</a>' in answer.text
+    assert "/api/v1" not in answer.text
+
+
 async def test_an_unknown_address_is_refused_inside_the_console(console: Console, tab: Tab) -> None:
     answer = await tab.get("/nothing/here")
     assert answer.status_code == 404

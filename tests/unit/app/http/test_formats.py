@@ -18,6 +18,11 @@ NOW = datetime(2026, 11, 20, 9, 4, 3, 250_000, tzinfo=UTC)
         (timedelta(hours=5), "5 h ago"),
         (timedelta(days=40), "40 d ago"),
         (timedelta(days=-2), "in 2 d"),
+        (timedelta(seconds=-1), "in 1 s"),
+        (timedelta(seconds=-59), "in 1 min"),
+        (timedelta(minutes=-50), "in 50 min"),
+        (timedelta(hours=-5, minutes=-59, seconds=-58), "in 6 h"),
+        (timedelta(hours=-5, minutes=-20), "in 5 h"),
     ],
 )
 def test_ago(passed: timedelta, words: str) -> None:

@@ -84,7 +84,15 @@ async def test_a_toast_survives_one_redirect_and_is_shown_once(pages: Pages) -> 
     assert cookie.httponly
     seen = request(cookies={TOAST_COOKIE: str(cookie.value)}, actor=ADMIN)
     assert read_toasts(seen) == (toast,)
-    shown = await pages.page(seen, "errors/error.html", title="x", code=1, message="", remediation="", request_id="")
+    context = {
+        "title": "x",
+        "code": 1,
+        "message": "",
+        "remediation": "",
+        "request_id": "",
+        "section": ("/", "Overview"),
+    }
+    shown = await pages.page(seen, "errors/error.html", **context)
     assert "Key “&lt;b&gt;” saved." in shown.content
     assert [kept.max_age for kept in shown.cookies] == [0]
 
