@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025_guidelines"
-down_revision = "0024_tag_policies"
+revision = "0028_guidelines"
+down_revision = "0027_launch_run_as"
 branch_labels = None
 depends_on = None
 

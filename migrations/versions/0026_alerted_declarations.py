@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025_alerted_declarations"
-down_revision = "0024_tag_policies"
+revision = "0026_alerted_declarations"
+down_revision = "0025_aws_credentials"
 branch_labels = None
 depends_on = None
 

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0026_launch_run_as"
-down_revision = "0025_alerted_declarations"
+revision = "0027_launch_run_as"
+down_revision = "0026_alerted_declarations"
 branch_labels = None
 depends_on = None
 
