@@ -12,7 +12,7 @@ from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, ValidationFailed
-from app.fleet import aws_credentials, connection_check, credentials, launch_environment, loops, validation
+from app.fleet import connection_check, credentials, launch_environment, login, loops, validation
 from app.fleet import draft as drafts
 from app.fleet.assignments import policies_of
 from app.fleet.configuration import SEALED_COLUMN, SEALED_SESSION_COLUMN, SEALED_TABLE
@@ -164,8 +164,8 @@ class ProxyService:
         wanted = drafts.from_request(request, default_policies=self._library.defaults(request.type))
         plan, credential_problems = credentials.plan(request.upstream_auth, is_set=False)
         variables, launch_problems = _variables(wanted, request.launch_environment, {}, command_changed=False)
-        launch_problems |= _login_problem(wanted, request.upstream_auth)
-        credential_problems |= _aws_problems(wanted, request.upstream_auth.type, request.upstream_auth.region)
+        launch_problems |= login.transport_problem(wanted, request.upstream_auth)
+        credential_problems |= login.aws_problems(wanted, request.upstream_auth.type, request.upstream_auth.region)
         if problems := drafts.problems(wanted) | credential_problems | launch_problems:
             raise ValidationFailed(fields=problems)
         self._check_policies(wanted)
@@ -220,10 +220,10 @@ class ProxyService:
             if isinstance(request.upstream_auth, UpstreamAuthInput):
                 plan, problems = credentials.plan(
                     request.upstream_auth,
-                    is_set=_has_credential(proxy),
+                    is_set=login.has_credential(proxy),
                     stored_access_key_id=proxy.upstream_auth_access_key_id,
                 )
-                problems |= _login_problem(wanted, request.upstream_auth)
+                problems |= login.transport_problem(wanted, request.upstream_auth)
             stored = self._stored_variables(proxy)
             given = request.launch_environment
             variables, launch_problems = _variables(
@@ -233,10 +233,10 @@ class ProxyService:
                 command_changed=wanted.launch_command != before.launch_command,
             )
             problems |= launch_problems
-            login = (plan.type, plan.aws.region) if plan else (proxy.upstream_auth_type, proxy.upstream_auth_region)
-            problems = _aws_problems(wanted, *login) | problems
-            keeps_secret = _has_stored_secret(proxy) and (plan is None or plan.keep)
-            problems |= drafts.problems(wanted) | _moved_secret_problem(before, wanted, keeps_secret=keeps_secret)
+            way = (plan.type, plan.aws.region) if plan else (proxy.upstream_auth_type, proxy.upstream_auth_region)
+            problems = login.aws_problems(wanted, *way) | problems
+            keeps_secret = login.has_stored_secret(proxy) and (plan is None or plan.keep)
+            problems |= drafts.problems(wanted) | login.moved_secret_problem(before, wanted, keeps_secret=keeps_secret)
             if problems:
                 raise ValidationFailed(fields=problems)
             if wanted.policy_names != before.policy_names:
@@ -248,9 +248,9 @@ class ProxyService:
             await _check_listed(session, actor, wanted)
             changed = drafts.write(wanted, proxy)
             if plan is not None:
-                stored_login = _stored_login(proxy)
+                stored_login = login.stored_login(proxy)
                 self._write_credential(proxy, plan)
-                changed += ["upstream_auth"] if _stored_login(proxy) != stored_login else []
+                changed += ["upstream_auth"] if login.stored_login(proxy) != stored_login else []
             if variables != stored:
                 proxy.launch_environment = launch_environment.sealed(variables, self._vault, proxy.id)
                 changed.append("launch_environment")
@@ -439,23 +439,6 @@ def _variables(
     return variables, {"launch_environment": problem} if problem else {}
 
 
-def _login_problem(wanted: Draft, auth: UpstreamAuthInput) -> dict[str, str]:
-    """A server on standard streams has no header for a credential (P-05)."""
-    if wanted.transport != "stdio" or auth.type == "none":
-        return {}
-    return {"upstream_auth": "A server that is started gets its credentials from launch_environment."}
-
-
-def _aws_problems(wanted: Draft, type: str, region: str) -> dict[str, str]:
-    """What a proxy that signs for AWS needs besides the credentials."""
-    if type != aws_credentials.TYPE:
-        return {}
-    if wanted.type != "llm":
-        return {"upstream_auth.type": "Only proxies of type llm sign for AWS: Bedrock is an LLM API."}
-    problem = aws_credentials.region_problem(region.strip(), wanted.target_url)
-    return {"upstream_auth.region": problem} if problem else {}
-
-
 async def _check_listed(session: AsyncSession, actor: Actor, wanted: Draft) -> None:
     if wanted.transport != "stdio":
         return
@@ -477,28 +460,3 @@ async def _existing(repository: ProxyRepository, proxy_id: str) -> Proxy:
 
 def _hop(proxy: Proxy | Draft) -> loops.Hop:
     return loops.Hop(proxy.name, Address(proxy.host, proxy.port), proxy.target_url)
-
-
-def _has_credential(proxy: Proxy) -> bool:
-    return proxy.upstream_auth_secret is not None or proxy.upstream_auth_reference is not None
-
-
-def _has_stored_secret(proxy: Proxy) -> bool:
-    return proxy.upstream_auth_secret is not None or proxy.upstream_auth_session_secret is not None
-
-
-def _moved_secret_problem(before: Draft, wanted: Draft, *, keeps_secret: bool) -> dict[str, str]:
-    """A stored credential was given for one upstream; sending it to another one takes somebody who knows it."""
-    if not keeps_secret or wanted.target_url == before.target_url:
-        return {}
-    if validation.target_url_problem(wanted.target_url):
-        return {}
-    if validation.origin(wanted.target_url) == validation.origin(before.target_url):
-        return {}
-    return {"upstream_auth.value": "The target has another origin: enter the upstream credential again."}
-
-
-def _stored_login(proxy: Proxy) -> dict[str, str | None]:
-    """Everything that is stored of the login at the target; a secret that is sealed anew counts as another one."""
-    names = [column.name for column in Proxy.__table__.columns if column.name.startswith("upstream_auth")]
-    return {name: getattr(proxy, name) for name in names}
