@@ -154,11 +154,11 @@ class BlockDatabase:
         padded = data + PADDING
         is_ascii = data.isascii()
         squeezed = Squeezed(data, starts) if self._has_words else None
+        words = squeezed.data + PADDING if squeezed else b""
         in_words: Places = {}
         try:
             for part, scratch in zip(self._parts, scratches, strict=True):
                 if part.medium is Medium.WORDS and squeezed is not None:
-                    words = squeezed.data + PADDING
                     part.database.scan(words, match_event_handler=part.note, context=in_words, scratch=scratch)
                 elif part.medium is Medium.BYTES or not is_ascii:
                     part.database.scan(padded, match_event_handler=part.note, context=hits.ends, scratch=scratch)
