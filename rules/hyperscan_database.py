@@ -65,7 +65,8 @@ class Hits(dict[int, int]):
     def __init__(self) -> None:
         super().__init__()
         self.ends: Places = {}
-        """For sparse patterns of whole texts, all such offsets, or the first `MAX_ENDS`."""
+        """For sparse patterns of whole texts, all such offsets, or the first `MAX_ENDS`; of those in the squeezed form of a
+        single text only one."""
         self.words: list[WordHits] = []
         """The same for those that were found in squeezed text, of whose places `ends` holds the earliest that may be."""
 
@@ -167,7 +168,9 @@ class BlockDatabase:
         if squeezed is not None and in_words:
             hits.words.append(WordHits(0, squeezed, in_words))
             for number, ends in in_words.items():
-                hits.ends.setdefault(number, []).extend(map(squeezed.place, ends))
+                # Of one text only the first is asked for; the others are looked up where they are.
+                its = ends if len(starts) > 1 else (min(ends),)
+                hits.ends.setdefault(number, []).extend(map(squeezed.place, its))
         for number, ends in hits.ends.items():
             hits[number] = min(ends)
         return hits
