@@ -13,10 +13,27 @@ from rules.matching import MatchRule, Part
 from rules.model import Target, Text
 from rules.patterns import Find, Locators, Regexps
 from rules.prefilter import Reach
-from rules.windows import Windows, close, long_runs, stretched
+from rules.windows import Windows, close, joined, long_runs, stretched
 
 SEPARATOR = b"\n\x00\n"
 """Between two texts in the buffer: a line end on both sides and a character that no word holds."""
+APART_BYTES = 256
+"""Two windows that are nearer are one: to read so much takes no longer than to begin anew."""
+
+
+def _clusters(ends: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """The first and the last of the places, ascending, the windows of `size` of which are one."""
+    found: list[tuple[int, int]] = []
+    if not ends:
+        return found
+    first = last = ends[0]
+    for end in ends:
+        if end - last > size + APART_BYTES:
+            found.append((first, last))
+            first = end
+        last = end
+    found.append((first, last))
+    return found
 
 
 class TextBuffer:
@@ -99,33 +116,25 @@ class TextBuffer:
         ends = self._ends[number]
         # Only those in this text: a conversation has many texts, and each of them its places.
         ends = ends[bisect_right(ends, origin) : bisect_right(ends, origin + length)]
-        if ends and not runs and ends[-1] - ends[0] <= before + after:
-            # No two windows are apart, so all are one.
-            return [(max(0, ends[0] - origin - before), min(length, ends[-1] - origin + after))]
-        windows: list[tuple[int, int]] = []
-        for end in ends:
-            at = end - origin
-            low, high = at - before, at + after
-            if runs:
-                low, high = stretched(low, high, before + after, runs)
-            if windows and low <= windows[-1][1]:
-                low = min(low, windows.pop()[0])
-            windows.append((max(0, low), min(length, high)))
-        return windows
+        spans = [(low - origin - before, high - origin + after) for low, high in _clusters(ends, before + after)]
+        if runs:
+            spans = sorted(stretched(low, high, before + after, runs) for low, high in spans)
+        return joined(spans, length)
 
-    def _word_windows(self, index: int, hits: Hits, number: int, reach: Reach) -> Windows:
+    def _word_windows(self, index: int, hits: Hits, number: int, reach: Reach) -> Windows | None:
         """The same for a pattern that is found in squeezed text, where no run of separators is long."""
         origin, length = self.starts[index], len(self._encoded[index])
-        windows: list[tuple[int, int]] = []
+        spans: list[tuple[int, int]] = []
         for base, squeezed, places in hits.words:
-            for end in sorted(places.get(number, ())):
-                if origin < base + squeezed.place(end) <= origin + length:
-                    low, high = squeezed.span(end - reach.before, end + reach.after)
-                    low, high = max(0, base + low - origin), min(length, base + high - origin)
-                    if windows and low <= windows[-1][1]:
-                        low = min(low, windows.pop()[0])
-                    windows.append((low, high))
-        return windows
+            ends = sorted(places.get(number, ()))
+            if len(ends) >= MAX_ENDS:
+                return None
+            if len(self.sources) > 1:
+                ends = [end for end in ends if origin < base + squeezed.place(end) <= origin + length]
+            for first, last in _clusters(ends, reach.before + reach.after):
+                low, high = squeezed.span(first - reach.before, last + reach.after)
+                spans.append((base + low - origin, base + high - origin))
+        return joined(spans, length)
 
     def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:
         """Those of `windows` that are near enough to what the rule asks to be near its anchors."""

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from math import inf, log2
+from string import ascii_letters, ascii_uppercase
 
-from rules.stretches import FIRST_IDEOGRAPH, IDEOGRAPH_BITS, LETTER_BITS, Piece
+from rules.stretches import CAPITAL_BITS, FIRST_IDEOGRAPH, IDEOGRAPH_BITS, LETTER_BITS, Piece
 from rules.utf8_classes import byte_sequences
 
 TOKEN_RUN_BYTES = 128
@@ -41,32 +42,44 @@ ESCAPE_BITS = {"b": 0.0, "B": 0.0, "w": 0.0, "W": 0.0, "s": 0.0, "S": 0.0, "d": 
 
 _SHARES = {
     **{chr(code): share / 26 for code in range(ord("a"), ord("z") + 1) for share in (0.8,)},
-    **dict.fromkeys("0123456789", 0.001),
+    **dict.fromkeys("0123456789", 0.003),
     **dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", 0.001),
     " ": 0.16,
     "\n": 0.01,
     "\t": 0.001,
 }
-"""Roughly how often each character occurs in running text; small letters stand for both cases."""
+"""Roughly how often each character occurs in running text; small letters stand for both cases where those are the same."""
+
+
+_CAPITAL_SHARE = 0.03 / 26
+_OTHER = re.compile(r"[0-9]|\\x")
 
 
 @lru_cache(maxsize=1_024)
-def class_bits(body: str) -> float:
+def class_bits(body: str, *, is_caseless: bool) -> float:
     """How rare the characters of a class are; nothing is made of classes that hold a space or many letters."""
-    members = re.compile(f"[{body}]", re.ASCII | re.IGNORECASE)
+    members = re.compile(f"[{body}]", re.ASCII | (re.IGNORECASE if is_caseless else 0))
     share = sum(share for char, share in _SHARES.items() if members.match(char))
-    return -log2(max(share, 0.001)) if share < 0.1 else 0.0
+    if not is_caseless:
+        share += sum(_CAPITAL_SHARE for char in ascii_uppercase if members.match(char))
+    if share >= 0.1:
+        return 0.0
+    letters = {char.lower() for char in ascii_letters if members.match(char)}
+    if len(letters) == 1 and is_caseless and _OTHER.search(body):
+        return LETTER_BITS  # One letter of a word, in a spelling with digits and signs.
+    return -log2(max(share, 0.001))
 
 
 @lru_cache(maxsize=1_024)
-def literal(char: str) -> Piece:
+def literal(char: str, *, is_caseless: bool) -> Piece:
     """One character in its UTF-8 bytes; outside ASCII in both cases, since Hyperscan folds only ASCII there."""
     if char in ("^", "$"):
         return Piece(char.encode(), 1, 0)
     if char.isascii():
         text = char.encode() if char.isprintable() and char not in "{}" else b"\\x%02x" % ord(char)
         if char.isalpha():
-            return Piece(text, 1, 1, bits=LETTER_BITS, letter=True, reach=1)
+            bits = CAPITAL_BITS if char.isupper() and not is_caseless else LETTER_BITS
+            return Piece(text, 1, 1, bits=bits, letter=True, reach=1)
         return Piece(text, 1, 1, bits=0.0 if char == " " else 5.0, reach=1)
     sequences = byte_sequences([(ord(char), ord(char))])
     assert sequences
@@ -101,10 +114,10 @@ def negated_class(body: str) -> Piece:
     return Piece((f"[^{body}]" if body else r"[\x00-\xff]").encode(), 1, 1, wide=True, gap=gap, reach=4)
 
 
-def char_class(body: str, others: tuple[tuple[int, int], ...], has_wide_set: bool) -> Piece:
+def char_class(body: str, others: tuple[tuple[int, int], ...], has_wide_set: bool, *, is_caseless: bool) -> Piece:
     """A class, by its ASCII body and its ranges outside ASCII."""
     gap = bool(_GAP_CLASS.search(body))
-    bits = class_bits(body) if body else 6.0
+    bits = class_bits(body, is_caseless=is_caseless) if body else 6.0
     sequences = byte_sequences(others) if others and not has_wide_set else ()
     if not others or sequences is None or has_wide_set:
         wide = has_wide_set or bool(others)

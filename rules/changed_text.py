@@ -20,12 +20,14 @@ from rules.patterns import SURROUNDING_BYTES, Regexps
 from rules.squeezed import FOLDED
 from rules.windows import Windows, close, joined, long_runs, stretched
 
-MAX_CHANGES = 64
-"""So many places are looked at one by one."""
+MAX_CHANGES = 256
+"""So many places are looked at one by one; most of many stand side by side."""
 MIN_CHARS = 1024
 """A shorter text is not worth it."""
 MARGIN_BYTES = 16
 """Characters beside a match may decide on it, and may be of several bytes."""
+APART_BYTES = 64
+"""Places that are nearer are one: what stands between them is read in any case."""
 MAX_DISTANCE_BYTES = 4 * MAX_WITHIN_CHARS
 _SEPARATORS = bytes(code for code, folded in enumerate(FOLDED) if folded == 32)
 
@@ -95,14 +97,14 @@ class ChangedText:
 
 
 def _in_bytes(text: str, spans: Sequence[tuple[int, int]]) -> Windows:
-    """Spans of characters of a text as spans of its bytes, in order and apart."""
+    """Spans of characters of a text as spans of its bytes, in order; those that are close are one."""
     places: dict[int, int] = {}
     char = size = 0
     for position in sorted({position for span in spans for position in span}):
         size += len(text[char:position].encode("utf-8", "replace"))
         char = position
         places[position] = size
-    return joined(sorted((places[low], places[high]) for low, high in spans), size)
+    return joined(sorted((places[low], places[high]) for low, high in spans), size, apart=APART_BYTES)
 
 
 def _before(data: bytes, position: int) -> int:

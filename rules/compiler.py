@@ -7,7 +7,7 @@ policy adds of its own. A policy that changes actions or adds detections thus ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
@@ -36,7 +36,9 @@ from rules.patterns import (
     expressions,
     extent_of,
     fallback,
+    fallback_reach,
     is_common,
+    is_telling,
     key_of,
     reach_of,
     regexp,
@@ -46,7 +48,7 @@ from rules.prefilter import LONG_RUN, Extent, Medium, Reach
 from rules.validators import parse as parse_validators
 from rules.views import TRIGGERS
 
-FORMAT = 12
+FORMAT = 13
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (
@@ -74,10 +76,14 @@ GROUP_OF = {target: number for number, group in enumerate(GROUPS) for target in 
 STREAMED = (Target.COMPLETION, Target.TOOL_ARGS)
 """What arrives in pieces: the texts of an answer, and the arguments of the tool calls in it."""
 COMPILE_THREADS = 2
+MAX_FOREIGN_FORMS = 8
+"""So many are compiled together. More of them, which have many short branches that begin with the same bytes, become an
+automaton that follows the whole text; several small parts take a tenth of the time."""
 Mode = Literal["block", "stream"]
 LONG_RUN_NUMBER = len(TRIGGERS)
 EVERYWHERE = (*TRIGGERS, key_of(LONG_RUN, ""))
 """Patterns of the engine's own in every database for whole texts; their numbers are their positions."""
+_EVERYWHERE = frozenset(EVERYWHERE)
 
 
 class DatabaseFile(msgspec.Struct, frozen=True):
@@ -98,6 +104,8 @@ class DatabaseFile(msgspec.Struct, frozen=True):
     """By pattern number, see `patterns.extent_of`."""
     common: frozenset[int]
     """Numbers of the patterns that too many texts hold to look for them."""
+    telling: frozenset[int]
+    """Numbers of the patterns that so few texts hold that what must be near is looked for only there."""
 
 
 class Databases:
@@ -114,6 +122,7 @@ class Databases:
         self.reaches = file.reaches
         self.extents = file.extents
         self.common = file.common
+        self.telling = file.telling
         self.streams = {target: StreamDatabase(_for_group(streams, GROUP_OF[target])) for target in STREAMED}
 
 
@@ -210,21 +219,30 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
     numbers = {key: number for number, key in enumerate(keys)}
     shelves = _shelves(packs)
     overlooked: set[int] = set()
+    always: set[int] = set()
+    best_only: set[int] = set()
+    """Patterns that are looked for in their best forms alone in a part for whole texts."""
     with ThreadPoolExecutor(COMPILE_THREADS, "compile") as threads:
 
         def started(mode: Mode, patterns: Sequence[PatternKey]) -> Callable[[], list[Part]]:
             """The compiling of parts, and how to wait for them. Hyperscan compiles without the interpreter's lock."""
             chosen = _by_medium(mode, patterns)
-            futures = [threads.submit(compile, mode, [form for _, form in found]) for found in chosen.values()]
+            futures = [threads.submit(compile, mode, [form for _, form in found]) for _, found in chosen]
 
             def finished() -> list[Part]:
                 parts: list[Part] = []
-                for (medium, found), future in zip(chosen.items(), futures, strict=True):
+                lost: set[int] = set()
+                for (medium, found), future in zip(chosen, futures, strict=True):
                     made = future.result()
                     parts.append(Part(tuple(numbers[key] for key, _ in found), memoryview(made.data), medium))
                     again = [found[position][0] for position in made.overlooked]
-                    overlooked.update(numbers[key] for key in again)
-                    parts += _found_otherwise(mode, again, numbers, compile)
+                    lost.update(numbers[key] for key in again)
+                    otherwise, found_always = _found_otherwise(mode, again, numbers, compile)
+                    parts += otherwise
+                    always.update(found_always)
+                overlooked.update(lost)
+                if mode == "block":
+                    best_only.update(numbers[key] for key in patterns if numbers[key] not in lost)
                 return parts
 
             return finished
@@ -239,37 +257,54 @@ def _compile(packs: Sequence[Pack], keys: Sequence[PatternKey], digest: str, com
         block_parts = tuple(tuple(part for wait in waits for part in wait()) for waits in reversed(blocks))
         trigger_parts = tuple(triggers())
         not_everywhere = frozenset(overlooked)
+        # Where the places are those of one form here and of another there, any place may be one.
+        nowhere = always | (overlooked & best_only)
         return DatabaseFile(
             digest=digest,
             blocks=block_parts,
             streams=tuple(tuple(part for wait in waits for part in wait()) for waits in streams),
             triggers=trigger_parts,
             pattern_count=len(taken),
-            reaches=tuple(None if number in not_everywhere else reach_of(key) for number, key in enumerate(keys)),
+            reaches=tuple(
+                None if number in nowhere else fallback_reach(key) if number in not_everywhere else reach_of(key)
+                for number, key in enumerate(keys)
+            ),
             extents=tuple(extent_of(key, is_overlooked=number in not_everywhere) for number, key in enumerate(keys)),
             common=frozenset(number for number, key in enumerate(keys) if is_common(key)),
+            telling=frozenset(number for number, key in enumerate(keys) if is_telling(key)),
         )
 
 
 def _found_otherwise(
     mode: Mode, keys: Sequence[PatternKey], numbers: Mapping[PatternKey, int], compile: Compile
-) -> Iterator[Part]:
-    """The parts in which patterns are looked for that the engine overlooks in their best forms."""
-    wanted = [(numbers[key], fallback(key)) for key in dict.fromkeys(keys)]
-    while wanted:
-        made = compile(mode, [form for _, form in wanted])
-        yield Part(tuple(number for number, _ in wanted), memoryview(made.data))
-        wanted = [(wanted[position][0], ALWAYS) for position in made.overlooked]
+) -> tuple[list[Part], list[int]]:
+    """The parts in which patterns are looked for that the engine overlooks in their best forms, and the numbers of those that
+    it overlooks in the other as well, which count as found in every text."""
+    tried = list(dict.fromkeys(keys))
+    if not tried:
+        return [], []
+    made = compile(mode, [fallback(key, every=mode == "block") for key in tried])
+    parts = [Part(tuple(numbers[key] for key in tried), memoryview(made.data))]
+    lost = [numbers[tried[position]] for position in made.overlooked]
+    if lost:
+        parts.append(Part(tuple(lost), memoryview(compile(mode, [ALWAYS] * len(lost)).data)))
+    return parts, lost
 
 
-def _by_medium(mode: Mode, keys: Sequence[PatternKey]) -> dict[Medium, list[tuple[PatternKey, Expression]]]:
+def _by_medium(mode: Mode, keys: Sequence[PatternKey]) -> list[tuple[Medium, Sequence[tuple[PatternKey, Expression]]]]:
     """The forms of patterns by where they are looked for. A text in pieces is one stream of bytes, foreign or not."""
     found: dict[Medium, list[tuple[PatternKey, Expression]]] = {}
     for key in keys:
-        for one in expressions(key, every=mode == "block"):
+        # Of what the engine looks for itself, the first place is enough: it reads on from there.
+        for one in expressions(key, every=mode == "block" and key not in _EVERYWHERE):
             medium = Medium.BYTES if mode == "stream" and one.medium is Medium.FOREIGN else one.medium
             found.setdefault(medium, []).append((key, one))
-    return found
+    return [
+        (medium, forms[start : start + size])
+        for medium, forms in found.items()
+        for size in (MAX_FOREIGN_FORMS if medium is Medium.FOREIGN else len(forms),)
+        for start in range(0, len(forms), size)
+    ]
 
 
 def _shelves(packs: Sequence[Pack], streamed: Collection[int] = ()) -> list[list[list[PatternKey]]]:

@@ -64,6 +64,8 @@ class Decoder(NamedTuple):
     name: str
     trigger: PatternKey
     decode: Callable[[Source], Iterator[Segment]]
+    is_its_own: bool = False
+    """Whether what it makes of a text becomes the text again by the same: it is not undone twice."""
 
 
 def runs(source: Source, find: Find, chunk_chars: int, read: _Reader) -> Iterator[Segment]:

@@ -1,14 +1,16 @@
 """Ways to write a text that a reader undoes at sight: rot13, reversed, spaced letters, digits for letters.
 
 Nothing marks them but the words themselves, so the triggers are the words that attacks are made of, in disguise, and
-the names of the disguises. Only the surroundings of the first one are read.
+the names of the disguises. Only the surroundings of the first one are read; those of a name only where words in
+the disguise stand near it.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from rules.decoding import Decoder, Source
 from rules.derived_view import MAX_VIEW_CHARS, Course, Piece, Segment
@@ -35,6 +37,14 @@ WORDS = (
 )
 """Words of attacks, long enough to mean nothing else when they are written in disguise."""
 
+COMMON_WORDS = (
+    "the and you your for with that this from they have what when will how all out can any use get one his her has had"
+    " its them then than some into more over only also could would should about their there which please write show tell"
+    " give make print output explain describe build user data file code send must never always rules text word words"
+    " message answer question start und ist nicht que para pour est una dans avec sur ein eine"
+).split()
+"""Words one of which nearly every sentence holds, and which are no other words when they are written in disguise."""
+
 _LEET = {"a": "4@", "b": "8", "e": "3", "g": "9", "i": "1!|", "l": "1|", "o": "0", "s": "5$", "t": "7"}
 _FROM_LEET = str.maketrans({"4": "a", "@": "a", "8": "b", "3": "e", "9": "g", "1": "i", "|": "i", "!": "i"}) | (
     str.maketrans({"0": "o", "5": "s", "$": "s", "7": "t"})
@@ -56,39 +66,71 @@ def _leet_forms(word: str) -> Iterator[str]:
             yield f"{word[:index]}[{_LEET[letter]}]{rest}"
 
 
-def _surroundings(source: Source, find_cue: Find) -> tuple[int, str] | None:
-    """Where the text around the first cue begins, and that text."""
-    found = find_cue(source.data, 0, len(source.data))
+class _Cues(NamedTuple):
+    """What tells that a text holds letters in a disguise."""
+
+    words: Find
+    """Words of attacks in it."""
+    name: Find | None = None
+    """The name of the disguise, which alone tells little: most texts that speak of one do not use it."""
+    common: Find | None = None
+    """Words of any text in it: what shows that the named disguise is used."""
+
+
+def _surroundings(source: Source, cues: _Cues) -> Iterator[tuple[int, str]]:
+    """Where the text around the first name with words in disguise begins, and that text; the same for the first word of an
+    attack, where that stands elsewhere."""
+    low = -1
+    if (around := _around(source, cues.name)) and _holds(around[1], cues.common, cues.words):
+        low = around[0]
+        yield around
+    if (around := _around(source, cues.words)) and around[0] != low:
+        yield around
+
+
+def _around(source: Source, find: Find | None) -> tuple[int, str] | None:
+    """Where the surroundings of the first match begin, and the text there."""
+    found = find(source.data, 0, len(source.data)) if find else None
     if found is None:
         return None
     low = max(0, min(source.chars(found[0][0]) - MAX_VIEW_CHARS // 2, len(source.text) - MAX_VIEW_CHARS))
     return low, source.text[low : low + MAX_VIEW_CHARS]
 
 
-def _letter_by_letter(trigger: str, undo: Callable[[str], str]) -> Callable[[Source], Iterator[Segment]]:
+def _holds(text: str, *finds: Find | None) -> bool:
+    data = text.encode("utf-8", "replace")
+    return any(find is not None and find(data, 0, len(data)) is not None for find in finds)
+
+
+def _letter_by_letter(cues: _Cues, undo: Callable[[str], str]) -> Callable[[Source], Iterator[Segment]]:
     """A decoder of a disguise that leaves every character in its place."""
-    find_cue = find_with(key_of(trigger, "i"))
 
     def decode(source: Source) -> Iterator[Segment]:
-        if around := _surroundings(source, find_cue):
-            low, text = around
+        for low, text in _surroundings(source, cues):
             yield Segment(undo(text), (Piece(0, low, low + len(text), Course.FORWARD),))
 
     return decode
 
 
-def _reversed(trigger: str) -> Callable[[Source], Iterator[Segment]]:
-    find_cue = find_with(key_of(trigger, "i"))
+def _reversed(cues: _Cues) -> Callable[[Source], Iterator[Segment]]:
+    """A decoder of letters in the wrong order, in all of a text or in each word, and of words in the wrong order."""
+    find_plain = _find("|".join(WORDS))
 
     def decode(source: Source) -> Iterator[Segment]:
-        if around := _surroundings(source, find_cue):
-            low, text = around
+        for low, text in _surroundings(source, cues):
             yield Segment(text[::-1], (Piece(0, low, low + len(text), Course.BACKWARD),))
-            parts = _WORDS.split(text)
-            parts[1::2] = [word[::-1] for word in parts[1::2]]
-            yield Segment("".join(parts), (Piece(0, low, low + len(text), Course.FORWARD),))
+            yield Segment(_with_words_reversed(text), (Piece(0, low, low + len(text), Course.FORWARD),))
+        if (around := _around(source, cues.name)) and _holds(around[1], find_plain):
+            low, text = around
+            yield Segment(_with_words_reversed(text[::-1]), (Piece(0, low, low + len(text), Course.BACKWARD),))
 
     return decode
+
+
+def _with_words_reversed(text: str) -> str:
+    parts = _WORDS.split(text)
+    parts[1::2] = [word[::-1] for word in parts[1::2]]
+    return "".join(parts)
 
 
 def _undo_leet(text: str) -> str:
@@ -114,17 +156,44 @@ def _joined(run: str) -> str:
     return joined
 
 
-_ROT13_TRIGGER = "|".join((r"\brot-?13\b", *(codecs.encode(word, "rot13") for word in WORDS)))
-_REVERSED_TRIGGER = "|".join((r"\b(?:reversed|backwards)\b", *(word[::-1] for word in WORDS)))
+def _find(pattern: str) -> Find:
+    return find_with(key_of(pattern, "i"))
+
+
+def _disguised(words: Iterable[str], disguise: Callable[[str], str]) -> str:
+    return "|".join(map(disguise, words))
+
+
+def _cues(name: str, disguise: Callable[[str], str]) -> _Cues:
+    common = rf"\b(?:{_disguised(COMMON_WORDS, disguise)})\b"
+    return _Cues(_find(_disguised(WORDS, disguise)), _find(name), _find(common))
+
+
+def _rot13(text: str) -> str:
+    return codecs.encode(text, "rot13")
+
+
+def _mirrored(text: str) -> str:
+    return text[::-1]
+
+
+_ROT13_NAME = r"\brot-?13\b"
+_REVERSED_NAME = r"\b(?:reversed|backwards)\b"
 _LEET_TRIGGER = "|".join(form for word in WORDS for form in _leet_forms(word))
 
 DISGUISES = (
     Decoder("spaced", key_of(_SPACED.replace("{6,}", "{6}"), ""), _spaced(find_with(key_of(_SPACED, "")))),
     Decoder(
         "rot13",
-        key_of(_ROT13_TRIGGER, "i"),
-        _letter_by_letter(_ROT13_TRIGGER, lambda text: codecs.encode(text, "rot13")),
+        key_of(f"{_ROT13_NAME}|{_disguised(WORDS, _rot13)}", "i"),
+        _letter_by_letter(_cues(_ROT13_NAME, _rot13), _rot13),
+        is_its_own=True,
     ),
-    Decoder("reversed", key_of(_REVERSED_TRIGGER, "i"), _reversed(_REVERSED_TRIGGER)),
-    Decoder("leet", key_of(_LEET_TRIGGER, "i"), _letter_by_letter(_LEET_TRIGGER, _undo_leet)),
+    Decoder(
+        "reversed",
+        key_of(f"{_REVERSED_NAME}|{_disguised(WORDS, _mirrored)}", "i"),
+        _reversed(_cues(_REVERSED_NAME, _mirrored)),
+        is_its_own=True,
+    ),
+    Decoder("leet", key_of(_LEET_TRIGGER, "i"), _letter_by_letter(_Cues(_find(_LEET_TRIGGER)), _undo_leet)),
 )

@@ -56,7 +56,11 @@ class Ruleset:
         self._streams = databases.streams
         if databases.pattern_count != len(keys):
             raise EngineError(f"{databases.pattern_count} of {len(keys)} patterns were compiled")
-        rules = [MatchRule(rule, pack.name, numbers, databases.common) for pack in packs for rule in pack.rules]
+        rules = [
+            MatchRule(rule, pack.name, numbers, databases.common, databases.telling)
+            for pack in packs
+            for rule in pack.rules
+        ]
         regexps = Regexps(keys, databases.reaches, databases.extents)
         self._evaluator = Evaluator(rules, regexps, Locators(keys, regexps), databases.blocks)
         self.rule_count = len(rules)

@@ -65,7 +65,8 @@ class Hits(dict[int, int]):
     def __init__(self) -> None:
         super().__init__()
         self.ends: Places = {}
-        """For sparse patterns of whole texts, all such offsets, or the first `MAX_ENDS`."""
+        """For sparse patterns of whole texts, all such offsets, or the first `MAX_ENDS`; of those in the squeezed form of a
+        single text only one."""
         self.words: list[WordHits] = []
         """The same for those that were found in squeezed text, of whose places `ends` holds the earliest that may be."""
 
@@ -154,11 +155,11 @@ class BlockDatabase:
         padded = data + PADDING
         is_ascii = data.isascii()
         squeezed = Squeezed(data, starts) if self._has_words else None
+        words = squeezed.data + PADDING if squeezed else b""
         in_words: Places = {}
         try:
             for part, scratch in zip(self._parts, scratches, strict=True):
                 if part.medium is Medium.WORDS and squeezed is not None:
-                    words = squeezed.data + PADDING
                     part.database.scan(words, match_event_handler=part.note, context=in_words, scratch=scratch)
                 elif part.medium is Medium.BYTES or not is_ascii:
                     part.database.scan(padded, match_event_handler=part.note, context=hits.ends, scratch=scratch)
@@ -167,7 +168,9 @@ class BlockDatabase:
         if squeezed is not None and in_words:
             hits.words.append(WordHits(0, squeezed, in_words))
             for number, ends in in_words.items():
-                hits.ends.setdefault(number, []).extend(map(squeezed.place, ends))
+                # Of one text only the first is asked for; the others are looked up where they are.
+                its = ends if len(starts) > 1 else (min(ends),)
+                hits.ends.setdefault(number, []).extend(map(squeezed.place, its))
         for number, ends in hits.ends.items():
             hits[number] = min(ends)
         return hits

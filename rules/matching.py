@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rules import validators
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
-from rules.patterns import PatternKey, Regexps, Spans, is_common, key_of
+from rules.patterns import PatternKey, Regexps, Spans, is_common, is_telling, key_of
 from rules.windows import Windows
 
 MAX_FINDINGS_PER_RULE = 20
@@ -90,7 +90,9 @@ class MatchRule:
         "widest",
     )
 
-    def __init__(self, rule: Rule, pack: str, numbers: dict[PatternKey, int], common: Collection[int]) -> None:
+    def __init__(
+        self, rule: Rule, pack: str, numbers: dict[PatternKey, int], common: Collection[int], telling: Collection[int]
+    ) -> None:
         self.id = rule.id
         self.pack = pack
         self.title = rule.title
@@ -117,8 +119,10 @@ class MatchRule:
         self.one_of = tuple(dict.fromkeys(anywhere)) if everywhere else ()
         near = [*rule.match.near, *self.validators.context]
         self.near = tuple((numbers[_key(item)], item.within) for item in near)
-        self.common = frozenset(number for number, _ in self.near if number in common)
-        """Patterns of `near` that are not looked for in whole texts, only near an anchor."""
+        is_telling = all(number in telling for number in self.anchors)
+        self.common = frozenset(number for number, _ in self.near if is_telling or number in common)
+        """Patterns of `near` that are not looked for in whole texts, only near an anchor: because most texts hold them, or
+        because hardly any holds the anchor."""
         self.must = (*self.required, *(number for number, _ in self.near if number not in self.common))
         """Patterns without which the rule hits nothing."""
         absent = [(numbers[_key(item)], item.within) for item in rule.match.none]
@@ -150,7 +154,8 @@ def scanned_patterns(rule: Rule) -> Iterable[PatternKey]:
     Those that its validators add are included; raises ValueError for a bad validator.
     """
     match = rule.match
-    near = (item for item in _near(rule) if not is_common(_key(item)))
+    has_telling_anchors = all(map(is_telling, map(_key, match.all[:1] or match.any)))
+    near = (item for item in _near(rule) if not has_telling_anchors and not is_common(_key(item)))
     forbidden = (item for item in match.none if item.within is None)
     for items in (match.all, match.any, near, forbidden):
         yield from map(_key, items)
@@ -404,11 +409,7 @@ class RuleScan:
             return True
         start, end = anchor.start - part.base, anchor.end - part.base
         is_open = False
-        for number, within in self._rule.none:
-            low, high, grows = part.around(start, end, within)
-            if self._inside(part, number, low, high):
-                return False
-            is_open = is_open or grows
+        # What must be there is missing far more often than what must not be is there.
         for index in tuple(anchor.missing):
             number, within = self._rule.near[index]
             low, high, grows = part.around(start, end, within)
@@ -418,6 +419,11 @@ class RuleScan:
                 is_open = True
             else:
                 return False
+        for number, within in self._rule.none:
+            low, high, grows = part.around(start, end, within)
+            if self._inside(part, number, low, high):
+                return False
+            is_open = is_open or grows
         return None if is_open else True
 
     def _inside(self, part: Part, number: int, low: int, high: int) -> bool:

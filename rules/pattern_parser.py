@@ -42,9 +42,9 @@ class NotUnderstood(ValueError):
 
 
 @lru_cache(maxsize=2)
-def branches_of(pattern: str, *, words: bool) -> list[tuple[Element, ...]]:
+def branches_of(pattern: str, *, is_caseless: bool, words: bool = False) -> list[tuple[Element, ...]]:
     """The branches of a pattern that RE2 accepts, over its bytes or over squeezed text; raises `NotUnderstood`."""
-    parser = _Parser(pattern, words=words)
+    parser = _Parser(pattern, is_caseless=is_caseless, words=words)
     branches = parser.branches(0)
     if parser.position != len(pattern):
         raise NotUnderstood("a closing parenthesis without an opening one")
@@ -54,8 +54,9 @@ def branches_of(pattern: str, *, words: bool) -> list[tuple[Element, ...]]:
 class _Parser:
     """Recursive descent over one pattern."""
 
-    def __init__(self, pattern: str, *, words: bool) -> None:
+    def __init__(self, pattern: str, *, is_caseless: bool, words: bool) -> None:
         self._pattern = pattern
+        self._is_caseless = is_caseless
         self._words = words
         self.position = 0
 
@@ -123,7 +124,7 @@ class _Parser:
     def _literal(self, char: str) -> Piece:
         if self._words and char.isascii():
             return word_pieces.NOTHING if char in ("^", "$") else word_pieces.character(char)
-        return byte_pieces.literal(char)
+        return byte_pieces.literal(char, is_caseless=self._is_caseless)
 
     def _group(self, depth: int) -> Piece:
         if flags := _INLINE_FLAGS.match(self._pattern, self.position):
@@ -199,7 +200,7 @@ class _Parser:
             return word_pieces.GAP if negated else word_pieces.char_class(body, tuple(others), has_wide_set)
         if negated:
             return byte_pieces.negated_class(body)
-        return byte_pieces.char_class(body, tuple(others), has_wide_set)
+        return byte_pieces.char_class(body, tuple(others), has_wide_set, is_caseless=self._is_caseless)
 
     def _range_end(self, low: str) -> str:
         """The end of the range that begins with a member just read; the member itself where there is none."""

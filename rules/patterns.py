@@ -17,7 +17,20 @@ from typing import Any, NamedTuple, Protocol
 import hyperscan
 import re2
 
-from rules.prefilter import Extent, Medium, NotUnderstood, Reach, extent, forms, is_rare, is_sparse, reach, widen
+from rules import prefilter
+from rules.prefilter import (
+    Extent,
+    Medium,
+    NotUnderstood,
+    Reach,
+    extent,
+    forms,
+    is_rare,
+    is_sparse,
+    reach,
+    whole_reach,
+    widen,
+)
 
 RE2_BYTES = 8 * 1024 * 1024
 """Memory of one compiled pattern and its caches; RE2 gets slower, not wrong, when a text needs more."""
@@ -117,7 +130,16 @@ def regexp(key: PatternKey, *, at_lines: bool = False) -> Regexp:
 @lru_cache(maxsize=4_096)
 def is_common(key: PatternKey) -> bool:
     """Whether a pattern occurs in so many texts that looking for it everywhere tells nothing."""
-    return not is_rare(key.re) and regexp(PatternKey(key.re, "i")).search(_ORDINARY_TEXT) is not None
+    return (
+        not is_rare(key.re, is_caseless="i" in key.flags)
+        and regexp(PatternKey(key.re, "i")).search(_ORDINARY_TEXT) is not None
+    )
+
+
+@lru_cache(maxsize=8_192)
+def is_telling(key: PatternKey) -> bool:
+    """Whether a pattern is seen in so few texts that its surroundings can be read each time."""
+    return prefilter.is_telling(key.re, is_caseless="i" in key.flags)
 
 
 def with_short_gaps(pattern: str) -> str:
@@ -273,12 +295,20 @@ def expressions(key: PatternKey, *, every: bool) -> list[Expression]:
     ]
 
 
-def fallback(key: PatternKey) -> Expression:
-    """The form of a whole pattern over bytes, which tells no more than whether it occurs."""
-    caseless = hyperscan.HS_FLAG_CASELESS if "i" in key.flags else 0
-    dot_all = hyperscan.HS_FLAG_DOTALL if "s" in key.flags else 0
-    flags = hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_SINGLEMATCH | caseless | dot_all
-    return Expression(Medium.BYTES, widen(key.re), flags)
+def fallback(key: PatternKey, *, every: bool) -> Expression:
+    """The form of a whole pattern over bytes; with `every` it reports each of its places where `fallback_reach` knows one."""
+    is_caseless = "i" in key.flags
+    flags: int = hyperscan.HS_FLAG_MULTILINE | (hyperscan.HS_FLAG_CASELESS if is_caseless else 0)
+    if "s" in key.flags:
+        flags |= hyperscan.HS_FLAG_DOTALL
+    if not every or fallback_reach(key) is None:
+        flags |= hyperscan.HS_FLAG_SINGLEMATCH
+    return Expression(Medium.BYTES, widen(key.re, is_caseless=is_caseless), flags)
+
+
+def fallback_reach(key: PatternKey) -> Reach | None:
+    """How far the matches of a pattern stretch around the places of its `fallback`."""
+    return whole_reach(key.re, is_caseless="i" in key.flags)
 
 
 ALWAYS = Expression(Medium.BYTES, rb"[\x00-\xff]", hyperscan.HS_FLAG_SINGLEMATCH)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from rules.byte_pieces import SEPARATOR_RUN_BYTES, TOKEN_RUN_BYTES
 from rules.pattern_parser import NotUnderstood, branches_of
-from rules.stretches import MIN_PART_CHARS, Element, Piece, any_of, best_stretch, cost
+from rules.stretches import MIN_PART_CHARS, WORD_BITS, Element, Piece, any_of, best_stretch, cost
 
 __all__ = ["SEPARATOR_RUN_BYTES", "TOKEN_RUN_BYTES", "NotUnderstood"]
 
@@ -95,25 +95,34 @@ def forms(pattern: str, *, is_caseless: bool) -> tuple[Form, ...]:
     return tuple(Form(medium, piece.text) for medium, piece in _pieces(pattern, is_caseless))
 
 
-def widen(pattern: str) -> bytes:
+def widen(pattern: str, *, is_caseless: bool) -> bytes:
     """The widened form of a whole pattern over bytes."""
-    return _widened(pattern).text
+    return _widened(pattern, is_caseless).text
 
 
 def reach(pattern: str, *, is_caseless: bool = False) -> Reach | None:
     """How far the matches of the pattern itself can stretch; None when that is too far."""
     found = _pieces(pattern, is_caseless)
     in_words = all(medium is Medium.WORDS for medium, _ in found)
-    whole = any_of([piece for _, piece in found]) if in_words else _widened(pattern)
+    whole = any_of([piece for _, piece in found]) if in_words else _widened(pattern, is_caseless)
     if whole.reach > MAX_REACH_BYTES:
         return None
     before, after = (int(size) + REACH_MARGIN_BYTES for size in (whole.before, whole.after))
     return Reach(before, after, whole.has_runs, in_words)
 
 
+def whole_reach(pattern: str, *, is_caseless: bool) -> Reach | None:
+    """The same around what `widen` finds; None as well where that is in too many places."""
+    whole = _widened(pattern, is_caseless)
+    if whole.reach > MAX_REACH_BYTES or whole.bits < SPARSE_BITS or _ends_in_run(whole.text):
+        return None
+    before, after = (int(size) + REACH_MARGIN_BYTES for size in (whole.before, whole.after))
+    return Reach(before, after, whole.has_runs)
+
+
 def extent(pattern: str, *, is_caseless: bool, also_whole: bool) -> Extent:
     """How long the matches of a pattern can be; `also_whole` says that it is looked for as a whole over bytes as well."""
-    whole = _widened(pattern)
+    whole = _widened(pattern, is_caseless)
     pieces = [piece for _, piece in _pieces(pattern, is_caseless)]
     return Extent(_limited(whole.reach), _limited(any_of([*pieces, whole] if also_whole else pieces).sought))
 
@@ -139,25 +148,30 @@ def _ends_in_run(text: bytes) -> bool:
     return text[-1:] in (b"+", b"*", b"}") and not _DIGITS_AT_END.search(text)
 
 
-def is_rare(pattern: str) -> bool:
+def is_telling(pattern: str, *, is_caseless: bool) -> bool:
+    """Whether what is looked for of a pattern is so rare that its places are worth a second look by themselves."""
+    return any_of([piece for _, piece in _pieces(pattern, is_caseless)]).bits >= WORD_BITS
+
+
+def is_rare(pattern: str, *, is_caseless: bool) -> bool:
     """Whether a pattern is rare by its letters and digits alone."""
-    return not pattern.isascii() or _widened(pattern).bits >= COMMON_BITS
+    return not pattern.isascii() or _widened(pattern, is_caseless).bits >= COMMON_BITS
 
 
 @lru_cache(maxsize=8_192)
-def _widened(pattern: str) -> Piece:
+def _widened(pattern: str, is_caseless: bool) -> Piece:
     """The form of the whole pattern over bytes."""
-    return any_of([best_stretch(branch) for branch in branches_of(pattern, words=False)])
+    return any_of([best_stretch(branch) for branch in branches_of(pattern, is_caseless=is_caseless)])
 
 
 @lru_cache(maxsize=8_192)
 def _pieces(pattern: str, is_caseless: bool) -> tuple[tuple[Medium, Piece], ...]:
     """What is looked for in each medium, of all branches for which that is the best."""
-    if not _widened(pattern).shortest:
+    if not _widened(pattern, is_caseless).shortest:
         raise NotUnderstood("it can match without a character")
-    over_bytes = branches_of(pattern, words=False)
+    over_bytes = branches_of(pattern, is_caseless=is_caseless)
     # Squeezed text has no capitals: what asks for them is found far too often there.
-    over_words = branches_of(pattern, words=True) if is_caseless else [()] * len(over_bytes)
+    over_words = branches_of(pattern, is_caseless=True, words=True) if is_caseless else [()] * len(over_bytes)
     pieces: dict[Medium, list[Piece]] = {}
     for raw, words in zip(over_bytes, over_words, strict=True):
         medium, piece = _best(raw, words)

@@ -25,6 +25,10 @@ LETTER_BITS = 2.2
 """How much one letter of a short word tells in running text."""
 LONG_WORD_BITS = 0.3
 """How much one more letter tells of a word that is long already."""
+CAPITAL_BITS = 7.0
+"""The same of a capital for which no small letter may stand."""
+NAME_BITS = 18.0
+"""No single name, which is a word that begins with such a capital, counts as rarer than that."""
 FIRST_IDEOGRAPH = "\u2e80"
 IDEOGRAPH_BITS = 8.0
 """How much one character of a script tells that writes words with one or two."""
@@ -202,19 +206,23 @@ class _Rarity:
     """How rare a sequence is, piece by piece. A word tells only so much, however long it is, and one that every text has next to
     nothing."""
 
-    __slots__ = ("_bits", "_in_number", "_letters", "_word")
+    __slots__ = ("_bits", "_in_number", "_letters", "_most", "_word")
 
     def __init__(self) -> None:
         self._bits = 0.0
         """Of all before the word at the end."""
         self._word = 0.0
         self._letters = b""
+        self._most = WORD_BITS
+        """What the word tells with its first letters; further ones add little."""
         self._in_number = False
 
     def add(self, piece: Piece) -> None:
         """The next piece of the sequence."""
         if piece.letter:
-            self._word += LETTER_BITS if self._word < WORD_BITS else LONG_WORD_BITS
+            if not self._letters:
+                self._most = NAME_BITS if piece.bits == CAPITAL_BITS else WORD_BITS
+            self._word += piece.bits if self._word < self._most else LONG_WORD_BITS
             self._letters += piece.text
             self._in_number = False
             return
@@ -267,6 +275,10 @@ def best_stretch(branch: Sequence[Element]) -> Piece:
         piece = best.piece()._replace(before=before, after=after, sought=best.sought)
         return piece._replace(reach=whole.reach, has_runs=whole.has_runs)
     if len(parts) == 1:
+        # Where it begins with a repetition, an automaton would follow every word of the text.
+        if len(branch) > 1:
+            trimmed = joined([_least(branch[0].piece), *(element.piece for element in branch[1:])])
+            whole = whole._replace(text=trimmed.text, loops=trimmed.loops)
         return whole
     kept = [joined(part.pieces).text for part in parts if any(not piece.flags for piece in part.pieces)]
     return whole._replace(text=ANYTHING.join(kept), after=whole.reach)

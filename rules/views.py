@@ -78,6 +78,8 @@ def decoded(
     the text from which all came."""
     for number in sorted(present):
         decoder = DECODERS[number]
+        if decoder.is_its_own and base and base.made.rpartition("+")[2] == decoder.name:
+            continue
         made = f"{base.made}+{decoder.name}" if base and not base.is_plain else decoder.name
         segments = (one for one in decoder.decode(source) if not _is_undone(one, base, raw))
         for segment in islice(packed(segments), MAX_VIEWS_PER_DECODER):

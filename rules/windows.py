@@ -50,11 +50,11 @@ def close(windows: Windows, places: Windows, distance: int) -> Windows:
     return kept
 
 
-def joined(spans: Iterable[tuple[int, int]], size: int) -> Windows:
-    """Spans in order, within a text of this size, with those that touch made one."""
+def joined(spans: Iterable[tuple[int, int]], size: int, *, apart: int = 0) -> Windows:
+    """Spans in order, within a text of this size, with those made one that touch or have at most `apart` between them."""
     found: list[tuple[int, int]] = []
     for low, high in spans:
-        if found and low <= found[-1][1]:
+        if found and low <= found[-1][1] + apart:
             low, high = min(low, found[-1][0]), max(high, found.pop()[1])
         found.append((max(0, low), min(size, high)))
     return found

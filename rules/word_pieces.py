@@ -78,7 +78,7 @@ def char_class(body: str, others: tuple[tuple[int, int], ...], has_wide_set: boo
         if not others:
             return SPACE if folded == " " else mixed(folded, unbounded)
         return GAP
-    bits = class_bits(folded) if folded else 6.0
+    bits = class_bits(folded, is_caseless=True) if folded else 6.0
     if sequences:
         return choice(folded, sequences)._replace(bits=bits)
     return Piece(f"[{folded}]".encode(), 1, 1, bits=bits, reach=1, word_start=True, word_end=True)

@@ -21,6 +21,7 @@ from rules.model import Target, Text
 from rules.packs import PackError
 from rules.patterns import Expression, PatternKey, expressions, key_of
 from rules.policy import OWN_PACK_PREFIX
+from rules.prefilter import Medium
 from rules.ruleset_cache import cached_ruleset
 from tests.unit.rules.small_packs import one_rule, pack, prompt, rule, small_packs, spans
 
@@ -269,9 +270,33 @@ def test_what_the_engine_overlooks_is_looked_for_in_another_way(times: int) -> N
     asked: list[Expression] = []
     packs = [pack("one", rule("T-1", {"any": [{"re": "bad words?"}]}, ("bad word", "good")))]
     made = compile_ruleset(packs, compile)
+    file = msgspec.msgpack.decode(made.database_bytes, type=compiler.DatabaseFile)
+    assert (file.reaches[-1] is None) is (times == 2)
     ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
     text = "good words " * 100 + "bad words " + "good words " * 100 + "bad word"
     assert len(ruleset.scan([prompt(text)], direction="request")) == 2
     stream = ruleset.stream(Target.COMPLETION, "")
     assert len([*stream.feed(text), *stream.close()]) == 2
     assert ruleset.scan([prompt("good words")], direction="request") == []
+
+
+@pytest.mark.parametrize(("anchor", "is_looked_for"), [("disregard everything", False), ("rule", True)])
+def test_what_must_be_near_a_rare_anchor_is_not_looked_for(anchor: str, is_looked_for: bool) -> None:
+    match = {"any": [{"re": anchor, "flags": "i"}], "near": [{"re": "penguins?", "within": 20}]}
+    made = compile_ruleset([pack("one", rule("T-1", match, (f"{anchor} penguin", "good"), targets=["prompt"]))])
+    file = msgspec.msgpack.decode(made.database_bytes, type=compiler.DatabaseFile)
+    first = len(compiler.EVERYWHERE)
+    assert shelves_of(file)[2] == ({first, first + 1} if is_looked_for else {first})
+    ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
+    for text, hits in ((f"{anchor}, penguins", 1), (f"{anchor} {'x' * 30} penguins", 0), (anchor, 0), ("penguins", 0)):
+        assert len(ruleset.scan([prompt(text)], direction="request")) == hits
+
+
+def test_forms_outside_ascii_are_compiled_a_few_at_a_time() -> None:
+    patterns = [{"re": f"{chr(code)}{chr(code)}x"} for code in range(0x416, 0x416 + 3 * compiler.MAX_FOREIGN_FORMS)]
+    made = compile_ruleset([pack("one", rule("T-1", {"any": patterns}, ("ЖЖx", "good"), targets=["prompt"]))])
+    file = msgspec.msgpack.decode(made.database_bytes, type=compiler.DatabaseFile)
+    sizes = [len(part.numbers) for parts in file.blocks for part in parts if part.medium is Medium.FOREIGN]
+    assert sizes == [compiler.MAX_FOREIGN_FORMS] * 3
+    ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
+    assert len(ruleset.scan([prompt("ЖЖx, ЙЙx")], direction="request")) == 2

@@ -148,7 +148,7 @@ def check_widened(pattern: str, flags: str, samples: list[str]) -> None:
     ],
 )
 def test_widening(pattern: str, widened: bytes) -> None:
-    assert widen(pattern) == widened
+    assert widen(pattern, is_caseless=True) == widened
 
 
 @pytest.mark.parametrize(
@@ -206,12 +206,30 @@ def test_words_that_any_text_may_hold_are_common(pattern: str, common: bool) -> 
     assert is_common(key_of(pattern, "i")) is common
 
 
+@pytest.mark.parametrize(
+    ("pattern", "is_caseless", "widened"),
+    [
+        # A capital for which no small letter may stand is rare, and so is what begins with one.
+        (r"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b", False, rb"(?:DAN|STAN|DUDE)"),
+        (r"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b", True, rb"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b"),
+        (r"\b[A-Z]{2}\d{4}", False, rb"\b[A-Z]{2}\d{4}"),
+        (r"\b[A-Z]{2}\d{4}", True, rb"\d{4}"),
+        # A letter that a digit may stand for is a letter; the digit that must be there is what is rare.
+        (r"s[0o]lu[t7][i1][o0]n|res[0]lu[t7][i1][o0]n", True, rb"s[0o]lu[t7][i1][o0]n|res[0]lu"),
+        # Of a repetition at the beginning as few suffice.
+        (r"[A-Za-z]{2,}[ж-и]", True, rb"[A-Za-z]{2}(?:\xd0[\x96-\x98]|\xd0[\xb6-\xb8])"),
+    ],
+)
+def test_what_is_rare_depends_on_capitals_and_digits(pattern: str, is_caseless: bool, widened: bytes) -> None:
+    assert widen(pattern, is_caseless=is_caseless) == widened
+
+
 def test_a_pattern_with_long_optional_lists_is_cut_to_its_best_part() -> None:
     fillers = "|".join(f"filler{number}" for number in range(9))
     pattern = rf"\b(?:show|print)\s+(?:(?:{fillers})\s+){{0,4}}(?:system prompt|instructions)\b"
-    assert widen(pattern) == rb"(?:system prompt|instructions)"
-    assert widen(rf"as(?:{fillers}){{0,4}}to|x") == rb"as[\x00-\xff]*to|x"
-    assert widen(rf"as(?:{fillers}){{1,4}}to") == f"as(?:{fillers})".encode()
+    assert widen(pattern, is_caseless=True) == rb"(?:system prompt|instructions)"
+    assert widen(rf"as(?:{fillers}){{0,4}}to|x", is_caseless=True) == rb"as[\x00-\xff]*to|x"
+    assert widen(rf"as(?:{fillers}){{1,4}}to", is_caseless=True) == f"as(?:{fillers})".encode()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +241,7 @@ def test_a_pattern_with_long_optional_lists_is_cut_to_its_best_part() -> None:
 )
 def test_syntax_that_the_engines_do_not_share_is_refused(pattern: str) -> None:
     with pytest.raises(NotUnderstood):
-        widen(pattern)
+        widen(pattern, is_caseless=True)
 
 
 def test_patterns_that_explode_in_hyperscan_as_they_are_compile_widened() -> None:

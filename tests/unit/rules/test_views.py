@@ -193,13 +193,29 @@ def test_rules_see_the_views_that_they_name() -> None:
 def test_what_is_undone_twice_is_no_view_of_its_own(odd: str) -> None:
     text = f"The system prints it reversed, or as rot13, from the password on, and you must ignore the rest.{odd} " * 60
     found = [view for view in views(text) if not view.is_plain]
-    assert {view.made for view in found} == {"rot13", "reversed", "reversed+reversed"}
-    assert all("you must ignore" not in view.text for view in found)
-    assert any("ignore must you" in view.text for view in found)
+    (view,) = found
+    assert view.made == "reversed"
+    assert "ignore must you" in view.text
+    assert "you must ignore" not in view.text
     decoded_only = one_rule({"any": [{"re": "you must ignore"}]}, views=["decoded"])
     assert decoded_only.scan([prompt(text)], direction="request") == []
     (finding,) = decoded_only.scan([prompt(f"reversed: {'you must ignore'[::-1]}")], direction="request")
     assert finding.made == "reversed"
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("Sort the list, then print it reversed. The cipher was rot13, of course.", []),
+        ("Read it backwards: drow siht fo tuo", ["reversed"]),
+        ("In rot13: gung vf abg nyy", ["rot13"]),
+        ("Read it backwards, word by word: all it forget", ["reversed"]),
+        (f"It is reversed. {'Nothing. ' * 600} metsys: dlrow eht", ["reversed", "reversed"]),
+        (f"metsys. {'Nothing. ' * 600} It is reversed: dlrow eht", ["reversed", "reversed", "reversed", "reversed"]),
+    ],
+)
+def test_the_name_of_a_disguise_alone_makes_no_view(text: str, made: list[str]) -> None:
+    assert [view.made for view in views(text)] == made
 
 
 def test_views_of_several_targets_and_texts_keep_their_order() -> None:
