@@ -29,6 +29,28 @@ def test_no_option_of_a_class_is_lost_when_its_module_is_compiled(name: str) -> 
             assert not node.keywords or "Frozen" in bases, f"{node.name} loses its options"
 
 
+def test_what_derives_from_a_compiled_class_is_compiled_too() -> None:
+    classes = {
+        (name.removesuffix(".py").replace("/", "."), node.name)
+        for name in MODULES
+        for node in ast.parse((ROOT / name).read_text()).body
+        if isinstance(node, ast.ClassDef)
+    }
+    others = {str(path.relative_to(ROOT)) for folder in ("proxies", "rules") for path in (ROOT / folder).rglob("*.py")}
+    wrong: list[str] = []
+    for name in sorted(others.difference(MODULES)):
+        tree = ast.parse((ROOT / name).read_text())
+        imported = {
+            one.asname or one.name: (node.module, one.name)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for one in node.names
+        }
+        bases = {ast.unparse(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases}
+        wrong += [f"{name}: {base}" for base in sorted(bases) if imported.get(base) in classes]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_is_compiled_that_the_compiler_gets_wrong(name: str) -> None:
     for function in ast.walk(ast.parse((ROOT / name).read_text())):

@@ -132,6 +132,7 @@ async def test_RED_STR_5_probabilities_of_held_deltas_go(upstream, proxy) -> Non
     assert '"logprobs":null' in raw
 
 
+@pytest.mark.interpreted
 async def test_RED_STR_7_a_failing_transformer_ends_the_stream_and_releases_nothing(
     upstream, proxy, monkeypatch
 ) -> None:
@@ -155,6 +156,7 @@ async def test_RED_STR_7_a_failing_transformer_ends_the_stream_and_releases_noth
     assert (record.outcome, record.error_code) == ("failed", "masking_failed")
 
 
+@pytest.mark.interpreted
 async def test_RED_STR_7_a_request_that_cannot_be_masked_does_not_pass(upstream, proxy, monkeypatch) -> None:
     monkeypatch.setattr("rules.masking.session.MAX_VALUES", 1)
     messages = [{"role": "user", "content": f"{EMAIL} ann@example.com"}]

@@ -262,6 +262,7 @@ async def test_RED_STR_1_what_was_held_comes_before_the_error_when_the_upstream_
     assert (connected.outcome, connected.error_code) == ("upstream_error", "upstream_truncated")
 
 
+@pytest.mark.interpreted
 async def test_RED_STR_7_a_failing_transformer_releases_nothing_and_ends_the_connection(
     provider: Provider, proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +282,7 @@ async def test_RED_STR_7_a_failing_transformer_releases_nothing_and_ends_the_con
     assert (await proxy.wait_for_records(1))[0].error_code == "masking_failed"
 
 
+@pytest.mark.interpreted
 async def test_RED_STR_7_an_event_that_cannot_be_masked_does_not_pass(
     provider: Provider, proxy: RunningProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
