@@ -22,6 +22,7 @@ from proxies.transport.errors import (
     UpstreamUnreachable,
 )
 from proxies.transport.limits import Bounds
+from proxies.transport.outgoing import Outgoing
 from proxies.transport.response_guard import CHUNKED, UNTIL_CLOSE, ResponseHead, check_partial_head, parse_response_head
 from proxies.transport.upstream_response import UpstreamResponse
 
@@ -49,6 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_keep_alive",
         "_loop",
         "_lost",
+        "_outgoing",
         "_paused",
         "_received",
         "_released",
@@ -71,6 +73,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._released = released
         self._lost = lost
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # Set by connection_made, before any use.
+        self._outgoing = Outgoing(loop)
         self._response: UpstreamResponse | None = None
         self._buffer = bytearray()
         self._decoder: ChunkedDecoder | None = None
@@ -115,7 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._idle_seconds = idle_seconds
         self._deadline = self._loop.time() + first_byte_seconds
         self._total_deadline = total_deadline
-        self._transport.write(request)
+        self._outgoing.write(request)
 
     def abort(self) -> None:
         """Drop the connection and whatever is under way on it."""
@@ -158,6 +161,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open (and TLS is up)."""
         self._transport = cast(asyncio.Transport, transport)
+        self._outgoing.attach(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the upstream."""
@@ -165,6 +169,10 @@ class UpstreamConnection(asyncio.Protocol):
         if response is None:
             # Nothing was asked: a response to nobody must never meet the next request (HTTP-17).
             self.abort()
+            return
+        if self._outgoing.is_kept_back:
+            # No more was asked than that the connection be free: what comes now answers nothing (HTTP-17).
+            self._fail(LostBeforeAnswer("The upstream said something before it was asked."))
             return
         self._received = True
         try:

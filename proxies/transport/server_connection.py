@@ -20,6 +20,7 @@ from proxies.transport.connection_state import ANSWER, BODY, CLOSED, CLOSING, HE
 from proxies.transport.errors import BadBody, BodyError, BodyTimeout, BodyTooLarge, RequestRefused
 from proxies.transport.guard import CHUNKED, HEAD_END, RequestHead, check_partial_head, parse_request_head
 from proxies.transport.half_close import HalfClose
+from proxies.transport.outgoing import Outgoing
 from proxies.transport.server_messages import CONTINUE, Receiver, Request, Response, address_of, error_body, refusal
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class ServerConnection(asyncio.Protocol):
         "_listener",
         "_loop",
         "_opened_at",
+        "_outgoing",
         "_paused_reading",
         "_peer_ip",
         "_receiver",
@@ -74,6 +76,7 @@ class ServerConnection(asyncio.Protocol):
         self._limits = listener.limits
         self._bounds = listener.bounds
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # Set by connection_made, before any use.
+        self._outgoing = Outgoing(loop)
         self._peer_ip = ""
         self._opened_at = 0.0
         self._deadline = 0.0
@@ -101,6 +104,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the listener, or refuse when it has as many connections as it may have."""
         self._transport = cast(asyncio.Transport, transport)
+        self._outgoing.attach(self._transport)
         self._transport.set_write_buffer_limits(self._bounds.high_water_bytes, self._bounds.low_water_bytes)
         self._peer_ip = address_of(transport.get_extra_info("peername"))
         self._opened_at = now = self._loop.time()
@@ -363,7 +367,7 @@ class ServerConnection(asyncio.Protocol):
         """Queue bytes for the client; nothing happens when it is gone."""
         if self.state is not CLOSED:
             self._written += len(data)
-            self._transport.write(data)
+            self._outgoing.write(data)
 
     def take_over(self, receiver: Receiver) -> None:
         """Hand everything that arrives from now on to the reader of another protocol."""
@@ -394,6 +398,7 @@ class ServerConnection(asyncio.Protocol):
         if self.state is CLOSED:
             return
         if reset:
+            self._outgoing.send()
             self.reset_on_close(wanted=True)
             self._transport.abort()
         else:
@@ -483,6 +488,7 @@ class ServerConnection(asyncio.Protocol):
         reset the connection and could destroy the answer on its way (RFC 9112 §9.6)."""
         self.state = CLOSING
         self._deadline = self._loop.time() + self._bounds.linger_seconds
+        self._outgoing.send()
         if linger and self._transport.can_write_eof():
             self._resume_reading()
             self._transport.write_eof()

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from proxies.transport.client_connection import UpstreamConnection
+from proxies.transport.client_connection import LostBeforeAnswer, UpstreamConnection
 from proxies.transport.errors import UpstreamError
 from proxies.transport.limits import DEFAULT_BOUNDS
 from proxies.transport.pool import UpstreamPool
@@ -262,3 +262,29 @@ async def test_HTTP_17_a_connection_that_was_cut_before_its_first_request_fails_
             await response.wait_head()
         while not lost:
             await asyncio.sleep(0)
+
+
+async def test_HTTP_17_what_an_upstream_says_before_the_request_is_out_answers_nothing() -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        while await peer.read_request() is not None:
+            await peer.send(http_response(200, b"yes"))
+
+    loop = asyncio.get_running_loop()
+    gone: list[UpstreamConnection] = []
+    async with Upstream(script) as upstream:
+        _, connection = await loop.create_connection(
+            lambda: UpstreamConnection(loop, DEFAULT_BOUNDS, gone.append, gone.append), "127.0.0.1", upstream.port
+        )
+        response = UpstreamResponse("GET", DEFAULT_BOUNDS)
+        connection.begin(
+            response,
+            http_request("/"),
+            first_byte_seconds=10,
+            idle_seconds=10,
+            total_deadline=loop.time() + 10,
+        )
+        # It was on its way while the connection was idle, and comes before the end of the round.
+        connection.data_received(http_response(200, b"planted"))
+        with pytest.raises(LostBeforeAnswer, match="before it was asked"):
+            await response.wait_head()
+        assert connection.closed
