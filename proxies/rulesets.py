@@ -14,15 +14,21 @@ from rules.engine import Ruleset
 logger = logging.getLogger(__name__)
 
 
+PREPARING_PAUSE_SECONDS = 0.002
+"""After each pattern that is made ready: calls go on meanwhile."""
+
+
 class RulesetRefused(Exception):
     """A ruleset that must not be loaded, with the reason."""
 
 
 class RulesetCache:
-    """The rulesets in use. Loading happens in a thread, so that traffic goes on."""
+    """The rulesets in use. Loading happens in a thread, so that traffic goes on; what is loaded is used at once and made ready
+    bit by bit, so that no call waits for many patterns at a time."""
 
     def __init__(self) -> None:
         self._by_digest: dict[str, Ruleset] = {}
+        self._preparing: dict[str, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
         return f"<RulesetCache {len(self._by_digest)}>"
@@ -36,6 +42,7 @@ class RulesetCache:
                 ruleset = self._by_digest.get(source.digest)
                 if ruleset is None:
                     ruleset = await asyncio.to_thread(read_ruleset, source)
+                    self._prepare(source.digest, ruleset)
             except Exception as error:
                 # Whatever is wrong with one ruleset (files, foreign bytes, the engine) must stay with its proxies.
                 logger.error("ruleset %s cannot be loaded: %s: %s", source.digest, type(error).__name__, error)
@@ -47,6 +54,18 @@ class RulesetCache:
     def keep(self, digests: Set[str]) -> None:
         """Forget the rulesets that no proxy uses any more; calls in flight keep theirs."""
         self._by_digest = {digest: ruleset for digest, ruleset in self._by_digest.items() if digest in digests}
+        for digest, task in self._preparing.items():
+            if digest not in digests:
+                task.cancel()
+
+    def _prepare(self, digest: str, ruleset: Ruleset) -> None:
+        task = self._preparing[digest] = asyncio.get_running_loop().create_task(_prepare(ruleset))
+        task.add_done_callback(lambda _: self._preparing.pop(digest, None))
+
+
+async def _prepare(ruleset: Ruleset) -> None:
+    for _ in ruleset.prepare():
+        await asyncio.sleep(PREPARING_PAUSE_SECONDS)
 
 
 def read_ruleset(source: RulesetSource) -> Ruleset:

@@ -6,7 +6,7 @@ must then treat the message as not inspected and fail closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
 from typing import Final
@@ -90,6 +90,10 @@ class Ruleset:
     def load(cls, packs_bytes: bytes, database_bytes: bytes) -> Ruleset:
         """The ruleset in the two files of `rules.compiler`; raises `EngineError` when they do not belong together."""
         return cls(packs_bytes, database_bytes)
+
+    def prepare(self) -> Iterator[None]:
+        """Make ready what the first messages would have to wait for, in steps of at most some milliseconds."""
+        return self._evaluator.regexps.prepare()
 
     def scan(self, texts: Iterable[Text], *, direction: Direction) -> list[Finding]:
         """All findings in the texts of one message, in the order of the texts and of the places in them."""

@@ -89,6 +89,9 @@ def _compile(wanted: Sequence[Expression], mode: int) -> bytes:
 
 
 Note = Callable[[int, int, int, int, Any], None]
+Search = tuple[Callable[[bytes, Note, int, Places, Any], Any], Note, Any]
+"""Scans with one part: the binding's function, the callback, and the scratch of one thread. Its arguments are given by
+place, because names cost as much as a short scan."""
 
 
 def _noting_first(numbers: Sequence[int]) -> Note:
@@ -139,8 +142,15 @@ class BlockDatabase:
 
     def __init__(self, parts: Sequence[BlockPart]) -> None:
         self._parts = parts
-        self._has_words = any(part.medium is Medium.WORDS for part in parts)
         self._local = threading.local()
+
+    def _searches(self, medium: Medium) -> list[Search]:
+        """How the calling thread looks for the patterns that are looked for there."""
+        return [
+            (part.database.scan, part.note, hyperscan.Scratch(part.database))
+            for part in self._parts
+            if part.medium is medium
+        ]
 
     def scan(self, data: bytes, starts: Sequence[int] = (0,)) -> Hits:
         """Which patterns occur in UTF-8 `data`; some places may end a little behind it.
@@ -149,25 +159,29 @@ class BlockDatabase:
         """
         hits = Hits()
         try:
-            scratches = self._local.scratches
+            searches: list[list[Search]] = self._local.searches
         except AttributeError:
-            scratches = self._local.scratches = [hyperscan.Scratch(part.database) for part in self._parts]
+            searches = self._local.searches = [*map(self._searches, (Medium.BYTES, Medium.FOREIGN, Medium.WORDS))]
         padded = data + PADDING
-        is_ascii = data.isascii()
-        squeezed = Squeezed(data, starts) if self._has_words else None
-        words = squeezed.data + PADDING if squeezed else b""
-        in_words: Places = {}
+        in_bytes, in_foreign, in_words = searches
+        places: Places = {}
+        squeezed: Squeezed | None = None
         try:
-            for part, scratch in zip(self._parts, scratches, strict=True):
-                if part.medium is Medium.WORDS and squeezed is not None:
-                    part.database.scan(words, match_event_handler=part.note, context=in_words, scratch=scratch)
-                elif part.medium is Medium.BYTES or not is_ascii:
-                    part.database.scan(padded, match_event_handler=part.note, context=hits.ends, scratch=scratch)
+            for search, note, scratch in in_bytes:
+                search(padded, note, 0, hits.ends, scratch)
+            if not data.isascii():
+                for search, note, scratch in in_foreign:
+                    search(padded, note, 0, hits.ends, scratch)
+            if in_words:
+                squeezed = Squeezed(data, starts)
+                words = squeezed.data + PADDING
+                for search, note, scratch in in_words:
+                    search(words, note, 0, places, scratch)
         except hyperscan.error as error:
             raise EngineError(f"scan failed: {type(error).__name__}") from None
-        if squeezed is not None and in_words:
-            hits.words.append(WordHits(0, squeezed, in_words))
-            for number, ends in in_words.items():
+        if squeezed is not None and places:
+            hits.words.append(WordHits(0, squeezed, places))
+            for number, ends in places.items():
                 # Of one text only the first is asked for; the others are looked up where they are.
                 its = ends if len(starts) > 1 else (min(ends),)
                 hits.ends.setdefault(number, []).extend(map(squeezed.place, its))

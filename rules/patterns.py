@@ -201,8 +201,14 @@ def extent_of(key: PatternKey, *, is_overlooked: bool) -> Extent:
 UNKNOWN = Extent(None, None)
 
 
+@lru_cache(maxsize=4_096)
+def _shared(key: PatternKey) -> Regexp:
+    """One form for all rulesets of a process: most of their patterns are the same."""
+    return regexp(key)
+
+
 class Regexps(dict[int, Regexp]):
-    """The RE2 forms of numbered patterns, each made when it is first needed."""
+    """The RE2 forms of numbered patterns, each made when it is first needed or by `prepare`."""
 
     def __init__(
         self, keys: Sequence[PatternKey], reaches: Sequence[Reach | None], extents: Sequence[Extent] = ()
@@ -223,8 +229,15 @@ class Regexps(dict[int, Regexp]):
         """Of these more is looked for than the surroundings of a place hold."""
 
     def __missing__(self, number: int) -> Regexp:
-        made = self[number] = regexp(self._keys[number])
+        made = self[number] = _shared(self._keys[number])
         return made
+
+    def prepare(self) -> Iterator[None]:
+        """Make the forms that are not made yet, one at each step."""
+        for number in range(len(self._keys)):
+            if number not in self.finders:
+                _ = self.finders[number]
+                yield
 
 
 class _Finders(dict[int, Find]):

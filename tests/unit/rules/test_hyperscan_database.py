@@ -131,6 +131,9 @@ def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
 class _Broken:
     """Stands for a database whose engine fails at run time, which cannot be provoked from outside."""
 
+    def scan(self, *_arguments: object, **_options: object) -> object:
+        raise hyperscan.error("out of memory")
+
     def __getattr__(self, name: str) -> object:
         raise hyperscan.error("out of memory")
 
@@ -140,7 +143,7 @@ def test_a_failing_engine_is_an_engine_error_and_never_an_empty_answer(monkeypat
     assert block.scan(b"") == {}
     stream = database.open_stream()
     with monkeypatch.context() as patched:
-        patched.setattr(block._parts[0], "database", _Broken())
+        patched.setattr(block._local, "searches", [[(_Broken().scan, block._parts[0].note, None)], [], []])
         patched.setattr(stream, "_open", [(database._parts[0], _Broken())])
         with pytest.raises(EngineError):
             block.scan(b"needle")
