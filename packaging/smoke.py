@@ -189,6 +189,7 @@ def walk(executable: Path, directory: Path) -> None:
         check_foreign_environment(seen)
         log_in(api, password_file)
         check_materials(api)
+        start_server(executable, directory, environment)
         target = f"http://127.0.0.1:{upstream.server_address[1]}"
         key = set_up(api, target, proxy_port, mcp_port)
         call_and_block(api, llm, key)
@@ -238,9 +239,28 @@ def check_foreign_environment(seen: Path) -> None:
     lines = until("the browser", lambda: seen.read_text().splitlines() if seen.exists() else None)
     if not any(line.startswith("page=http://127.0.0.1:") for line in lines):
         raise SystemExit("the browser was not asked for the console's address")
+    refuse_loader(lines)
+    step("the browser was opened, with a clean environment")
+
+
+def refuse_loader(lines: list[str]) -> None:
+    """Give up where variables of the executable's loader stand in the environment of another program."""
     if leaked := [line for line in lines if line.startswith(("LD_LIBRARY_PATH", "_PYI_", "_MEI"))]:
         raise SystemExit(f"the environment of the executable reached a foreign program: {leaked}")
-    step("the browser was opened, with a clean environment")
+
+
+def start_server(executable: Path, directory: Path, environment: dict[str, str]) -> None:
+    """An MCP server that the executable starts, here for a scan, gets as little of it. This one writes that down and ends."""
+    seen = directory / "server-environment"
+    server = ["/bin/sh", "-c", f'set > "{seen}"']
+    result = subprocess.run([str(executable), "scan", "--", *server], env=environment, check=False, capture_output=True)
+    if result.returncode != 1 or not seen.exists():
+        raise SystemExit(f"the scan of a server that ends at once ended with {result.returncode}: {result.stderr!r}")
+    lines = seen.read_text().splitlines()
+    if not any(line.startswith("OSTIARY_SERVER=") for line in lines):
+        raise SystemExit("the server was not started as one")
+    refuse_loader(lines)
+    step("a server that it starts gets a clean environment")
 
 
 def log_in(api: API, password_file: Path) -> None:

@@ -31,6 +31,6 @@ def test_the_one_file_executable_walks_the_story(compiles: bool) -> None:
         env={name: value for name, value in os.environ.items() if not (compiles and name == "OSTIARY_CACHE_DIR")},
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("ok  ") == 11
+    assert result.stdout.count("ok  ") == 12
     if os.environ.get("CI") or shutil.which("gcc"):
         assert "its calls run through machine code" in result.stdout
