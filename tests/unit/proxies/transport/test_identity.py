@@ -72,7 +72,7 @@ from proxies.transport.identity import identity_of
 from proxies.transport.process import Child
 
 async def main():
-    child = await Child.start(["sleep", "600"], {ENVIRONMENT!r}, identity=identity_of("nobody"))
+    child = await Child.start(["sleep", "600"], {ENVIRONMENT!r}, "/", identity=identity_of("nobody"))
     print(child.pid, flush=True)
     await child.wait()
 
