@@ -47,12 +47,17 @@ _REMEDIES: Final = {
 
 def login_fields(auth: UpstreamAuth, origin: Origin, method: str, target: str, headers: Fields, body: bytes) -> Fields:
     """The fields to send besides `headers`. `target` is what the pool puts behind the path of the target URL."""
+    if auth.type == "aws":
+        return _signed(auth, origin, method, target, headers, body)
+    return key_fields(auth)
+
+
+def key_fields(auth: UpstreamAuth) -> Fields:
+    """The field in which a key stands; none for a login without one."""
     if auth.type == "bearer":
         return [("authorization", f"Bearer {auth.value}")]
     if auth.type == "header":
         return [(auth.name.lower(), auth.value)]
-    if auth.type == "aws":
-        return _signed(auth, origin, method, target, headers, body)
     return []
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from proxies.exchange import Exchange
 from proxies.llm.framing import MAX_EVENT_BYTES
 from proxies.llm.surfaces import upstream_path
+from proxies.llm.upstream_login import key_fields
 from proxies.refusal import Refusal
 from proxies.transport.errors import UpstreamConnectTimeout, UpstreamRefused
 from proxies.transport.headers import forwardable_request_headers
@@ -97,12 +98,7 @@ def _headers(exchange: Exchange) -> list[tuple[str, str]]:
     passed = [value for name, value in headers if name == "via"]
     headers = [(name, value) for name, value in headers if name != "via"]
     headers.append(("via", ", ".join([*passed, via_value([pseudonym(config.id)])])))
-    auth = config.upstream_auth
-    if auth.type == "bearer":
-        headers.append(("authorization", f"Bearer {auth.value}"))
-    elif auth.type == "header":
-        headers.append((auth.name.lower(), auth.value))
-    return headers
+    return headers + key_fields(config.upstream_auth)
 
 
 def _refused(error: UpstreamRefused) -> Refusal:
