@@ -136,16 +136,24 @@ class TextBuffer:
                 spans.append((base + low - origin, base + high - origin))
         return joined(spans, length)
 
-    def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule, number: int) -> Windows | None:
-        """Those of `windows` that are near enough to what the rule asks to be near its anchors."""
-        windows = self.windows(index, hits, regexps, number)
-        for near, within in rule.near:
-            if not windows:
-                break
-            places = self.windows(index, hits, regexps, near) if near not in rule.common else None
-            if places is not None:
-                windows = close(windows, places, within if self.is_ascii else 4 * within)
-        return windows
+    def anchor_windows(self, index: int, hits: Hits, regexps: Regexps, rule: MatchRule) -> dict[int, Windows | None]:
+        """Those of `windows` that are near enough to what the rule asks to be near its anchors, by anchor; empty where there
+        are none."""
+        found: dict[int, Windows | None] = {}
+        is_anywhere = False
+        for number in rule.anchors:
+            if number not in hits:
+                continue
+            windows = self.windows(index, hits, regexps, number)
+            for near, within in rule.near:
+                if not windows:
+                    break
+                places = self.windows(index, hits, regexps, near) if near not in rule.common else None
+                if places is not None:
+                    windows = close(windows, places, within if self.is_ascii else 4 * within)
+            found[number] = windows
+            is_anywhere = is_anywhere or windows is None or bool(windows)
+        return found if is_anywhere else {}
 
     def _long_runs(self, index: int) -> Windows | None:
         """The runs of a text over which an unbounded repetition may stretch; None when there are too many."""

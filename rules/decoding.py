@@ -12,6 +12,7 @@ import binascii
 import html
 import re
 from collections.abc import Callable, Iterator
+from string import ascii_letters, digits
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -26,6 +27,20 @@ OVERLAP_CHARS = 256
 """What two chunks of a long run share, and how much plain text around replaced characters is read with them."""
 
 _Reader = Callable[[str], str]
+
+
+class Run(NamedTuple):
+    """So many characters of one kind: looked for in a text in which those are marked, which takes next to nothing."""
+
+    marks: bytes
+    """By byte: what it becomes."""
+    least: bytes
+
+    @classmethod
+    def of(cls, members: str, least: int) -> Run:
+        """A run of at least so many of some characters."""
+        marks = bytes(ord("x") if code < 128 and chr(code) in members else ord(" ") for code in range(256))
+        return cls(marks, b"x" * least)
 
 
 class Source:
@@ -47,10 +62,13 @@ class Source:
         self._byte = position
         return self._char
 
-    def spans(self, find: Find) -> Iterator[tuple[int, int]]:
-        """The byte spans of the first matches of a pattern."""
+    def spans(self, find: Find, run: Run | None = None) -> Iterator[tuple[int, int]]:
+        """The byte spans of the first matches of a pattern, each of which begins with the first characters of a `run`."""
         position = 0
+        marked = self.data.translate(run.marks) if run else b""
         for _ in range(MAX_RUNS):
+            if run and (position := marked.find(run.least, position)) < 0:
+                return
             found = find(self.data, position, len(self.data))
             if found is None:
                 return
@@ -68,16 +86,16 @@ class Decoder(NamedTuple):
     """Whether what it makes of a text becomes the text again by the same: it is not undone twice."""
 
 
-def runs(source: Source, find: Find, chunk_chars: int, read: _Reader) -> Iterator[Segment]:
+def runs(source: Source, find: Find, run: Run | None, chunk_chars: int, read: _Reader) -> Iterator[Segment]:
     """What the matches of a pattern decode to. Long ones are read in chunks, up to the first that is not readable."""
     step = chunk_chars - chunk_chars * OVERLAP_CHARS // MAX_VIEW_CHARS // 4 * 4
-    for start, end in source.spans(find):
-        run = source.data[start : min(end, start + MAX_CHUNKS * chunk_chars)].decode("utf-8", "replace")
-        if not is_readable(read(run[:64])):
+    for start, end in source.spans(find, run):
+        coded = source.data[start : min(end, start + MAX_CHUNKS * chunk_chars)].decode("utf-8", "replace")
+        if not is_readable(read(coded[:64])):
             continue
         place = (Piece(0, source.chars(start), source.chars(end), Course.WHOLE),)
-        for at in range(0, max(1, len(run) - chunk_chars + step), step):
-            text = read(run[at : at + chunk_chars])
+        for at in range(0, max(1, len(coded) - chunk_chars + step), step):
+            text = read(coded[at : at + chunk_chars])
             if not is_readable(text):
                 break
             yield Segment(text, place)
@@ -131,8 +149,8 @@ def _from_base64(run: str) -> str:
 
 
 def _from_hexadecimal(run: str) -> str:
-    digits = re.sub("0x|[^0-9A-Fa-f]", "", run)
-    return _bytes_read(bytes.fromhex(digits[: len(digits) // 2 * 2]))
+    hexadecimal = re.sub("0x|[^0-9A-Fa-f]", "", run)
+    return _bytes_read(bytes.fromhex(hexadecimal[: len(hexadecimal) // 2 * 2]))
 
 
 def _from_binary(run: str) -> str:
@@ -157,9 +175,11 @@ def _from_entities(token: str) -> str:
     return html.unescape(token).replace("\xa0", " ")
 
 
-def _run_decoder(name: str, trigger: str, pattern: str, chunk_chars: int, read: _Reader) -> Decoder:
+def _run_decoder(
+    name: str, trigger: str, pattern: str, chunk_chars: int, read: _Reader, run: Run | None = None
+) -> Decoder:
     find = find_with(key_of(pattern, ""))
-    return Decoder(name, key_of(trigger, ""), lambda source: runs(source, find, chunk_chars, read))
+    return Decoder(name, key_of(trigger, ""), lambda source: runs(source, find, run, chunk_chars, read))
 
 
 def _token_decoder(name: str, trigger: str, pattern: str, mark: str, read: _Reader) -> Decoder:
@@ -177,6 +197,7 @@ ENCODINGS = (
         rf"(?:{_BASE64}{{76}}\r?\n|{_BASE64}{{64}}\r?\n)+{_BASE64}{{1,76}}={{0,2}}|{_BASE64}{{24,}}={{0,2}}",
         MAX_VIEW_CHARS // 3 * 4,
         _from_base64,
+        Run.of(f"{ascii_letters}{digits}+/_-", 24),
     ),
     _run_decoder(
         "hex",

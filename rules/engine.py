@@ -6,6 +6,7 @@ must then treat the message as not inspected and fail closed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
@@ -61,7 +62,9 @@ class Ruleset:
             for pack in packs
             for rule in pack.rules
         ]
-        regexps = Regexps(keys, databases.reaches, databases.extents)
+        uses = Counter(number for rule in rules for number in rule.patterns)
+        shared = frozenset(number for number, count in uses.items() if count > 1)
+        regexps = Regexps(keys, databases.reaches, databases.extents, shared)
         self._evaluator = Evaluator(rules, regexps, Locators(keys, regexps), databases.blocks)
         self.rule_count = len(rules)
         self.declared_pattern_count = len(keys)

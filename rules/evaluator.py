@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
 from operator import itemgetter
@@ -18,6 +18,7 @@ from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, Regexps
 from rules.redact import EVIDENCE_REACH_CHARS, MAX_HIT_CHARS, merged_spans
+from rules.windows import Windows
 
 MAX_FINDINGS = 200
 """Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
@@ -94,11 +95,14 @@ class Evaluator:
                 part = parts.get(text_index)
                 if part is None:
                     part = parts[text_index] = buffer.part(text_index, hits, self.regexps)
-                narrowed = None
+                narrowed: Callable[[int], Windows | None] | None = None
                 if changed is not None:
                     narrowed = partial(changed.windows, rule)
                 elif rule.near:
-                    narrowed = partial(buffer.anchor_windows, text_index, hits, self.regexps, rule)
+                    near = buffer.anchor_windows(text_index, hits, self.regexps, rule)
+                    if not near:
+                        continue
+                    narrowed = near.get
                 elif not has_anchor(rule, part, hits, self.regexps):
                     continue
                 fresh = RuleScan(rule, self.regexps, narrowed).advance(part, hits)

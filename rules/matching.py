@@ -143,6 +143,11 @@ class MatchRule:
         return not self.one_of or any(number in hits for number in self.one_of)
 
     @property
+    def patterns(self) -> frozenset[int]:
+        """All that are searched for exactly."""
+        return frozenset((*self.watched, *(number for number, _ in (*self.near, *self.none))))
+
+    @property
     def watched(self) -> tuple[int, ...]:
         """The patterns whose places or presence matter anywhere in the text."""
         return (*self.anchors, *self.conditions)
@@ -219,6 +224,8 @@ class Part:
 
     def search(self, regexps: Regexps, number: int, position: int, limit: int) -> Spans | None:
         """The spans of the first match of a pattern between two offsets; rules that share a pattern share the search."""
+        if number not in regexps.shared:
+            return regexps.finders[number](self.data, position, limit)
         key = number, position, limit
         try:
             return self._found[key]

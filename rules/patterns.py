@@ -211,10 +211,16 @@ class Regexps(dict[int, Regexp]):
     """The RE2 forms of numbered patterns, each made when it is first needed or by `prepare`."""
 
     def __init__(
-        self, keys: Sequence[PatternKey], reaches: Sequence[Reach | None], extents: Sequence[Extent] = ()
+        self,
+        keys: Sequence[PatternKey],
+        reaches: Sequence[Reach | None],
+        extents: Sequence[Extent] = (),
+        shared: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__()
         self._keys = keys
+        self.shared = shared
+        """The patterns of several rules: what is found of them is worth remembering."""
         self.finders = _Finders(self)
         """By pattern number: the quickest way to the spans of its first match."""
         self.margins = tuple(map(settling_margin, keys))

@@ -47,6 +47,9 @@ MORE_LOOPS_COST = 1.0
 POSITION_COST = 0.03
 FOUND_COST = 8.0
 """A place that is found is looked at again by RE2."""
+ANCHOR_BITS = 0.05
+"""How much an anchor at an end of a stretch tells: enough to choose it of two alike. Short words stand in longer ones, and
+digits in longer numbers."""
 
 _DIGITS = re.compile(rb"(\\d|\[[0-9-]+\]|[0-9])(?:\{\d+,?\}|\+)?")
 ANYTHING = rb"[\x00-\xff]*"
@@ -372,11 +375,14 @@ def _stretches_from(part: _Part, start: int) -> Iterator[_Stretch]:
         foreign = foreign or last.foreign
         so_far.add(last)
         loops += last.loops
-        if not (last.bits or last.letter) or (last.letter and end < len(pieces) and pieces[end].letter):
+        if not (last.bits or last.letter or _ends_anchored(pieces, end)):
+            continue
+        if last.letter and end < len(pieces) and pieces[end].letter:
             continue
         rarity = min(so_far.bits, MAX_BITS)
         spared_here = spared if spared and end == start + 1 else spared + _spared(last)
-        cost_here = _cost(rarity, loops - spared_here, positions)
+        anchors = _begins_anchored(pieces, start) + _ends_anchored(pieces, end)
+        cost_here = _cost(rarity + ANCHOR_BITS * anchors, loops - spared_here, positions)
         yield _Stretch(cost_here, shortest, foreign, pieces, start, end, places[end - 1])
         if rarity >= ENOUGH_BITS:
             return
@@ -388,6 +394,13 @@ def _begins_anchored(part: Sequence[Piece], start: int) -> bool:
     return start > 0 and part[start - 1].is_anchor and first.bits > 0 and not first.is_run
 
 
+def _ends_anchored(part: Sequence[Piece], end: int) -> bool:
+    """The same for those behind it."""
+    last = part[end - 1]
+    is_told = last.bits > 0 or (last.positions == last.shortest == 1 and not last.gap and not last.is_anchor)
+    return end < len(part) and part[end].is_anchor and is_told and not last.is_run
+
+
 def _trimmed(part: Sequence[Piece], start: int, end: int) -> Piece:
     """The stretch from `start` to `end`, with the anchors that tell something at its ends, and of a repetition at one of its
     ends only as much as must be there."""
@@ -396,7 +409,7 @@ def _trimmed(part: Sequence[Piece], start: int, end: int) -> Piece:
         while first and part[first - 1].is_anchor:
             first -= 1
     last = end
-    if part[end - 1].bits and not part[end - 1].is_run:
+    if _ends_anchored(part, end):
         while last < len(part) and part[last].is_anchor:
             last += 1
     stretch = [*(piece for piece in part[:first] if piece.flags), *part[first:last]]

@@ -210,10 +210,13 @@ def test_words_that_any_text_may_hold_are_common(pattern: str, common: bool) -> 
     ("pattern", "is_caseless", "widened"),
     [
         # A capital for which no small letter may stand is rare, and so is what begins with one.
-        (r"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b", False, rb"(?:DAN|STAN|DUDE)"),
+        (r"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b", False, rb"(?:DAN|STAN|DUDE)\b"),
         (r"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b", True, rb"\b(?:as|like|be)\s+(?:DAN|STAN|DUDE)\b"),
         (r"\b[A-Z]{2}\d{4}", False, rb"\b[A-Z]{2}\d{4}"),
         (r"\b[A-Z]{2}\d{4}", True, rb"\d{4}"),
+        # Of two stretches alike the one with anchors: short words stand in longer ones, and digits in longer numbers.
+        (r"\b(?:sin|nas|social insurance)\b", True, rb"\b(?:sin|nas|social insurance)\b"),
+        (r"\b[STFG]\d{7}[A-Z]\b", True, rb"\d{7}[A-Z]\b"),
         # A letter that a digit may stand for is a letter; the digit that must be there is what is rare.
         (r"s[0o]lu[t7][i1][o0]n|res[0]lu[t7][i1][o0]n", True, rb"s[0o]lu[t7][i1][o0]n|res[0]lu"),
         # Of a repetition at the beginning as few suffice.
@@ -227,7 +230,7 @@ def test_what_is_rare_depends_on_capitals_and_digits(pattern: str, is_caseless: 
 def test_a_pattern_with_long_optional_lists_is_cut_to_its_best_part() -> None:
     fillers = "|".join(f"filler{number}" for number in range(9))
     pattern = rf"\b(?:show|print)\s+(?:(?:{fillers})\s+){{0,4}}(?:system prompt|instructions)\b"
-    assert widen(pattern, is_caseless=True) == rb"(?:system prompt|instructions)"
+    assert widen(pattern, is_caseless=True) == rb"(?:system prompt|instructions)\b"
     assert widen(rf"as(?:{fillers}){{0,4}}to|x", is_caseless=True) == rb"as[\x00-\xff]*to|x"
     assert widen(rf"as(?:{fillers}){{1,4}}to", is_caseless=True) == f"as(?:{fillers})".encode()
 
