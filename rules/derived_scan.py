@@ -7,6 +7,7 @@ level tells by the triggers in which texts there is anything to decode for the n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -42,11 +43,13 @@ class DerivedScan:
         for index, rule, hit in found:
             self._spans.setdefault((index, rule.id), []).append((hit.start, hit.end))
         self._left = MAX_FINDINGS
+        self.is_cut = False
+        """Whether there may be more than was looked at, because the message as a whole is too much."""
         self._findings: list[tuple[int, Finding]] = []
 
-    def run(self, hits: Hits, *, is_searched: bool) -> list[Finding]:
-        """The findings of all views, in the order of the texts; `hits` are the patterns that occur in the raw texts: all of them
-        where those were searched, otherwise the triggers."""
+    def run(self, hits: Hits, *, is_searched: bool) -> list[tuple[int, Finding]]:
+        """The findings of all views, each with the index of its text, in the order of the texts; `hits` are the patterns that
+        occur in the raw texts: all of them where those were searched, otherwise the triggers."""
         present = self._present(self._raw, hits)
         views = [self._normalized(index) for index in range(len(self._raw.sources))]
         items: list[_Item] = []
@@ -77,7 +80,8 @@ class DerivedScan:
             del level[left:]
             left -= len(level)
             bases = self._scan(level)
-        return [finding for _, finding in sorted(self._findings, key=lambda item: item[0])]
+        self.is_cut = self.is_cut or left <= 0 or self._left <= 0
+        return sorted(self._findings, key=itemgetter(0))
 
     def _wanted(self, index: int) -> frozenset[str]:
         return self._evaluator.views.get(self._raw.sources[index].target, frozenset())
@@ -132,6 +136,7 @@ class DerivedScan:
             )
             hits = self._evaluator.hits(buffer)
             found = self._evaluator.evaluate(buffer, hits, name, self._direction)
+            self.is_cut = self.is_cut or len(found) >= MAX_FINDINGS
             for (index, _, _), finding in zip(found, findings_of(found, buffer, name), strict=True):
                 self._keep(chosen[buffer.origin[index]], finding)
             bases += ((chosen[buffer.origin[index]], numbers) for index, numbers in self._present(buffer, hits).items())

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
-from typing import Final
 
 import msgspec
 
@@ -25,6 +24,7 @@ from rules.model import Finding, Target, Text
 from rules.normalize import may_normalize
 from rules.packs import read_packs
 from rules.patterns import Locators, PatternRefused, Regexps
+from rules.seen_texts import SeenTexts, placed
 from rules.stream import StreamScan
 from rules.stream_modes import StreamedRule
 from rules.verdicts import decide
@@ -33,10 +33,6 @@ from rules.views import DECODERS
 __all__ = ["MAX_FINDINGS", "Direction", "EngineError", "Ruleset", "StreamScan", "decide"]
 
 
-MAX_CLEAN_NAMES: Final = 4_096
-MAX_NAME_CHARACTERS: Final = 128
-"""Longer names are looked through each time."""
-_NAME: Final = Target.TOOL_NAME
 _DECODED = range(len(DECODERS))
 """The patterns that say that a text holds something to decode."""
 
@@ -79,8 +75,7 @@ class Ruleset:
         )
         """The rules that read answers, which may come in pieces."""
         self._rules = rules
-        self._clean_names: set[tuple[Direction, str]] = set()
-        """Names of tools in which nothing was found: each call says one, and a short text costs as much as a long one."""
+        self._seen = SeenTexts()
         self._keys = keys
         self._pending: dict[tuple[frozenset[str], Target, Direction], Pending] = {}
         self._pending_making = Lock()
@@ -99,41 +94,55 @@ class Ruleset:
         return self._evaluator.regexps.prepare()
 
     def scan(self, texts: Iterable[Text], *, direction: Direction) -> list[Finding]:
-        """All findings in the texts of one message, in the order of the texts and of the places in them."""
-        # A text that no rule reads costs nothing.
-        known, names = self._evaluator.views, self._clean_names
-        sources = [
-            text
-            for text in texts
-            if text.target in known and text.text and (text.target is not _NAME or (direction, text.text) not in names)
-        ]
-        if not sources:
-            return []
-        findings = self._scan(sources, direction)
-        if not findings:
-            if len(names) > MAX_CLEAN_NAMES:
-                names.clear()
-            names.update(
-                (direction, text.text)
-                for text in sources
-                if text.target is _NAME and len(text.text) <= MAX_NAME_CHARACTERS
-            )
-        return findings
+        """All findings in the texts of one message, in the order of the texts."""
+        sources = self._read(texts)
+        return [finding for _, finding in self._scan(sources, direction)[0]] if sources else []
 
-    def _scan(self, sources: Sequence[Text], direction: Direction) -> list[Finding]:
+    def recall(self, texts: Iterable[Text], *, direction: Direction, whose: str) -> list[Finding]:
+        """The same, without looking again at what this principal sent or received lately (`whose` is its id)."""
+        sources = self._read(texts)
+        seen = self._seen
+        keys = [seen.key(text, direction, whose) for text in sources]
+        known = [seen.recall(key) for key in keys]
+        fresh = [index for index, found in enumerate(known) if found is None]
+        if fresh:
+            indexed, is_cut = self._scan([sources[index] for index in fresh], direction)
+            for place, index in enumerate(fresh):
+                its = known[index] = tuple([finding for at, finding in indexed if at == place]) if indexed else ()
+                if not is_cut:
+                    seen.keep(keys[index], its)
+        found = [one for text, those in zip(sources, known, strict=True) if those for one in placed(those, text.path)]
+        if len(fresh) < len(sources) and len(found) >= MAX_FINDINGS:
+            # What a message as a whole may hold is for the search to say.
+            return self.scan(sources, direction=direction)
+        return found
+
+    def _read(self, texts: Iterable[Text]) -> list[Text]:
+        """The texts that a rule reads; another one costs nothing."""
+        known = self._evaluator.views
+        return [text for text in texts if text.target in known and text.text]
+
+    def _scan(self, sources: Sequence[Text], direction: Direction) -> tuple[list[tuple[int, Finding]], bool]:
+        """The findings, each with the index of its text; and whether there may be more, because it is a bound on the whole
+        message that ended the search."""
         try:
             raw = TextBuffer(sources)
             hits = self._evaluator.hits(raw)
             if not hits and raw.is_ascii:
-                return []
+                return [], False
             found = self._evaluator.evaluate(raw, hits, "raw", direction)
-            findings = findings_of(found, raw)
+            findings = [
+                (raw.origin[index], finding)
+                for (index, _, _), finding in zip(found, findings_of(found, raw), strict=True)
+            ]
+            is_cut = len(findings) >= MAX_FINDINGS
             if raw.origin != range(len(sources)):
-                order = [raw.origin[index] for index, _, _ in found]
-                findings = [finding for _, finding in sorted(zip(order, findings, strict=True), key=_first)]
-            if raw.is_ascii and hits.keys().isdisjoint(_DECODED):
-                return findings  # There is nothing to normalise and nothing to decode.
-            return findings + DerivedScan(self._evaluator, raw, direction, found).run(hits, is_searched=True)
+                findings.sort(key=_first)
+            if not raw.is_ascii or not hits.keys().isdisjoint(_DECODED):
+                derived = DerivedScan(self._evaluator, raw, direction, found)
+                findings += derived.run(hits, is_searched=True)
+                is_cut = is_cut or derived.is_cut
+            return findings, is_cut
         except PatternRefused as error:
             raise EngineError(str(error)) from None
 
@@ -179,7 +188,8 @@ class Ruleset:
         triggers = self._triggers.scan(raw.data)
         if not triggers and (raw.is_ascii or not may_normalize(raw.data)):
             return []
-        return DerivedScan(self._evaluator, raw, direction, ()).run(triggers, is_searched=False)
+        found = DerivedScan(self._evaluator, raw, direction, ()).run(triggers, is_searched=False)
+        return [finding for _, finding in found]
 
 
 def _first(item: tuple[int, Finding]) -> int:

@@ -66,7 +66,7 @@ def _firewalls(exchange: Exchange) -> list[tuple[str, ContextFirewall]]:
 def _scan(exchange: Exchange, context: ContextInput) -> list[Finding]:
     texts = chunk_texts(context)
     try:
-        found = exchange.protection.ruleset.scan(texts, direction="request")
+        found = exchange.protection.ruleset.recall(texts, direction="request", whose=exchange.principal.id)
     except Exception as error:
         raise inspection_failed(exchange, error) from error
     if exchange.capture:

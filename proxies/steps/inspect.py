@@ -27,7 +27,7 @@ def scan(
     """
     proxy = exchange.proxy
     try:
-        rules = partial(exchange.protection.ruleset.scan, direction=direction)
+        rules = partial(exchange.protection.ruleset.recall, direction=direction, whose=exchange.principal.id)
         findings = rules(texts)
         findings += across_seams(texts, rules, findings)
         if proxy.canaries:

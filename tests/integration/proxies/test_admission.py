@@ -213,7 +213,7 @@ async def test_BODY_13_an_engine_that_fails_is_never_an_allow(
     def fail(*args: Any, **more: Any) -> Any:
         raise EngineError("the database is gone")
 
-    monkeypatch.setattr(Ruleset, "scan", fail)
+    monkeypatch.setattr(Ruleset, "recall", fail)
     answer = await post(proxy, {})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "inspection_failed")
@@ -226,16 +226,16 @@ async def test_BODY_13_an_engine_that_fails_is_never_an_allow(
 async def test_LIM_15_a_large_message_is_read_once_and_off_the_loop(
     proxy: RunningProxy, upstream: LLMUpstream, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    scan = Ruleset.scan
+    recall = Ruleset.recall
     names: list[str] = []
 
     def noting(*args: Any, **more: Any) -> Any:
         names.append(threading.current_thread().name)
         if fails:
             raise EngineError("the database is gone")
-        return scan(*args, **more)
+        return recall(*args, **more)
 
-    monkeypatch.setattr(Ruleset, "scan", noting)
+    monkeypatch.setattr(Ruleset, "recall", noting)
     filler = "A line of an ordinary document.\n" * 2_000
     body = {**CHAT, "messages": [{"role": "system", "content": filler}, {"role": "user", "content": LEAKED}]}
     answer = await post(proxy, {}, body)
