@@ -9,7 +9,7 @@ How a verdict is made:
    prompts, and one for each target that streams. Workers load them and never compile.
 3. `engine.Ruleset.scan` joins the texts of a message by group (`buffer`) and asks Hyperscan (`hyperscan_database`)
    once a group which patterns occur anywhere. That answer may be too generous, never too small; for most messages it
-   is empty.
+   is empty. `Ruleset.recall` does so only for texts that a principal has not sent or received lately (`seen_texts`).
 4. For a rule whose patterns all occur (`evaluator`), `matching` finds the exact places with RE2 (`patterns`), text by
    text, and decides distance, absence and count on offsets; `validators` judge the captured value. Every step is
    linear in the length of the text.

@@ -24,6 +24,7 @@ from rules.engine import Ruleset, decide
 from rules.model import Target, Text
 from rules.packs import SHIPPED, load_directory
 from tests.bench.console import measure_pages, measure_worker_start
+from tests.bench.distinct import MARK
 from tests.bench.load import percentiles
 from tests.bench.mcp import measure_mcp, measure_silent_mcp
 from tests.bench.stand import LLM_PACKS, Stand, free_port, pss_bytes, rss_bytes, running_stand, start_load
@@ -39,10 +40,15 @@ VALUES = "Write to zoe.ohara@example.com and ann.lee@example.org, card 4111 1111
 """Values to mask; they belong to nobody."""
 
 
-def chat_body(size_bytes: int, *, values: bool = False, **more: Any) -> str:
-    """A chat request of about this size, as text; with `values` it holds three to mask."""
-    content = (VALUES if values else "") + (PROSE * (size_bytes // len(PROSE) + 1))[: size_bytes - 160]
+def chat_body(size_bytes: int, *, values: bool = False, turns: int = 1, **more: Any) -> str:
+    """A chat request of about this size, as text; with `values` it holds three to mask. Of several turns only the last is new."""
+    content = f"{MARK}: " + (VALUES if values else "") + (PROSE * (size_bytes // len(PROSE) + 1))[: size_bytes - 170]
     messages = [{"role": "system", "content": "You are a careful assistant."}, {"role": "user", "content": content}]
+    if turns > 1:
+        size = len(content) // turns
+        said = [content[at : at + size] for at in range(0, size * turns, size)]
+        parts = [*said[1:], said[0]]
+        messages[1:] = [{"role": "assistant" if at % 2 else "user", "content": part} for at, part in enumerate(parts)]
     return json.dumps({"model": "bench", "messages": messages, **more}, separators=(",", ":"))
 
 
@@ -55,6 +61,7 @@ async def measure_calls(stand: Stand, table: Table, count: int, runs: int) -> No
         ("pass-through with a key, 2 KB", "pass", worker, 2048, "80 µs", "50 µs"),
         ("everything on, 2 KB", "full", worker, 2048, "150 µs, 6,000/s", "100 µs, 10,000/s"),
         ("everything on, 20 KB", "full", worker, 20480, "", ""),
+        ("everything on, 20 KB, the 21st turn of a conversation", "full", worker, 20480, "", ""),
         ("masking on, nothing to mask, 2 KB", "mask", worker, 2048, "", ""),
         ("masking on, three values, 2 KB", "mask", worker, 2048, "", ""),
     ]
@@ -62,7 +69,8 @@ async def measure_calls(stand: Stand, table: Table, count: int, runs: int) -> No
         if port not in stand.ports:
             table.add(what, "not installed", bar, reach)
             continue
-        job = {"mode": "closed", "connections": 32, "body": chat_body(size, values="values" in what)}
+        body = chat_body(size, values="values" in what, turns=21 if "turn" in what else 1)
+        job = {"mode": "closed", "connections": 32, "body": body}
         await stand.send(port, **job, count=count // 10)
         if not pid:
             results = [await stand.send(port, **job, count=count) for _ in range(runs)]

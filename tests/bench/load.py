@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any, cast
 
+from tests.bench.distinct import distinct
+
 TIMEOUT_SECONDS = 120.0
 SESSION_ID = re.compile(rb"mcp-session-id: *(\S+)\r\n", re.IGNORECASE)
 
@@ -27,7 +29,7 @@ def use_fast_loop() -> None:
 
 
 def request_bytes(job: dict[str, Any]) -> bytes:
-    """The request that every connection sends again and again."""
+    """The request that every connection sends again and again, each time `distinct`."""
     body = job["body"].encode()
     head = f"POST {job['path']} HTTP/1.1\r\nhost: 127.0.0.1:{job['port']}\r\n"
     head += "content-type: application/json\r\naccept: application/json, text/event-stream\r\nuser-agent: bench\r\n"
@@ -72,7 +74,7 @@ class Client(asyncio.Protocol):
     async def call(self) -> int:
         """Send once, wait for the answer, return its status."""
         self.waiter = asyncio.get_running_loop().create_future()
-        self.transport.write(self.request)
+        self.transport.write(distinct(self.request))
         return await self.waiter
 
 

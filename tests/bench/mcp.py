@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.bench.distinct import MARK
 from tests.bench.mcp_upstream import LEGACY, MODERN, REQUEST_ID, TOOL_COUNT
 from tests.bench.stand import Stand, rss_bytes, start_load
 from tests.bench.table import Table, median_of
@@ -29,7 +30,7 @@ def modern_job(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 def call_job() -> dict[str, Any]:
     """One `tools/call` with arguments of about `ARGUMENT_BYTES`."""
-    subject = (SUBJECT * (ARGUMENT_BYTES // len(SUBJECT) + 1))[: ARGUMENT_BYTES - 40]
+    subject = (f"{MARK}: " + SUBJECT * (ARGUMENT_BYTES // len(SUBJECT) + 1))[: ARGUMENT_BYTES - 40]
     return modern_job("tools/call", {"name": "report_007", "arguments": {"subject": subject, "rows": 20}})
 
 

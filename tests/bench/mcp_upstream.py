@@ -12,6 +12,7 @@ import json
 import sys
 from typing import Any, cast
 
+from tests.bench.distinct import distinct
 from tests.bench.load import use_fast_loop
 from tests.bench.upstream import ANSWER_TEXT, LENGTH
 
@@ -79,7 +80,7 @@ class Connection(asyncio.Protocol):
                 return
             body = self.buffer[end + 4 : total]
             self.buffer = self.buffer[total:]
-            self.transport.write(self.answer(head, body))
+            self.transport.write(distinct(self.answer(head, body)))
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         """What the request gets."""

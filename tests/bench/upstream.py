@@ -13,12 +13,13 @@ import sys
 import time
 from typing import cast
 
+from tests.bench.distinct import MARK, distinct
 from tests.bench.load import use_fast_loop
 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 CHUNKS = re.compile(rb"x-bench-chunks: *(\d+)", re.IGNORECASE)
 INTERVAL = re.compile(rb"x-bench-interval-ms: *(\d+)", re.IGNORECASE)
-ANSWER_TEXT = "The quick brown fox jumps over the lazy dog while the gateway reads along. " * 6
+ANSWER_TEXT = f"{MARK}: " + "The quick brown fox jumps over the lazy dog while the gateway reads along. " * 6
 
 
 def answer() -> bytes:
@@ -68,7 +69,7 @@ class Connection(asyncio.Protocol):
             if b'"stream":true' in body:
                 self.task = asyncio.get_running_loop().create_task(self.stream(body))
             else:
-                self.transport.write(ANSWER)
+                self.transport.write(distinct(ANSWER))
 
     async def stream(self, body: bytes) -> None:
         """Send the events at their pace."""
