@@ -244,6 +244,11 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
         ("Address", settings.base_url, "host, port, public_base_url"),
         ("Environment", settings.environment, "environment"),
         ("Started", f"{info.started_at:%Y-%m-%d %H:%M:%S} UTC", ""),
+        (
+            "Errors in the log",
+            f"{info.errors_logged} since the start" if info.errors_logged else "none since the start",
+            "",
+        ),
         ("Data directory", str(settings.data_dir.absolute()), "data_dir"),
         ("Workers", str(settings.workers), "workers"),
         ("Largest request", f"{settings.max_request_size_mb} MB", "max_request_size_mb"),
