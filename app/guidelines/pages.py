@@ -10,11 +10,11 @@ from litestar.params import FromPath, FromQuery
 from app.errors import AppError, ValidationFailed
 from app.guidelines.schemas import MAX_CHARACTERS, MAX_QUESTION_CHARACTERS, AddGuideline
 from app.guidelines.service import SORTS, GuidelineService
+from app.http.confirm import confirmation, is_confirmed
 from app.http.envelope import page_of, part_of
 from app.http.filters import search_text
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
-from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -131,18 +131,16 @@ async def delete_guideline(
     guidelines: NamedDependency[GuidelineService],
 ) -> Response[str]:
     """Forget a document, after a confirmation that names it."""
-    if (await request.form()).get("confirmed") != "yes":
+    if not await is_confirmed(request):
         name = (await guidelines.get(actor, guideline_id)).guideline.name
-        return await pages.page(
+        return await confirmation(
             request,
-            "confirm.html",
-            title="Delete guideline",
+            pages,
             active="policies",
             crumbs=LIST,
             question=f"Delete guideline “{name}”?",
-            detail=f"Its passages are cited no more. No rule changes. {UNDO_WORDS}",
+            detail="Its passages are cited no more. No rule changes.",
             label="Delete guideline",
-            url=f"/guidelines/{guideline_id}/delete",
             back=f"/guidelines/{guideline_id}",
         )
     name = await guidelines.delete(actor, guideline_id)
@@ -161,7 +159,7 @@ async def restore_guideline(
     try:
         guideline = await guidelines.restore(actor, guideline_id)
     except AppError as error:
-        return redirect(request, "/guidelines", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/guidelines", Toast.refused(error))
     return redirect(request, "/guidelines", Toast(f"Guideline “{guideline.name}” is cited again."))
 
 

@@ -172,19 +172,36 @@ async def cancel_replay(
 
 
 @post("/feedback/false-positive", opt=ADMIN, include_in_schema=False)
-async def mark(
+async def mark_hit(
     request: Request[Any, Any, Any], actor: NamedDependency[Actor], feedback: NamedDependency[Feedback]
 ) -> Response[str]:
     """Call a hit a false positive, from an alert or a call."""
     given = await request.form()
     names = ("rule_id", "pack", "policy_name", "call_id", "evidence", "note")
     hit = convert({name: str(given.get(name, "")) for name in names}, MarkFalsePositive)
-    await feedback.mark(actor, hit)
-    return redirect(
-        request,
-        local_path(str(given.get("back", "")), "/alerts"),
-        Toast(f"Marked as a false positive of {hit.rule_id}."),
+    mark = await feedback.mark(actor, hit)
+    toast = Toast(
+        f"Marked as a false positive of {hit.rule_id}.",
+        undo_url=f"/feedback/{mark.id}/withdraw",
+        undo_values=(("back", str(given.get("back", ""))[:300]),),
     )
+    return redirect(request, local_path(str(given.get("back", "")), "/alerts"), toast)
+
+
+@post("/feedback/{mark_id:str}/withdraw", opt=ADMIN, include_in_schema=False)
+async def withdraw(
+    request: Request[Any, Any, Any],
+    mark_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    feedback: NamedDependency[Feedback],
+) -> Response[str]:
+    """Take a mark back."""
+    back = local_path(str((await request.form()).get("back", "")), "/alerts")
+    try:
+        mark = await feedback.withdraw(actor, mark_id)
+    except AppError as error:
+        return redirect(request, back, Toast.refused(error))
+    return redirect(request, back, Toast(f"The hit of {mark.rule_id} counts again."))
 
 
 @post("/rules/{rule_id:str}/quieten", opt=ADMIN, include_in_schema=False)
@@ -331,6 +348,7 @@ routes = [
     start_replay,
     replay_part,
     cancel_replay,
-    mark,
+    mark_hit,
+    withdraw,
     quieten,
 ]
