@@ -13,7 +13,7 @@ from app.audit.repository import AuditFilter
 from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
-from app.fleet.connect import KEY_PLACEHOLDER, clients_of
+from app.fleet.connect import KEY_PLACEHOLDER, clients_of, columns
 from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
 from app.fleet.state import ProxyState
@@ -193,7 +193,7 @@ async def proxy_page(
     if tab == "tools":
         context |= await _tools(tools, usage, actor, proxy_id, offset)
     if tab == "connect":
-        context |= {"clients": clients_of(proxy), "key_placeholder": KEY_PLACEHOLDER}
+        context |= {"columns": columns(clients_of(proxy)), "key_placeholder": KEY_PLACEHOLDER}
     if tab == "logs":
         context["entries"] = await _entries(reader, actor, proxy_id)
         context["server"] = proxies.server_report(proxy_id)

@@ -74,17 +74,17 @@ async def add_guideline(
     given = await request.form()
     values: dict[str, Any] = {
         "name": str(given.get("name", "")).strip(),
-        "content": str(given.get("content", "")),
+        "text": str(given.get("text", "")),
         "replace": "on" if given.get("replace") else "",
     }
     try:
         content, name = await _uploaded(given)
         # What was uploaded is shown again as text where it is refused: the browser forgets the file.
-        values |= {"name": values["name"] or name, "content": content or values["content"]}
-        asked = AddGuideline(name=values["name"], content=values["content"], replace=bool(values["replace"]))
+        values |= {"name": values["name"] or name, "text": content or values["text"]}
+        asked = AddGuideline(name=values["name"], content=values["text"], replace=bool(values["replace"]))
         kept = await guidelines.add(actor, asked)
     except AppError as error:
-        return await _form(request, pages, Form(values).refused(error), error.status)
+        return await _form(request, pages, Form(values).refused(error, {"content": "text"}), error.status)
     return redirect(request, f"/guidelines/{kept.id}", Toast(f"“{kept.name}” is kept."))
 
 

@@ -131,7 +131,7 @@ async def test_documents_are_bounded_together(bench: Bench, monkeypatch: pytest.
 async def test_the_pages_upload_show_ask_and_delete(console: Console, tab: Tab) -> None:
     assert "No guideline yet" in (await tab.get("/guidelines")).text
     assert 'type="file"' in (await tab.get("/guidelines/new")).text
-    made = await tab.post("/guidelines/new", {"name": "Handbook <b>", "content": HANDBOOK})
+    made = await tab.post("/guidelines/new", {"name": "Handbook <b>", "text": HANDBOOK})
     url = made.headers["location"]
     page = await tab.get(url)
     assert "Handbook &lt;b&gt;" in page.text
@@ -147,7 +147,7 @@ async def test_the_pages_upload_show_ask_and_delete(console: Console, tab: Tab) 
     plain = (await tab.post("/guidelines/ask", {"question": VIOLATION})).text
     assert ("<nav" in plain, f"{VIOLATION}</textarea>" in plain) == (True, True), "without scripts it is a page"
     assert "nobody forwards a salary list" in plain
-    again = await tab.post("/guidelines/new", {"name": "Handbook <b>", "content": HANDBOOK})
+    again = await tab.post("/guidelines/new", {"name": "Handbook <b>", "text": HANDBOOK})
     assert (again.status_code, "This name is taken." in again.text) == (409, True)
     assert "Delete guideline “Handbook &lt;b&gt;”?" in (await tab.post(f"{url}/delete")).text
     assert (await tab.post(f"{url}/delete", {"confirmed": "yes"})).headers["location"] == "/guidelines"
@@ -209,7 +209,7 @@ def test_LLMSG_RAG_1_the_command_line_tests_the_retrieval(
 
 async def test_a_passage_is_found_on_its_page_and_what_was_uploaded_stays(console: Console, tab: Tab) -> None:
     content = "\n\n".join(f"# Part {number}\n\nTrain number {number} leaves." for number in range(1, 91))
-    made = await tab.post("/guidelines/new", {"name": "Trains", "content": content})
+    made = await tab.post("/guidelines/new", {"name": "Trains", "text": content})
     page = (await tab.get(f"{made.headers['location']}?passage=90")).text
     assert 'id="passage-90"' in page
     assert 'id="passage-1"' not in page
