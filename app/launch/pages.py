@@ -37,7 +37,7 @@ async def allow_program(
     wanted = {
         **values,
         "first_arguments": [line for line in values["first_arguments"].splitlines() if line],
-        **{name: int(values[name]) if values[name].strip().isdecimal() else values[name] or 0 for name in LIMITS},
+        **{name: values[name].strip() or 0 for name in LIMITS},
     }
     try:
         allowed = await launch.allow(actor, convert(wanted, AllowProgram))

@@ -14,6 +14,7 @@ from litestar.params import FromPath, FromQuery
 
 from app.errors import AppError, ValidationFailed
 from app.http.confirm import confirmation, is_confirmed
+from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, builder_fields, documents
 from app.policies.errors import PolicyInvalid, PolicyTooSlow
@@ -177,7 +178,7 @@ async def save_draft(
     """Save the draft; with `then=publish` put it in force."""
     given = await _form(request)
     value, problems = _document(given)
-    revision = int((given.get("revision") or ["0"])[0] or 0)
+    revision = number((given.get("revision") or [""])[0])
     publish = (given.get("then") or [""])[0] == "publish"
     text = (given.get("json") or [""])[0]
     try:
@@ -245,8 +246,8 @@ async def roll_back(
 ) -> Response[str]:
     """Put an earlier version in force again."""
     given = await request.form()
-    number = str(given.get("version", ""))
-    if not number.isdecimal() or len(number) > 9:
+    version = number(str(given.get("version", "")))
+    if not version:
         raise ValidationFailed(fields={"version": "Choose a version."})
     if not await is_confirmed(request):
         return await confirmation(
@@ -254,16 +255,16 @@ async def roll_back(
             pages,
             active="policies",
             crumbs=_crumbs(name),
-            question=f"Put version {number} of {name} in force again?",
+            question=f"Put version {version} of {name} in force again?",
             detail="Proxies that use the policy serve it at once. The versions between stay.",
-            label=f"Roll back to version {number}",
+            label=f"Roll back to version {version}",
             back=f"/policies/{name}",
             can_undo=False,
-            values={"version": number},
+            values={"version": str(version)},
         )
-    done = await policies.roll_back(actor, name, int(number))
+    done = await policies.roll_back(actor, name, version)
     url = f"/policies/{name}?tab=versions"
-    return redirect(request, url, Toast(f"Version {done.version}, as version {number} was, is in force."))
+    return redirect(request, url, Toast(f"Version {done.version}, as version {version} was, is in force."))
 
 
 @post("/policies/{name:str}/delete", opt=ADMIN, include_in_schema=False)

@@ -359,3 +359,10 @@ async def test_why_names_policy_version_level_and_threshold(console: Console, ta
         "Risk high",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize("revision", ["abc", "9" * 5000, "-1", ""])
+async def test_an_odd_revision_is_a_refusal_and_no_failure(console: Console, tab: Tab, revision: str) -> None:
+    await make(console, publish=False)
+    answer = await tab.post("/policies/ours/draft", {"json": "{}", "side": "json", "revision": revision})
+    assert answer.status_code in (409, 422)
