@@ -22,8 +22,10 @@ from app.database.unit_of_work import after_commit, run_after_commit
 from app.fleet.announcer import ProxyAnnouncer
 from app.fleet.failures import ProxyFailures
 from app.fleet.intake import Intake
+from app.fleet.slot import Slot
 from app.fleet.state import ProxyState, ProxyStatus
 from app.fleet.supervisor import Configuration, Fleet
+from app.fleet.worker import Worker
 from app.http.events import EventBus
 from app.lifespan import Part, lifespan
 from app.logs import CONTINUED
@@ -318,3 +320,38 @@ async def test_the_log_of_a_worker_with_each_traceback_once(counted: Counted, tm
             await asyncio.sleep(0.01)
     await fleet.stop()
     assert counted.of("ostiary.worker") == 1
+
+
+async def test_a_worker_that_cannot_be_followed_is_replaced(
+    counted: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd:
+        pid, ready = 2**22 + 1, False
+
+        def report(self) -> None:
+            return None
+
+    class Breaking(Odd):
+        run = staticmethod(break_down)
+
+    class Lasting(Odd):
+        async def run(self) -> int:
+            stopping.set()
+            return 0
+
+    workers: list[Odd] = [Breaking(), Lasting()]
+    stopping = asyncio.Event()
+
+    async def spawn(*_args: object, **_more: object) -> Any:
+        return workers.pop(0)
+
+    def nothing(*_args: object) -> None:
+        """Nobody listens."""
+
+    monkeypatch.setattr(Worker, "spawn", spawn)
+    callbacks = dict.fromkeys(("on_change", "on_events", "on_scan", "on_tools", "on_buried"), nothing)
+    slot = Slot(0, ("true",), tmp_path, **callbacks)
+    async with asyncio.timeout(20):
+        await slot.keep(stopping)
+    assert (workers, slot.deaths) == ([], 1)
+    assert counted.of("app.fleet.slot") == 2
