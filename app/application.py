@@ -70,6 +70,7 @@ from app.security.vault import Vault
 from app.settings import Settings
 from app.system import api as system_api
 from app.system import pages as system_pages
+from app.system.logged_errors import LoggedErrors
 from app.system.metrics import Metrics
 from app.system.service import System
 from app.tools import api as tools_api
@@ -170,6 +171,7 @@ def build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None,
     bus = EventBus()
     vault = Vault(keys.vault)
     metrics = Metrics()
+    logged_errors = LoggedErrors(metrics.registry)
     features = build_features(
         settings=settings,
         directory=directory,
@@ -182,6 +184,8 @@ def build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None,
         make_fleet=make_fleet,
     )
     parts = [
+        # The first to start and the last to stop: it counts what the others say then.
+        Part("logged errors", logged_errors.start, logged_errors.stop),
         Part("database", database.open, database.close),
         Part("accounts", lambda: accounts.ensure_admin(deliver_password(settings)), _nothing),
         *features.parts,
@@ -209,7 +213,7 @@ def build_state(settings: Settings, keys: Keys, make_fleet: FleetFactory | None,
             "tool_intake": features.tool_intake,
             **{name: getattr(features, name) for name in FEATURE_NAMES},
             "metrics": metrics,
-            "system": System(settings, database, lambda: features.fleet.first_rules_count),
+            "system": System(settings, database, lambda: features.fleet.first_rules_count, lambda: logged_errors.total),
             "parts": parts,
         }
     )

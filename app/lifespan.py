@@ -48,4 +48,5 @@ async def _stop(part: Part) -> None:
     except TimeoutError:
         logger.error("%s did not stop within %s s", part.name, part.stop_seconds)
     except Exception:
+        # Broad: the parts that were started before this one must be stopped too.
         logger.exception("%s did not stop cleanly", part.name)

@@ -15,6 +15,8 @@ import msgspec
 from app.settings import Settings
 
 MASK = "[masked]"
+CONTINUED = "is_continued"
+"""Set on a record that goes on with the one before: a traceback of a worker comes line by line."""
 CREDENTIAL = re.compile(
     r"(?P<keep>\b(?:ost|oss|oat)_|\bsk-(?:ant-|proj-)?|\bBearer\s+|\bBasic\s+|(?:password|secret|token|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)"
     r"[^\s\"',;&]{6,}",

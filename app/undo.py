@@ -1,7 +1,8 @@
-"""Taking back what was deleted or revoked: for ten seconds, and whole.
+"""Taking back what was deleted, revoked or decided: for ten seconds, and whole.
 
-Deleting takes effect at once, but the row stays and says when it was deleted; revoking says so anyhow. Until the time is
-over the same people may restore it. After that nothing restores it, and `jobs/deletions.py` removes the rows for good.
+Deleting takes effect at once, but the row stays and says when it was deleted; revoking says so anyhow. A decision about
+declarations changes many rows, so how they were is kept beside it (`tools/undos.py`). Until the time is over it can be
+had back; after that nothing brings it back, and `jobs/deletions.py` removes the rows for good.
 """
 
 from __future__ import annotations

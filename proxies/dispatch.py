@@ -65,6 +65,7 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
         exchange.outcome = "client_closed"
         exchange.truncated = response.started
     except Exception:
+        # Broad: whatever fails, the call does not pass, and its one record says so.
         logger.exception("call %s failed inside the gateway", exchange.id)
         _refuse(exchange, endpoint, _INTERNAL)
     finally:

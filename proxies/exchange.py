@@ -379,6 +379,7 @@ class Exchange:
         try:
             return self.notes.facts(self.request.headers, self.protection.policies.header_names)
         except Exception:
+            # Broad: a call that was served must be recorded; without facts a replay says "undecided".
             logger.exception("the facts of call %s cannot be told", self.id)
             return None
 
@@ -390,5 +391,6 @@ class Exchange:
         try:
             return self._capture.texts()
         except Exception:
+            # Broad: as above; a text that cannot be masked is not kept.
             logger.exception("the texts of call %s cannot be captured", self.id)
             return ()

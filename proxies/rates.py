@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from proxies.sliding_window import SlidingWindow
 from rules.policy import RateLimit
-from rules.rate_limits import SlidingWindow
 
 MAX_LIMITS: Final = 500
 

@@ -37,6 +37,13 @@ _ANSWERS: Final[tuple[tuple[str, type, Surface], ...]] = (
 """By which member, of which kind, an answer is known."""
 
 
+_OLLAMA: Final = frozenset({"format", "images", "keep_alive", "options", "raw", "template", "think"})
+"""Members of requests that only Ollama's own API has. Its `context` is none of them: what a firewall checks has that name."""
+_SHARED: Final = frozenset({"context", "model", "prompt", "stream", "suffix"})
+"""Members that a completion has in Ollama's API and in OpenAI's; OpenAI's sampling stands beside them, Ollama's in `options`."""
+_OPENAI_MODELS: Final = ("babbage-", "davinci-", "ft:", "gpt-", "text-")
+
+
 class UnknownMessage(ValueError):
     """The value is no message that a proxy would read; the message says why."""
 
@@ -77,17 +84,19 @@ def _request_surface(value: dict[str, Any]) -> Surface | None:
     if isinstance(value.get("messages"), list):
         if _is_converse(value):
             return Surface.BEDROCK_CONVERSE
+        if _is_ollama_chat(value):
+            return Surface.OLLAMA_CHAT
         return Surface.ANTHROPIC_MESSAGES if _is_anthropic(value) else Surface.OPENAI_CHAT
     if isinstance(value.get("contents"), (list, dict)):
         return Surface.GEMINI
     if "input" in value:
-        return Surface.OPENAI_RESPONSES
+        return Surface.OPENAI_RESPONSES if _OLLAMA.isdisjoint(value) else Surface.OLLAMA_EMBED
     if invoked_surface(value) is Surface.BEDROCK_TITAN:
         return Surface.BEDROCK_TITAN
     if isinstance(value.get("prompt"), (str, list)):
         if "max_gen_len" in value and invoked_surface(value) is Surface.BEDROCK_LLAMA:
             return Surface.BEDROCK_LLAMA
-        return Surface.OLLAMA_GENERATE if "system" in value else Surface.OPENAI_COMPLETIONS
+        return Surface.OLLAMA_GENERATE if _is_ollama_completion(value) else Surface.OPENAI_COMPLETIONS
     return None
 
 
@@ -123,6 +132,24 @@ def _is_anthropic(body: dict[str, Any]) -> bool:
     """Whether the request is Anthropic's: a system prompt beside the messages, or blocks that only its API has."""
     kinds = ("tool_use", "tool_result", "thinking", "document")
     return "system" in body or any(block.get("type") in kinds for block in _blocks(body))
+
+
+def _is_ollama_chat(body: dict[str, Any]) -> bool:
+    """Whether the request is a chat of Ollama's own API: by its members, or by those that only its messages have."""
+    if not _OLLAMA.isdisjoint(body):
+        return True
+    return any(
+        isinstance(message, dict) and ("images" in message or "tool_name" in message) for message in body["messages"]
+    )
+
+
+def _is_ollama_completion(body: dict[str, Any]) -> bool:
+    """Whether the request is Ollama's: by its members, or because it has a model of its own and no sampling beside it."""
+    if "system" in body or not _OLLAMA.isdisjoint(body):
+        return True
+    model = _word(body.get("model"))
+    is_plain = isinstance(body["prompt"], str) and _SHARED.issuperset(body)
+    return is_plain and model != "" and not model.startswith(_OPENAI_MODELS)
 
 
 def _is_converse(body: dict[str, Any]) -> bool:

@@ -106,7 +106,9 @@ class CallNotes:
         for name, value in headers.items():
             if name in wanted:
                 kept[name] = f"{kept[name]}, {value}" if name in kept else value
-        for name in [name for name, value in kept.items() if not _is_plain(value)]:
+        for name in [
+            name for name, value in kept.items() if len(value) > MAX_HEADER_CHARACTERS or not _is_plain(value)
+        ]:
             del kept[name]
             names = tuple(other for other in names if other != name)
         roles = self._turns.roles
@@ -134,11 +136,7 @@ def _wanted(named: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
 @lru_cache(maxsize=512)
 def _is_plain(value: str) -> bool:
     """Whether nothing in it could be a credential or an address of a person. The same ones come again and again."""
-    return (
-        len(value) <= MAX_HEADER_CHARACTERS
-        and "@" not in value
-        and masked(value, ()).text == value == masked_name(value)
-    )
+    return "@" not in value and masked(value, ()).text == value == masked_name(value)
 
 
 def _tokens(texts: Sequence[Text]) -> int:

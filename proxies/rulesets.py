@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable, Set
+from functools import partial
 from pathlib import Path
 
 from proxies.contract import RulesetSource
@@ -60,7 +61,12 @@ class RulesetCache:
 
     def _prepare(self, digest: str, ruleset: Ruleset) -> None:
         task = self._preparing[digest] = asyncio.get_running_loop().create_task(_prepare(ruleset))
-        task.add_done_callback(lambda _: self._preparing.pop(digest, None))
+        task.add_done_callback(partial(self._prepared, digest))
+
+    def _prepared(self, digest: str, task: asyncio.Task[None]) -> None:
+        # A ruleset that was forgotten and is loaded again has another task by now.
+        if self._preparing.get(digest) is task:
+            del self._preparing[digest]
 
 
 async def _prepare(ruleset: Ruleset) -> None:

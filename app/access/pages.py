@@ -7,19 +7,18 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from app.access.errors import KeyNotFound
 from app.access.repository import SORTS
 from app.access.schemas import CreateKey, NewKey
 from app.access.service import KeyService
 from app.errors import AppError, ValidationFailed
 from app.fleet.service import ProxyService
+from app.http.confirm import confirmation, is_confirmed
 from app.http.envelope import MAX_LIMIT, page_of
 from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.policies.library import PolicyLibrary
 from app.security.permissions import Actor
-from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -96,21 +95,16 @@ async def revoke_key(
     keys: NamedDependency[KeyService],
 ) -> Response[str]:
     """End a key, after a confirmation that names it."""
-    if (await request.form()).get("confirmed") != "yes":
-        listed = await keys.page(actor, limit=MAX_LIMIT)
-        key = next((key for key in listed.items if key.id == key_id), None)
-        if key is None:
-            raise KeyNotFound
-        return await pages.page(
+    if not await is_confirmed(request):
+        key = await keys.get(actor, key_id)
+        return await confirmation(
             request,
-            "confirm.html",
-            title="Revoke key",
+            pages,
             active="access",
             crumbs=HOME,
             question=f"Revoke key “{key.name}”?",
-            detail=f"Clients that send …{key.last4} are refused within a second. {UNDO_WORDS}",
+            detail=f"Clients that send …{key.last4} are refused within a second.",
             label="Revoke key",
-            url=f"/access/{key_id}/revoke",
             back="/access",
         )
     key = await keys.revoke(actor, key_id)
@@ -128,7 +122,7 @@ async def restore_key(
     try:
         key = await keys.restore(actor, key_id)
     except AppError as error:
-        return redirect(request, "/access", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/access", Toast.refused(error))
     return redirect(request, "/access", Toast(f"Key “{key.name}” works again."))
 
 

@@ -65,6 +65,11 @@ class KeyService:
             )
         return Listing(items=[key_view(row, now) for row in rows], total=total, limit=limit, offset=offset)
 
+    async def get(self, actor: Actor, key_id: str) -> KeyView:
+        """One key; raises KeyNotFound."""
+        async with self._database.reader() as session:
+            return key_view(await _existing(ApiKeyRepository(session, actor.tenant_id), key_id), clock.utcnow())
+
     async def create(self, actor: Actor, request: CreateKey) -> NewKey:
         """Make a key; raises ValidationFailed, ProxyNotFound (an unknown id in `proxy_ids`), PolicyNotFound or KeyNameTaken."""
         name = request.name.strip()

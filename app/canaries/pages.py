@@ -7,17 +7,16 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.access.service import KeyService
-from app.canaries.errors import CanaryNotFound
 from app.canaries.schemas import CreateCanary, RevealedCanary
 from app.canaries.service import SORTS, CanaryService
 from app.errors import AppError
 from app.fleet.service import ProxyService
+from app.http.confirm import confirmation, is_confirmed
 from app.http.envelope import MAX_LIMIT, page_of, part_of
 from app.http.filters import search_text
 from app.http.forms import convert
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
-from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -102,20 +101,16 @@ async def delete_canary(
     canaries: NamedDependency[CanaryService],
 ) -> Response[str]:
     """Forget a canary, after a confirmation that names it."""
-    if (await request.form()).get("confirmed") != "yes":
-        canary = next((canary for canary in await canaries.all(actor) if canary.id == canary_id), None)
-        if canary is None:
-            raise CanaryNotFound
-        return await pages.page(
+    if not await is_confirmed(request):
+        canary = await canaries.get(actor, canary_id)
+        return await confirmation(
             request,
-            "confirm.html",
-            title="Delete canary",
+            pages,
             active="policies",
             crumbs=LIST,
             question=f"Delete canary “{canary.name}”?",
-            detail=f"Nobody looks for it any more, wherever it is planted. Its alerts stay. {UNDO_WORDS}",
+            detail="Nobody looks for it any more, wherever it is planted. Its alerts stay.",
             label="Delete canary",
-            url=f"/canaries/{canary_id}/delete",
             back="/canaries",
         )
     name = await canaries.delete(actor, canary_id)
@@ -134,7 +129,7 @@ async def restore_canary(
     try:
         canary = await canaries.restore(actor, canary_id)
     except AppError as error:
-        return redirect(request, "/canaries", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/canaries", Toast.refused(error))
     return redirect(request, "/canaries", Toast(f"Canary “{canary.name}” is watched again."))
 
 

@@ -79,6 +79,13 @@ class CanaryService:
         views = [canary_view(row, sightings) for row in rows if contains(search, row.name, row.note, row.created_by)]
         return SORTS.arranged(views, sort)
 
+    async def get(self, actor: Actor, canary_id: str) -> CanaryView:
+        """One canary with how often it was seen; raises CanaryNotFound."""
+        async with self._database.reader() as session:
+            canary = await _existing(CanaryRepository(session, actor.tenant_id), canary_id)
+            sightings = await AlertRepository(session, actor.tenant_id).seen_by_rule([rules.rule_id(canary.id)])
+        return canary_view(canary, sightings)
+
     async def create(self, actor: Actor, request: CreateCanary) -> RevealedCanary:
         """Make a canary; raises ValidationFailed, CanaryNameTaken, TooManyCanaries, ProxyNotFound or KeyNotFound."""
         name, value = request.name.strip(), (request.value or new_value()).strip()

@@ -35,7 +35,8 @@ async def run_after_commit(session: AsyncSession) -> None:
             if waiting is not None:
                 await waiting
         except Exception:
-            logger.exception("A step after a commit failed")
+            # Broad: the steps are the features' own, and the request whose data is safe must not be answered as failed.
+            logger.exception("A step after a commit failed: the data is stored, pages may show it late")
 
 
 async def provide_writer(state: State) -> AsyncGenerator[AsyncSession, None]:

@@ -67,7 +67,10 @@ class ProxyAnnouncer:
             try:
                 await self._publish(waiting)
             except Exception:
-                logger.exception("The state of %d proxies could not be published", len(waiting))
+                # Broad: this task publishes for every proxy until the console stops.
+                logger.exception(
+                    "The state of %d proxies could not be published: open pages show it late", len(waiting)
+                )
 
     async def _publish(self, proxy_ids: set[str]) -> None:
         async with self._database.reader() as session:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import product
+from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from app.fleet.schemas import ProxyView
 
 KEY_PLACEHOLDER = "YOUR_OSTIARY_KEY"
+CLIENT_LINES: Final = 5
+"""About how many lines stand around the text of a client."""
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -17,6 +22,8 @@ class Client(msgspec.Struct, frozen=True):
     name: str
     where: str
     text: str
+    api: str = ""
+    """Whose API it speaks, where that is one company's."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -26,9 +33,51 @@ class Group(msgspec.Struct, frozen=True):
     clients: list[Client]
 
 
+_APIS: Final = {
+    "api.openai.com": "openai",
+    "openai.azure.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "googleapis.com": "google",
+    "amazonaws.com": "bedrock",
+    "api.aws": "bedrock",
+}
+"""By the end of the target's name whose API it is."""
+
+
 def clients_of(proxy: ProxyView) -> list[Group]:
-    """Every client that can use this proxy."""
-    return _mcp(proxy) if proxy.type == "mcp" else _llm(proxy)
+    """Every client that can use this proxy; those that fit its target best stand first."""
+    return _mcp(proxy) if proxy.type == "mcp" else _fitting_first(_llm(proxy), _api_of(proxy.target_url))
+
+
+def columns(groups: list[Group]) -> tuple[list[Group], list[Group]]:
+    """The groups in two columns, the first of them on the left, so that the higher column is as low as can be."""
+    splits = [(False, *rest) for rest in product((False, True), repeat=len(groups) - 1)]
+
+    def height(split: tuple[bool, ...]) -> int:
+        right = sum(_lines(group) for group, is_right in zip(groups, split, strict=True) if is_right)
+        return max(right, sum(map(_lines, groups)) - right)
+
+    best = min(splits, key=height)
+    placed = list(zip(groups, best, strict=True))
+    return [group for group, is_right in placed if not is_right], [group for group, is_right in placed if is_right]
+
+
+def _lines(group: Group) -> int:
+    return sum([client.text.count("\n") + CLIENT_LINES for client in group.clients]) + CLIENT_LINES
+
+
+def _api_of(target_url: str) -> str:
+    host = urlsplit(target_url).hostname or ""
+    return next((api for name, api in _APIS.items() if host == name or host.endswith(f".{name}")), "")
+
+
+def _fitting_first(groups: list[Group], api: str) -> list[Group]:
+    if not api:
+        return groups
+    sorted_groups = [
+        Group(group.title, sorted(group.clients, key=lambda client: client.api != api)) for group in groups
+    ]
+    return sorted(sorted_groups, key=lambda group: group.clients[0].api != api)
 
 
 def _llm(proxy: ProxyView) -> list[Group]:
@@ -56,7 +105,7 @@ answer = client.chat.completions.create(
 )
 print(answer.choices[0].message.content)
 """
-    return Client("OpenAI SDK, Python", "", text)
+    return Client("OpenAI SDK, Python", "", text, "openai")
 
 
 def _openai_javascript(base: str) -> Client:
@@ -72,7 +121,7 @@ const answer = await client.chat.completions.create({{
 }});
 console.log(answer.choices[0].message.content);
 """
-    return Client("OpenAI SDK, JavaScript", "", text)
+    return Client("OpenAI SDK, JavaScript", "", text, "openai")
 
 
 def _realtime_python(base: str) -> Client:
@@ -94,7 +143,7 @@ async def main():
 
 asyncio.run(main())
 """
-    return Client("OpenAI Realtime, Python", "For a proxy in front of OpenAI's API.", text)
+    return Client("OpenAI Realtime, Python", "For a proxy in front of OpenAI's API.", text, "openai")
 
 
 def _realtime_browser(base: str) -> Client:
@@ -105,7 +154,9 @@ def _realtime_browser(base: str) -> Client:
 );
 socket.onmessage = (message) => console.log(JSON.parse(message.data));
 """
-    return Client("OpenAI Realtime, browser", "The page's origin must be one of the proxy's allowed origins.", text)
+    return Client(
+        "OpenAI Realtime, browser", "The page's origin must be one of the proxy's allowed origins.", text, "openai"
+    )
 
 
 def _anthropic_python(base: str) -> Client:
@@ -122,7 +173,7 @@ message = client.messages.create(
 )
 print(message.content[0].text)
 """
-    return Client("Anthropic SDK, Python", "", text)
+    return Client("Anthropic SDK, Python", "", text, "anthropic")
 
 
 def _gemini_python(base: str) -> Client:
@@ -138,7 +189,7 @@ answer = client.models.generate_content(
 )
 print(answer.text)
 """
-    return Client("Gemini, Python", "For a proxy in front of Google's API.", text)
+    return Client("Gemini, Python", "For a proxy in front of Google's API.", text, "google")
 
 
 def _ollama_python(base: str) -> Client:
@@ -179,7 +230,7 @@ print(answer["output"]["message"])
     )
     if secure != base:
         where += " The AWS SDKs send a key over HTTPS only, so this proxy needs a certificate (Config, Names, browsers and TLS)."
-    return Client("Amazon Bedrock, boto3", where, text)
+    return Client("Amazon Bedrock, boto3", where, text, "bedrock")
 
 
 def _curl_chat(base: str) -> Client:
@@ -196,7 +247,7 @@ def _claude_code(base: str) -> Client:
 export ANTHROPIC_AUTH_TOKEN={KEY_PLACEHOLDER}
 claude
 """
-    return Client("Claude Code", "In a shell; for a proxy in front of Anthropic's API.", text)
+    return Client("Claude Code", "In a shell; for a proxy in front of Anthropic's API.", text, "anthropic")
 
 
 def _cursor_model(base: str) -> Client:

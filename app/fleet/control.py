@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from app.background import Background
 from app.fleet.state import ProxyStatus
 from app.fleet.worker import ScanOrder, ToolOrder, WorkerStatus
 from proxies.contract import ProxyConfig, ServerReport
@@ -61,7 +61,7 @@ class Rollout:
     def __init__(self, fleet: FleetControl) -> None:
         self._fleet = fleet
         self._failed_reason = ""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background("the rollout")
 
     def __repr__(self) -> str:
         return f"<Rollout {'pending' if self._failed_reason else 'current'}>"
@@ -83,9 +83,7 @@ class Rollout:
 
     def roll_out_soon(self) -> None:
         """As `roll_out`, for what happens by itself: rules that are compiled."""
-        task = asyncio.get_running_loop().create_task(self.roll_out())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.spawn(self.roll_out())
 
     async def retry(self) -> None:
         """Try again if the last attempt failed."""

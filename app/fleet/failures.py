@@ -57,6 +57,7 @@ class ProxyFailures:
         try:
             self._waiting.put_nowait(status)
         except asyncio.QueueFull:
+            self._forget(status)
             logger.error("Proxy %s cannot serve as configured: %s", status.proxy_id, status.reason)
 
     async def start(self) -> None:
@@ -78,9 +79,16 @@ class ProxyFailures:
             try:
                 await self._write(status)
             except Exception:
+                # Broad: this task writes for every proxy until the console stops.
+                self._forget(status)
                 logger.exception("The failure of proxy %s could not be recorded: %s", status.proxy_id, status.reason)
             finally:
                 self._waiting.task_done()
+
+    def _forget(self, status: ProxyStatus) -> None:
+        """What could not be written is not yet said: the next report of it tries again."""
+        if self._said.get(status.proxy_id, ("", 0.0))[0] == status.reason:
+            del self._said[status.proxy_id]
 
     async def _write(self, status: ProxyStatus) -> None:
         now, event_id = clock.utcnow(), ids.new_id("fail")

@@ -108,7 +108,8 @@ class Intake:
             try:
                 return await spool.ingest_directory(self._spool_dir, self._ingest)
             except Exception:
-                logger.exception("spooled calls cannot be ingested now; the files stay")
+                # Broad: a database, a file or a record of another version; the console must come up, the files stay.
+                logger.exception("spooled calls cannot be ingested now; their files stay and are tried again")
                 return 0
 
     async def _commit_all(self, batches: list[Batch]) -> list[Batch]:
@@ -133,6 +134,7 @@ class Intake:
             try:
                 await self._ingest(calls)
             except Exception as error:
+                # Broad: nothing is acknowledged, so whatever it is the workers keep the calls and the batch comes again.
                 self.failing = f"{type(error).__name__}: {error}"
                 logger.error("%d calls cannot be committed and are tried again: %s", len(calls), self.failing)
                 return False

@@ -13,10 +13,11 @@ from app.audit.repository import AuditFilter
 from app.audit.schemas import audit_entry_view
 from app.errors import AppError
 from app.fleet import form as forms
-from app.fleet.connect import KEY_PLACEHOLDER, clients_of
+from app.fleet.connect import KEY_PLACEHOLDER, clients_of, columns
 from app.fleet.schemas import ConnectionReport, ProxyView, RunningConfiguration
 from app.fleet.service import ProxyService
 from app.fleet.state import ProxyState
+from app.http.confirm import confirmation, is_confirmed
 from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.htmx import is_htmx, target_id
@@ -32,7 +33,6 @@ from app.tools.service import ToolService
 from app.tools.usage import UsageService
 from app.traffic.repository import CallFilter
 from app.traffic.service import TrafficService
-from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -55,7 +55,7 @@ PAGE_SORTS = Sorts(
     descending_first=frozenset({"policies"}),
 )
 """The page holds all proxies anyhow, so that it can also sort by what no table knows."""
-DELETION = f"Its configuration, stored key and approvals are removed. {UNDO_WORDS}"
+DELETION = "Its configuration, stored key and approvals are removed."
 DONE = {"start": "is running", "stop": "is stopped", "restart": "is running again"}
 
 
@@ -193,7 +193,7 @@ async def proxy_page(
     if tab == "tools":
         context |= await _tools(tools, usage, actor, proxy_id, offset)
     if tab == "connect":
-        context |= {"clients": clients_of(proxy), "key_placeholder": KEY_PLACEHOLDER}
+        context |= {"columns": columns(clients_of(proxy)), "key_placeholder": KEY_PLACEHOLDER}
     if tab == "logs":
         context["entries"] = await _entries(reader, actor, proxy_id)
         context["server"] = proxies.server_report(proxy_id)
@@ -286,23 +286,21 @@ async def _delete(
     request: Request[Any, Any, Any], actor: Actor, pages: Pages, proxies: ProxyService, proxy_id: str
 ) -> Response[str]:
     proxy = await proxies.get(actor, proxy_id)
-    if (await request.form()).get("confirmed") != "yes":
-        return await pages.page(
+    if not await is_confirmed(request):
+        return await confirmation(
             request,
-            "confirm.html",
-            title="Delete proxy",
+            pages,
             active="proxies",
             crumbs=HOME,
             question=f"Delete {proxy.name}?",
             detail=DELETION,
             label="Delete",
-            url=f"/proxies/{proxy_id}/delete",
             back=f"/proxies/{proxy_id}?tab=config",
         )
     try:
         await proxies.delete(actor, proxy_id)
     except AppError as error:
-        toast = Toast(f"{error.message} {error.remediation}", kind="error")
+        toast = Toast.refused(error)
         return redirect(request, f"/proxies/{proxy_id}?tab=config", toast)
     return redirect(request, "/proxies", Toast(f"{proxy.name} is deleted.", undo_url=f"/proxies/{proxy_id}/restore"))
 
@@ -313,7 +311,7 @@ async def _restore(
     try:
         proxy = await proxies.restore(actor, proxy_id)
     except AppError as error:
-        return redirect(request, "/proxies", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/proxies", Toast.refused(error))
     return redirect(request, "/proxies", Toast(f"{proxy.name} is restored, stopped as it was."))
 
 

@@ -102,8 +102,12 @@ class Slot:
             return
         worker = self.worker
         logger.info("worker %d started in slot %d", worker.pid, self.number)
+        status: int | None = None
         try:
             status = await worker.run()
+        except Exception:
+            # Broad: whatever failed while it was followed, its proxies need a worker again.
+            logger.exception("worker %d cannot be followed any more", worker.pid)
         finally:
             self.worker = None
             await asyncio.shield(asyncio.to_thread(end_orphans, worker.pid))
@@ -117,8 +121,10 @@ class Slot:
         self._on_change()
 
 
-def _ending(status: int) -> str:
+def _ending(status: int | None) -> str:
     """An exit status in words."""
+    if status is None:
+        return "killed"
     if status >= 0:
         return f"exit status {status}"
     try:

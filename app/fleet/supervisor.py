@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from app.background import Background
 from app.clock import utcnow
 from app.errors import Unavailable
 from app.fleet import snapshot
@@ -110,7 +110,7 @@ class Fleet:
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._background = Background("the fleet")
         self._slot_tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -125,13 +125,15 @@ class Fleet:
         try:
             await self._load()
         except Exception:
-            # The console must come up so that an operator can see and repair what is wrong; no proxy runs meanwhile.
-            logger.exception("the configuration cannot be loaded: no proxy is started")
+            # Broad: the console must come up so that an operator can see and repair what is wrong; no proxy runs meanwhile.
+            logger.exception(
+                "the configuration cannot be loaded: no proxy is started; repair it and start the console again"
+            )
         self._wanted = {proxy.id for proxy in self._newest.proxies} & self._newest.auto_start
         self._first_rules = self._wanted & self._newest.compiling.keys()
         await self._change()
-        self._spawn(self._intake.run())
-        self._spawn(self._attend())
+        self._background.spawn(self._intake.run())
+        self._background.spawn(self._attend())
         self._slot_tasks = [asyncio.create_task(slot.keep(self._stopping)) for slot in self._slots]
 
     async def stop(self) -> None:
@@ -156,9 +158,7 @@ class Fleet:
         except TimeoutError:
             logger.error("calls could not be committed before the end; their workers spooled them")
         await self._intake.recover()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         self._judge()
 
     # --- What an operator asks for --------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Fleet:
         """`_change`, but a caller waits no longer than it should; the change itself is carried through."""
         if self._stopping.is_set():
             raise Unavailable("The console is shutting down.")
-        await asyncio.wait({self._spawn(self._change())}, timeout=SETTLE_TIMEOUT_SECONDS)
+        await asyncio.wait({self._background.spawn(self._change())}, timeout=SETTLE_TIMEOUT_SECONDS)
 
     async def _change(self) -> None:
         """Do what leads from the actual to the wanted state."""
@@ -293,6 +293,7 @@ class Fleet:
             try:
                 await self._load()
             except Exception:
+                # Broad: without their rules proxies go on as they are or fail with that reason; the others are served.
                 logger.exception("the configuration cannot be loaded: rules that are gone are not compiled anew")
         self._unrestorable = missing(self._in_force.rulesets)
 
@@ -466,7 +467,8 @@ class Fleet:
                 ticks += 1
             self._wake.clear()
             if plan(self._wanted_now(), self._actual()):
-                await self._change()
+                # A task of its own, whose failure is logged: this one must go on for as long as the console does.
+                await asyncio.wait({self._background.spawn(self._change())})
             if ticks >= RECOVER_EVERY_TICKS:
                 ticks = 0
                 await self._intake.recover()
@@ -480,13 +482,7 @@ class Fleet:
 
     def _recover_soon(self) -> None:
         if not self._stopping.is_set():
-            self._spawn(self._intake.recover())
-
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+            self._background.spawn(self._intake.recover())
 
     # --- Names ----------------------------------------------------------------------------------------------------
 

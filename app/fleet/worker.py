@@ -16,6 +16,7 @@ import msgspec
 from app.fleet.channel import ChannelClosed, WorkerChannel
 from app.fleet.reconcile import Binding, WorkerView
 from app.fleet.state import WorkerReport
+from app.logs import CONTINUED
 from proxies.contract import (
     CONTRACT_VERSION,
     AckEvents,
@@ -384,16 +385,17 @@ class Worker:
                 continue
             if not line:
                 return
-            level, text = _log_line(line.decode("utf-8", "replace").rstrip(), level)
-            worker_logger.log(level, "[%d] %s", self.pid, text)
+            begun, text = _log_line(line.decode("utf-8", "replace").rstrip())
+            level = level if begun is None else begun
+            worker_logger.log(level, "[%d] %s", self.pid, text, extra={CONTINUED: begun is None})
 
 
-def _log_line(line: str, before: int) -> tuple[int, str]:
+def _log_line(line: str) -> tuple[int | None, str]:
     """Level and text of a line; one without a level belongs to the record before (a traceback)."""
     word, _, rest = line.partition(" ")
     level = logging.getLevelNamesMapping().get(word)
     text = line if level is None else rest
-    return before if level is None else level, text.translate(_VISIBLE)
+    return level, text.translate(_VISIBLE)
 
 
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x09), *range(0x0A, 0x20), 0x7F)}

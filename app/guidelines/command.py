@@ -7,6 +7,7 @@ import http.client
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,17 +81,15 @@ def _ingest(documents: Sequence[tuple[str, str]], console: str, environ: Mapping
     make = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
     for name, text in documents:
-        connection = make(url.netloc, timeout=TIMEOUT_SECONDS)
         try:
-            body = msgspec.json.encode({"name": name, "content": text, "replace": True})
-            connection.request("POST", f"{url.path.rstrip('/')}/api/v1/guidelines", body, headers)
-            answer = connection.getresponse()
-            said = answer.read(MAX_ANSWER_BYTES)
+            with closing(make(url.netloc, timeout=TIMEOUT_SECONDS)) as connection:
+                body = msgspec.json.encode({"name": name, "content": text, "replace": True})
+                connection.request("POST", f"{url.path.rstrip('/')}/api/v1/guidelines", body, headers)
+                answer = connection.getresponse()
+                said = answer.read(MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
             print(f"ostiary: {console}: {error}", file=sys.stderr)
             return EXIT_REFUSED
-        finally:
-            connection.close()
         if answer.status != 201:
             print(f"ostiary: {name}: {answer.status} {said.decode('utf-8', 'replace')[:500]}", file=sys.stderr)
             return EXIT_REFUSED

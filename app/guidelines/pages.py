@@ -8,13 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.errors import AppError, ValidationFailed
-from app.guidelines.schemas import MAX_CHARACTERS, MAX_QUESTION_CHARACTERS, AddGuideline
+from app.guidelines.schemas import MAX_CHARACTERS, MAX_QUESTION_CHARACTERS, AddGuideline, CitedPassage
 from app.guidelines.service import SORTS, GuidelineService
+from app.http.confirm import confirmation, is_confirmed
 from app.http.envelope import page_of, part_of
 from app.http.filters import search_text
+from app.http.htmx import is_htmx
 from app.http.page import Form, Pages, Toast, redirect, with_query
 from app.security.permissions import Actor
-from app.undo import UNDO_WORDS
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -38,21 +39,7 @@ async def guidelines_page(
     offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """The documents, by name unless sorted otherwise."""
-    search, order = search_text(search), SORTS.order(sort)
-    found = await guidelines.all(actor, search=search, sort=order.sort)
-    return await pages.page(
-        request,
-        "guidelines/list.html",
-        title="Guidelines",
-        active="policies",
-        crumbs=HOME,
-        list=part_of(found, *page_of(PAGE_ROWS, offset)),
-        order=order,
-        search=search,
-        base=with_query("/guidelines", search=search, sort=order.param),
-        asked=None,
-        question="",
-    )
+    return await _list(request, actor, pages, guidelines, search=search_text(search), sort=sort, offset=offset)
 
 
 @post("/guidelines/ask", opt=ADMIN, status_code=200, include_in_schema=False)
@@ -65,7 +52,9 @@ async def ask_guidelines(
     """Which passages would be cited for a text."""
     question = str((await request.form()).get("question", ""))[:MAX_QUESTION_CHARACTERS]
     asked = await guidelines.cited(actor, question)
-    return pages.answer(request, "guidelines/_asked.html", asked=asked, question=question)
+    if is_htmx(request):
+        return pages.answer(request, "guidelines/_asked.html", asked=asked)
+    return await _list(request, actor, pages, guidelines, asked=asked, question=question)
 
 
 @get("/guidelines/new", opt=ADMIN, include_in_schema=False)
@@ -85,17 +74,17 @@ async def add_guideline(
     given = await request.form()
     values: dict[str, Any] = {
         "name": str(given.get("name", "")).strip(),
-        "content": str(given.get("content", "")),
+        "text": str(given.get("text", "")),
         "replace": "on" if given.get("replace") else "",
     }
     try:
         content, name = await _uploaded(given)
-        asked = AddGuideline(
-            name=values["name"] or name, content=content or values["content"], replace=bool(values["replace"])
-        )
+        # What was uploaded is shown again as text where it is refused: the browser forgets the file.
+        values |= {"name": values["name"] or name, "text": content or values["text"]}
+        asked = AddGuideline(name=values["name"], content=values["text"], replace=bool(values["replace"]))
         kept = await guidelines.add(actor, asked)
     except AppError as error:
-        return await _form(request, pages, Form(values).refused(error), error.status)
+        return await _form(request, pages, Form(values).refused(error, {"content": "text"}), error.status)
     return redirect(request, f"/guidelines/{kept.id}", Toast(f"“{kept.name}” is kept."))
 
 
@@ -107,9 +96,12 @@ async def guideline_page(
     pages: NamedDependency[Pages],
     guidelines: NamedDependency[GuidelineService],
     offset: FromQuery[int] = 0,
+    passage: FromQuery[int] = 0,
 ) -> Response[str]:
-    """A document in its passages."""
+    """A document in its passages, from an offset or from where the page with one of them begins."""
     found = await guidelines.get(actor, guideline_id)
+    if passage > 0:
+        offset = (passage - 1) // PAGE_PASSAGES * PAGE_PASSAGES
     return await pages.page(
         request,
         "guidelines/guideline.html",
@@ -131,18 +123,16 @@ async def delete_guideline(
     guidelines: NamedDependency[GuidelineService],
 ) -> Response[str]:
     """Forget a document, after a confirmation that names it."""
-    if (await request.form()).get("confirmed") != "yes":
+    if not await is_confirmed(request):
         name = (await guidelines.get(actor, guideline_id)).guideline.name
-        return await pages.page(
+        return await confirmation(
             request,
-            "confirm.html",
-            title="Delete guideline",
+            pages,
             active="policies",
             crumbs=LIST,
             question=f"Delete guideline “{name}”?",
-            detail=f"Its passages are cited no more. No rule changes. {UNDO_WORDS}",
+            detail="Its passages are cited no more. No rule changes.",
             label="Delete guideline",
-            url=f"/guidelines/{guideline_id}/delete",
             back=f"/guidelines/{guideline_id}",
         )
     name = await guidelines.delete(actor, guideline_id)
@@ -161,7 +151,7 @@ async def restore_guideline(
     try:
         guideline = await guidelines.restore(actor, guideline_id)
     except AppError as error:
-        return redirect(request, "/guidelines", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/guidelines", Toast.refused(error))
     return redirect(request, "/guidelines", Toast(f"Guideline “{guideline.name}” is cited again."))
 
 
@@ -181,6 +171,35 @@ async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
     if len(text) > MAX_CHARACTERS:
         raise ValidationFailed(fields={"file": f"At most {MAX_CHARACTERS} characters."})
     return text, name.rpartition(".")[0]
+
+
+async def _list(
+    request: Request[Any, Any, Any],
+    actor: Actor,
+    pages: Pages,
+    guidelines: GuidelineService,
+    *,
+    search: str = "",
+    sort: str = "",
+    offset: int = 0,
+    asked: list[CitedPassage] | None = None,
+    question: str = "",
+) -> Response[str]:
+    order = SORTS.order(sort)
+    found = await guidelines.all(actor, search=search, sort=order.sort)
+    return await pages.page(
+        request,
+        "guidelines/list.html",
+        title="Guidelines",
+        active="policies",
+        crumbs=HOME,
+        list=part_of(found, *page_of(PAGE_ROWS, offset)),
+        order=order,
+        search=search,
+        base=with_query("/guidelines", search=search, sort=order.param),
+        asked=asked,
+        question=question,
+    )
 
 
 async def _form(request: Request[Any, Any, Any], pages: Pages, form: Form, status: int) -> Response[str]:

@@ -66,6 +66,8 @@ class GuidelineService:
         self._database = database
         self._audit = audit
         self._indexes: OrderedDict[str, _Kept] = OrderedDict()
+        self._making = asyncio.Lock()
+        """Whoever asks while an index is being made waits for it: making one takes a processor for a while."""
 
     def __repr__(self) -> str:
         return f"<GuidelineService {len(self._indexes)} indexes>"
@@ -176,13 +178,30 @@ class GuidelineService:
 
     async def _index(self, tenant_id: str) -> _Kept:
         async with self._database.reader() as session:
-            repository = GuidelineRepository(session, tenant_id)
-            state = await repository.state()
-            there = self._indexes.get(tenant_id)
-            if there is not None and there.state == state:
-                self._indexes.move_to_end(tenant_id)
-                return there
-            documents = await repository.contents() if state else []
+            state = await GuidelineRepository(session, tenant_id).state()
+        return self._there(tenant_id, state) or await self._remade(tenant_id)
+
+    def _there(self, tenant_id: str, state: tuple[tuple[str, str], ...]) -> _Kept | None:
+        """The index in memory, if it is of this state."""
+        there = self._indexes.get(tenant_id)
+        if there is None or there.state != state:
+            return None
+        self._indexes.move_to_end(tenant_id)
+        return there
+
+    async def _remade(self, tenant_id: str) -> _Kept:
+        async with self._making:
+            async with self._database.reader() as session:
+                repository = GuidelineRepository(session, tenant_id)
+                state = await repository.state()
+                if (there := self._there(tenant_id, state)) is not None:
+                    return there
+                documents = await repository.contents() if state else []
+            return await self._make(tenant_id, state, documents)
+
+    async def _make(
+        self, tenant_id: str, state: tuple[tuple[str, str], ...], documents: Sequence[tuple[str, str, str]]
+    ) -> _Kept:
         kept = self._indexes[tenant_id] = await asyncio.to_thread(_made, state, documents)
         self._indexes.move_to_end(tenant_id)
         while len(self._indexes) > MAX_TENANTS:

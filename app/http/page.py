@@ -69,6 +69,11 @@ class Toast(msgspec.Struct, frozen=True):
     until: float = 0.0
     """Unix time at which the way back closes; set when the toast goes out."""
 
+    @classmethod
+    def refused(cls, error: AppError) -> "Toast":
+        """What was asked for did not happen, and what to do about it."""
+        return cls(" ".join(dict.fromkeys([error.message, error.remediation])), kind="error")
+
     @property
     def left_ms(self) -> int:
         """For how long the way back is still open."""
@@ -83,11 +88,6 @@ class Badges(msgspec.Struct, frozen=True):
     failed_proxies: int = 0
     open_approvals: int = 0
     """Changes and servers that wait for a decision, and held calls."""
-
-
-async def no_badges(_actor: Actor) -> Badges:
-    """The counts of a console without features."""
-    return Badges()
 
 
 class Shell(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ def _for_browser(request: Request[Any, Any, Any], told: AppError, request_id: st
     try:
         page: Response[Any] = request.app.state.render_error(request, told, request_id)
     except Exception:
-        # An error page that fails must not hide the error: it is drawn without templates instead.
+        # Broad: an error page that fails must not hide the error: it is drawn without templates instead.
         logger.exception("Request %s: the error page failed", request_id)
     else:
         return page

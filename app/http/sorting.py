@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement
-from sqlalchemy.orm import InstrumentedAttribute
 
 from app.errors import ValidationFailed
 
 Item = TypeVar("Item")
-Columns = Mapping[str, InstrumentedAttribute[Any] | ColumnElement[Any]]
 
 
 class Sort(msgspec.Struct, frozen=True):

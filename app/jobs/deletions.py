@@ -1,4 +1,4 @@
-"""Removes for good what was deleted and can no longer be restored."""
+"""Removes for good what was deleted and can no longer be restored, and what taking a decision back needed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from app.fleet.models import Proxy
 from app.guidelines.models import Guideline
 from app.launch.models import LaunchProgram
 from app.policies.models import PolicyVersion, StoredPolicy
+from app.tools.models import MCPUndo
+from app.undo import over_before
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +34,11 @@ class Deletions:
         """Remove the rows whose time is over; without any of them nothing is written."""
         async with self._database.reader() as session:
             due = [kind for kind in KINDS if await session.scalar(select(1).where(is_over(kind)).limit(1))]
-        if not due:
+            has_stood = await session.scalar(select(1).where(MCPUndo.made_at <= over_before()).limit(1))
+        if not due and not has_stood:
             return
         async with self._database.writer() as session:
+            await session.execute(delete(MCPUndo).where(MCPUndo.made_at <= over_before()))
             if StoredPolicy in due:
                 gone = select(StoredPolicy.id).where(is_over(StoredPolicy))
                 versions = delete(PolicyVersion).where(PolicyVersion.policy_id.in_(gone.scalar_subquery()))

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from app.errors import AppError
+from app.http.confirm import confirmation, is_confirmed
 from app.http.envelope import page_of, part_of
 from app.http.filters import number, search_text
 from app.http.forms import convert
@@ -36,7 +37,7 @@ async def allow_program(
     wanted = {
         **values,
         "first_arguments": [line for line in values["first_arguments"].splitlines() if line],
-        **{name: int(values[name]) if values[name].strip().isdecimal() else values[name] or 0 for name in LIMITS},
+        **{name: values[name].strip() or 0 for name in LIMITS},
     }
     try:
         allowed = await launch.allow(actor, convert(wanted, AllowProgram))
@@ -54,18 +55,16 @@ async def remove_program(
     launch: NamedDependency[LaunchService],
 ) -> Response[str]:
     """Take a program off the list, after a confirmation that names it and the proxies that need it."""
-    if (await request.form()).get("confirmed") != "yes":
+    if not await is_confirmed(request):
         entry = await launch.get(actor, program_id)
-        return await pages.page(
+        return await confirmation(
             request,
-            "confirm.html",
-            title="Remove program",
+            pages,
             active="settings",
             crumbs=((TAB, "Settings"),),
             question=f"Remove {entry.program} from the list?",
             detail=what_removal_does(entry),
             label="Remove",
-            url=f"/settings/launch-programs/{program_id}/remove",
             back=TAB,
         )
     program = await launch.remove(actor, program_id)
@@ -84,7 +83,7 @@ async def restore_program(
     try:
         program = await launch.restore(actor, program_id)
     except AppError as error:
-        return redirect(request, TAB, Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, TAB, Toast.refused(error))
     return redirect(request, TAB, Toast(f"Proxies may start {program} again."))
 
 

@@ -67,6 +67,7 @@ async def answer(value: Any, backend: Backend, headers: Mapping[str, str] | None
     except Refused as refusal:
         return failure(refusal, id)
     except Exception:
+        # Broad: a request of JSON-RPC is answered in its own form, also when a tool fails in an unforeseen way.
         logger.exception("The method %s failed", method[:100])
         return failure(Refused(INTERNAL_ERROR, "The server failed; its log has the reason."), id)
     if is_modern:

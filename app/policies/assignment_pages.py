@@ -27,7 +27,7 @@ async def name_everywhere(
     try:
         await global_policies.put(actor, names)
     except AppError as error:
-        return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/policies", Toast.refused(error))
     return redirect(request, "/policies", Toast("Proxies without policies of their own use these now."))
 
 

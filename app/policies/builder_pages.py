@@ -13,6 +13,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from app.errors import AppError, ValidationFailed
+from app.http.confirm import confirmation, is_confirmed
+from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, builder_fields, documents
 from app.policies.errors import PolicyInvalid, PolicyTooSlow
@@ -176,7 +178,7 @@ async def save_draft(
     """Save the draft; with `then=publish` put it in force."""
     given = await _form(request)
     value, problems = _document(given)
-    revision = int((given.get("revision") or ["0"])[0] or 0)
+    revision = number((given.get("revision") or [""])[0])
     publish = (given.get("then") or [""])[0] == "publish"
     text = (given.get("json") or [""])[0]
     try:
@@ -204,8 +206,7 @@ async def publish(
     try:
         done = await policies.publish(actor, name)
     except AppError as error:
-        words = " ".join(dict.fromkeys([error.message, error.remediation]))
-        return redirect(request, f"/policies/{name}?tab=builder", Toast(words, kind="error"))
+        return redirect(request, f"/policies/{name}?tab=builder", Toast.refused(error))
     return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
 
 
@@ -218,9 +219,17 @@ async def discard(
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
     """Throw the draft away."""
-    question = f"Discard the draft of {name}?"
-    if (await request.form()).get("confirmed") != "yes":
-        return await _confirm(request, pages, name, "discard", question, "What is in force stays.", "Discard draft")
+    if not await is_confirmed(request):
+        return await confirmation(
+            request,
+            pages,
+            active="policies",
+            crumbs=_crumbs(name),
+            question=f"Discard the draft of {name}?",
+            detail="What is in force stays.",
+            label="Discard draft",
+            back=f"/policies/{name}",
+        )
     await policies.discard(actor, name)
     gone = name not in await policies.stored(actor)
     toast = Toast("The draft is discarded.", undo_url=f"/policies/{name}/restore")
@@ -237,18 +246,25 @@ async def roll_back(
 ) -> Response[str]:
     """Put an earlier version in force again."""
     given = await request.form()
-    number = str(given.get("version", ""))
-    if not number.isdecimal() or len(number) > 9:
+    version = number(str(given.get("version", "")))
+    if not version:
         raise ValidationFailed(fields={"version": "Choose a version."})
-    if given.get("confirmed") != "yes":
-        question = f"Put version {number} of {name} in force again?"
-        detail = "Proxies that use the policy serve it at once. The versions between stay."
-        return await _confirm(
-            request, pages, name, "rollback", question, detail, f"Roll back to version {number}", version=number
+    if not await is_confirmed(request):
+        return await confirmation(
+            request,
+            pages,
+            active="policies",
+            crumbs=_crumbs(name),
+            question=f"Put version {version} of {name} in force again?",
+            detail="Proxies that use the policy serve it at once. The versions between stay.",
+            label=f"Roll back to version {version}",
+            back=f"/policies/{name}",
+            can_undo=False,
+            values={"version": str(version)},
         )
-    done = await policies.roll_back(actor, name, int(number))
+    done = await policies.roll_back(actor, name, version)
     url = f"/policies/{name}?tab=versions"
-    return redirect(request, url, Toast(f"Version {done.version}, as version {number} was, is in force."))
+    return redirect(request, url, Toast(f"Version {done.version}, as version {version} was, is in force."))
 
 
 @post("/policies/{name:str}/delete", opt=ADMIN, include_in_schema=False)
@@ -260,13 +276,21 @@ async def delete_policy(
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
     """Delete a policy that nobody uses."""
-    if (await request.form()).get("confirmed") != "yes":
-        detail = "All its versions are removed. Calls and alerts keep its name."
-        return await _confirm(request, pages, name, "delete", f"Delete the policy {name}?", detail, "Delete policy")
+    if not await is_confirmed(request):
+        return await confirmation(
+            request,
+            pages,
+            active="policies",
+            crumbs=_crumbs(name),
+            question=f"Delete the policy {name}?",
+            detail="All its versions are removed. Calls and alerts keep its name.",
+            label="Delete policy",
+            back=f"/policies/{name}",
+        )
     try:
         await policies.delete(actor, name)
     except AppError as error:
-        return redirect(request, f"/policies/{name}", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, f"/policies/{name}", Toast.refused(error))
     return redirect(request, "/policies", Toast(f"The policy {name} is deleted.", undo_url=f"/policies/{name}/restore"))
 
 
@@ -281,7 +305,7 @@ async def restore_policy(
     try:
         restored = await policies.restore(actor, name)
     except AppError as error:
-        return redirect(request, "/policies", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/policies", Toast.refused(error))
     if restored == "draft":
         return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft of {name} is restored."))
     return redirect(request, f"/policies/{name}", Toast(f"The policy {name} is restored."))
@@ -436,29 +460,8 @@ async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
     return str(given.get("policy_text", "")), str(given.get("filename", ""))[:200]
 
 
-async def _confirm(
-    request: Request[Any, Any, Any],
-    pages: Pages,
-    name: str,
-    verb: str,
-    question: str,
-    detail: str,
-    label: str,
-    **values: str,
-) -> Response[str]:
-    return await pages.page(
-        request,
-        "policies/confirm.html",
-        title=label,
-        active="policies",
-        crumbs=(*HOME, (f"/policies/{name}", name)),
-        question=question,
-        detail=detail,
-        label=label,
-        url=f"/policies/{name}/{verb}",
-        back=f"/policies/{name}",
-        values=values,
-    )
+def _crumbs(name: str) -> tuple[tuple[str, str], ...]:
+    return (*HOME, (f"/policies/{name}", name))
 
 
 routes = [

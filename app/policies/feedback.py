@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, ids
 from app.audit.service import AuditLog
 from app.database.engine import Database
+from app.errors import NotFound
 from app.policies.models import RuleFeedback
 from app.policies.repository import FeedbackRepository
 from app.security.permissions import Actor
@@ -30,6 +30,14 @@ class MarkFalsePositive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     call_id: Annotated[str, Meta(min_length=1, max_length=64)]
     evidence: Annotated[str, Meta(max_length=2_000)] = ""
     note: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class NotMarked(NotFound):
+    """Nobody calls this hit false."""
+
+    code = "not_marked"
+    default_message = "This hit is not marked as a false positive."
+    default_remediation = "GET /api/v1/rules/{rule_id}/false-positives lists the marks of a rule."
 
 
 class MarkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,34 +81,28 @@ class Feedback:
             )
             return mark_view(row)
 
-    async def unmark(self, actor: Actor, rule_id: str, call_id: str, evidence: str) -> bool:
-        """Take a mark back; whether there was one."""
+    async def withdraw(self, actor: Actor, mark_id: str) -> MarkView:
+        """Take a mark back; raises NotMarked."""
         async with self._database.writer() as session:
             repository = FeedbackRepository(session, actor.tenant_id)
-            row = await repository.find(rule_id, call_id, evidence_hash(evidence))
+            row = await repository.get(mark_id)
             if row is None:
-                return False
+                raise NotMarked
             await repository.delete(row)
             await self._audit.record(
                 session,
                 "rule.false_positive_withdrawn",
                 actor=actor,
-                resource=("rule", rule_id, rule_id),
-                details={"call_id": call_id},
+                resource=("rule", row.rule_id, row.rule_id),
+                details={"call_id": row.call_id},
             )
-            return True
+            return mark_view(row)
 
     async def of_rule(self, actor: Actor, rule_id: str) -> list[MarkView]:
         """The newest marks on a rule."""
         async with self._database.reader() as session:
             rows = await FeedbackRepository(session, actor.tenant_id).of_rule(rule_id, limit=MAX_MARKS_SHOWN)
             return [mark_view(row) for row in rows]
-
-    async def of_call(self, actor: Actor, call_id: str) -> frozenset[tuple[str, str]]:
-        """The marked hits of a call, as (rule id, evidence hash)."""
-        async with self._database.reader() as session:
-            rows: Sequence[RuleFeedback] = await FeedbackRepository(session, actor.tenant_id).of_call(call_id)
-            return frozenset((row.rule_id, row.evidence_hash) for row in rows)
 
     async def counts(self, actor: Actor) -> dict[str, int]:
         """How many hits of each rule are marked."""

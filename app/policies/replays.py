@@ -268,6 +268,7 @@ class Replays:
         except AppError as error:
             replay.state, replay.error = "failed", error.message
         except Exception:
+            # Broad: nobody awaits this task, so whatever ended the replay stands in its state.
             logger.exception("The replay %s failed", replay.id)
             replay.state, replay.error = "failed", "It failed; the log has the reason."
         finally:

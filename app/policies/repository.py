@@ -105,6 +105,12 @@ class FeedbackRepository:
         self._session = session
         self._tenant_id = tenant_id
 
+    async def get(self, mark_id: str) -> RuleFeedback | None:
+        """The mark with this id."""
+        statement = select(RuleFeedback).where(RuleFeedback.tenant_id == self._tenant_id, RuleFeedback.id == mark_id)
+        found: RuleFeedback | None = await self._session.scalar(statement)
+        return found
+
     async def find(self, rule_id: str, call_id: str, evidence_hash: str) -> RuleFeedback | None:
         """The mark on exactly this hit."""
         found: RuleFeedback | None = await self._session.scalar(
@@ -123,13 +129,6 @@ class FeedbackRepository:
             RuleFeedback.tenant_id == self._tenant_id, RuleFeedback.rule_id == rule_id
         )
         return (await self._session.scalars(statement.order_by(RuleFeedback.marked_at.desc()).limit(limit))).all()
-
-    async def of_call(self, call_id: str) -> Sequence[RuleFeedback]:
-        """The marks on the findings of a call."""
-        statement = select(RuleFeedback).where(
-            RuleFeedback.tenant_id == self._tenant_id, RuleFeedback.call_id == call_id
-        )
-        return (await self._session.scalars(statement)).all()
 
     async def counts(self, since_at: datetime | None = None) -> dict[str, int]:
         """How many hits of each rule were marked."""

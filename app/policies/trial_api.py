@@ -94,6 +94,15 @@ async def mark_false_positive(
     return Envelope(await feedback.mark(actor, data), message="The hit is marked.")
 
 
+@delete("/api/v1/feedback/false-positives/{mark_id:str}", opt=ADMIN, status_code=200, tags=TAGS)
+async def withdraw_false_positive(
+    mark_id: FromPath[str], actor: NamedDependency[Actor], feedback: NamedDependency[Feedback]
+) -> Envelope[None]:
+    """Take a mark back."""
+    await feedback.withdraw(actor, mark_id)
+    return Envelope(None, message="The mark is taken back.")
+
+
 @get("/api/v1/rules/{rule_id:str}/false-positives", opt=VIEWER, tags=TAGS)
 async def list_false_positives(
     rule_id: FromPath[str], actor: NamedDependency[Actor], feedback: NamedDependency[Feedback]
@@ -112,4 +121,5 @@ routes = [
     cancel_replay,
     mark_false_positive,
     list_false_positives,
+    withdraw_false_positive,
 ]

@@ -11,6 +11,7 @@ from app.errors import AppError, NotFound, ValidationFailed
 from app.guidelines.questions import of_evaluation
 from app.guidelines.service import GuidelineService
 from app.http.forms import convert, lines
+from app.http.htmx import is_htmx
 from app.http.marked import SEVERITIES, Highlight, highlighted
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, documents
@@ -54,15 +55,8 @@ async def playground_page(
     subject: FromQuery[str] = "",
 ) -> Response[str]:
     """Paste a message, choose a policy, see what happens."""
-    drafts = [view.name for view in (await policies.stored(actor)).values() if view.draft_version is not None]
-    return await pages.page(
-        request,
-        "policies/playground.html",
-        title="Playground",
-        active="policies",
-        crumbs=HOME,
-        **playground_context(library, evaluator, subject=subject, drafts=drafts),
-    )
+    context = playground_context(library, evaluator, subject=subject, drafts=await _drafts(actor, policies))
+    return await _playground(request, pages, context)
 
 
 @post("/policies/playground", opt=ADMIN, include_in_schema=False)
@@ -75,23 +69,22 @@ async def run_playground(
     evaluator: NamedDependency[Evaluator],
     guidelines: NamedDependency[GuidelineService],
 ) -> Response[str]:
-    """Judge the message; the answer is the result beside the form."""
+    """Judge the message; the answer is the result beside the form, without scripts the page with both."""
     given = await request.form()
     values = {name: str(given.get(name, "")) for name in PLAYGROUND_FIELDS}
+    found: dict[str, Any] = {"form": Form(values), "outcome": None}
+    status = 200
     try:
-        wanted = await _wanted(actor, policies, values)
-        outcome = await evaluator.evaluate(wanted)
+        outcome = await evaluator.evaluate(await _wanted(actor, policies, values))
+        cited = await guidelines.cited(actor, of_evaluation(outcome))
+        found |= {"outcome": outcome, "cited": cited, "texts": [_drawn(text, outcome) for text in outcome.texts]}
     except AppError as error:
-        form = Form(values).refused(error)
-        return pages.answer(request, "policies/_outcome.html", status=error.status, form=form, outcome=None)
-    return pages.answer(
-        request,
-        "policies/_outcome.html",
-        form=Form(values),
-        outcome=outcome,
-        cited=await guidelines.cited(actor, of_evaluation(outcome)),
-        texts=[_drawn(text, outcome) for text in outcome.texts],
-    )
+        found["form"], status = Form(values).refused(error), error.status
+    if is_htmx(request):
+        return pages.answer(request, "policies/_outcome.html", status=status, **found)
+    drafts = await _drafts(actor, policies)
+    context = playground_context(library, evaluator, subject=values["subject"], drafts=drafts)
+    return await _playground(request, pages, context | found, status)
 
 
 def playground_context(
@@ -118,6 +111,24 @@ def playground_context(
         "outcome": None,
         "texts": [],
     }
+
+
+async def _drafts(actor: Actor, policies: PolicyService) -> list[str]:
+    return [view.name for view in (await policies.stored(actor)).values() if view.draft_version is not None]
+
+
+async def _playground(
+    request: Request[Any, Any, Any], pages: Pages, context: dict[str, Any], status: int = 200
+) -> Response[str]:
+    return await pages.page(
+        request,
+        "policies/playground.html",
+        title="Playground",
+        active="policies",
+        crumbs=HOME,
+        status=status,
+        **context,
+    )
 
 
 @post("/policies/{name:str}/replay", opt=ADMIN, include_in_schema=False)
@@ -172,19 +183,36 @@ async def cancel_replay(
 
 
 @post("/feedback/false-positive", opt=ADMIN, include_in_schema=False)
-async def mark(
+async def mark_hit(
     request: Request[Any, Any, Any], actor: NamedDependency[Actor], feedback: NamedDependency[Feedback]
 ) -> Response[str]:
     """Call a hit a false positive, from an alert or a call."""
     given = await request.form()
     names = ("rule_id", "pack", "policy_name", "call_id", "evidence", "note")
     hit = convert({name: str(given.get(name, "")) for name in names}, MarkFalsePositive)
-    await feedback.mark(actor, hit)
-    return redirect(
-        request,
-        local_path(str(given.get("back", "")), "/alerts"),
-        Toast(f"Marked as a false positive of {hit.rule_id}."),
+    mark = await feedback.mark(actor, hit)
+    toast = Toast(
+        f"Marked as a false positive of {hit.rule_id}.",
+        undo_url=f"/feedback/{mark.id}/withdraw",
+        undo_values=(("back", str(given.get("back", ""))[:300]),),
     )
+    return redirect(request, local_path(str(given.get("back", "")), "/alerts"), toast)
+
+
+@post("/feedback/{mark_id:str}/withdraw", opt=ADMIN, include_in_schema=False)
+async def withdraw(
+    request: Request[Any, Any, Any],
+    mark_id: FromPath[str],
+    actor: NamedDependency[Actor],
+    feedback: NamedDependency[Feedback],
+) -> Response[str]:
+    """Take a mark back."""
+    back = local_path(str((await request.form()).get("back", "")), "/alerts")
+    try:
+        mark = await feedback.withdraw(actor, mark_id)
+    except AppError as error:
+        return redirect(request, back, Toast.refused(error))
+    return redirect(request, back, Toast(f"The hit of {mark.rule_id} counts again."))
 
 
 @post("/rules/{rule_id:str}/quieten", opt=ADMIN, include_in_schema=False)
@@ -331,6 +359,7 @@ routes = [
     start_replay,
     replay_part,
     cancel_replay,
-    mark,
+    mark_hit,
+    withdraw,
     quieten,
 ]

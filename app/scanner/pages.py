@@ -131,7 +131,7 @@ async def cancel_scan(
     try:
         await scanner.cancel(actor, scan_id)
     except ScanEnded as error:
-        return redirect(request, f"/scanner/{scan_id}", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, f"/scanner/{scan_id}", Toast.refused(error))
     return redirect(request, f"/scanner/{scan_id}", Toast("The scan is cancelled."))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +16,7 @@ from app import clock, ids
 from app.alerts.repository import AlertRepository
 from app.alerts.service import alert_view
 from app.audit.service import AuditLog
+from app.background import Background
 from app.database.engine import Database
 from app.errors import AppError, ValidationFailed
 from app.fleet import loops, validation
@@ -90,7 +90,7 @@ class ScannerService:
         self._prepare_packs = prepare_packs
         self._console = console
         self._runs = Runs(lambda scan_id: self._end_soon(ScanFinished(scan_id, failure="The worker did not answer.")))
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background("the scanner")
 
     def __repr__(self) -> str:
         return f"<ScannerService {self._runs!r}>"
@@ -104,9 +104,7 @@ class ScannerService:
     async def stop(self) -> None:
         """Forget what runs: the workers end with the console."""
         self._runs.end_all()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
 
     # --- Starting and watching ------------------------------------------------------------------------------------
 
@@ -269,9 +267,7 @@ class ScannerService:
     # --- The end of a scan ----------------------------------------------------------------------------------------
 
     def _end_soon(self, report: ScanFinished) -> None:
-        task = asyncio.get_running_loop().create_task(self._finish(report), name=f"scan-{report.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.spawn(self._finish(report), f"scan-{report.id}")
 
     async def _finish(self, report: ScanFinished) -> None:
         run = self._runs.get(report.id)
@@ -294,6 +290,7 @@ class ScannerService:
         except AppError as error:
             return f"{error.message} {error.remediation}"
         except Exception:
+            # Broad: nobody awaits this task, so whatever ended the scan stands in its state.
             logger.exception("The scan %s could not be judged", report.id)
             return "The scan could not be judged; the log has the reason."
         return ""

@@ -96,7 +96,7 @@ async def update_user(
     try:
         user = await directory.update_user(writer, actor, user_id, UpdateUser(is_active=is_active))
     except AppError as error:
-        return redirect(request, "/settings?tab=users", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/settings?tab=users", Toast.refused(error))
     words = "may log in again" if is_active else "is deactivated; their sessions are ended"
     back = Toast(f"{user.username} {words}.")
     if not is_active:
@@ -151,7 +151,7 @@ async def restore_token(
     try:
         token = await directory.restore_token(writer, actor, token_id)
     except AppError as error:
-        return redirect(request, "/settings?tab=tokens", Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, "/settings?tab=tokens", Toast.refused(error))
     return redirect(request, "/settings?tab=tokens", Toast(f"Token “{token.name}” works again."))
 
 
@@ -244,6 +244,11 @@ def _facts(settings: Settings, system: System) -> list[tuple[str, str, str]]:
         ("Address", settings.base_url, "host, port, public_base_url"),
         ("Environment", settings.environment, "environment"),
         ("Started", f"{info.started_at:%Y-%m-%d %H:%M:%S} UTC", ""),
+        (
+            "Errors in the log",
+            f"{info.errors_logged} since the start" if info.errors_logged else "none since the start",
+            "",
+        ),
         ("Data directory", str(settings.data_dir.absolute()), "data_dir"),
         ("Workers", str(settings.workers), "workers"),
         ("Largest request", f"{settings.max_request_size_mb} MB", "max_request_size_mb"),

@@ -57,6 +57,8 @@ class SystemView(msgspec.Struct):
     is_compiled: bool
     """Whether calls run through machine code; from the sources they are interpreted."""
     live_connections: int
+    errors_logged: int
+    """Errors in the log since the start, those of workers included."""
     retention_days: dict[str, int]
 
 
@@ -64,11 +66,16 @@ class System:
     """Answers for the whole console."""
 
     def __init__(
-        self, settings: Settings, database: Database, first_rules_count: Callable[[], int] = lambda: 0
+        self,
+        settings: Settings,
+        database: Database,
+        first_rules_count: Callable[[], int] = lambda: 0,
+        errors_logged: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
         self._database = database
         self._first_rules_count = first_rules_count
+        self._errors_logged = errors_logged
         self.started_at = clock.utcnow()
         self.is_ready = False
         """Set by the lifespan once every part has started, cleared when it begins to stop."""
@@ -115,6 +122,7 @@ class System:
             is_frozen=bool(getattr(sys, "frozen", False)),
             is_compiled=_is_compiled(),
             live_connections=live_connections,
+            errors_logged=self._errors_logged(),
             retention_days={
                 "alerts": self._settings.retention_alerts_days,
                 "requests": self._settings.retention_requests_days,

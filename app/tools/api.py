@@ -349,7 +349,7 @@ async def _discovered(actor: Actor, proxy_id: str, tools: ToolService, discovery
 async def list_undo(
     actor: NamedDependency[Actor], decisions: NamedDependency[ToolDecisions], proxy_id: FromQuery[str] = ""
 ) -> Envelope[list[UndoView]]:
-    """Your decisions of the last minute, the latest first: each can be taken back."""
+    """Your latest decisions that can still be taken back, the latest first."""
     return Envelope(await decisions.undoable(actor, proxy_id))
 
 

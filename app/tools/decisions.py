@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from app import clock
 from app.access.errors import KeyNotFound
 from app.access.repository import ApiKeyRepository
 from app.audit.service import AuditLog
@@ -20,10 +19,10 @@ from app.tools.applying import approve, refresh_state
 from app.tools.errors import (
     ChangeDecided,
     ChangeNotFound,
+    DecisionStands,
     NotApprovable,
     ReviewOutdated,
     ToolNotFound,
-    UndoGone,
     VersionNotFound,
 )
 from app.tools.models import MCPChange, MCPEntry, MCPOverride
@@ -265,20 +264,20 @@ class ToolDecisions:
     async def undoable(self, actor: Actor, proxy_id: str = "") -> list[UndoView]:
         """The decisions of this person that can still be taken back, the latest first."""
         async with self._database.reader() as session:
-            rows = await Undos(session, actor.tenant_id).of_actor(actor.user_id, clock.utcnow(), proxy_id)
+            rows = await Undos(session, actor.tenant_id).of_actor(actor.user_id, proxy_id)
         return [undo_view(row) for row in rows]
 
     async def undo(self, actor: Actor, undo_id: str) -> UndoneView:
-        """Put everything back as it was before a decision of one's own; raises UndoGone or UndoOutdated."""
+        """Put everything back as it was before a decision of one's own; raises DecisionStands or UndoOutdated."""
         async with self._database.reader() as session:
-            found = await Undos(session, actor.tenant_id).get(undo_id, actor.user_id, clock.utcnow())
+            found = await Undos(session, actor.tenant_id).get(undo_id, actor.user_id)
         if found is None:
-            raise UndoGone
+            raise DecisionStands
         async with self._works.of_proxy(actor, found.proxy_id, is_undo=True) as work:
             undos = Undos(work.session, actor.tenant_id)
-            row = await undos.get(undo_id, actor.user_id, work.now)
+            row = await undos.get(undo_id, actor.user_id)
             if row is None:
-                raise UndoGone
+                raise DecisionStands
             names = await put_back(work, row)
             await undos.delete(row)
             await self._audit.record(

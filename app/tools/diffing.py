@@ -20,7 +20,6 @@ MAX_LINES: Final = 600
 MAX_LINE_CHARS: Final = 4_000
 MAX_WORDS: Final = 1_500
 CONTEXT_LINES: Final = 3
-PROSE: Final = frozenset({"description", "title", "instructions"})
 _ORDER: Final = ("origin", "serverInfo", "name", "title", "description", "instructions", "annotations", "inputSchema")
 _WORD: Final = re.compile(r"\w+|\s+|[^\w\s]")
 _TAG_BASE: Final = 0xE0000

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from app import clock, ids
+from app.background import Background
 from app.database.base import DEFAULT_TENANT
 from app.database.engine import Database
 from app.fleet.repository import ProxyRepository
@@ -61,7 +61,7 @@ class Discovery:
         self._places = asyncio.Semaphore(PLACES)
         self._running: dict[str, Running] = {}
         self._up: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background("tool discovery")
 
     def __repr__(self) -> str:
         return f"<Discovery {len(self._running)} running>"
@@ -79,7 +79,7 @@ class Discovery:
                 raise NotServing
             running = Running(ids.new_id("obs"), clock.utcnow(), asyncio.get_running_loop().create_future())
             self._running[proxy_id] = running
-            self._spawn(self._ask(proxy_id, running, trigger))
+            self._background.spawn(self._ask(proxy_id, running, trigger))
         try:
             observation = await asyncio.shield(running.done)
         except TimeoutError:
@@ -90,7 +90,7 @@ class Discovery:
 
     def begin(self, proxy_id: str, trigger: Trigger) -> None:
         """Ask the server without waiting; what goes wrong is kept with the server."""
-        self._spawn(self._quietly(proxy_id, trigger))
+        self._background.spawn(self._quietly(proxy_id, trigger))
 
     def settled(self, observation: Observation) -> None:
         """An observation is judged: whoever asked for it goes on."""
@@ -122,15 +122,11 @@ class Discovery:
 
     async def idle(self) -> None:
         """Wait until no server is being asked."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        await self._background.idle()
 
     async def stop(self) -> None:
         """Give up what is going on."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
 
     async def _ask(self, proxy_id: str, running: Running, trigger: Trigger) -> None:
         publish(self._bus, proxy_id)
@@ -158,8 +154,3 @@ class Discovery:
             await self.discover(proxy_id, trigger)
         except (NotServing, DiscoveryFailed) as error:
             logger.warning("The tools of proxy %s could not be discovered: %s", proxy_id, error.message)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

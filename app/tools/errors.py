@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.errors import Conflict, NotFound
+from app.undo import UNDO_SECONDS, NothingToRestore
 
 
 class ToolNotFound(NotFound):
@@ -42,10 +43,13 @@ class ChangeDecided(Conflict):
     default_remediation = "Nothing needs to be done; the history says who decided."
 
 
-class UndoGone(Conflict):
-    code = "undo_gone"
+class DecisionStands(NothingToRestore):
+    """Its time is over, or somebody else made it."""
+
     default_message = "This decision cannot be taken back any more."
-    default_remediation = "A decision can be taken back for a minute, by whoever made it. Decide again, or revert."
+    default_remediation = (
+        f"A decision can be taken back for {UNDO_SECONDS} seconds, by whoever made it. Decide again, or revert."
+    )
 
 
 class UndoOutdated(Conflict):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
+from app.background import Background
 from app.fleet.control import Rollout
 from app.fleet.worker import ToolOrder, ToolReport
 from proxies.contract import HeldCall, HoldEnded, Judged, Observation, Observed
@@ -45,7 +45,7 @@ class ToolIntake:
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._holds: deque[HeldCall | HoldEnded] = deque()
         self._is_keeping = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background("tool control")
         self.dropped = 0
         """Observations that gave way to newer ones, since the start."""
 
@@ -57,10 +57,7 @@ class ToolIntake:
 
     async def stop(self) -> None:
         """Drop what waits: workers report it again when they start."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         self._waiting.clear()
         self._superseded.clear()
 
@@ -75,18 +72,17 @@ class ToolIntake:
         self._holds.append(report)
         if not self._is_keeping:
             self._is_keeping = True
-            self._spawn(self._keep_holds())
+            self._background.spawn(self._keep_holds())
 
     async def idle(self) -> None:
         """Wait until nothing is waiting or being worked on."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        await self._background.idle()
 
     def _take(self, observation: Observation) -> None:
         waiting = self._waiting.get(observation.proxy_id)
         if waiting is None:
             self._waiting[observation.proxy_id] = deque([observation])
-            self._spawn(self._work(observation.proxy_id))
+            self._background.spawn(self._work(observation.proxy_id))
             return
         if len(waiting) >= MAX_WAITING_OF_PROXY:
             dropped = waiting.popleft()
@@ -110,8 +106,12 @@ class ToolIntake:
             if await self._judge(observation):
                 await self._rollout.roll_out()
         except Exception:
-            # Without a judgement nothing new passes; the next observation tries again.
-            logger.exception("Observation %s of proxy %s could not be judged", observation.id, observation.proxy_id)
+            # Broad: this task works for every later observation. Without a judgement nothing new passes.
+            logger.exception(
+                "Observation %s of proxy %s could not be judged: nothing new passes; the next one tries again",
+                observation.id,
+                observation.proxy_id,
+            )
         for answered in (observation, *self._superseded.pop(observation.proxy_id, ())):
             await self._order(answered.proxy_id, Judged(answered.id))
             self._on_judged(answered)
@@ -123,11 +123,7 @@ class ToolIntake:
                 try:
                     await self._on_hold(report)
                 except Exception:
-                    logger.exception("Held call %s could not be noted", report.id)
+                    # Broad: the other held calls must still be noted. This one waits at its worker until it expires.
+                    logger.exception("Held call %s could not be noted: it expires by itself", report.id)
         finally:
             self._is_keeping = False
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -134,7 +134,7 @@ async def revert_entry(
         wanted = convert({"version": str(given.get("version", ""))}, RevertTo)
         entry = await decisions.revert_entry(actor, entry_id, wanted)
     except AppError as error:
-        return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, back, Toast.refused(error))
     text = f"Version {wanted.version} is the baseline again."
     return redirect(request, back, await with_undo(decisions, actor, entry.proxy_id, back, text))
 
@@ -155,7 +155,7 @@ async def set_entry_for_key(
     try:
         await decisions.override(actor, entry.proxy_id, entry.id, str(given.get("key_id", ""))[:64], wanted)
     except AppError as error:
-        return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
+        return redirect(request, back, Toast.refused(error))
     said = {True: "may use it", False: "may not use it", None: "is treated like every other key again"}[wanted]
     return redirect(request, back, Toast(f"“{entry.name}”: the key {said}."))
 

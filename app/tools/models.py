@@ -185,7 +185,7 @@ class MCPOverride(Base):
 
 
 class MCPUndo(Base):
-    """How everything was before one decision, for the minute in which it can be taken back."""
+    """How everything was before one decision, for the time in which it can be taken back."""
 
     __tablename__ = "mcp_undos"
     __table_args__ = (Index("ix_mcp_undos_tenant_user", "tenant_id", "user_id", "made_at"),)

@@ -370,7 +370,7 @@ def _digest(changes: Sequence[ChangeView]) -> str:
 
 
 def _refused(request: Request[Any, Any, Any], back: str, error: AppError) -> Response[str]:
-    return redirect(request, back, Toast(f"{error.message} {error.remediation}", kind="error"))
+    return redirect(request, back, Toast.refused(error))
 
 
 def _neighbours(queue: Sequence[str], change_id: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -342,6 +342,3 @@ class DecideCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     digest: Hash
     comment: Comment = ""
-
-
-ChangeVerb = Literal["approve", "reject", "revert"]

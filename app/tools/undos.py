@@ -1,12 +1,12 @@
-"""The decisions that can still be taken back: kept for a minute, each for the person who made it."""
+"""The decisions that can still be taken back: kept as long as *Undo* is offered, each for the person who made it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import ids
@@ -14,9 +14,8 @@ from app.database.base import DEFAULT_TENANT
 from app.tools.memory import Kept, Memory
 from app.tools.models import MCPUndo
 from app.tools.schemas import UndoView
+from app.undo import WINDOW, over_before
 
-UNDO_SECONDS = 60
-"""Longer than the button is shown, for those who read slowly and for pages without scripts."""
 MAX_SHOWN = 20
 
 
@@ -28,8 +27,7 @@ class Undos:
         self._tenant_id = tenant_id
 
     async def keep(self, memory: Memory, proxy_id: str, user_id: str, now: datetime) -> None:
-        """Keep what taking a decision back needs, and forget what is too old for it."""
-        await self._session.execute(delete(MCPUndo).where(MCPUndo.made_at < _oldest(now)))
+        """Keep what taking a decision back needs."""
         kept = memory.kept()
         if kept is not None:
             self._session.add(
@@ -44,26 +42,26 @@ class Undos:
                 )
             )
 
-    async def of_actor(self, user_id: str, now: datetime, proxy_id: str = "") -> Sequence[MCPUndo]:
+    async def of_actor(self, user_id: str, proxy_id: str = "") -> Sequence[MCPUndo]:
         """The decisions of a person that can be taken back, the latest first."""
-        statement = self._mine(user_id, now)
+        statement = self._mine(user_id)
         if proxy_id:
             statement = statement.where(MCPUndo.proxy_id == proxy_id)
         order = (MCPUndo.made_at.desc(), MCPUndo.id.desc())
         return (await self._session.scalars(statement.order_by(*order).limit(MAX_SHOWN))).all()
 
-    async def get(self, undo_id: str, user_id: str, now: datetime) -> MCPUndo | None:
+    async def get(self, undo_id: str, user_id: str) -> MCPUndo | None:
         """One of them."""
-        found: MCPUndo | None = await self._session.scalar(self._mine(user_id, now).where(MCPUndo.id == undo_id))
+        found: MCPUndo | None = await self._session.scalar(self._mine(user_id).where(MCPUndo.id == undo_id))
         return found
 
     async def delete(self, row: MCPUndo) -> None:
         """Delete with the unit of work."""
         await self._session.delete(row)
 
-    def _mine(self, user_id: str, now: datetime) -> Select[MCPUndo]:
+    def _mine(self, user_id: str) -> Select[MCPUndo]:
         return select(MCPUndo).where(
-            MCPUndo.tenant_id == self._tenant_id, MCPUndo.user_id == user_id, MCPUndo.made_at >= _oldest(now)
+            MCPUndo.tenant_id == self._tenant_id, MCPUndo.user_id == user_id, MCPUndo.made_at > over_before()
         )
 
 
@@ -79,9 +77,5 @@ def undo_view(row: MCPUndo) -> UndoView:
         proxy_id=row.proxy_id,
         entries=row.entries,
         made_at=row.made_at,
-        expires_at=row.made_at + timedelta(seconds=UNDO_SECONDS),
+        expires_at=row.made_at + WINDOW,
     )
-
-
-def _oldest(now: datetime) -> datetime:
-    return now - timedelta(seconds=UNDO_SECONDS)

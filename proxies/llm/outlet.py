@@ -10,6 +10,17 @@ from proxies.exchange import Exchange
 from proxies.refusal import Refusal
 
 
+def too_large_to_hold() -> Refusal:
+    """The end of an answer of which more waits for a decision than may."""
+    return Refusal(
+        502,
+        "upstream_too_large",
+        "The answer is too large to be held until all of it is decided.",
+        remediation="Ask an administrator for the mode 'window' for the rules that hold whole answers.",
+        outcome="upstream_error",
+    )
+
+
 class Outlet:
     """The client's side of one stream."""
 
@@ -31,13 +42,7 @@ class Outlet:
         self._waiting_bytes += sum(map(len, events))
         if self._waiting_bytes > self._exchange.proxy.config.limits.max_response_bytes:
             self.drop()
-            raise Refusal(
-                502,
-                "upstream_too_large",
-                "The answer is too large to be held until all of it is decided.",
-                remediation="Ask an administrator for the mode 'window' for the rules that hold whole answers.",
-                outcome="upstream_error",
-            )
+            raise too_large_to_hold()
 
     async def end(self) -> None:
         """All is decided: what waited goes out."""

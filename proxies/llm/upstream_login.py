@@ -15,6 +15,7 @@ from proxies.egress_policy import Origin
 from proxies.llm.aws_signature import AWSCredentials, Fields, signature_fields
 from proxies.refusal import Refusal
 from proxies.transport.headers import Headers
+from proxies.upstream_key import key_fields
 
 SERVICE: Final = "bedrock"
 MAX_SKEW_SECONDS: Final = 300
@@ -50,15 +51,6 @@ def login_fields(auth: UpstreamAuth, origin: Origin, method: str, target: str, h
     if auth.type == "aws":
         return _signed(auth, origin, method, target, headers, body)
     return key_fields(auth)
-
-
-def key_fields(auth: UpstreamAuth) -> Fields:
-    """The field in which a key stands; none for a login without one."""
-    if auth.type == "bearer":
-        return [("authorization", f"Bearer {auth.value}")]
-    if auth.type == "header":
-        return [(auth.name.lower(), auth.value)]
-    return []
 
 
 def _signed(auth: UpstreamAuth, origin: Origin, method: str, target: str, headers: Fields, body: bytes) -> Fields:

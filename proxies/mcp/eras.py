@@ -24,8 +24,6 @@ SUPPORTED_VERSIONS: Final = (*reversed(MODERN_VERSIONS), *reversed(LEGACY_VERSIO
 """Newest first, as the error data lists them."""
 LATEST_LEGACY: Final = LEGACY_VERSIONS[-1]
 BATCH_VERSION: Final = "2025-03-26"
-ASSUMED_VERSION: Final = "2025-03-26"
-"""What a legacy request without version header speaks when no session says otherwise."""
 PRIMING_SINCE: Final = "2025-11-25"
 """First revision whose clients understand an SSE event with empty data."""
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from proxies import off_loop
-from proxies.contract import UpstreamAuth
 from proxies.exchange import Exchange
 from proxies.mcp.downgrade import note_downgrade
 from proxies.mcp.drain import Answer
@@ -22,6 +21,7 @@ from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.strict_json import JSONRefused, parse
 from proxies.transport.headers import forwardable_request_headers
+from proxies.upstream_key import key_fields
 
 SESSION_HEADER: Final = "mcp-session-id"
 LAST_EVENT_HEADER: Final = "last-event-id"
@@ -99,16 +99,7 @@ async def send_to(
 
 def own_headers(proxy: ProxyRuntime) -> list[tuple[str, str]]:
     """The fields of every message to the upstream: what is understood, and the proxy's credential."""
-    return [_ACCEPT, *credential_fields(proxy.config.upstream_auth)]
-
-
-def credential_fields(auth: UpstreamAuth) -> list[tuple[str, str]]:
-    """How the gateway logs in at the upstream."""
-    if auth.type == "bearer":
-        return [("authorization", f"Bearer {auth.value}")]
-    if auth.type == "header":
-        return [(auth.name.lower(), auth.value)]
-    return []
+    return [_ACCEPT, *key_fields(proxy.config.upstream_auth)]
 
 
 def _common_headers(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from proxies.contract.configuration import Limits, UpstreamAuth
+from proxies.contract.configuration import Limits
 from proxies.contract.scan import SCAN_DEADLINE_SECONDS, ScanTarget
 from proxies.egress_policy import BadTarget, IPAddress, parse_target, refused_address
 from proxies.mcp.upstreams.interface import Connect
@@ -27,6 +27,7 @@ from proxies.transport import tls
 from proxies.transport.dialler import Dialler
 from proxies.transport.limits import DEFAULT_BOUNDS
 from proxies.transport.pool import UpstreamPool
+from proxies.upstream_key import key_fields
 from rules.pinning.baseline import ServerDescription
 from rules.scanning.facts import ServerFacts
 
@@ -62,7 +63,7 @@ async def gather(
     `headers` are credentials besides the target's own. At the deadline the facts so far are what there is.
     """
     async with contextlib.AsyncExitStack() as stack:
-        credential = [*credential_fields(target.upstream_auth), *(headers or [])]
+        credential = [*key_fields(target.upstream_auth), *(headers or [])]
         base = base_facts(target)
         way = await _way(target, stack)
         prober = Prober(base, way, credential, progress)
@@ -102,13 +103,6 @@ def base_facts(target: ScanTarget) -> ServerFacts:
         is_loopback=_is_loopback(origin.host),
         description=ServerDescription(origin_of(target.target_url)),
     )
-
-
-def credential_fields(auth: UpstreamAuth) -> Fields:
-    """The header that carries a credential."""
-    if auth.type == "bearer":
-        return [("authorization", f"Bearer {auth.value}")]
-    return [(auth.name.lower(), auth.value)] if auth.type == "header" else []
 
 
 async def _way(target: ScanTarget, stack: contextlib.AsyncExitStack) -> Way:

@@ -7,20 +7,27 @@ import time
 
 from proxies.exchange import Exchange
 from proxies.refusal import Refusal
+from proxies.sliding_window import SlidingWindow
 from rules.model import Action, Decision, Verdict
 from rules.policy import RateLimit
 from rules.policy_evaluation import CompiledPolicy
 
 
 def check(exchange: Exchange) -> None:
-    """Count the call; raises `Refusal` with 429 where a limit that is enforced is exceeded."""
+    """Count the call, or raise `Refusal` with 429 where a limit that is enforced is exceeded: then no limit counts it."""
     now = time.monotonic()
+    counted: list[tuple[SlidingWindow, str]] = []
     for policy in exchange.protection.policies.policies:
         for limit in policy.policy.rate_limits:
             window = exchange.proxy.rates.of(policy.policy.name, limit)
-            wait_seconds = window.take(_key(exchange, limit), now)
+            key = _key(exchange, limit)
+            wait_seconds = window.wait_seconds(key, now)
             if wait_seconds > 0:
                 _exceeded(exchange, policy, limit, wait_seconds)
+            else:
+                counted.append((window, key))
+    for window, key in counted:
+        window.count(key, now)
 
 
 def _key(exchange: Exchange, limit: RateLimit) -> str:

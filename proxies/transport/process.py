@@ -115,7 +115,10 @@ class Child:
         if program is None:
             raise NotStarted("its program is missing or not executable")
         mark = secrets.token_hex(8)
-        own_directory = "" if directory else await asyncio.to_thread(_make_directory, identity)
+        try:
+            own_directory = "" if directory else await asyncio.to_thread(_make_directory, identity)
+        except OSError as error:
+            raise NotStarted(f"no directory can be made for it: {error.strerror}") from error
         try:
             process = await asyncio.create_subprocess_exec(
                 program,
@@ -291,7 +294,11 @@ def _prefer_for_oom(pid: int) -> None:
 def _make_directory(identity: Identity | None) -> str:
     directory = tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-")
     if identity is not None:
-        os.chown(directory, identity.uid, identity.gid)
+        try:
+            os.chown(directory, identity.uid, identity.gid)
+        except OSError:
+            _remove(directory)
+            raise
     return directory
 
 

@@ -68,3 +68,20 @@ async def test_LLM_BDR_1_a_proxy_that_signs_for_aws_is_made_by_clicks_alone(
         await page.fill("#description", "Models of the team.")
         await page.click("#config-form button:has-text('Save')")
         await expect(page.locator("#toasts")).to_contain_text("Bedrock is saved.")
+
+
+async def test_the_wizard_offers_aws_credentials_for_language_models_only(site: Site, admin: Page) -> None:
+    await admin.goto(f"{site.url}/proxies/new")
+    await admin.click("[data-next]")
+    aws = admin.locator("#auth_type option[value=aws]")
+    await admin.select_option("#auth_type", "aws")
+    await admin.click("[data-back]")
+    await admin.check("input[value=mcp]")
+    await admin.click("[data-next]")
+    await expect(aws).to_be_disabled()
+    await expect(admin.locator("#auth_type")).to_have_value("none")
+    await expect(admin.locator("#auth_access_key_id")).to_be_hidden()
+    await admin.click("[data-back]")
+    await admin.check("input[value=llm]")
+    await admin.click("[data-next]")
+    await expect(aws).to_be_enabled()

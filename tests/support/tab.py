@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import msgspec
 
 from app.accounts.service import Accounts
-from app.http.page import TOAST_COOKIE
+from app.http.page import TOAST_COOKIE, Toast
 from proxies.contract import CallRecord
 from rules.model import Action
 from tests.support.console import BASE_URL, PASSWORD, Console
@@ -84,3 +85,11 @@ async def alert_id(console: Console) -> str:
 
 def toast_follows(answer: httpx.Response) -> bool:
     return TOAST_COOKIE in answer.headers.get("set-cookie", "")
+
+
+def toasts_of(answer: httpx.Response) -> tuple[Toast, ...]:
+    """The notes that the next page shows."""
+    found: tuple[Toast, ...] = msgspec.msgpack.decode(
+        base64.urlsafe_b64decode(answer.cookies[TOAST_COOKIE]), type=tuple[Toast, ...]
+    )
+    return found

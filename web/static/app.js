@@ -349,6 +349,9 @@ function showForType(form) {
   for (const box of $$("[data-for-type]", form)) {
     box.hidden = type !== undefined && !box.dataset.forType.split(" ").includes(type);
     if (box.hidden) for (const choice of $$("select", box)) choice.selectedIndex = 0;
+    if (box.tagName !== "OPTION") continue;
+    box.disabled = box.hidden;  // Not every browser hides an option.
+    if (box.hidden && box.selected) box.parentElement.selectedIndex = 0;
   }
   for (const field of $$("[data-placeholder-llm]", form)) {
     field.placeholder = type === "mcp" ? field.dataset.placeholderMcp : field.dataset.placeholderLlm;

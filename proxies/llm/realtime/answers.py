@@ -12,6 +12,7 @@ from typing import Any
 from proxies import pipeline
 from proxies.conversation import RecentFindings
 from proxies.exchange import Exchange
+from proxies.llm.outlet import too_large_to_hold
 from proxies.llm.realtime.audio import put_audio, take_audio
 from proxies.llm.realtime.messages import EventMessages
 from proxies.llm.realtime.server_stream import RealtimeStream
@@ -81,13 +82,7 @@ class Answer:
         self._waiting += messages
         self._waiting_bytes += sum(map(len, messages))
         if self._waiting_bytes > self.exchange.proxy.config.limits.max_response_bytes:
-            raise Refusal(
-                502,
-                "upstream_too_large",
-                "The answer is too large to be held until all of it is decided.",
-                remediation="Ask an administrator for the mode 'window' for the rules that hold whole answers.",
-                outcome="upstream_error",
-            )
+            raise too_large_to_hold()
         if not self.has_ended:
             return []
         whole, self._waiting = self._waiting, []

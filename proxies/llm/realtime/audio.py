@@ -7,8 +7,9 @@ from typing import Any, Final, TypeGuard
 
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _AUDIO_PARTS: Final = frozenset({"input_audio", "output_audio", "audio"})
+APPENDS_AUDIO: Final = "input_audio_buffer.append"
 _AUDIO_EVENTS: Final = {
-    "input_audio_buffer.append": "audio",
+    APPENDS_AUDIO: "audio",
     "response.output_audio.delta": "delta",
     "response.audio.delta": "delta",
 }

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxies import off_loop, pipeline
-from proxies.llm.realtime.audio import audio_characters
+from proxies.llm.realtime.audio import APPENDS_AUDIO, audio_characters
 from proxies.llm.realtime.client_events import (
     CREATES_RESPONSE,
     PROTOCOL_KEYS,
@@ -15,6 +15,7 @@ from proxies.llm.realtime.client_events import (
 )
 from proxies.llm.realtime.messages import error_event
 from proxies.llm.realtime.state import Link, RealtimeState, audio_mode, note_refusal
+from proxies.llm.realtime.transcription import UPDATE, stops_transcribing
 from proxies.llm.realtime.turns import MAX_EVENTS, Turn
 from proxies.refusal import Refusal
 from proxies.steps import limit
@@ -63,7 +64,9 @@ class ClientSide:
             exchange.operation = model
         check_names(event)
         if audio := audio_characters(event):
-            _check_audio(self._state, turn)
+            _check_audio(self._state, turn, event)
+        elif event["type"] == UPDATE:
+            _check_update(self._state, turn, event)
         if event["type"] == CREATES_RESPONSE:
             self._state.check_asked()
             if exchange.protection.policies.has_rate_limits:
@@ -80,8 +83,11 @@ class ClientSide:
         elif turn.events >= MAX_EVENTS:
             turn.exchange.record()
             self._state.leave_turn()
-        if event["type"] == "session.update":
+        if event["type"] == UPDATE:
             self._state.model = named_model(event) or self._state.model
+            self._state.transcription.ask(str(event["event_id"]), event)
+        elif event["type"] == APPENDS_AUDIO:
+            self._state.has_heard = True
 
     async def _refuse(self, turn: Turn, name: str, refusal: Refusal) -> None:
         """The event goes nowhere. The record goes first: a client that sees the refusal must find it in the console."""
@@ -115,19 +121,33 @@ def _read(data: bytes) -> dict[str, Any]:
     return event
 
 
-def _check_audio(state: RealtimeState, turn: Turn) -> None:
-    """Raises `Refusal` where the policies let no audio pass."""
+def _check_audio(state: RealtimeState, turn: Turn, event: dict[str, Any]) -> None:
+    """Raises `Refusal` where the policies let no audio pass. Providers transcribe what they hear, not what stands in items."""
     mode = audio_mode(turn.exchange)
-    if mode == "pass" or (mode == "transcribed" and state.transcribes):
+    if mode == "pass":
         return
-    raise Refusal(
-        403,
-        "audio_not_allowed",
-        "Audio does not pass: no rule can read it."
-        if mode == "block"
-        else "Audio passes only in sessions that transcribe it, because no rule can read it.",
-        remediation="Send text."
-        if mode == "block"
-        else "Set a transcription for the input audio of the session first (session.update).",
-        outcome="blocked",
-    )
+    if mode == "block":
+        raise _no_audio("Audio does not pass: no rule can read it.", "Send text.")
+    if event["type"] != APPENDS_AUDIO:
+        raise _no_audio(
+            "Audio in items of the conversation does not pass: it is not transcribed, and no rule can read it.",
+            "Send it with input_audio_buffer.append.",
+        )
+    if not state.transcription.is_on:
+        raise _no_audio(
+            "Audio passes only in sessions that transcribe it, because no rule can read it.",
+            "Set a transcription for the input audio of the session first (session.update).",
+        )
+
+
+def _check_update(state: RealtimeState, turn: Turn, event: dict[str, Any]) -> None:
+    """Raises `Refusal` for an update after which audio that the provider has already would not be transcribed."""
+    if state.has_heard and stops_transcribing(event) and audio_mode(turn.exchange) == "transcribed":
+        raise _no_audio(
+            "The transcription stays on: audio has been sent, and no rule can read it.",
+            "Leave the transcription of the input audio as it is, or open another session.",
+        )
+
+
+def _no_audio(message: str, remediation: str) -> Refusal:
+    return Refusal(403, "audio_not_allowed", message, remediation=remediation, outcome="blocked")

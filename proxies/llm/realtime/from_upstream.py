@@ -62,7 +62,7 @@ class ProviderSide:
         await self.tell_overdue()
         kind = str(event.get("type"))
         if kind.startswith("session."):
-            self._state.transcribes = transcribes(event.get("session"))
+            self._state.transcription.heard(kind, event.get("session"))
         if kind.startswith(TRANSCRIPTION):
             await self._take_heard(kind, event, size)
             return
@@ -253,6 +253,7 @@ class ProviderSide:
     async def _take_aside(self, kind: str, event: dict[str, Any], size: int) -> None:
         exchange = self._state.begin()
         alias = self._state.aliases.restore(event) if kind == "error" else ""
+        self._state.transcription.refused(alias)
         if alias and (turn := self._state.not_answered(alias)) is not None:
             turn.exchange.outcome, turn.exchange.error_code = "upstream_error", "upstream_error"
             turn.exchange.record()
@@ -316,14 +317,3 @@ def _is_piece(event: dict[str, Any]) -> bool:
     """Whether this is a piece of a text: alone it says too little to be inspected."""
     is_delta = str(event.get("type")).endswith(".delta") and type(event.get("delta")) is str
     return is_delta and next(audio_places(event), None) is None
-
-
-def transcribes(session: Any) -> bool:
-    """Whether the settings of a session have what is heard transcribed, in the form of today or of the beta."""
-    if type(session) is not dict:
-        return False
-    audio = session.get("audio")
-    heard = audio.get("input") if type(audio) is dict else None
-    return bool(
-        (heard.get("transcription") if type(heard) is dict else None) or session.get("input_audio_transcription")
-    )

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from proxies.conversation import RecentFindings
 from proxies.exchange import Exchange
 from proxies.llm.realtime.aliases import Aliases
+from proxies.llm.realtime.transcription import Transcription
 from proxies.llm.realtime.turns import Said, Turn
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
@@ -42,8 +43,9 @@ class RealtimeState:
         self.said = Said()
         self.aliases = Aliases()
         self.recent = RecentFindings()
-        self.transcribes = False
-        """Whether the provider says that it transcribes what it hears."""
+        self.transcription = Transcription()
+        self.has_heard = False
+        """Whether audio has gone to the provider, where it waits for its transcription."""
         self._masking = start_session(exchange, exchange.id)
         self._turn: Turn | None = None
         self._asked: deque[Turn] = deque()

@@ -9,13 +9,13 @@ from urllib.parse import parse_qsl, urlencode
 from proxies.exchange import Exchange
 from proxies.llm.framing import MAX_EVENT_BYTES
 from proxies.llm.surfaces import upstream_path
-from proxies.llm.upstream_login import key_fields
 from proxies.refusal import Refusal
 from proxies.transport.errors import UpstreamConnectTimeout, UpstreamRefused
 from proxies.transport.headers import forwardable_request_headers
 from proxies.transport.via import pseudonym, via_value
 from proxies.transport.websocket_client import WebSocketConnection
 from proxies.transport.websocket_server import offered_subprotocols
+from proxies.upstream_key import key_fields
 
 FORWARDED_HEADERS: Final = frozenset(
     "openai-beta openai-organization openai-project openai-safety-identifier traceparent tracestate user-agent".split()

@@ -12,7 +12,6 @@ from proxies.egress_policy import parse_target, refused_address
 from proxies.mcp.bridge.eras import EraDetector
 from proxies.mcp.bridge.leg import ServerLeg
 from proxies.mcp.bridge.upstream import BridgeUpstream
-from proxies.mcp.upstream import credential_fields
 from proxies.mcp.upstreams.channelled import ChannelUpstream
 from proxies.mcp.upstreams.http import HTTPUpstream
 from proxies.mcp.upstreams.interface import Connect, Upstream
@@ -25,6 +24,7 @@ from proxies.transport.dialler import Dialler
 from proxies.transport.limits import DEFAULT_BOUNDS
 from proxies.transport.pool import UpstreamPool
 from proxies.transport.via import pseudonym, via_value
+from proxies.upstream_key import key_fields
 
 NETWORK_BOUNDS = SeatBounds(max_open=8_192, max_open_per_principal=1_024)
 """Channels over the network cost little here; a principal has as many as it may have sessions."""
@@ -111,7 +111,7 @@ def _sse(config: ProxyConfig) -> SSEServer:
     # The address for messages is not below the stream's, so the pool's target is the origin alone.
     limits = msgspec.structs.replace(config.limits, idle_timeout_seconds=STREAM_IDLE_SECONDS)
     pool = _pool(config, f"{target.scheme}://{target.authority}", limits)
-    return SSEServer(pool, target, credential_fields(config.upstream_auth))
+    return SSEServer(pool, target, key_fields(config.upstream_auth))
 
 
 def _websocket(config: ProxyConfig) -> WebSocketServer:
@@ -124,7 +124,7 @@ def _websocket(config: ProxyConfig) -> WebSocketServer:
         bounds=DEFAULT_BOUNDS,
         tunnels=True,
     )
-    headers = [("via", via_value([pseudonym(config.id)])), *credential_fields(config.upstream_auth)]
+    headers = [("via", via_value([pseudonym(config.id)])), *key_fields(config.upstream_auth)]
     return WebSocketServer(dialler, target, headers, config.limits)
 
 

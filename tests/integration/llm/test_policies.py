@@ -147,13 +147,25 @@ async def test_AG_PE_5_the_call_after_the_limit_is_told_to_wait(upstream: LLMUps
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert other.status_code == 200
     refused = answers[3]
-    assert 0 < int(refused.headers["retry-after"]) <= 3_660
+    assert 0 < int(refused.headers["retry-after"]) <= 3_600
     assert refused.json()["error"]["code"] == "rate_limited"
     assert refused.json()["error"]["type"] == "rate_limit_error"
     assert "x-should-retry" not in refused.headers
     record = proxy.records[3]
     assert (record.outcome, record.decision.source, record.decision.rule_id) == ("refused", "rate_limit", "per-client")
     assert "rate_limit" in record.timings_ms
+
+
+async def test_AG_PE_5_a_call_that_one_limit_refuses_counts_in_no_other(upstream: LLMUpstream) -> None:
+    all_clients = {"id": "all", "scope": "proxy", "limit": 3, "window": "1h"}
+    each = {"id": "each", "scope": "client", "limit": 1, "window": "1h"}
+    keys = ["ost_" + letter * 43 for letter in "ab"]
+    async with proxy_under(
+        upstream, {"name": "p", "rate_limits": [all_clients, each]}, client_key=keys[0], other_keys=keys[1:]
+    ) as proxy:
+        noisy = [(await ask(proxy, headers={"x-api-key": keys[0]})).status_code for _ in range(4)]
+        quiet = (await ask(proxy, headers={"x-api-key": keys[1]})).status_code
+    assert (noisy, quiet) == ([200, 429, 429, 429], 200)
 
 
 async def test_AG_PE_9_a_limit_of_a_policy_that_only_logs_lets_pass(upstream: LLMUpstream) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxies.capture import TextCapture
 from proxies.contract import APIKey, Limits, ProxyConfig, ProxyType
 from proxies.exchange import call_id
 from proxies.runtime import KeyRing
@@ -354,3 +355,18 @@ async def test_the_step_that_refuses_is_the_last_of_the_record(
 ) -> None:
     assert (await post(proxy, headers, body)).status_code in (401, 403)
     assert list(proxy.records[0].timings_ms)[-1] == step
+
+
+@pytest.mark.interpreted
+async def test_a_call_is_recorded_when_its_texts_and_facts_cannot_be(
+    upstream: LLMUpstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_args: Any) -> Any:
+        raise ZeroDivisionError("a secret detail")
+
+    monkeypatch.setattr(TextCapture, "texts", fail)
+    async with running_proxy(type="llm", target_url=upstream.url, client_key=KEY, capture="all") as proxy:
+        assert (await post(proxy, {})).status_code == 200
+        (record,) = await proxy.wait_for_records(1)
+    assert (record.outcome, record.texts, record.facts) == ("allowed", (), None)
+    assert [entry.levelname for entry in caplog.records if "cannot be captured" in entry.message] == ["ERROR"]

@@ -39,6 +39,22 @@ async def test_what_is_forgotten_is_not_made_ready_any_more() -> None:
     assert cache._preparing == {}
 
 
+async def test_what_is_forgotten_and_loaded_again_is_made_ready() -> None:
+    cache = RulesetCache()
+    source = phrase_ruleset()
+    await cache.load([source])
+    (first,) = cache._preparing.values()
+    cache.keep(frozenset())
+    await cache.load([source])
+    async with asyncio.timeout(20):
+        await asyncio.wait([first])
+    (second,) = cache._preparing.values()
+    assert second is not first
+    async with asyncio.timeout(20):
+        await second
+    assert cache._preparing == {}
+
+
 async def test_each_step_makes_one_pattern() -> None:
     cache = RulesetCache()
     source = phrase_ruleset()

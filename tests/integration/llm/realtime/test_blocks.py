@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -321,13 +322,49 @@ async def test_LLM_RT_2_a_policy_may_let_audio_pass_only_where_it_is_transcribed
         await client.send({"type": "session.update", "session": {"audio": audio}})
         await client.until("session.updated")
         await client.send(APPEND)
+        # What has been sent would not be transcribed any more.
         await client.send({"type": "session.update", "session": {"audio": {"input": {"transcription": None}}}})
+        assert (await client.until("error"))[-1]["error"]["code"] == "audio_not_allowed"
+        await client.send({"type": "session.update", "session": {"audio": audio, "instructions": "Be brief."}})
         await client.until("session.updated")
-        await client.send(APPEND)
-        await client.until("error")
 
     assert "session.update" in error["remediation"]
     assert provider.types == ["session.update", "input_audio_buffer.append", "session.update"]
+
+
+async def test_LLM_RT_2_audio_after_the_end_of_the_transcription_does_not_pass(provider: Provider) -> None:
+    """Also not in the moment in which the provider has not confirmed it, nor when it confirms something older."""
+    on, off = ({"audio": {"input": {"transcription": kind}}} for kind in ({"model": "whisper-1"}, None))
+    provider.reply = lambda _event: []
+    async with policed(provider, realtime_audio="transcribed") as (_, client):
+        for settings in (on, off):
+            await client.send({"type": "session.update", "session": settings})
+        await client.send({"type": "conversation.item.create", "item": {"type": "message", "role": "user"}})
+        async with asyncio.timeout(20):
+            while len(provider.events) < 3:
+                await asyncio.sleep(0.01)
+        await provider.say(session_event("session.updated", **on))
+        await client.until("session.updated")
+        await client.send(APPEND)
+        assert (await client.until("error"))[-1]["error"]["code"] == "audio_not_allowed"
+        await provider.say(session_event("session.updated", **off))
+        await client.until("session.updated")
+        await client.send(APPEND)
+        assert (await client.until("error"))[-1]["error"]["code"] == "audio_not_allowed"
+    assert AUDIO not in provider.seen
+
+
+async def test_LLM_RT_2_audio_in_an_item_is_never_transcribed(provider: Provider) -> None:
+    on = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    provider.reply = lambda event: [session_event("session.updated", **on)] if event["type"] == "session.update" else []
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": AUDIO}]}
+    async with policed(provider, realtime_audio="transcribed") as (_, client):
+        await client.send({"type": "session.update", "session": on})
+        await client.until("session.updated")
+        await client.send({"type": "conversation.item.create", "item": item})
+        error = (await client.until("error"))[-1]["error"]
+    assert (error["code"], "input_audio_buffer.append" in error["remediation"]) == ("audio_not_allowed", True)
+    assert AUDIO not in provider.seen
 
 
 async def test_what_stands_in_the_place_of_audio_and_is_none_is_a_text(provider: Provider) -> None:

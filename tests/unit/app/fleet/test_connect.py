@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.fleet.connect import KEY_PLACEHOLDER, clients_of
+from app.fleet.connect import KEY_PLACEHOLDER, clients_of, columns
 from app.fleet.schemas import ProxyView
 
 
-def view(listen_url: str) -> ProxyView:
+def view(listen_url: str, target_url: str = "https://llm.example.org") -> ProxyView:
     """A proxy of which the texts ask only these members."""
-    proxy: Any = msgspec.defstruct("View", [("type", str), ("listen_url", str)])("llm", listen_url)
+    members = [("type", str), ("listen_url", str), ("target_url", str)]
+    proxy: Any = msgspec.defstruct("View", members)("llm", listen_url, target_url)
     return proxy  # type: ignore[no-any-return]
 
 
@@ -29,3 +30,26 @@ def test_every_text_names_the_address_and_the_key(url: str) -> None:
     bedrock = clients["Amazon Bedrock, boto3"]
     assert f'endpoint_url="https://{url.partition("://")[2]}"' in bedrock.text
     assert ("needs a certificate" in bedrock.where) is url.startswith("http:")
+
+
+@pytest.mark.parametrize(
+    ("target", "first", "titles"),
+    [
+        ("https://api.openai.com", "OpenAI SDK, Python", "SDKs of OpenAI and Anthropic"),
+        ("https://team.openai.azure.com/openai", "OpenAI SDK, Python", "SDKs of OpenAI and Anthropic"),
+        ("https://api.anthropic.com", "Anthropic SDK, Python", "SDKs of OpenAI and Anthropic"),
+        ("https://generativelanguage.googleapis.com", "Gemini, Python", "SDKs of other APIs"),
+        ("https://bedrock-runtime.eu-west-1.amazonaws.com", "Amazon Bedrock, boto3", "SDKs of other APIs"),
+        ("https://not-api.anthropic.com.example", "OpenAI SDK, Python", "SDKs of OpenAI and Anthropic"),
+    ],
+)
+def test_the_clients_that_fit_the_target_stand_first(target: str, first: str, titles: str) -> None:
+    groups = clients_of(view("http://127.0.0.1:4000", target))
+    assert (groups[0].title, groups[0].clients[0].name) == (titles, first)
+    assert len({client.name for group in groups for client in group.clients}) == 11
+
+
+def test_the_columns_are_about_as_high() -> None:
+    left, right = columns(clients_of(view("http://127.0.0.1:4000")))
+    assert [group.title for group in left] == ["SDKs of OpenAI and Anthropic", "Realtime sessions"]
+    assert [group.title for group in right] == ["SDKs of other APIs", "Command line and editors"]

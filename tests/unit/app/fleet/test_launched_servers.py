@@ -412,7 +412,11 @@ async def test_P_05_programs_are_allowed_and_removed_in_the_settings(console: Co
     refused = await tab.post("/settings/launch-programs", {"program": "bash", "first_arguments": "-c"})
     assert refused.status_code == 422
     assert "starts other programs" in refused.text
-    limits = {"max_memory_mb": "256", "max_cpu_seconds": ""}
+    for odd in ("9" * 5000, "-1", "many"):
+        answer = await tab.post("/settings/launch-programs", {"program": "npx", "max_memory_mb": odd})
+        assert answer.status_code == 422
+        assert 'id="max_memory_mb-error"' in answer.text
+    limits = {"max_memory_mb": " 256", "max_cpu_seconds": ""}
     allowed = {"program": "npx", "first_arguments": "-y\r\n@example/server", "note": "the example", **limits}
     assert (await tab.post("/settings/launch-programs", allowed)).status_code == 303
     await send(console, "POST", "proxies", PROXY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ async def test_documents_are_bounded_together(bench: Bench, monkeypatch: pytest.
 async def test_the_pages_upload_show_ask_and_delete(console: Console, tab: Tab) -> None:
     assert "No guideline yet" in (await tab.get("/guidelines")).text
     assert 'type="file"' in (await tab.get("/guidelines/new")).text
-    made = await tab.post("/guidelines/new", {"name": "Handbook <b>", "content": HANDBOOK})
+    made = await tab.post("/guidelines/new", {"name": "Handbook <b>", "text": HANDBOOK})
     url = made.headers["location"]
     page = await tab.get(url)
     assert "Handbook &lt;b&gt;" in page.text
@@ -143,7 +144,10 @@ async def test_the_pages_upload_show_ask_and_delete(console: Console, tab: Tab) 
     assert "No passage" in (await tab.post("/guidelines/ask", {"question": "a lovely walk"}, **HTMX)).text
     tried = {"subject": "", "target": "prompt", "direction": "request", "message": f"{PHRASE}. {VIOLATION}"}
     assert "Guidelines that speak of it" in (await tab.post("/policies/playground", tried, **HTMX)).text
-    again = await tab.post("/guidelines/new", {"name": "Handbook <b>", "content": HANDBOOK})
+    plain = (await tab.post("/guidelines/ask", {"question": VIOLATION})).text
+    assert ("<nav" in plain, f"{VIOLATION}</textarea>" in plain) == (True, True), "without scripts it is a page"
+    assert "nobody forwards a salary list" in plain
+    again = await tab.post("/guidelines/new", {"name": "Handbook <b>", "text": HANDBOOK})
     assert (again.status_code, "This name is taken." in again.text) == (409, True)
     assert "Delete guideline “Handbook &lt;b&gt;”?" in (await tab.post(f"{url}/delete")).text
     assert (await tab.post(f"{url}/delete", {"confirmed": "yes"})).headers["location"] == "/guidelines"
@@ -173,6 +177,8 @@ async def test_a_file_is_uploaded_under_its_name(
     )
     if words:
         assert (answer.status_code, words in answer.text) == (422, True)
+        assert 'id="file-error"' in answer.text
+        assert 'aria-describedby="file-help file-error"' in answer.text
     else:
         assert answer.status_code == 303
         assert "rules" in (await tab.get(answer.headers["location"])).text
@@ -198,3 +204,40 @@ def test_LLMSG_RAG_1_the_command_line_tests_the_retrieval(
     monkeypatch.setenv("OSTIARY_TOKEN", "t")
     assert cli.run(["guidelines", "ingest", str(file), "--console", "ftp://x"]) == 1
     assert cli.run(["guidelines", "ingest", str(file), "--console", "http://127.0.0.1:1"]) == 1
+    assert cli.run(["guidelines", "ingest", str(file), "--console", "http://127.0.0.1:port"]) == 1
+
+
+async def test_a_passage_is_found_on_its_page_and_what_was_uploaded_stays(console: Console, tab: Tab) -> None:
+    content = "\n\n".join(f"# Part {number}\n\nTrain number {number} leaves." for number in range(1, 91))
+    made = await tab.post("/guidelines/new", {"name": "Trains", "text": content})
+    page = (await tab.get(f"{made.headers['location']}?passage=90")).text
+    assert 'id="passage-90"' in page
+    assert 'id="passage-1"' not in page
+    asked = await tab.post("/guidelines/ask", {"question": "Part 90, train number 90"}, **HTMX)
+    assert f"{made.headers['location']}?passage=90#passage-90" in asked.text
+    taken = await console.client.post(
+        "/guidelines/new",
+        data={"_csrf_token": tab.token, "name": ""},
+        files={"file": ("Trains.md", b"Only buses.", "text/markdown")},
+        headers=tab.headers,
+    )
+    assert taken.status_code == 409
+    assert "Only buses.</textarea>" in taken.text
+    assert 'value="Trains"' in taken.text
+
+
+async def test_the_index_is_made_once_for_all_who_ask_at_the_same_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    make = guidelines_service._made
+
+    def counted(*given: Any) -> Any:
+        made.append(1)
+        return make(*given)
+
+    monkeypatch.setattr(guidelines_service, "_made", counted)
+    kept = bench.features.guidelines
+    await kept.add(ADMIN, AddGuideline(name="a", content=HANDBOOK))
+    await asyncio.gather(*(kept.cited(ADMIN, VIOLATION) for _ in range(8)))
+    assert made == [1]

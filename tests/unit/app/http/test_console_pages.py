@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -10,6 +11,7 @@ from app.version import __version__
 from tests.support.console import Console
 from tests.support.tab import (
     Tab,
+    alert_id,
     blocked,
     call_of,
     ingest,
@@ -189,6 +191,46 @@ async def test_library_playground_and_canaries_stand_beside_each_other(tab: Tab)
         assert tabs is not None
         assert re.findall(r'href="([^"]+)"', tabs[0]) == list(addresses)
         assert re.findall(r'href="([^"]+)" aria-current="page"', tabs[0]) == [address]
+
+
+async def test_no_page_has_two_elements_of_one_id(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    mcp_id = await make_proxy(console, "tools", 4001, type="mcp", target_url="https://mcp.example.org/mcp")
+    await ingest(console, blocked(proxy_id))
+    await console.client.post("/api/v1/guidelines", json={"name": "a", "content": "Be kind."}, headers=console.admin)
+    addresses = [
+        "/",
+        "/proxies",
+        "/proxies/new",
+        "/traffic",
+        "/alerts",
+        f"/alerts/{await alert_id(console)}",
+        "/access",
+    ]
+    addresses += ["/access/new", "/policies", "/policies/new", "/policies/import", "/policies/playground", "/audit"]
+    addresses += [
+        "/canaries",
+        "/canaries/new",
+        "/guidelines",
+        "/guidelines/new",
+        "/approvals",
+        "/inventory",
+        "/scanner",
+    ]
+    addresses += [
+        "/redactions",
+        *(f"/settings?tab={name}" for name in ("general", "users", "tokens", "launch", "about")),
+    ]
+    tabs = ("live", "policy", "tools", "connect", "config", "logs")
+    addresses += [f"/proxies/{id}?tab={name}" for id in (proxy_id, mcp_id) for name in tabs]
+    twice = {}
+    for address in addresses:
+        page = await tab.get(address)
+        assert page.status_code == 200, address
+        ids = Counter(re.findall(r' id="([^"]+)"', page.text))
+        if found := [id for id, count in ids.items() if count > 1]:
+            twice[address] = found
+    assert twice == {}
 
 
 async def test_static_files_are_immutable_and_compressed(console: Console) -> None:

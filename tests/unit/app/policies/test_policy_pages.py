@@ -166,6 +166,12 @@ async def test_the_playground_draws_hits_and_hidden_characters(console: Console,
     assert '<option value="draft:ours" selected>' in page.text
     fields = {"subject": "draft:ours", "target": "prompt", "direction": "request"}
     message = f"the {PHRASE} of EMP-123456\u200b"
+    plain = await tab.post("/policies/playground", {**fields, "message": message, "client": "agent"})
+    assert plain.text.startswith("<!doctype html>"), "without scripts it is a page"
+    assert message.split()[0] in plain.text.partition('id="message"')[2].partition("</textarea>")[0]
+    assert 'class="whence" open' in plain.text
+    refused_plain = await tab.post("/policies/playground", {**fields, "message": message, "at": "yesterday"})
+    assert (refused_plain.status_code, refused_plain.text.startswith("<!doctype html>")) == (422, True)
     answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
     assert answer.status_code == 200
     assert "Blocked" in answer.text
@@ -353,3 +359,10 @@ async def test_why_names_policy_version_level_and_threshold(console: Console, ta
         "Risk high",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize("revision", ["abc", "9" * 5000, "-1", ""])
+async def test_an_odd_revision_is_a_refusal_and_no_failure(console: Console, tab: Tab, revision: str) -> None:
+    await make(console, publish=False)
+    answer = await tab.post("/policies/ours/draft", {"json": "{}", "side": "json", "revision": revision})
+    assert answer.status_code in (409, 422)

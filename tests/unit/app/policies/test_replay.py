@@ -16,6 +16,7 @@ from tests.support.console import Console
 from tests.support.features import ADMIN, Bench
 from tests.support.library import PHRASE
 from tests.support.records import blocked_call, call, finding
+from tests.support.tab import Tab, toasts_of
 from tests.unit.app.policies.test_policy_service import detection, document
 
 
@@ -236,3 +237,20 @@ async def test_a_false_positive_is_marked_once_counted_and_audited(console: Cons
     assert "the phrase" not in str(marks)
     audit = await console.client.get("/api/v1/audit?event_type=rule.", headers=headers)
     assert audit.json()["data"]["total"] == 2
+    for status in (200, 404):
+        url = f"/api/v1/feedback/false-positives/{marks[0]['id']}"
+        assert (await console.client.delete(url, headers=headers)).status_code == status
+    assert (await console.client.get("/api/v1/rules/PI-0001/false-positives", headers=headers)).json()["data"] == []
+    newest = await console.client.get("/api/v1/audit?event_type=rule.", headers=headers)
+    assert newest.json()["data"]["items"][0]["event_type"] == "rule.false_positive_withdrawn"
+
+
+async def test_a_mark_on_a_call_is_undone_from_its_note(console: Console, tab: Tab) -> None:
+    hit = {"rule_id": "PI-0001", "call_id": "call_1", "evidence": "the phrase", "back": "/traffic"}
+    [offered] = toasts_of(await tab.post("/feedback/false-positive", hit))
+    assert offered.undo_url
+    taken_back = await tab.post(offered.undo_url, dict(offered.undo_values))
+    assert taken_back.headers["location"] == "/traffic"
+    assert [toast.text for toast in toasts_of(taken_back)] == ["The hit of PI-0001 counts again."]
+    again = await tab.post(offered.undo_url, dict(offered.undo_values))
+    assert [toast.kind for toast in toasts_of(again)] == ["error"]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import func, select
 
+from app import clock, undo
 from app.http.page import TOAST_COOKIE, Toast
+from app.jobs.deletions import Deletions
+from app.tools.models import MCPUndo
 from proxies.contract import Observed
 from tests.support.console import Console
 from tests.support.declarations import INFO, POISON, observation, tool
@@ -413,7 +418,7 @@ async def test_what_has_changed_since_is_not_taken_back(console: Console, tab: T
     assert set((await states(console, proxy_id)).values()) == {"changed"}
 
 
-async def test_only_whoever_decided_takes_it_back_and_only_for_a_minute(
+async def test_only_whoever_decided_takes_it_back_and_only_for_ten_seconds(
     console: Console, tab: Tab, proxy_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await observe(console, proxy_id, A)
@@ -426,9 +431,29 @@ async def test_only_whoever_decided_takes_it_back_and_only_for_a_minute(
     assert (await console.client.post(path, headers=viewer)).status_code == 403
     assert (await console.client.get("/api/v1/mcp/undo", headers=other)).json()["data"] == []
     refused = await console.client.post(path, headers=other)
-    assert (refused.status_code, refused.json()["error_code"]) == (409, "undo_gone")
-    monkeypatch.setattr("app.tools.undos.UNDO_SECONDS", 0)
-    assert (await console.client.post(path, headers=console.admin)).status_code == 409
-    monkeypatch.undo()
+    assert (refused.status_code, refused.json()["error_code"]) == (404, "nothing_to_restore")
+    later = clock.utcnow() + undo.WINDOW
+    with monkeypatch.context() as time:
+        time.setattr(clock, "utcnow", lambda: later)
+        over = await console.client.post(path, headers=console.admin)
+    assert (over.status_code, over.json()["error"]) == (404, "This decision cannot be taken back any more.")
     done = await data(console, "POST", f"mcp/undo/{mine['id']}")
     assert (done["count"], done["names"]) == (1, ["list_issues"])
+
+
+async def test_what_a_decision_kept_is_removed_when_its_time_is_over(
+    console: Console, tab: Tab, proxy_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await observe(console, proxy_id, A)
+    (entry,) = (await data(console, "GET", f"proxies/{proxy_id}/tools"))["tools"]
+    await tab.post(f"/approvals/entries/{entry['id']}/approve", {"h_raw": entry["h_raw"]})
+    database = console.app.state.database
+    counts = []
+    for seconds in (0, 16):
+        later = clock.utcnow() + timedelta(seconds=seconds)
+        with monkeypatch.context() as time:
+            time.setattr(clock, "utcnow", lambda now=later: now)
+            await Deletions(database).run()
+        async with database.reader() as session:
+            counts.append(await session.scalar(select(func.count()).select_from(MCPUndo)))
+    assert counts == [1, 0]

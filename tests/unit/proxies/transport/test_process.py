@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,14 @@ async def test_P_03_what_cannot_be_started_is_told_in_words(tmp_path: Path) -> N
     ):
         with pytest.raises(NotStarted, match=words):
             await Child.start(argv, {"PATH": "/usr/bin:/bin"}, directory)
+
+
+async def test_P_03_a_directory_that_cannot_be_made_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(NotStarted, match="no directory can be made for it: No such file or directory"):
+        await Child.start([sys.executable], {"PATH": "/usr/bin:/bin"})
 
 
 def test_exits_in_words() -> None:
