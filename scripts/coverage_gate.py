@@ -11,7 +11,7 @@ from pathlib import Path
 import coverage
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests" / "measuring"))
+sys.path.insert(0, str(ROOT / "tests" / "measuring"))
 
 from marked_report import combine  # noqa: E402 - It lies where those processes find it.
 

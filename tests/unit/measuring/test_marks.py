@@ -180,9 +180,9 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_marks_report_what_tracing_reports(tree: Path) -> None:
-    plain = unmeasured_environment()
+    plain = unmeasured_environment() | {"PYTHONPATH": ""}
     traced = [sys.executable, "-m", "coverage", "run", "-m", "app.program"]
-    subprocess.run(traced, cwd=tree, env=plain | {"PYTHONPATH": ""}, check=True)
+    subprocess.run(traced, cwd=tree, env=plain, check=True)
     expected = report(tree)
     left = tree / "left"
     (left / "code").mkdir(parents=True)
