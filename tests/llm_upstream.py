@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-import uvicorn
+
+from tests.support.asgi_server import serving
 
 LEAKED = "the key is AKIA" + "Z7Q2M4N6P5R3T7VK ok"
 """An answer that holds an access key of valid shape; it belongs to nobody."""
@@ -239,17 +239,5 @@ async def _messages(reply: _Reply, body: dict[str, Any]) -> None:
 async def running_llm_upstream() -> AsyncIterator[LLMUpstream]:
     """The server on a free loopback port, for the duration of the block."""
     upstream = LLMUpstream()
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    upstream.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    config = uvicorn.Config(upstream, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    serving = asyncio.ensure_future(server._serve([sock]))
-    try:
-        while not server.started:
-            await asyncio.sleep(0.01)
+    async with serving(upstream) as upstream.url:
         yield upstream
-    finally:
-        server.should_exit = True
-        await serving
-        sock.close()

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 from proxies.contract import MCPTransport, StdioServer
-from tests.support.unmeasured import unmeasured_environment
+from tests.support.measured import unmeasured_environment
 
 Mode = Literal["plain", "json", "stateless", "resumable", "sse", "websocket", "legacy_only", "modern_only"]
 """How the server answers: streams and sessions, JSON, without sessions, or with events that can be fetched again; or the

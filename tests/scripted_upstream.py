@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import msgspec
-import uvicorn
+
+from tests.support.asgi_server import serving
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 RESPONSES_USAGE = {
@@ -319,17 +319,5 @@ def anthropic_stream(*blocks: dict[str, Any], size: int = 1, split: Any = "byte"
 async def running_scripted_upstream() -> AsyncIterator[ScriptedUpstream]:
     """The server on a free loopback port, for the duration of the block."""
     upstream = ScriptedUpstream()
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    upstream.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    config = uvicorn.Config(upstream, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    serving = asyncio.ensure_future(server._serve([sock]))
-    try:
-        while not server.started:
-            await asyncio.sleep(0.01)
+    async with serving(upstream) as upstream.url:
         yield upstream
-    finally:
-        server.should_exit = True
-        await serving
-        sock.close()

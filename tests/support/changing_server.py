@@ -6,13 +6,12 @@ async with changing_server([tool("read")]) as server:
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
+from tests.support.asgi_server import serving
 
 INFO = {"name": "github-tools", "version": "4.2.0"}
 
@@ -82,16 +81,6 @@ async def changing_server(
 ) -> AsyncIterator[ChangingServer]:
     """The server on a free loopback port, in this process."""
     app = ChangingServer(tools, prompts)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    app.url = f"http://127.0.0.1:{port}/mcp"
-    try:
+    async with serving(app) as url:
+        app.url = f"{url}/mcp"
         yield app
-    finally:
-        server.should_exit = True
-        await task

@@ -29,6 +29,7 @@ from app.security import passwords
 from app.settings import Settings
 from app.startup import prepare
 from tests.support.made_once import made_once, shipped_library
+from tests.support.measured import measuring_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8080
@@ -154,11 +155,7 @@ async def used_data_directory(directory: Path) -> Path:
 
 def _handed_on(measured: bool) -> dict[str, str]:
     """What tells a process where compiled rules are and that it is measured; nothing else of this environment goes on."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name == "OSTIARY_CACHE_DIR" or (measured and name.startswith("COVERAGE"))
-    }
+    return {"OSTIARY_CACHE_DIR": os.environ["OSTIARY_CACHE_DIR"], **(measuring_environment() if measured else {})}
 
 
 class ConsoleProcess:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.unmeasured import unmeasured_environment
+from tests.support.measured import unmeasured_environment
 
 PROGRAM = Path(__file__).resolve().parents[1] / "hostile_server.py"
 STDIO = (sys.executable, str(PROGRAM), "stdio")

@@ -212,26 +212,28 @@ asyncio.run(main())
 """
 
 
+async def started_console(
+    directory: Path, upstream_url: str, how: str
+) -> tuple[asyncio.subprocess.Process, dict[str, int]]:
+    """A console with one worker, and what it says: its port and the worker's process."""
+    console = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CONSOLE, str(directory), upstream_url, how),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+    assert console.stdout is not None
+    return console, json.loads(await console.stdout.readline())
+
+
 @pytest.mark.parametrize("ending", ["killed", "stopped"])
 async def test_RUN_01_calls_that_a_dead_console_never_committed_are_spooled_and_ingested_at_the_next_start(
     tmp_path: Path, ending: str
 ) -> None:
     async with held_upstream() as upstream:
-        console = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            CONSOLE,
-            str(tmp_path),
-            upstream.url,
-            "stuck",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd=ROOT,
-        )
-        assert console.stdout is not None
+        console, told = await started_console(tmp_path, upstream.url, "stuck")
         assert console.stdin is not None
-        told = json.loads(await console.stdout.readline())
         url = f"http://127.0.0.1:{told['port']}/v1/chat/completions"
         headers = {"authorization": "Bearer ost_" + "k" * 43}
         seen = []
@@ -260,20 +262,7 @@ async def test_RUN_01_calls_that_a_dead_console_never_committed_are_spooled_and_
 
 async def test_RUN_01_dead_console_frees_the_ports_and_cuts_streams_visibly(tmp_path: Path) -> None:
     async with held_upstream() as upstream:
-        console = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            CONSOLE,
-            str(tmp_path),
-            upstream.url,
-            "fine",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd=ROOT,
-        )
-        assert console.stdout is not None
-        told = json.loads(await console.stdout.readline())
+        console, told = await started_console(tmp_path, upstream.url, "fine")
         body = {"model": "echo", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
         headers = {"authorization": "Bearer ost_" + "k" * 43}
         async with (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from rules.engine import Ruleset
 from tests.integration.policy_documents import phrase_rules
 from tests.proxy_harness import running_proxy
-from tests.scripted_upstream import ScriptedUpstream, running_scripted_upstream
+from tests.scripted_upstream import ScriptedUpstream
 
 APIS = ("chat", "responses", "anthropic", "gemini")
 ARGUMENTS = {"path": "/etc/shadow", "lines": [1, 7]}
@@ -22,12 +21,6 @@ HEADERS = {"anthropic-version": "2023-06-01", "x-region": "EU-west"}
 @cache
 def rules() -> Ruleset:
     return phrase_rules()
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 def conversation(api: str) -> tuple[str, dict[str, Any]]:

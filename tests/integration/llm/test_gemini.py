@@ -13,7 +13,7 @@ import pytest
 from rules.model import Action
 from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, masking_ruleset
 from tests.proxy_harness import RunningProxy, running_proxy
-from tests.scripted_upstream import Reply, ScriptedUpstream, pieces, running_scripted_upstream
+from tests.scripted_upstream import Reply, ScriptedUpstream, pieces
 
 CLIENT_KEY = "ost_" + "g" * 43
 USAGE = {
@@ -24,12 +24,6 @@ USAGE = {
     "totalTokenCount": 20,
 }
 PATH = "/v1beta/models/gemini-3-pro"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 @pytest.fixture

@@ -35,18 +35,6 @@ async def proxy(upstream: LLMUpstream) -> AsyncIterator[RunningProxy]:
         yield running
 
 
-@pytest.fixture
-async def openai_client(proxy: RunningProxy) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=CLIENT_KEY, max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def anthropic_client(proxy: RunningProxy) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key=CLIENT_KEY, max_retries=0) as client:
-        yield client
-
-
 def ask(text: str) -> list[Any]:
     return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
 

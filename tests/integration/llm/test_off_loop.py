@@ -25,7 +25,6 @@ from tests.scripted_upstream import (
     chat_body,
     chat_chunk,
     chat_stream,
-    running_scripted_upstream,
 )
 from tests.watched_work import Watch, Work
 
@@ -33,12 +32,6 @@ pytestmark = pytest.mark.interpreted
 VALUES = [f"person{number}@mail{number}.example" for number in range(700)]
 LARGE = "\n".join(f"{number}. write to {value}, who waits" for number, value in enumerate(VALUES))
 SMALL = f"write to {EMAIL}"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import ollama
 import pytest
 
 from rules.model import Action
-from tests.masking_calls import CLIENT_KEY, asked, hold_nothing_back, placeholder_in
+from tests.masking_calls import CLIENT_KEY, asked, hold_nothing_back, placeholder_in, send
 from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, masking_ruleset
 from tests.ollama_replies import (
     lines_of,
@@ -23,17 +23,11 @@ from tests.ollama_replies import (
     ollama_message,
 )
 from tests.proxy_harness import RunningProxy, running_proxy
-from tests.scripted_upstream import Reply, ScriptedUpstream, running_scripted_upstream
+from tests.scripted_upstream import Reply, ScriptedUpstream
 
 QUESTION = f"Write to {EMAIL} with {KEY}"
 MESSAGES = [{"role": "user", "content": QUESTION}]
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 @pytest.fixture
@@ -49,11 +43,6 @@ async def client(proxy: RunningProxy) -> AsyncIterator[ollama.AsyncClient]:
     headers = {"authorization": f"Bearer {CLIENT_KEY}"}
     async with ollama.AsyncClient(host=proxy.url, headers=headers, trust_env=False) as client:
         yield client
-
-
-async def post(proxy: RunningProxy, path: str, body: Any) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
-        return await client.post(proxy.url + path, json=body, headers={"authorization": f"Bearer {CLIENT_KEY}"})
 
 
 async def until_error(client: ollama.AsyncClient) -> tuple[str, str]:
@@ -131,7 +120,7 @@ async def test_RED_STR_1_done_is_the_end_and_a_stream_needs_no_asking(proxy, ups
     upstream.reply = reply
     body = {"model": "m", "messages": MESSAGES, "prompt": QUESTION, **more}
 
-    events = lines(await post(proxy, path, body))
+    events = lines(await send(proxy, path, body))
 
     placeholder = placeholder_in(upstream.bodies[0])
     said = [event.get("message", event) for event in events]
@@ -186,7 +175,7 @@ async def test_a_target_that_ends_in_api_does_not_get_it_twice(upstream, base) -
     async with running_proxy(
         type="llm", target_url=upstream.url + base, client_key=CLIENT_KEY, ruleset=masking_ruleset()
     ) as proxy:
-        await post(proxy, "/api/chat", {"model": "m", "messages": [], "stream": False})
+        await send(proxy, "/api/chat", {"model": "m", "messages": [], "stream": False})
 
     assert upstream.paths == [f"{base.rstrip('/')}/chat"]
 
@@ -211,7 +200,7 @@ async def test_LLM_SRF_3_every_place_of_a_chat_is_inspected_and_masked(proxy, up
         "keep_alive": "5m",
     }
 
-    await post(proxy, "/api/chat", body)
+    await send(proxy, "/api/chat", body)
 
     (seen,) = upstream.bodies
     assert EMAIL not in upstream.seen
@@ -227,7 +216,7 @@ async def test_LLM_SRF_3_every_place_of_a_chat_is_inspected_and_masked(proxy, up
 async def test_LLM_SRF_3_every_place_of_a_completion_is_inspected(proxy, upstream, member) -> None:
     places: dict[str, Any] = {"images": [BLOCKED], "options": {"stop": [BLOCKED]}, "format": {"description": BLOCKED}}
 
-    answer = await post(proxy, "/api/generate", {"model": "m", "prompt": "x", member: places.get(member, BLOCKED)})
+    answer = await send(proxy, "/api/generate", {"model": "m", "prompt": "x", member: places.get(member, BLOCKED)})
 
     assert answer.status_code == 403
     assert upstream.bodies == []
@@ -240,7 +229,7 @@ async def test_LLM_SRF_4_tokens_that_nobody_can_read_do_not_pass(proxy, upstream
     streamed = [part async for part in await client.generate(model="m", prompt="hello", stream=True)]
     with pytest.raises(ollama.ResponseError) as caught:
         await client.generate(model="m", prompt="go on", context=[1, 2, 3])
-    variant = await post(proxy, "/api/generate", {"model": "m", "prompt": "go on", "Context": [1, 2, 3]})
+    variant = await send(proxy, "/api/generate", {"model": "m", "prompt": "go on", "Context": [1, 2, 3]})
 
     assert whole.context is None
     assert [part.context for part in streamed if part.context] == []
@@ -254,7 +243,7 @@ async def test_LLM_SRF_4_tokens_pass_where_nothing_is_enforced(upstream) -> None
     async with running_proxy(
         type="llm", target_url=upstream.url, ruleset=masking_ruleset(), enforcement="log_only"
     ) as proxy:
-        answer = await post(proxy, "/api/generate", {"model": "m", "prompt": "x", "context": [4], "stream": False})
+        answer = await send(proxy, "/api/generate", {"model": "m", "prompt": "x", "context": [4], "stream": False})
 
     assert upstream.bodies[0]["context"] == [4]
     assert answer.json()["context"] == [1, 2, 3]
@@ -266,7 +255,7 @@ async def test_LLM_ERR_2_the_client_shows_why_a_call_is_refused(proxy, upstream,
         await client.chat(model="m", messages=messages)
     with pytest.raises(ollama.ResponseError) as streamed:
         [part async for part in await client.chat(model="m", messages=messages, stream=True)]
-    body = (await post(proxy, "/api/chat", {"model": "m", "messages": messages})).json()
+    body = (await send(proxy, "/api/chat", {"model": "m", "messages": messages})).json()
 
     assert caught.value.status_code == streamed.value.status_code == 403
     assert "X-DOORS" in caught.value.error
@@ -288,7 +277,7 @@ async def test_LLM_ERR_2_a_block_in_a_stream_is_its_last_line(proxy, upstream, c
 async def test_LLM_ERR_2_other_refusals_have_the_shape_of_the_api(proxy, upstream) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         nobody = await http.post(f"{proxy.url}/api/chat", json={"model": "m", "messages": []})
-    answers = [await post(proxy, path, {"model": "m"}) for path in ("/api/web_search", "/api/me", "/api/shows")]
+    answers = [await send(proxy, path, {"model": "m"}) for path in ("/api/web_search", "/api/me", "/api/shows")]
 
     assert (nobody.status_code, nobody.json()["code"]) == (401, "missing_api_key")
     assert all(type(answer.json()["error"]) is str for answer in [nobody, *answers])
@@ -315,9 +304,9 @@ async def test_RED_STR_5_probabilities_of_changed_texts_go(proxy, upstream) -> N
     upstream.reply = lambda body: lines_of([said("hello "), said("ann@example"), said(".com"), said(" bye", True)])
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "logprobs": True}
 
-    streamed = lines(await post(proxy, "/api/chat", body))
+    streamed = lines(await send(proxy, "/api/chat", body))
     upstream.reply = lambda body: Reply(body=said("ann@example.com", True))
-    whole = (await post(proxy, "/api/chat", {**body, "stream": False})).json()
+    whole = (await send(proxy, "/api/chat", {**body, "stream": False})).json()
 
     assert "".join(event["message"]["content"] for event in streamed) == "hello [REDACTED_EMAIL] bye"
     assert streamed[0]["logprobs"][0]["token"] == "hello "
@@ -368,10 +357,10 @@ async def test_AG_STATE_3_an_answer_that_asks_for_a_denied_tool_does_not_pass(up
         policies=[{"name": "p", "rules": [denied, too_long]}],
     ) as proxy:
         user = {"role": "user", "content": "x"}
-        refused = await post(proxy, "/api/chat", {"model": "m", "messages": [user], "stream": stream})
-        long = await post(proxy, "/api/chat", {"model": "m", "messages": [user] * 3, "stream": stream})
+        refused = await send(proxy, "/api/chat", {"model": "m", "messages": [user], "stream": stream})
+        long = await send(proxy, "/api/chat", {"model": "m", "messages": [user] * 3, "stream": stream})
         history = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "send", "arguments": {}}}]}
-        again = await post(proxy, "/api/chat", {"model": "m", "messages": [history, user], "stream": stream})
+        again = await send(proxy, "/api/chat", {"model": "m", "messages": [history, user], "stream": stream})
 
     assert "Nothing is sent" in refused.text
     assert "crew" not in refused.text
@@ -397,7 +386,7 @@ async def test_AG_MP_6_a_model_is_described_with_its_prompts_inspected(proxy, up
     upstream.reply = lambda body: Reply(body=SHOWN)
 
     shown = await client.show("llama3.2")
-    by_old_name = await post(proxy, "/api/show", {"name": "llama3.2"})
+    by_old_name = await send(proxy, "/api/show", {"name": "llama3.2"})
 
     assert (shown.template, shown.capabilities) == ("{{ .Prompt }}", ["completion", "tools"])
     assert shown.details.family == "llama"
@@ -417,9 +406,9 @@ async def test_AG_MP_6_what_must_not_be_told_of_a_model_is_refused(proxy, upstre
     upstream.reply = lambda body: Reply(body={"error": "model 'none' not found"}, status=404)
     with pytest.raises(ollama.ResponseError) as missing:
         await client.show("none")
-    asked = await post(proxy, "/api/show", {"model": "m", "system": BLOCKED})
-    verbose = await post(proxy, "/api/show", {"model": "m", "verbose": True})
-    nameless = await post(proxy, "/api/show", {})
+    asked = await send(proxy, "/api/show", {"model": "m", "system": BLOCKED})
+    verbose = await send(proxy, "/api/show", {"model": "m", "verbose": True})
+    nameless = await send(proxy, "/api/show", {})
 
     assert (blocked.value.status_code, "X-DOORS" in blocked.value.error) == (403, True)
     assert (missing.value.status_code, missing.value.error) == (404, "model 'none' not found")
@@ -435,8 +424,8 @@ async def test_AG_MP_6_a_policy_may_deny_what_a_model_is(upstream) -> None:
     async with running_proxy(
         type="llm", target_url=upstream.url, ruleset=masking_ruleset(), policies=[{"name": "p", "rules": [denied]}]
     ) as proxy:
-        refused = await post(proxy, "/api/show", {"model": "secret-1"})
-        shown = await post(proxy, "/api/show", {"model": "open-1", "verbose": False})
+        refused = await send(proxy, "/api/show", {"model": "secret-1"})
+        shown = await send(proxy, "/api/show", {"model": "open-1", "verbose": False})
 
     assert (refused.status_code, "Not for you" in refused.json()["error"]) == (403, True)
     assert shown.status_code == 200

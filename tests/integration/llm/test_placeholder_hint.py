@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -20,18 +19,11 @@ from tests.scripted_upstream import (
     anthropic_body,
     chat_body,
     responses_body,
-    running_scripted_upstream,
 )
 
 QUESTION = f"Write to {EMAIL}."
 USER = {"role": "user", "content": QUESTION}
 PARTS = [{"role": "user", "parts": [{"text": QUESTION}]}]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 def proxy_with(upstream: ScriptedUpstream, **policy: Any) -> Any:

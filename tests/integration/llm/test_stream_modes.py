@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -20,16 +19,9 @@ from tests.scripted_upstream import (
     chat_chunk,
     chat_stream,
     responses_stream,
-    running_scripted_upstream,
 )
 
 QUESTION = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "go on"}]}
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 def proxy_with(upstream: ScriptedUpstream, *overrides: dict[str, Any]) -> Any:

@@ -35,6 +35,5 @@ async def proxy(provider: Provider) -> AsyncIterator[RunningProxy]:
 
 
 @pytest.fixture
-async def client(proxy: RunningProxy) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=CLIENT_KEY, max_retries=0) as made:
-        yield made
+def client(openai_client: openai.AsyncOpenAI) -> openai.AsyncOpenAI:
+    return openai_client

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -17,9 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from proxies.transport.event_stream import encode_frame
-from proxies.transport.tls import listener_context
 from rules.model import Action
-from tests.aws_client import AWS
 from tests.bedrock_replies import (
     chunk,
     converse_body,
@@ -29,61 +25,17 @@ from tests.bedrock_replies import (
     frames,
     invoke_stream,
     invoked,
-    llama_body,
-    llama_stream,
-    titan_body,
-    titan_stream,
 )
-from tests.certificates import Authority
-from tests.masking_calls import CLIENT_KEY, placeholder_in
+from tests.masking_calls import CLIENT_KEY, placeholder_in, send
 from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, masking_ruleset
-from tests.proxy_harness import RunningProxy, running_proxy
-from tests.scripted_upstream import Reply, ScriptedUpstream, anthropic_body, running_scripted_upstream
+from tests.proxy_harness import running_proxy
+from tests.scripted_upstream import Reply, anthropic_body
 
 MODEL = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.maker.model-v1:0"
 ENCODED = "arn%3Aaws%3Abedrock%3Aeu-west-1%3A123456789012%3Ainference-profile%2Feu.maker.model-v1%3A0"
 PICTURE = bytes([0x89]) + b"PNG\r\n\x1a\n" + bytes(range(256))
 CALL = {"toolUse": {"toolUseId": "t_1", "name": "send", "input": {"to": ["{}"], "key": KEY, "note": 'say "{}"\n'}}}
 THOUGHT = {"reasoningContent": {"reasoningText": {"text": "It is {}.", "signature": "c2ln"}}}
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
-
-
-@pytest.fixture
-async def proxy(upstream: ScriptedUpstream) -> AsyncIterator[RunningProxy]:
-    async with running_proxy(
-        type="llm",
-        target_url=upstream.url,
-        client_key=CLIENT_KEY,
-        upstream_bearer="bedrock-api-key-for-tests",
-        ruleset=masking_ruleset(),
-    ) as running:
-        yield running
-
-
-@pytest.fixture
-async def tls_proxy(upstream: ScriptedUpstream, tmp_path: Path) -> AsyncIterator[RunningProxy]:
-    issued = Authority(tmp_path).issue("127.0.0.1")
-    async with running_proxy(
-        type="llm",
-        target_url=upstream.url,
-        client_key=CLIENT_KEY,
-        ruleset=masking_ruleset(),
-        tls=listener_context(issued.cert_path, issued.key_path),
-    ) as running:
-        yield running
-
-
-@pytest.fixture
-def aws(tls_proxy: RunningProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AWS]:
-    """As the documents say: the Ostiary key in the variable for Bedrock's API keys."""
-    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", CLIENT_KEY)
-    with closing(AWS(tls_proxy.url, str(tmp_path / "ca.pem"))) as client:
-        yield client
 
 
 def filled(blocks: list[dict[str, Any]], placeholder: str) -> list[dict[str, Any]]:
@@ -100,12 +52,6 @@ def anthropic_request(text: str) -> dict[str, Any]:
         "max_tokens": 9,
         "messages": [{"role": "user", "content": text}],
     }
-
-
-async def post(proxy: RunningProxy, path: str, body: Any, **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
-        headers = {"authorization": f"Bearer {CLIENT_KEY}", **headers}
-        return await client.post(proxy.url + path, json=body, headers=headers)
 
 
 async def test_SYP_RED_1_converse_masks_and_restores(upstream, aws, tls_proxy) -> None:
@@ -261,7 +207,7 @@ async def test_LLM_ERR_2_a_block_in_a_stream_is_an_exception_of_the_sdk(upstream
 async def test_LLM_ERR_3_an_error_of_the_upstream_passes_masked(upstream, proxy) -> None:
     upstream.reply = lambda body: Reply(body={"message": f"no such model, says {KEY}"}, status=404)
 
-    answer = await post(proxy, "/model/m/converse", {"messages": user({"text": "x"})})
+    answer = await send(proxy, "/model/m/converse", {"messages": user({"text": "x"})})
 
     assert (answer.status_code, answer.json()["message"]) == (404, "no such model, says [REDACTED_AWS_SECRET]")
     assert proxy.records[0].error_code == "upstream_404"
@@ -270,7 +216,7 @@ async def test_LLM_ERR_3_an_error_of_the_upstream_passes_masked(upstream, proxy)
 async def test_LLM_BDR_1_the_key_of_the_gateway_replaces_that_of_the_client(upstream, proxy) -> None:
     upstream.reply = lambda body: converse_body({"text": "ok"})
 
-    await post(proxy, "/model/a%3A0/converse", {"messages": user({"text": "x"})}, **{"x-amzn-bedrock-trace": "ENABLED"})
+    await send(proxy, "/model/a%3A0/converse", {"messages": user({"text": "x"})}, **{"x-amzn-bedrock-trace": "ENABLED"})
 
     (sent,) = upstream.headers
     assert sent["authorization"] == "Bearer bedrock-api-key-for-tests"
@@ -280,7 +226,7 @@ async def test_LLM_BDR_1_the_key_of_the_gateway_replaces_that_of_the_client(upst
 async def test_LLM_BDR_1_a_signed_request_is_told_how_to_do_without(upstream, proxy) -> None:
     signed = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261101/us-east-1/bedrock/aws4_request, Signature=00"
 
-    answer = await post(proxy, "/model/m/converse", {"messages": user({"text": "x"})}, authorization=signed)
+    answer = await send(proxy, "/model/m/converse", {"messages": user({"text": "x"})}, authorization=signed)
 
     assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (401, "AccessDeniedException")
     assert (answer.json()["code"], "AWS_BEARER_TOKEN_BEDROCK" in answer.json()["remediation"]) == (
@@ -353,7 +299,7 @@ async def test_LLM_SRF_3_every_place_of_a_converse_request_is_masked(upstream, p
         "requestMetadata": {"who": EMAIL},
     }
 
-    await post(proxy, "/model/m/converse", body)
+    await send(proxy, "/model/m/converse", body)
 
     (seen,) = upstream.bodies
     user_blocks, assistant_blocks, _ = (message["content"] for message in seen["messages"])
@@ -377,7 +323,7 @@ async def test_every_text_of_a_converse_answer_is_inspected(upstream, proxy, pla
     more = {"guardrail": {"trace": {"guardrail": {"modelOutput": [BLOCKED]}}}, "other": {"note": BLOCKED}}
     upstream.reply = lambda body: converse_body(blocks.get(place, {"text": "fine"}), **more.get(place, {}))
 
-    answer = await post(proxy, "/model/m/converse", {"messages": user({"text": "x"})})
+    answer = await send(proxy, "/model/m/converse", {"messages": user({"text": "x"})})
 
     assert answer.status_code == 403
 
@@ -430,7 +376,7 @@ async def test_LLM_BDR_2_an_error_frame_passes_as_an_exception(upstream, proxy) 
     headers = {":message-type": "error", ":error-code": "overloaded", ":error-message": f"by {KEY}"}
     upstream.reply = lambda body: framed([encode_frame(headers, b"")])
 
-    answer = await post(proxy, "/model/m/converse-stream", {"messages": user({"text": "x"})})
+    answer = await send(proxy, "/model/m/converse-stream", {"messages": user({"text": "x"})})
 
     assert frames(answer.content) == [
         {":name": "internalServerException", "message": "overloaded: by [REDACTED_AWS_SECRET]"}
@@ -446,9 +392,9 @@ async def test_AG_STATE_3_an_answer_that_asks_for_a_denied_tool_does_not_pass(up
         type="llm", target_url=upstream.url, ruleset=masking_ruleset(), policies=[{"name": "p", "rules": [denied]}]
     ) as proxy:
         path = f"/model/m/converse{'-stream' if stream else ''}"
-        refused = await post(proxy, path, {"messages": user({"text": "x"})})
+        refused = await send(proxy, path, {"messages": user({"text": "x"})})
         history = [*user({"text": "x"}), {"role": "assistant", "content": [block]}, *user({"text": "go on"})]
-        again = await post(proxy, path, {"messages": history})
+        again = await send(proxy, path, {"messages": history})
 
     assert b"Nothing is sent" in refused.content
     assert b"crew" not in refused.content
@@ -466,67 +412,9 @@ async def test_RED_STR_7_no_part_of_a_blocked_call_reaches_the_client(upstream, 
     upstream.reply = lambda body: made
     body = anthropic_request("x") if "invoke" in path else {"messages": user({"text": "x"})}
 
-    answer = await post(proxy, path, body)
+    answer = await send(proxy, path, body)
 
     events = (invoked if "invoke" in path else frames)(answer.content)
     assert "crew" not in json.dumps(events)
     assert "quickly" not in json.dumps(events)
     assert events[-1][":name"] == "validationException"
-
-
-@pytest.mark.parametrize("split", ["byte", "event", "whole"])
-@pytest.mark.parametrize("model", ["us.meta.llama3-3-70b-instruct-v1:0", "amazon.titan-text-express-v1"])
-async def test_AG_MP_3_invoked_models_of_meta_and_amazon_are_masked_and_restored(
-    upstream, aws, tls_proxy, model, split
-) -> None:
-    is_llama = "llama" in model
-    question = f"Write to {EMAIL} with {KEY}"
-    body = {"prompt": question, "max_gen_len": 64} if is_llama else {"inputText": question}
-
-    def text(body: Any) -> str:
-        return f"to {placeholder_in(body)} or ann@example.com with {KEY}, {placeholder_in(body)}"
-
-    upstream.reply = lambda body: (llama_body if is_llama else titan_body)(text(body))
-    answer = await aws.call("invoke_model", modelId=model, body=json.dumps(body))
-    whole = json.loads(await asyncio.to_thread(answer["body"].read))
-    upstream.reply = lambda body: (
-        llama_stream(text(body), split=split) if is_llama else titan_stream(text(body), split=split, joined=True)
-    )
-    events, error = await aws.events("invoke_model_with_response_stream", modelId=model, body=json.dumps(body))
-
-    expected = f"to {EMAIL} or [REDACTED_EMAIL] with [REDACTED_AWS_SECRET], {EMAIL}"
-    streamed = [json.loads(event["chunk"]["bytes"]) for event in events]
-    assert error is None
-    assert (whole["generation"] if is_llama else whole["results"][0]["outputText"]) == expected
-    assert "".join(event.get("generation", event.get("outputText", "")) for event in streamed) == expected
-    assert streamed[-1]["amazon-bedrock-invocationMetrics"] == {"inputTokenCount": 11, "outputTokenCount": 7}
-    assert all(event.keys() >= streamed[0].keys() for event in streamed), "as the maker's clients read them"
-    assert EMAIL not in upstream.seen
-    assert KEY not in upstream.seen
-    for record in await tls_proxy.wait_for_records(2):
-        assert (record.protocol, record.operation) == ("bedrock.llama" if is_llama else "bedrock.titan", model)
-        assert (record.usage.input_tokens, record.usage.output_tokens) == (11, 7)
-
-
-async def test_AG_MP_3_an_answer_of_another_makers_model_ends_in_an_exception(upstream, aws, tls_proxy) -> None:
-    pieces = [{"outputs": [{"text": text, "stop_reason": None}]} for text in (BLOCKED[:5], BLOCKED[5:])]
-    upstream.reply = lambda body: framed(frame("chunk", chunk(piece)) for piece in pieces)
-
-    events, error = await aws.events(
-        "invoke_model_with_response_stream", modelId="mistral.m", body=json.dumps({"prompt": "x", "temperature": 1})
-    )
-
-    assert events == []
-    assert error is not None
-    (record,) = await tls_proxy.wait_for_records(1)
-    assert (record.error_code, record.truncated) == ("upstream_protocol_error", True)
-
-
-async def test_AG_MP_3_texts_are_embedded_masked(upstream, proxy) -> None:
-    upstream.reply = lambda body: Reply(body={"embedding": [0.25, -1.5], "inputTextTokenCount": 4})
-
-    answer = await post(proxy, "/model/amazon.titan-embed-text-v2%3A0/invoke", {"inputText": EMAIL, "dimensions": 256})
-
-    assert answer.json()["embedding"] == [0.25, -1.5]
-    assert EMAIL not in upstream.seen
-    assert proxy.records[0].usage.input_tokens == 4

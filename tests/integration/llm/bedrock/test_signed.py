@@ -19,21 +19,15 @@ from tests.aws_client import AWS
 from tests.aws_signatures import ACCESS_KEY_ID, SECRET_ACCESS_KEY, signed_by
 from tests.bedrock_replies import converse_body, converse_stream, invoke_stream
 from tests.certificates import Authority
-from tests.masking_calls import CLIENT_KEY, placeholder_in
+from tests.masking_calls import CLIENT_KEY, placeholder_in, send
 from tests.masking_rules import EMAIL, masking_ruleset
 from tests.proxy_harness import RunningProxy, running_proxy
-from tests.scripted_upstream import Reply, ScriptedUpstream, anthropic_body, running_scripted_upstream
+from tests.scripted_upstream import Reply, ScriptedUpstream, anthropic_body
 
 MODEL = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.maker.model-v1:0"
 AUTH = UpstreamAuth(type="aws", region="eu-west-1", access_key_id=ACCESS_KEY_ID, value=SECRET_ACCESS_KEY)
 TOKEN = "FwoGZXIvYXdzEXAMPLE//token=="
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": [{"text": f"I am {EMAIL}"}]}]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with running_scripted_upstream() as running:
-        yield running
 
 
 @pytest.fixture
@@ -48,13 +42,6 @@ async def proxy(upstream: ScriptedUpstream, tmp_path: Path) -> AsyncIterator[Run
         tls=listener_context(issued.cert_path, issued.key_path),
     ) as running:
         yield running
-
-
-async def post(proxy: RunningProxy, path: str, body: Any, ca_path: Path, **headers: str) -> httpx.Response:
-    context = ssl.create_default_context(cafile=str(ca_path))
-    async with httpx.AsyncClient(trust_env=False, timeout=20, verify=context) as client:
-        headers = {"authorization": f"Bearer {CLIENT_KEY}", **headers}
-        return await client.post(proxy.url + path, json=body, headers=headers)
 
 
 async def test_LLM_BDR_1_what_is_sent_is_signed_over_its_final_bytes(upstream, proxy, tmp_path, monkeypatch) -> None:
@@ -156,7 +143,7 @@ async def test_LLM_BDR_1_headers_that_choose_something_are_signed_and_models_can
     upstream.reply = lambda body: converse_body({"text": "ok"})
     ca_path = tmp_path / "ca.pem"
 
-    await post(
+    await send(
         proxy,
         "/model/m/invoke",
         {"anthropic_version": "x", "messages": []},
@@ -182,7 +169,7 @@ async def test_LLM_BDR_1_a_refused_signature_is_explained_and_what_was_signed_is
         headers={"x-amzn-errortype": "InvalidSignatureException:http://internal.example/"},
     )
 
-    answer = await post(proxy, "/model/m/converse", {"messages": HELLO}, tmp_path / "ca.pem")
+    answer = await send(proxy, "/model/m/converse", {"messages": HELLO}, tmp_path / "ca.pem")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "upstream_signature_refused")
     assert answer.headers["x-amzn-errortype"] == "AccessDeniedException"
@@ -202,6 +189,6 @@ async def test_LLM_ERR_3_what_the_credentials_may_not_do_is_an_error_of_the_upst
         headers={"x-amzn-errortype": "AccessDeniedException"},
     )
 
-    answer = await post(proxy, "/model/m/converse", {"messages": HELLO}, tmp_path / "ca.pem")
+    answer = await send(proxy, "/model/m/converse", {"messages": HELLO}, tmp_path / "ca.pem")
 
     assert (answer.status_code, answer.json()) == (403, {"message": "You do not have access to the model."})
