@@ -26,7 +26,7 @@ CONTRAST_ONLY = ["color-contrast", "link-in-text-block"]
 """The rules that depend on the theme."""
 CUT_LISTS = """() => [...document.querySelectorAll(".scroll:has(> table.list)")]
     .filter(box => box.scrollWidth > box.clientWidth)
-    .map(box => `the list “${box.querySelector("caption")?.textContent}” is cut: ${box.scrollWidth} of ${box.clientWidth} pixels`)"""
+    .map(box => `“${box.querySelector("caption")?.textContent}” is cut: ${box.scrollWidth} of ${box.clientWidth} pixels`)"""
 
 
 async def problems_on(page: Page) -> list[str]:
