@@ -57,6 +57,8 @@ async def dispatch(proxy: ProxyRuntime, request: Request, response: Response, re
     except BodyError as unreadable:
         _refuse(exchange, endpoint, _from_body(unreadable))
     except asyncio.CancelledError:
+        # What was interrupted was a wait: for the upstream nearly always, and never the gateway's own work.
+        exchange.lap("upstream", waiting=True)
         exchange.outcome = "client_closed"
         exchange.truncated = response.started
         raise

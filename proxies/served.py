@@ -166,6 +166,8 @@ class ServedProxy:
         be used.
         """
         lease = self._lease_for(config)
+        if lease.eras is not None and config.mcp is not None:
+            lease.eras.refuses = config.mcp.refuse_downgrade
         runtime = ProxyRuntime(
             config=config,
             snapshot_version=version,
@@ -314,6 +316,8 @@ def _upstream_settings(config: ProxyConfig) -> tuple[object, ...]:
     settings = config.mcp
     return (
         (settings.transport, settings.stdio, settings.era) if settings else None,
+        # Streams and WebSockets of servers send it when they open; to other upstreams it goes with each request.
+        config.upstream_auth if settings and settings.transport in ("sse", "websocket") else None,
         config.target_url,
         config.limits,
         config.upstream_ca_path,

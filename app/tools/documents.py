@@ -92,7 +92,10 @@ def title_of(kind: str, value: dict[str, Any]) -> str:
         shown = " ".join(str(info[key]) for key in ("name", "version") if type(info.get(key)) is str)
         return shown[:TITLE_CHARS].replace("\x00", "\ufffd")
     text = value.get("description") or value.get("title") or ""
-    return text[:TITLE_CHARS].translate(_ONE_LINE) if type(text) is str else ""
+    if type(text) is not str:
+        return ""
+    shown = text if len(text) <= TITLE_CHARS else text[: TITLE_CHARS - 1] + "…"
+    return shown.translate(_ONE_LINE)
 
 
 def _address(origin: str) -> tuple[str, list[str]]:

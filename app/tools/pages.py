@@ -143,7 +143,7 @@ async def server_review_page(
         all_digest=seen.all_digest,
         documents={entry_id: laid_out(document) for entry_id, document in documents.items()},
         server_change=next(iter(moved.items), None),
-        nothing_passes=any(reason.code in HOLDING_CODES for one in moved.items for reason in one.reasons),
+        holding=next((one for change in moved.items for one in change.reasons if one.code in HOLDING_CODES), None),
         changes=changes[:REVIEW_ROWS],
         change_count=len(changes),
         changes_digest=_digest(changes),

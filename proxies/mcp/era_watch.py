@@ -57,7 +57,9 @@ def legacy_only() -> RPCRefusal:
         400,
         INVALID_REQUEST,
         "era_not_spoken",
-        "The server speaks legacy protocol versions only, and this proxy does not translate.",
+        # Most clients show their user the message and nothing else: it says what helps.
+        "The server speaks legacy protocol versions only, and this proxy does not translate. Connect with initialize, or "
+        "ask an administrator to set the proxy's era to bridge.",
         remediation="Connect with initialize, or ask an administrator to set the proxy's era to bridge.",
         outcome="upstream_error",
     )
@@ -69,7 +71,8 @@ def modern_only(requested: Any) -> RPCRefusal:
         400,
         UNSUPPORTED_VERSION,
         "era_not_spoken",
-        "The server speaks modern protocol versions only, and this proxy does not translate.",
+        "The server speaks modern protocol versions only, and this proxy does not translate. Use a newer client, or ask an "
+        "administrator to set the proxy's era to bridge.",
         data={
             "supported": list(MODERN_VERSIONS),
             "requested": printable(str(requested)),

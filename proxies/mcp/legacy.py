@@ -16,7 +16,14 @@ from proxies.mcp.eras import BATCH_VERSION
 from proxies.mcp.gates import declined
 from proxies.mcp.inspection import mask_apart
 from proxies.mcp.legacy_handshake import initialize
-from proxies.mcp.legacy_requests import Declarations, admit_request, answer, forward, list_under_control
+from proxies.mcp.legacy_requests import (
+    Declarations,
+    admit_request,
+    answer,
+    denied_element,
+    forward,
+    list_under_control,
+)
 from proxies.mcp.legacy_session import check_upstream_status, send_reply, session_for, upstream_headers
 from proxies.mcp.messages import Message, MessageRefused, parse_batch, parse_message
 from proxies.mcp.methods import CLIENT_NOTIFICATIONS
@@ -154,7 +161,18 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
             remember(awaited, message.id, message.method)
     body = await off_loop.sized(exchange.request_bytes, partial(dump, [message.body() for message in allowed]))
     if awaited:
-        await forward(exchange, session, body, awaited, tuple(denied), declarations=declarations)
+        asked = [(id, method) for (_, id), method in awaited.items()]
+        failed: Refusal | None = None
+        try:
+            await forward(exchange, session, body, awaited, tuple(denied), declarations=declarations)
+        except Refusal as refusal:
+            if exchange.response.started or refusal.status == 404:
+                raise
+            failed = refusal
+        if failed is not None:
+            # Whoever waits for one of these ids would wait for ever on an error about none.
+            denied += [denied_element(exchange, id, failed, method) for id, method in asked]
+            await answer(exchange, denied, is_batch=True)
         return
     if allowed:
         response = await send(exchange, "POST", upstream_headers(exchange, session), body)

@@ -119,7 +119,7 @@ async def forward(
             return nonconforming(exchange, called, message)
 
         # The elements of a batch are judged one by one, and so are its answers (L-07).
-        deny = partial(_denied, exchange) if exchange.rpc_id is None else None
+        deny = partial(denied_element, exchange) if exchange.rpc_id is None else None
         gate = LegacyGate(session, awaited, inspect, conform if declarations else None, deny)
         if is_stream(response):
 
@@ -144,7 +144,7 @@ async def forward(
         response.close()
 
 
-def _denied(exchange: Exchange, id: MessageId | None, refusal: Refusal, method: str) -> Message:
+def denied_element(exchange: Exchange, id: MessageId | None, refusal: Refusal, method: str) -> Message:
     """The answer to one element of a batch whose response is blocked, noted in the record of the batch."""
     exchange.outcome = refusal.outcome
     exchange.error_code = refusal.code

@@ -1,4 +1,5 @@
 """Whether base64 in an answer holds what its `mimeType` says (I-32): by its first bytes, which is all that is decoded.
+And whether an answer brings a page of MCP Apps, which runs in the client (M-21).
 
 A picture that is a program, a script, an archive or a web page is meant for something that opens it. A picture of another
 format is a mistake that many servers make.
@@ -15,14 +16,19 @@ from typing import Any, Final
 from rules.model import Action, Confidence, Finding, Severity, Text
 
 RULE_ID: Final = "MCP-MEDIA-001"
+ACTIVE_RULE_ID: Final = "MCP-MEDIA-002"
 PACK: Final = "mcp-media"
 CATEGORY: Final = "evasion/media-type"
+ACTIVE_CATEGORY: Final = "mcp/active-content"
 MAX_FINDINGS: Final = 20
 MAX_LOOKED_AT: Final = 1_000
 HEAD_CHARACTERS: Final = 512
 """Of base64: 384 bytes."""
 _MEMBER: Final = "/mimeType"
+_ACTIVE_SCHEME: Final = "ui:"
+_ACTIVE_PROFILE: Final = re.compile(r";\s*profile\s*=\s*\"?mcp-app\b", re.IGNORECASE)
 
+_SCORES: Final = {Severity.HIGH: 50, Severity.MEDIUM: 30, Severity.LOW: 10}
 _PICTURES: Final = {
     "image/png": (b"\x89PNG\r\n\x1a\n",),
     "image/jpeg": (b"\xff\xd8\xff",),
@@ -75,6 +81,9 @@ def findings(document: Any, texts: Sequence[Text]) -> list[Finding]:
 
 
 def _judged(part: dict[str, Any], text: Text) -> Finding | None:
+    if _is_active(part, text.text):
+        member = next((one for one in ("text", "blob") if type(part.get(one)) is str), "")
+        return _active(text, member) if member else None
     member = "blob" if type(part.get("blob")) is str else "data"
     head = _head(part.get(member))
     declared = text.text.partition(";")[0].strip().lower()
@@ -86,6 +95,25 @@ def _judged(part: dict[str, Any], text: Text) -> Finding | None:
     if (marks := _PICTURES.get(declared)) is not None and not head.startswith(marks):
         return _finding(text, member, Severity.LOW, Action.LOG, f"something else that is called {declared[:60]}")
     return None
+
+
+def _is_active(part: dict[str, Any], mime_type: str) -> bool:
+    """Whether the client would show it as an application: the extension is never negotiated, and not all clients ask."""
+    uri = part.get("uri")
+    return (type(uri) is str and uri[:3].lower() == _ACTIVE_SCHEME) or _ACTIVE_PROFILE.search(mime_type) is not None
+
+
+def _active(text: Text, member: str) -> Finding:
+    return _finding(
+        text,
+        member,
+        Severity.MEDIUM,
+        Action.ALERT,
+        "an application of the server's (MCP Apps)",
+        rule_id=ACTIVE_RULE_ID,
+        title="A page that runs in the client",
+        category=ACTIVE_CATEGORY,
+    )
 
 
 def _head(value: Any) -> bytes:
@@ -111,15 +139,25 @@ def _part_at(document: Any, path: str) -> dict[str, Any] | None:
     return value if type(value) is dict else None
 
 
-def _finding(text: Text, member: str, severity: Severity, action: Action, evidence: str) -> Finding:
+def _finding(
+    text: Text,
+    member: str,
+    severity: Severity,
+    action: Action,
+    evidence: str,
+    *,
+    rule_id: str = RULE_ID,
+    title: str = "Content that is not what its type says",
+    category: str = CATEGORY,
+) -> Finding:
     return Finding(
-        rule_id=RULE_ID,
+        rule_id=rule_id,
         pack=PACK,
-        title="Content that is not what its type says",
-        category=CATEGORY,
+        title=title,
+        category=category,
         severity=severity,
         confidence=Confidence.HIGH,
-        score=50 if severity is Severity.HIGH else 10,
+        score=_SCORES[severity],
         action=action,
         target=text.target,
         path=text.path.removesuffix(_MEMBER) + f"/{member}",

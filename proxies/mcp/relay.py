@@ -73,6 +73,8 @@ async def relay(
     except asyncio.CancelledError:
         if interruption is None or not interruption.taken_back():
             raise
+        # It was waiting for the next message, for hours perhaps.
+        exchange.lap("upstream", waiting=True)
         await stream.say_farewell()
     else:
         stream.note_dropped()

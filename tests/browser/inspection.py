@@ -24,6 +24,9 @@ EXTENTS = pytest.mark.parametrize(
 RUN = "options => axe.run(options).then(found => found.violations.map(one => `${one.id}: ${one.nodes[0].html.slice(0, 160)}`))"
 CONTRAST_ONLY = ["color-contrast", "link-in-text-block"]
 """The rules that depend on the theme."""
+CUT_LISTS = """() => [...document.querySelectorAll(".scroll:has(> table.list)")]
+    .filter(box => box.scrollWidth > box.clientWidth)
+    .map(box => `“${box.querySelector("caption")?.textContent}” is cut: ${box.scrollWidth} of ${box.clientWidth} pixels`)"""
 
 
 async def problems_on(page: Page) -> list[str]:
@@ -33,7 +36,7 @@ async def problems_on(page: Page) -> list[str]:
 
 
 async def inspect(page: Page, url: str, theme: Theme, other: Theme | None = None) -> list[str]:
-    """Open a page at a desk and look at it in a theme, at its colours in the `other`, and at its width on a phone.
+    """Open a page at a desk and look at it in a theme, at its lists, its colours in the `other`, and its width on a phone.
 
     One line a problem.
     """
@@ -44,6 +47,8 @@ async def inspect(page: Page, url: str, theme: Theme, other: Theme | None = None
     problems = [] if answer.status == 200 else [f"status {answer.status}"]
     if (size := len(await answer.body())) > MAX_PAGE_BYTES:
         problems.append(f"{size} bytes of HTML")
+    # What stands at the right end of a row are its buttons.
+    problems += await page.evaluate(CUT_LISTS)
     problems += [f"{theme}: {line}" for line in await problems_on(page)]
     if other is not None:
         await page.emulate_media(color_scheme=other)

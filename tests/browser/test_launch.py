@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser.inspection import EXTENTS, inspect_all
 from tests.browser.site import Site
 from tests.browser.test_rug_pull import client_of, until_offered
 from tests.support.ports import free_port
@@ -72,3 +73,33 @@ async def test_P_05_a_program_is_offered_as_streamable_http_by_clicks_alone(own_
     await page.fill("#description", "A script.")
     await page.click("#config-form button:has-text('Save')")
     await expect(page.locator("#toasts")).to_contain_text("Script is saved.")
+
+
+@EXTENTS
+async def test_pages_with_a_long_command_fit_a_desk_and_a_phone(own_site: Site, page: Page, both_themes: bool) -> None:
+    site = own_site
+    folder = "/".join(["a-folder-of-a-server-with-a-long-name"] * 4)
+    await site.create("/launch-programs", program=sys.executable, first_arguments=[SERVER, f"/srv/{folder}"])
+    await site.create("/tokens", name="continuous-integration-of-the-warehouse", role="admin")
+    proxy = await site.create_proxy(
+        "warehouse-stock-and-orders",
+        type="mcp",
+        transport="stdio",
+        target_url="",
+        launch_command=[sys.executable, SERVER, f"/srv/{folder}", "silent"],
+    )
+    await site.start(proxy["id"])
+    await site.create(f"/proxies/{proxy['id']}/tools/discover")
+    await site.api.post("/mcp/scan", json={"proxy_id": proxy["id"]})
+    await site.log_in(page)
+    addresses = [
+        "/",
+        "/proxies",
+        *(f"/proxies/{proxy['id']}?tab={tab}" for tab in ("live", "tools", "config", "logs")),
+        f"/approvals/servers/{proxy['id']}",
+        "/inventory",
+        "/scanner",
+        "/settings?tab=launch",
+        "/settings?tab=tokens",
+    ]
+    assert await inspect_all(page, site.url, addresses, both_themes=both_themes) == {}

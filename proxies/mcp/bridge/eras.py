@@ -48,8 +48,8 @@ class EraDetector:
         bridged: bool = False,
         refuses: bool = False,
     ) -> None:
-        """`refuses` a server that has fallen back, until it speaks the modern era again."""
-        self._refuses = refuses
+        self.refuses = refuses
+        """Whether a server that has fallen back gets no calls until it speaks the modern era again. May change at any time."""
         self._fallen = False
         self.bridged = bridged
         """Whether a bridge stands in front of the server, whose answers then say nothing about it."""
@@ -82,12 +82,12 @@ class EraDetector:
 
     def check(self) -> None:
         """Raise UpstreamDowngraded where the server has fallen back and gets no more calls for that."""
-        if self._refuses and self._fallen:
+        if self.refuses and self._fallen:
             raise UpstreamDowngraded("The server fell back to an older era of MCP, which this proxy refuses.")
 
     async def admit(self, fields: Fields, principal_id: str) -> None:
         """`check`, after asking a server that has fallen back once more, now and then; raises UpstreamError."""
-        if self._refuses and self._fallen and self._clock() - self._judged_at > RECHECK_SECONDS:
+        if self.refuses and self._fallen and self._clock() - self._judged_at > RECHECK_SECONDS:
             await self.era(fields, principal_id, fresh=True)
         self.check()
 

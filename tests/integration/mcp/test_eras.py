@@ -93,6 +93,7 @@ async def test_E_05_a_modern_client_of_a_legacy_server_is_told_what_to_do() -> N
         again = await client.post_modern(request("tools/list", 5))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["data"]["code"]) == (400, -32600, "era_not_spoken")
+    assert "bridge" in error["message"]
     assert "bridge" in error["data"]["remediation"]
     assert again.json()["error"]["data"]["code"] == "era_not_spoken"
     assert methods(upstream) == ["tools/list", "server/discover", "tools/list"]

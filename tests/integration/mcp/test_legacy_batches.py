@@ -16,6 +16,7 @@ from tests.mcp_wire import (
     request,
     result,
     rpc,
+    rpc_error,
     stream_answer,
     text_result,
     wire,
@@ -52,6 +53,26 @@ async def test_L_07_elements_of_a_batch_are_judged_one_by_one(streamed: bool) ->
     assert [one["method"] for one in rpc(upstream.requests[-1])] == ["tools/call", "notifications/cancelled"]
     assert proxy.records[-1].operation == "batch of 6"
     assert proxy.records[-1].findings[0].target is Target.TOOL_ARGS
+
+
+async def test_L_07_every_request_of_a_batch_that_the_server_refuses_is_answered() -> None:
+    """Newer servers know no batches, also where they have agreed to the version that has them."""
+    refused = json_answer(rpc_error(None, -32600, "Invalid Request"), 400)
+    async with wire(Server("2025-03-26", batch=refused)) as (client, _upstream, proxy):
+        session = await client.initialize("2025-03-26")
+        given = await client.post(MIXED, session=session)
+        gone = await client.post(request("ping", 5), session=session)
+    by_id = {message["id"]: message["error"]["code"] for message in given.json()}
+    assert (given.status_code, by_id) == (200, {1: -32012, 2: -32010, 3: -32601})
+    assert proxy.records[-2].outcome == "upstream_error"
+    assert gone.status_code == 200
+
+
+async def test_L_07_a_batch_of_a_session_that_the_server_has_lost_is_a_lost_session() -> None:
+    async with wire(Server("2025-03-26", batch=http_response(404))) as (client, _upstream, _proxy):
+        session = await client.initialize("2025-03-26")
+        given = await client.post(MIXED, session=session)
+    assert (given.status_code, given.json()["error"]["data"]["code"]) == (404, "session_not_found")
 
 
 async def test_L_07_a_batch_without_requests_is_accepted() -> None:

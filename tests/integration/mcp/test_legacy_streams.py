@@ -77,6 +77,48 @@ async def test_L_11_a_client_that_leaves_before_the_head_has_not_cancelled_eithe
         assert len(upstream.connections) == 1
 
 
+async def test_the_time_that_a_client_waited_before_it_left_is_not_the_gateways_own() -> None:
+    gone = asyncio.Event()
+
+    async def patient(raw: RawMessage, _peer: UpstreamPeer) -> bytes | None:
+        await gone.wait()
+        return json_answer(text_result(rpc(raw)["id"], "finished"))
+
+    async with wire(Server(tools_call=patient)) as (client, upstream, proxy):
+        session = await client.initialize()
+        async with await RawClient.connect("127.0.0.1", int(proxy.url.rpartition(":")[2])) as raw:
+            await raw.send(raw_post(proxy.url, request("tools/call", name="t"), session))
+            await upstream.wait_for_requests(2)
+        (record,) = [one for one in await proxy.wait_for_records(2) if one.operation == "tools/call t"]
+        gone.set()
+        await DRAINS.settle()
+    assert record.outcome == "client_closed"
+    assert "upstream" in record.timings_ms
+    assert record.added_ms < sum(record.timings_ms.values())
+
+
+async def test_the_time_for_which_a_stream_was_quiet_before_its_session_ended_is_not_the_gateways_own() -> None:
+    listening = asyncio.Event()
+
+    async def listen(_raw: RawMessage, peer: UpstreamPeer) -> bytes | None:
+        await peer.send(stream_head() + chunked(event(notification("notifications/tools/list_changed")), last=False))
+        await listening.wait()
+        return None
+
+    async with wire(Server(GET=listen)) as (client, _upstream, proxy):
+        session = await client.initialize()
+        async with client.http.stream("GET", "/mcp", headers=legacy_headers(session)) as stream:
+            await next_message(stream.aiter_lines())
+            for id in range(20):
+                await client.post(request("ping", id), session=session)
+            await client.http.delete("/mcp", headers=legacy_headers(session))
+        listening.set()
+        (record,) = [one for one in await proxy.wait_for_records(23) if one.operation == "stream"]
+    # Twenty calls took place meanwhile.
+    assert record.outcome == "allowed"
+    assert record.added_ms < record.duration_ms / 2
+
+
 async def leave_after_first_event(_client: MCPClient, url: str, body: Any, session: str) -> None:
     async with await RawClient.connect("127.0.0.1", int(url.rpartition(":")[2])) as raw:
         await raw.send(raw_post(url, body, session))

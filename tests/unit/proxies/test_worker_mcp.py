@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
-from proxies.contract import Discover, EntryRule, Judged, MCPControl, MCPSettings, Observed, ProxyConfig
+from proxies.contract import Discover, EntryRule, Judged, MCPControl, MCPSettings, Observed, ProxyConfig, UpstreamAuth
+from tests.integration.mcp.test_eras import Server
 from tests.integration.mcp.test_tool_control import Scripted
 from tests.mcp_control import accept_all, named, tool
-from tests.mcp_wire import legacy_headers, request
+from tests.mcp_wire import legacy_headers, modern, request
 from tests.rawpeer import Upstream, UpstreamPeer
+from tests.support.channel_servers import sse_server, websocket_server
 from tests.support.fleet import KEY, proxy
 from tests.unit.proxies.test_worker import Console, running
 
@@ -83,3 +86,43 @@ async def test_T_01_a_list_waits_for_the_snapshot_with_the_judgement(tmp_path: P
         await console.publish(2, msgspec.structs.replace(config, mcp=MCPSettings(control=control)))
         console.send(Judged(observation.id))
         assert named((await listing).json()["result"]["tools"]) == ["one"]
+
+
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+
+
+@pytest.mark.parametrize(("transport", "running_server"), [("sse", sse_server), ("websocket", websocket_server)])
+async def test_another_credential_for_a_server_goes_with_the_next_session(
+    tmp_path: Path, transport: Any, running_server: Any
+) -> None:
+    async with running_server(guarded=True) as url, running(tmp_path) as console:
+        config = proxy("m", url, type="mcp", mcp=MCPSettings(transport=transport))
+        old = msgspec.structs.replace(config, upstream_auth=UpstreamAuth(type="bearer", value="stale"))
+        new = msgspec.structs.replace(config, upstream_auth=UpstreamAuth(type="bearer", value="right"))
+        console.listen(config)
+        await console.publish(1, old)
+        refused = await ask(console, config, request("initialize", 0, **HELLO))
+        await console.publish(2, new)
+        accepted = await ask(console, config, request("initialize", 0, **HELLO))
+    assert (refused.status_code, accepted.status_code) == (502, 200)
+
+
+async def test_E_04_refusing_a_server_that_has_fallen_back_takes_effect_at_once(tmp_path: Path) -> None:
+    server = Server("modern")
+    async with served(server, tmp_path) as (console, config):  # type: ignore[arg-type]
+        address = f"http://127.0.0.1:{config.port}/mcp"
+
+        async def call(id: int) -> Any:
+            return await console.client.post(
+                address, **modern(request("tools/list", id), authorization=f"Bearer {KEY}")
+            )
+
+        lax = msgspec.structs.replace(config, mcp=MCPSettings())
+        await console.publish(2, lax)
+        assert (await call(1)).status_code == 200
+        server.era = "legacy"
+        assert (await call(2)).json()["error"]["data"]["code"] == "era_not_spoken"
+        await console.publish(3, msgspec.structs.replace(config, mcp=MCPSettings(refuse_downgrade=True)))
+        assert (await call(3)).json()["error"]["data"]["code"] == "downgrade_refused"
+        await console.publish(4, lax)
+        assert (await call(4)).json()["error"]["data"]["code"] == "era_not_spoken"

@@ -1,4 +1,4 @@
-"""Whether base64 holds what its type says, by its first bytes."""
+"""Whether base64 holds what its type says, by its first bytes, and what runs in the client."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxies.mcp.media import MAX_FINDINGS, findings
-from rules.model import Action, Target, Text
+from proxies.mcp.media import ACTIVE_RULE_ID, MAX_FINDINGS, findings
+from rules.model import Action, Severity, Target, Text
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -69,6 +69,28 @@ def test_I_32_what_is_as_it_says_or_may_be_anything_is_not(mime_type: str, data:
 def test_I_32_a_picture_of_another_format_is_noted_and_no_more() -> None:
     expected = [("/result/content/1/blob", "something else that is called image/png", Action.LOG)]
     assert found("image/png", b"\xff\xd8\xff\xe0", blob=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "mime_type", "told"),
+    [
+        ("ui://weather/view", "text/html;profile=mcp-app", True),
+        ("https://x.test/a", 'Text/HTML; charset=utf-8; profile="mcp-app"', True),
+        ("UI://weather/view", "text/html", True),
+        ("ui://weather/data", "application/json", True),
+        ("https://x.test/page", "text/html; charset=utf-8", False),
+        ("file:///ui/mcp-app.txt", "text/plain", False),
+    ],
+)
+def test_M_21_a_page_that_runs_in_the_client_is_told(uri: str, mime_type: str, told: bool) -> None:
+    text = Text(Target.TOOL_RESULT, "/result/contents/0/mimeType", mime_type)
+    for member in ("text", "blob"):
+        document = {"result": {"contents": [{"uri": uri, "mimeType": mime_type, member: "aGVsbG8="}]}}
+        found = [(one.rule_id, one.path, one.severity, one.action) for one in findings(document, [text])]
+        wanted = (ACTIVE_RULE_ID, f"/result/contents/0/{member}", Severity.MEDIUM, Action.ALERT)
+        assert found == ([wanted] if told else [])
+    declared = {"result": {"contents": [{"uri": uri, "mimeType": mime_type}]}}
+    assert findings(declared, [text]) == []
 
 
 def test_places_that_are_none_and_floods_cost_nothing() -> None:
