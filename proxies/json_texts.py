@@ -8,6 +8,8 @@ from rules.model import Target, Text
 
 BASE64_SUFFIX: Final = ";base64"
 """Ends the place of a text that stands there in base64."""
+DATA_URL_SUFFIX: Final = ";data-url"
+"""Ends the place of a text that stands there in the base64 of a `data:` URL."""
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
 
 

@@ -14,6 +14,7 @@ from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.invoke_families import llama_request, titan_request
 from proxies.llm.ollama_texts import ollama_generate, ollama_member, ollama_message
+from proxies.llm.payloads import payload_texts
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
 from rules.model import Target, Text
@@ -125,7 +126,7 @@ def _part(part: Any, target: Target, path: str, texts: list[Text]) -> None:
     elif kind == "tool_result":
         _content(part.get("content"), Target.TOOL_RESULT, f"{path}/content", texts)
     elif kind == "document":
-        _without_payload(part, Target.DOCUMENT, path, texts)
+        payload_texts(part, Target.DOCUMENT, path, texts)
     elif kind == "search_result":
         leaves(part, Target.DOCUMENT, path, texts)
     elif kind in ("text", "input_text", "output_text") and type(text := part.get("text")) is str:
@@ -134,25 +135,7 @@ def _part(part: Any, target: Target, path: str, texts: list[Text]) -> None:
             if key not in ("type", "text", "cache_control"):
                 leaves(value, target, pointer(path, key), texts)
     elif kind != "redacted_thinking":
-        _without_payload(part, target, path, texts)
-
-
-def _without_payload(value: Any, target: Target, path: str, texts: list[Text]) -> None:
-    """All strings below, without base64 payloads: media `data` members and `data:` URLs."""
-    if type(value) is dict:
-        binary = value.get("type") == "base64" or "format" in value or "media_type" in value
-        is_text = value.get("type") == "text"
-        for key, member in value.items():
-            if key == "data" and binary and not is_text:
-                continue
-            if key in ("signature", "file_data", "encrypted_content"):
-                continue
-            _without_payload(member, target, pointer(path, key), texts)
-    elif type(value) is list:
-        for index, member in enumerate(value):
-            _without_payload(member, target, f"{path}/{index}", texts)
-    elif type(value) is str and value and not value.startswith("data:"):
-        texts.append(Text(target, path, value))
+        payload_texts(part, target, path, texts)
 
 
 def response_item(item: Any, path: str, texts: list[Text]) -> None:
@@ -173,7 +156,7 @@ def response_item(item: Any, path: str, texts: list[Text]) -> None:
         elif key == "arguments":
             argument_texts(value, below, texts)
         elif key == "output" or kind.endswith("_output"):
-            _without_payload(value, Target.TOOL_RESULT, below, texts)
+            payload_texts(value, Target.TOOL_RESULT, below, texts)
         elif kind == "reasoning":
             leaves(value, Target.COMPLETION, below, texts)
         else:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from proxies.llm.surfaces import Surface
 from rules.model import Target, Text
 
 MARK = "find me"
+BINARY = base64.b64encode(b"\x89PNG " + MARK.encode()).decode()
 
 
 def places(texts: list[Text]) -> dict[str, Target]:
@@ -199,9 +201,9 @@ def test_LLM_SRF_3_request_text_is_read_with_its_target(
 @pytest.mark.parametrize(
     ("surface", "body"),
     [
-        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": "wav", "data": MARK}}]}]}),
-        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": MARK}}]}]}),
-        (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": MARK}}]}]}),
+        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": "wav", "data": BINARY}}]}]}),
+        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": BINARY}}]}]}),
+        (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": BINARY}}]}]}),
         (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": MARK}]}]}),
         (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "assistant", "content": [{"type": "thinking", "signature": MARK}]}]}),
         (Surface.OPENAI_RESPONSES, {"input": [{"type": "reasoning", "encrypted_content": MARK}]}),
