@@ -57,8 +57,8 @@ def containers(value: Any, path: str) -> Iterator[dict[str, Any]]:
 
 def _edited(value: Any, tree: Any) -> Any:
     if type(tree) is str:
-        if type(value) is not str:
-            raise EditImpossible("what is to be changed is not a text")
+        if type(value) is not str and type(value) is not int:
+            raise EditImpossible("what is to be changed is neither a text nor a number")
         return tree
     if type(value) is str:
         return _edited_inside(value, tree)

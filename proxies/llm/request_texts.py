@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.json_texts import leaves, number_leaves, pointer, schema_leaves
 from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.invoke_families import llama_request, titan_request
@@ -32,9 +32,10 @@ _CONFIGURATION: Final = frozenset({"model", "object"})
 
 
 def request_texts(surface: Surface, body: dict[str, Any]) -> list[Text]:
-    """The texts of one request body, in document order."""
+    """The texts of one request body, in document order, and behind them numbers that could be those of cards."""
     texts: list[Text] = []
     _SURFACES[surface](body, texts)
+    number_leaves(body, Target.PROMPT, "", texts)
     return texts
 
 
@@ -97,9 +98,9 @@ def _message(message: Any, path: str, texts: list[Text]) -> None:
             _content(value, target, below, texts)
         elif key == "tool_calls" and type(value) is list:
             for index, call in enumerate(value):
-                tool_call_texts(call, f"{below}/{index}", texts)
+                tool_call_texts(call, f"{below}/{index}", texts, has_numbers=True)
         elif key == "function_call":
-            tool_call_texts(value, below, texts)
+            tool_call_texts(value, below, texts, has_numbers=True)
         elif key != "role":
             leaves(value, target, below, texts)
 
@@ -154,7 +155,7 @@ def response_item(item: Any, path: str, texts: list[Text]) -> None:
         if key == "name":
             leaves(value, Target.TOOL_NAME, below, texts)
         elif key == "arguments":
-            argument_texts(value, below, texts)
+            argument_texts(value, below, texts, has_numbers=True)
         elif key == "output" or kind.endswith("_output"):
             payload_texts(value, Target.TOOL_RESULT, below, texts)
         elif kind == "reasoning":
