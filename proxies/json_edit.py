@@ -2,7 +2,7 @@
 
 A place is an RFC 6901 pointer. It may go on inside a string that holds JSON (the arguments of a tool call): that string
 is parsed, changed and written anew. A place that ends in `#` is the key of a member, one that ends in `;base64` a text in
-base64.
+base64, one that ends in `;data-url` the text of a `data:` URL.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from proxies.json_texts import BASE64_SUFFIX
+from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX
 from proxies.strict_json import JSONRefused, dump, parse
 
 
@@ -57,8 +57,8 @@ def containers(value: Any, path: str) -> Iterator[dict[str, Any]]:
 
 def _edited(value: Any, tree: Any) -> Any:
     if type(tree) is str:
-        if type(value) is not str:
-            raise EditImpossible("what is to be changed is not a text")
+        if type(value) is not str and type(value) is not int:
+            raise EditImpossible("what is to be changed is neither a text nor a number")
         return tree
     if type(value) is str:
         return _edited_inside(value, tree)
@@ -88,6 +88,11 @@ def _edit_object(value: dict[str, Any], tree: dict[str, Any]) -> None:
             value[step] = _edited(value[step], below)
         elif step.endswith(BASE64_SUFFIX) and type(value.get(step.removesuffix(BASE64_SUFFIX))) is str:
             value[step.removesuffix(BASE64_SUFFIX)] = base64.b64encode(_edited("", below).encode()).decode()
+        elif step.endswith(DATA_URL_SUFFIX) and type(url := value.get(step.removesuffix(DATA_URL_SUFFIX))) is str:
+            head, comma, _ = url.partition(",")
+            value[step.removesuffix(DATA_URL_SUFFIX)] = (
+                head + comma + base64.b64encode(_edited("", below).encode()).decode()
+            )
         elif step.endswith("#") and step[:-1] in value and type(below) is str:
             renamed[step[:-1]] = below
         else:

@@ -8,6 +8,8 @@ from rules.model import Target, Text
 
 BASE64_SUFFIX: Final = ";base64"
 """Ends the place of a text that stands there in base64."""
+DATA_URL_SUFFIX: Final = ";data-url"
+"""Ends the place of a text that stands there in the base64 of a `data:` URL."""
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
 
 
@@ -63,4 +65,27 @@ def schema_leaves(value: Any, path: str, texts: list[Text]) -> None:
         texts.append(Text(Target.SCHEMA, path, value))
 
 
+def number_leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
+    """Append the numbers below `value` that are as long as those of payment cards, as the texts that they would be.
+
+    Shorter ones tell nothing without words around them, longer ones are identifiers.
+    """
+    if type(value) is dict:
+        for key, member in value.items():
+            if type(member) is int:
+                if LEAST_NUMBER <= member <= MOST_NUMBER:
+                    texts.append(Text(target, pointer(path, key), str(member)))
+            elif type(member) is dict or type(member) is list:
+                number_leaves(member, target, pointer(path, key), texts)
+    elif type(value) is list:
+        for index, member in enumerate(value):
+            if type(member) is int:
+                if LEAST_NUMBER <= member <= MOST_NUMBER:
+                    texts.append(Text(target, f"{path}/{index}", str(member)))
+            elif type(member) is dict or type(member) is list:
+                number_leaves(member, target, f"{path}/{index}", texts)
+
+
+LEAST_NUMBER: Final = 10**12
+MOST_NUMBER: Final = 10**16 - 1
 _CARRIERS: Final = frozenset({str, dict, list})

@@ -7,7 +7,9 @@ overrides do not concern it.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 import re2
@@ -21,6 +23,7 @@ MIN_VALUE_CHARS = 10
 MAX_VALUE_CHARS = 200
 MAX_CANARIES = 500
 MAX_SIGHTS_PER_TEXT = 20
+_URL_ALPHABET: Final = str.maketrans("+/", "-_")
 SCORE = 100
 
 
@@ -52,19 +55,34 @@ class Canary(msgspec.Struct, frozen=True):
         )
 
 
-class CanaryWatch:
-    """Looks for all canaries at once; case does not matter, as models change it."""
+def encodings(value: str) -> frozenset[str]:
+    """What a value looks like inside base64, wherever it begins there, and as hexadecimal digits."""
+    data = value.encode()
+    found = {data.hex(), data.hex().upper()}
+    for before in range(3):
+        # The characters at both ends also hold bits of what stands around the value.
+        first, last = -(-8 * before // 6), (8 * (before + len(data))) // 6
+        encoded = base64.b64encode(b"\0" * before + data).decode()[first:last]
+        found |= {encoded, encoded.translate(_URL_ALPHABET)}
+    return frozenset(found)
 
-    __slots__ = ("_by_value", "_max_chars", "_pattern")
+
+class CanaryWatch:
+    """Looks for all canaries at once, also inside base64 and hexadecimal; case does not matter, as models change it."""
+
+    __slots__ = ("_by_encoding", "_by_value", "_max_chars", "_pattern")
 
     def __init__(self, canaries: Sequence[Canary] = ()) -> None:
-        self._by_value = {canary.value.casefold(): canary for canary in canaries[:MAX_CANARIES]}
-        self._max_chars = max((len(canary.value) for canary in canaries), default=0)
+        watched = canaries[:MAX_CANARIES]
+        self._by_value = {canary.value.casefold(): canary for canary in watched}
+        self._by_encoding = {encoded: canary for canary in watched for encoded in encodings(canary.value)}
+        self._max_chars = max(map(len, (*self._by_value, *self._by_encoding)), default=0)
         self._pattern = None
         if self._by_value:
             # The longest first: one value may begin another.
-            values = sorted((canary.value for canary in canaries[:MAX_CANARIES]), key=len, reverse=True)
-            self._pattern = re2.compile("(?i)" + "|".join(map(re2.escape, values)))
+            values = sorted((canary.value for canary in watched), key=len, reverse=True)
+            plain, encoded = ("|".join(map(re2.escape, found)) for found in (values, sorted(self._by_encoding)))
+            self._pattern = re2.compile(f"(?i:{plain})|{encoded}")
 
     def __bool__(self) -> bool:
         return self._pattern is not None
@@ -95,7 +113,7 @@ class CanaryWatch:
         for count, match in enumerate(self._pattern.finditer(text.text)):
             if count >= MAX_SIGHTS_PER_TEXT:
                 return
-            canary = self._by_value.get(match.group().casefold())
+            canary = self._by_value.get(match.group().casefold()) or self._by_encoding.get(match.group())
             if canary is not None and not canary.is_at_home(proxy_id, principal_id, direction):
                 yield _finding(canary, text, origin + match.start(), origin + match.end())
 

@@ -18,7 +18,7 @@ from rules.decoding import Source
 from rules.derived_view import DerivedView
 from rules.evaluator import MAX_FINDINGS, Direction, Evaluator, Found, findings_of
 from rules.hyperscan_database import Hits
-from rules.model import Finding, Severity, Text
+from rules.model import Action, Finding, Severity, Text
 from rules.normalize import may_normalize, normalized
 from rules.views import DECODERS, MAX_DEPTH, MAX_MESSAGE_VIEWS, ViewBudget, base_of, decoded
 
@@ -102,13 +102,27 @@ class DerivedScan:
         if not changed.search(self._evaluator.hits):
             return None
         found = self._evaluator.evaluate(changed.buffer, changed.hits, "normalized", self._direction, changed)
-        if not all(self._is_known(item, rule.id, *view.raw_span(hit.start, hit.end)) for _, rule, hit in found):
+        if not all(
+            self._is_known(
+                item,
+                rule.id,
+                *view.raw_span(hit.start, hit.end),
+                is_whole=rule.sensitive or rule.action is Action.REDACT,
+            )
+            for _, rule, hit in found
+        ):
             return None
         return [number for number in range(len(DECODERS)) if changed.occurs(number)]
 
-    def _is_known(self, item: _Item, rule_id: str, start: int, end: int) -> bool:
-        """Whether the rule hits there in the raw text, or in another view of it."""
-        return any(low < end and start < high for low, high in self._spans.get((item.number, rule_id), ()))
+    def _is_known(self, item: _Item, rule_id: str, start: int, end: int, *, is_whole: bool) -> bool:
+        """Whether the rule hits there in the raw text, or in another view of it.
+
+        Of what may be masked a part is not enough: an invisible character in an address leaves a shorter one behind it.
+        """
+        spans = self._spans.get((item.number, rule_id), ())
+        if is_whole:
+            return any(low <= start and end <= high for low, high in spans)
+        return any(low < end and start < high for low, high in spans)
 
     def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
         """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""
@@ -146,7 +160,8 @@ class DerivedScan:
         """Add a finding with its place in the raw text, unless the rule already has one there."""
         assert item.view is not None
         start, end = item.view.raw_span(finding.start, finding.end)
-        if not self._left or self._is_known(item, finding.rule_id, start, end):
+        is_whole = finding.sensitive or finding.action is Action.REDACT
+        if not self._left or self._is_known(item, finding.rule_id, start, end, is_whole=is_whole):
             return
         self._spans.setdefault((item.number, finding.rule_id), []).append((start, end))
         self._left -= 1

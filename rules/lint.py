@@ -12,7 +12,8 @@ from rules.engine import Ruleset
 from rules.hyperscan_database import EngineError
 from rules.model import Text
 from rules.packs import Pack, PackError, Problem, Rule, read_pack
-from rules.patterns import PatternRefused, check, key_of
+from rules.patterns import PatternRefused, key_of
+from rules.search_cost import check_pattern
 from rules.validators import parse as parse_validators
 
 LISTS = ("all", "any", "near", "none")
@@ -56,7 +57,7 @@ def _pattern_problems(rule: Rule, origin: str, pointer: str) -> list[Problem]:
         for number, item in enumerate(getattr(rule.match, name)):
             place = f"{pointer}/match/{name}/{number}/re"
             try:
-                count = check(key_of(item.re, item.flags))
+                count = check_pattern(key_of(item.re, item.flags))
             except PatternRefused as error:
                 problems.append(Problem(origin, place, str(error)))
                 continue

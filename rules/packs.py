@@ -63,7 +63,7 @@ class Pattern(_Strict, frozen=True):
 
 
 class Near(_Strict, frozen=True):
-    """A pattern that must lie within `within` characters before or after the anchor, or overlap it."""
+    """A pattern that must lie in the anchor and the `within` characters before and behind it."""
 
     re: PatternText
     within: Within
@@ -71,7 +71,7 @@ class Near(_Strict, frozen=True):
 
 
 class Absent(_Strict, frozen=True):
-    """A pattern that must not lie within `within` characters of the anchor; without `within`, nowhere in the text."""
+    """A pattern that must not lie in the anchor and `within` characters around it; without `within`, nowhere in the text."""
 
     re: PatternText
     within: Within | None = None

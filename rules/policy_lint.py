@@ -18,9 +18,10 @@ from rules.context_firewall import origin_allowed
 from rules.lint import lint_pack
 from rules.model import Target
 from rules.packs import Pack, Problem
-from rules.patterns import PatternRefused, check, key_of
+from rules.patterns import PatternRefused, key_of
 from rules.policy import OWN_PACK_PREFIX, Conditions, Policy, PolicyRule, Range, Schedule, read_policy
 from rules.policy_evaluation import CompiledOverride
+from rules.search_cost import check_pattern
 
 ROLES = ("user", "assistant", "tool", "system", "developer")
 _OF_MODELS = ("model", "message_count", "role_count", "token_estimate")
@@ -107,7 +108,7 @@ def _pattern_problems(match: Conditions, pointer: str) -> Iterator[_Found]:
 
 def _check_pattern(pattern: str, flags: str, pointer: str) -> Iterator[_Found]:
     try:
-        check(key_of(pattern, flags))
+        check_pattern(key_of(pattern, flags))
     except PatternRefused as error:
         yield pointer, str(error)
 

@@ -44,3 +44,10 @@ def masking_ruleset() -> Ruleset:
             masking_rule("X-DOORS", BLOCKED, "test/any", action="block", confidence="high", score=90),
         )
     )
+
+
+@cache
+def certain_ruleset() -> Ruleset:
+    """One rule that masks addresses with high confidence."""
+    pattern = r"\b[A-Za-z0-9._-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"
+    return ruleset(pack("certain", masking_rule("PII-EMAIL", pattern, "pii/email", confidence="high")))

@@ -38,7 +38,8 @@ from app.policies.schemas import (
 from app.policies.service import PolicyService
 from app.security.permissions import Actor
 from rules.packs import Problem
-from rules.patterns import PatternRefused, check, key_of
+from rules.patterns import PatternRefused, key_of
+from rules.search_cost import check_pattern
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -327,7 +328,7 @@ def problem_views(problems: Sequence[Problem]) -> list[ProblemView]:
 def pattern_view(pattern: str) -> PatternView:
     """One pattern, checked by every engine."""
     try:
-        groups = check(key_of(pattern, ""))
+        groups = check_pattern(key_of(pattern, ""))
     except PatternRefused as error:
         return PatternView(pattern=pattern, valid=False, reason=str(error), groups=0)
     return PatternView(pattern=pattern, valid=True, reason="", groups=groups)

@@ -6,11 +6,10 @@ so it is read as such.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any, Final
 
 from proxies.json_texts import BASE64_SUFFIX, leaves, pointer, schema_leaves
+from proxies.llm.payloads import base64_text
 from rules.model import Target, Text
 
 _ROLE_TARGETS: Final = {"user": Target.PROMPT, "assistant": Target.COMPLETION, "system": Target.SYSTEM_PROMPT}
@@ -82,7 +81,10 @@ def file_texts(value: Any, target: Target, path: str, texts: list[Text]) -> None
             below = pointer(path, key)
             if key == "bytes" and type(member) is str:
                 text = base64_text(member)
-                leaves(text, target, below if text == member else below + BASE64_SUFFIX, texts)
+                if text is None:
+                    leaves(member, target, below, texts)
+                else:
+                    leaves(text, target, below + BASE64_SUFFIX, texts)
             else:
                 file_texts(member, target, below, texts)
     elif type(value) is list:
@@ -90,16 +92,6 @@ def file_texts(value: Any, target: Target, path: str, texts: list[Text]) -> None
             file_texts(member, target, f"{path}/{index}", texts)
     else:
         leaves(value, target, path, texts)
-
-
-def base64_text(encoded: str) -> str:
-    """The text that stands here in base64; nothing for other files; the string itself where it is no base64."""
-    try:
-        return base64.b64decode(encoded, validate=True).decode()
-    except UnicodeDecodeError:
-        return ""
-    except (binascii.Error, ValueError):
-        return encoded
 
 
 def _message(message: Any, path: str, texts: list[Text], default: Target = Target.PROMPT) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxies.json_texts import leaves, pointer
+from proxies.llm.payloads import file_text
 from rules.model import Target, Text
 
 _BINARY: Final = frozenset({"inlineData", "inline_data"})
@@ -31,13 +32,16 @@ def gemini_content(content: Any, target: Target, path: str, texts: list[Text]) -
 
 
 def gemini_part(part: Any, target: Target, path: str, texts: list[Text]) -> None:
-    """One part: text, a call with its arguments as an object, a result, a file. Payloads and signatures are not read."""
+    """One part: text, a call with its arguments as an object, a result, a file. Signatures are not read."""
     if type(part) is not dict:
         leaves(part, target, path, texts)
         return
     for key, value in part.items():
         below = pointer(path, key)
-        if key in _SIGNATURES or key in _BINARY:
+        if key in _SIGNATURES:
+            continue
+        if key in _BINARY:
+            _file(value, below, texts)
             continue
         if key in _CALLS and type(value) is dict:
             _call(value, Target.TOOL_ARGS, below, texts)
@@ -47,6 +51,18 @@ def gemini_part(part: Any, target: Target, path: str, texts: list[Text]) -> None
             leaves(value, Target.TOOL_ARGS, below, texts)
         else:
             leaves(value, target, below, texts)
+
+
+def _file(value: Any, path: str, texts: list[Text]) -> None:
+    """A file with its type; only what is text in it is read."""
+    if type(value) is not dict:
+        leaves(value, Target.DOCUMENT, path, texts)
+        return
+    for key, member in value.items():
+        if key == "data" and type(member) is str:
+            file_text(member, f"{path}/data", texts)
+        elif key not in ("mimeType", "mime_type"):
+            leaves(member, Target.DOCUMENT, pointer(path, key), texts)
 
 
 def _call(call: dict[str, Any], target: Target, path: str, texts: list[Text]) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.json_texts import leaves, number_leaves, pointer, schema_leaves
 from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.invoke_families import llama_request, titan_request
 from proxies.llm.ollama_texts import ollama_generate, ollama_member, ollama_message
+from proxies.llm.payloads import payload_texts
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
 from rules.model import Target, Text
@@ -31,9 +32,10 @@ _CONFIGURATION: Final = frozenset({"model", "object"})
 
 
 def request_texts(surface: Surface, body: dict[str, Any]) -> list[Text]:
-    """The texts of one request body, in document order."""
+    """The texts of one request body, in document order, and behind them numbers that could be those of cards."""
     texts: list[Text] = []
     _SURFACES[surface](body, texts)
+    number_leaves(body, Target.PROMPT, "", texts)
     return texts
 
 
@@ -96,9 +98,9 @@ def _message(message: Any, path: str, texts: list[Text]) -> None:
             _content(value, target, below, texts)
         elif key == "tool_calls" and type(value) is list:
             for index, call in enumerate(value):
-                tool_call_texts(call, f"{below}/{index}", texts)
+                tool_call_texts(call, f"{below}/{index}", texts, has_numbers=True)
         elif key == "function_call":
-            tool_call_texts(value, below, texts)
+            tool_call_texts(value, below, texts, has_numbers=True)
         elif key != "role":
             leaves(value, target, below, texts)
 
@@ -125,7 +127,7 @@ def _part(part: Any, target: Target, path: str, texts: list[Text]) -> None:
     elif kind == "tool_result":
         _content(part.get("content"), Target.TOOL_RESULT, f"{path}/content", texts)
     elif kind == "document":
-        _without_payload(part, Target.DOCUMENT, path, texts)
+        payload_texts(part, Target.DOCUMENT, path, texts)
     elif kind == "search_result":
         leaves(part, Target.DOCUMENT, path, texts)
     elif kind in ("text", "input_text", "output_text") and type(text := part.get("text")) is str:
@@ -134,25 +136,7 @@ def _part(part: Any, target: Target, path: str, texts: list[Text]) -> None:
             if key not in ("type", "text", "cache_control"):
                 leaves(value, target, pointer(path, key), texts)
     elif kind != "redacted_thinking":
-        _without_payload(part, target, path, texts)
-
-
-def _without_payload(value: Any, target: Target, path: str, texts: list[Text]) -> None:
-    """All strings below, without base64 payloads: media `data` members and `data:` URLs."""
-    if type(value) is dict:
-        binary = value.get("type") == "base64" or "format" in value or "media_type" in value
-        is_text = value.get("type") == "text"
-        for key, member in value.items():
-            if key == "data" and binary and not is_text:
-                continue
-            if key in ("signature", "file_data", "encrypted_content"):
-                continue
-            _without_payload(member, target, pointer(path, key), texts)
-    elif type(value) is list:
-        for index, member in enumerate(value):
-            _without_payload(member, target, f"{path}/{index}", texts)
-    elif type(value) is str and value and not value.startswith("data:"):
-        texts.append(Text(target, path, value))
+        payload_texts(part, target, path, texts)
 
 
 def response_item(item: Any, path: str, texts: list[Text]) -> None:
@@ -171,9 +155,9 @@ def response_item(item: Any, path: str, texts: list[Text]) -> None:
         if key == "name":
             leaves(value, Target.TOOL_NAME, below, texts)
         elif key == "arguments":
-            argument_texts(value, below, texts)
+            argument_texts(value, below, texts, has_numbers=True)
         elif key == "output" or kind.endswith("_output"):
-            _without_payload(value, Target.TOOL_RESULT, below, texts)
+            payload_texts(value, Target.TOOL_RESULT, below, texts)
         elif kind == "reasoning":
             leaves(value, Target.COMPLETION, below, texts)
         else:

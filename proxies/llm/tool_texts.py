@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from proxies.json_texts import leaves, pointer, schema_leaves
+from proxies.json_texts import leaves, number_leaves, pointer, schema_leaves
 from proxies.strict_json import JSONRefused, parse
 from rules.model import Target, Text
 
@@ -30,7 +30,7 @@ def tool_texts(tool: Any, path: str, texts: list[Text]) -> None:
             leaves(value, Target.SCHEMA, below, texts)
 
 
-def tool_call_texts(call: Any, path: str, texts: list[Text]) -> None:
+def tool_call_texts(call: Any, path: str, texts: list[Text], *, has_numbers: bool = False) -> None:
     """An assistant's tool call, in the history or in an answer: a name, and arguments as a JSON string or free text."""
     if type(call) is not dict:
         leaves(call, Target.TOOL_ARGS, path, texts)
@@ -38,17 +38,20 @@ def tool_call_texts(call: Any, path: str, texts: list[Text]) -> None:
     for key, value in call.items():
         below = pointer(path, key)
         if key in ("function", "custom"):
-            tool_call_texts(value, below, texts)
+            tool_call_texts(value, below, texts, has_numbers=has_numbers)
         elif key == "arguments":
-            argument_texts(value, below, texts)
+            argument_texts(value, below, texts, has_numbers=has_numbers)
         elif key == "name":
             leaves(value, Target.TOOL_NAME, below, texts)
         elif key not in ("id", "type"):
             leaves(value, Target.TOOL_ARGS, below, texts)
 
 
-def argument_texts(arguments: Any, path: str, texts: list[Text]) -> None:
-    """Tool arguments: the leaves of the JSON inside the string, or the string itself where it is not JSON."""
+def argument_texts(arguments: Any, path: str, texts: list[Text], *, has_numbers: bool = False) -> None:
+    """Tool arguments: the leaves of the JSON inside the string, or the string itself where it is not JSON.
+
+    With `has_numbers` long numbers as well: only a request can still be changed there.
+    """
     if type(arguments) is str:
         try:
             arguments = parse(arguments.encode("utf-8"))
@@ -56,3 +59,5 @@ def argument_texts(arguments: Any, path: str, texts: list[Text]) -> None:
             texts.append(Text(Target.TOOL_ARGS, path, arguments))
             return
     leaves(arguments, Target.TOOL_ARGS, path, texts)
+    if has_numbers:
+        number_leaves(arguments, Target.TOOL_ARGS, path, texts)

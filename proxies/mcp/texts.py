@@ -12,7 +12,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, pointer
+from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, number_leaves, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value
 from proxies.mcp.messages import Message
@@ -63,6 +63,7 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
             _leaves({k: v for k, v in value.items() if k != META_VERSION}, Target.TOOL_ARGS, path, texts)
         elif key not in _NOT_CONTENT:
             _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
+    number_leaves(params.get("arguments"), Target.TOOL_ARGS, "/params/arguments", texts)
     if headers is not None:
         _header_texts(headers, params.get("name") if is_declared else None, texts)
     return texts

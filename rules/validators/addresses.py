@@ -35,6 +35,8 @@ _STAND_INS = tuple(
     )
 )
 _GIVEN_OUT = ipaddress.ip_network("2000::/3")
+_IPV6_GROUPS = 8
+_LONG_GROUP = 3
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|\d{1,20}", re.ASCII)
 _MAX_NUMBER_PARTS = 4
@@ -66,7 +68,8 @@ def ip_public(value: str) -> bool:
 def ip_external(value: str) -> bool:
     """An address of one host outside: public, or set apart for documentation and the like, which stand for public ones.
 
-    Of IPv6 only the block that is given out (2000::/3) counts: `dead::beef` is a name in a program.
+    Of IPv6 the block that is given out (2000::/3) counts, and of the rest what is written in full: `dead::beef` is a
+    name in a program.
     """
     if _PLAIN_IPV4.fullmatch(value) and ip_public(value):
         return True
@@ -75,7 +78,13 @@ def ip_external(value: str) -> bool:
         return False
     if any(address in network for network in _STAND_INS if network.version == address.version):
         return True
-    return address.is_global and (address.version == 4 or address in _GIVEN_OUT)
+    return address.is_global and (address.version == 4 or address in _GIVEN_OUT or _is_written_in_full(value))
+
+
+def _is_written_in_full(value: str) -> bool:
+    """Whether a value has eight groups of which most are long; the groups of a hardware address have two digits."""
+    groups = value.split(":")
+    return len(groups) == _IPV6_GROUPS and sum(len(group) >= _LONG_GROUP for group in groups) > _IPV6_GROUPS // 2
 
 
 def ip_lan(value: str) -> bool:

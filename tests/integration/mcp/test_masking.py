@@ -31,6 +31,7 @@ from tests.mcp_wire import (
 from tests.rawpeer import RawMessage, UpstreamPeer
 
 ARGUMENTS = {"to": [EMAIL], "body": f"key {KEY}", "n": 4}
+NAMED = {"id": EMAIL, "type": EMAIL, "cursor": EMAIL, "deep": [{"conversation": EMAIL, "type": "thinking"}]}
 
 
 def placeholder_in(value: Any) -> str:
@@ -188,3 +189,16 @@ async def test_RED_PH_4_what_the_user_answered_during_a_call_is_restored_in_its_
             answered = await next_message(lines)
     assert EMAIL not in str([seen.body for seen in upstream.requests])
     assert json.loads(answered["result"]["content"][0]["text"])[0]["result"]["content"] == {"to": EMAIL}
+
+
+async def test_SYP_RED_1_no_name_in_arguments_or_results_keeps_a_value_from_being_masked() -> None:
+    def answer(message: Any) -> bytes:
+        return json_answer(result(1, content=[], structuredContent={**message["params"]["arguments"], "role": KEY}))
+
+    async with wire(server(answer), ruleset=masking_ruleset()) as (client, upstream, _):
+        reply = await client.post_modern(request("tools/call", name="send", arguments=NAMED))
+        (seen,) = upstream.requests
+
+    assert EMAIL not in seen.body.decode()
+    assert rpc(seen)["params"]["arguments"]["deep"][0]["type"] == "thinking"
+    assert reply.json()["result"]["structuredContent"] == {**NAMED, "role": "[REDACTED_AWS_SECRET]"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import pairwise
 
 import pytest
@@ -45,6 +46,25 @@ def test_other_texts_are_no_sightings(text: str) -> None:
 
 def test_case_does_not_matter() -> None:
     assert len(seen(watch(), VALUE.lower())) == 1
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc", "the row is: "])
+@pytest.mark.parametrize("after", ["", "?", "??", " and more"])
+@pytest.mark.parametrize("value", [VALUE, "naïve-token-ÿÿ>>??>>"])
+def test_inside_base64_and_hexadecimal_it_is_seen(before: str, after: str, value: str) -> None:
+    watcher = CanaryWatch([Canary(id="can_01ab", name="payroll", value=value)])
+    data = f"{before}{value}{after}".encode()
+    for encoded in (
+        base64.b64encode(data).decode(),
+        base64.urlsafe_b64encode(data).decode(),
+        data.hex(),
+        data.hex().upper(),
+    ):
+        [finding] = seen(watcher, f"see {encoded} there")
+        assert 4 <= finding.start < finding.end <= 4 + len(encoded)
+        assert finding.rule_id == "CANARY-01AB"
+    other = base64.b64encode(f"{before}{value[:-3]}{after}".encode()).decode()
+    assert seen(watcher, other) == []
 
 
 def test_at_home_it_may_be_seen() -> None:

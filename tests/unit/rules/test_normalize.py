@@ -111,6 +111,23 @@ def test_a_hit_that_the_raw_text_shows_is_reported_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["mail jo.d\u200boe@acme-mail.com now", "mail jo.doe@acme-mail.c\u200bom now", "jo.ｄoe@acme-mail.com"]
+)
+def test_a_value_of_which_the_raw_text_shows_only_a_part_is_found_whole(text: str) -> None:
+    rules = one_rule(
+        {"any": [{"re": r"(?:^|[^\w.@-])([\w.]{1,40}@[\w.-]{3,40})"}]},
+        views=["raw", "normalized"],
+        capture={"group": 1},
+        action="redact",
+    )
+
+    findings = rules.scan([prompt(text)], direction="request")
+
+    start, end = min(f.value_start for f in findings), max(f.value_end for f in findings)
+    assert text[start:end] == text.removeprefix("mail ").removesuffix(" now")
+
+
 def test_rules_without_the_view_do_not_see_it() -> None:
     assert SMALL.scan([prompt("pass\u200bword: hT7!kq0Zp2wQ")], direction="request") == []
     only = one_rule({"any": [{"re": "ignore"}]}, views=["normalized"])

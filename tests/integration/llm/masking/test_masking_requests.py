@@ -9,8 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.masking_calls import QUESTION, asked, hold_nothing_back, placeholder_in, post
-from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_ruleset
+from tests.masking_calls import CLIENT_KEY, QUESTION, asked, hold_nothing_back, placeholder_in, post, post_raw
+from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, certain_ruleset, masking_ruleset
 from tests.proxy_harness import running_proxy
 from tests.scripted_upstream import Reply, anthropic_stream, chat_body
 
@@ -143,3 +143,73 @@ async def test_a_type_that_is_no_word_is_a_member_like_others(upstream, proxy) -
 
     assert EMAIL not in upstream.seen
     assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == "[REDACTED_AWS_SECRET]"
+
+
+@pytest.mark.parametrize("member", ["id", "type", "role", "model", "conversation", "cursor", "signature"])
+async def test_RED_STR_12_no_name_in_arguments_keeps_a_value_from_being_masked(upstream, proxy, member) -> None:
+    arguments = {member: EMAIL, "deep": {"type": "thinking", member: EMAIL}}
+    call = {"id": "call_1", "type": "function", "function": {"name": "send", "arguments": json.dumps(arguments)}}
+    document = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [call]}],
+        "metadata": {"type": "thinking", member: EMAIL},
+    }
+    upstream.reply = lambda body: chat_body("ok")
+
+    await post(proxy, "/v1/chat/completions", document)
+
+    (seen,) = upstream.bodies
+    placeholder = placeholder_in(seen)
+    assert EMAIL not in json.dumps(seen)
+    assert json.loads(seen["messages"][1]["tool_calls"][0]["function"]["arguments"])[member] == placeholder
+    assert seen["metadata"][member] == placeholder
+    assert seen["messages"][1]["tool_calls"][0]["id"] == "call_1"
+
+
+async def test_RED_STR_12_a_value_in_the_arguments_of_anthropic_is_masked_whatever_its_name(upstream, proxy) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "send", "input": {"id": EMAIL, "type": EMAIL}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "sent"}
+    document = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [result]},
+        ],
+    }
+    upstream.reply = lambda body: anthropic_stream({"type": "text", "text": "ok"})
+
+    await post_raw(proxy, "/v1/messages", {**document, "stream": True})
+
+    (seen,) = upstream.bodies
+    assert seen["messages"][1]["content"][0]["input"] == {"id": placeholder_in(seen), "type": placeholder_in(seen)}
+    assert seen["messages"][1]["content"][0]["id"] == "toolu_1"
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        (
+            {"messages": [{"role": "tool", "tool_call_id": EMAIL, "content": "ok"}]},
+            "/messages/0/tool_call_id",
+        ),
+        (
+            {
+                "messages": [{"role": "user", "content": "hi"}],
+                "tools": [{"type": "function", "function": {"name": EMAIL}}],
+            },
+            "/tools/0/function/name",
+        ),
+    ],
+)
+async def test_RED_STR_7_a_value_where_nothing_can_be_changed_does_not_pass(upstream, document, place) -> None:
+    rules = certain_ruleset()
+    upstream.reply = lambda body: chat_body("ok")
+    async with running_proxy(type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=rules) as proxy:
+        answer = await post(proxy, "/v1/chat/completions", {"model": "m", **document}, status=422)
+
+    assert upstream.bodies == []
+    assert answer["error"]["code"] == "masking_failed"
+    assert place in answer["error"]["message"]
+    assert EMAIL not in json.dumps(answer)

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
+from proxies.json_edit import edit_texts
 from proxies.llm.request_texts import request_texts
 from proxies.llm.response_texts import response_texts, response_usage
 from proxies.llm.surfaces import Surface
 from rules.model import Target, Text
 
 MARK = "find me"
+BINARY = base64.b64encode(b"\x89PNG " + MARK.encode()).decode()
 
 
 def places(texts: list[Text]) -> dict[str, Target]:
@@ -199,9 +202,9 @@ def test_LLM_SRF_3_request_text_is_read_with_its_target(
 @pytest.mark.parametrize(
     ("surface", "body"),
     [
-        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": "wav", "data": MARK}}]}]}),
-        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": MARK}}]}]}),
-        (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": MARK}}]}]}),
+        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"format": "wav", "data": BINARY}}]}]}),
+        (Surface.OPENAI_CHAT, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": BINARY}}]}]}),
+        (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": BINARY}}]}]}),
         (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": MARK}]}]}),
         (Surface.ANTHROPIC_MESSAGES, {"messages": [{"role": "assistant", "content": [{"type": "thinking", "signature": MARK}]}]}),
         (Surface.OPENAI_RESPONSES, {"input": [{"type": "reasoning", "encrypted_content": MARK}]}),
@@ -291,3 +294,52 @@ def test_LLM_USE_1_usage_of_whole_answers() -> None:
     assert response_usage(Surface.OPENAI_CHAT, {"usage": "much"}) is None
     assert response_usage(Surface.ANTHROPIC_MESSAGES, {}) is None
     assert response_usage(Surface.OPENAI_CHAT, []) is None
+
+
+CARD = 4111111111111111
+
+
+@pytest.mark.parametrize(
+    ("surface", "body", "path"),
+    [
+        (Surface.OPENAI_CHAT, {"metadata": {"card": CARD}}, "/metadata/card"),
+        (
+            Surface.OPENAI_CHAT,
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"function": {"arguments": json.dumps({"c": [CARD, 7]})}}]}
+                ]
+            },
+            "/messages/0/tool_calls/0/function/arguments/c/0",
+        ),
+        (
+            Surface.OPENAI_RESPONSES,
+            {"input": [{"type": "function_call", "arguments": json.dumps({"a": {"c": CARD}})}]},
+            "/input/0/arguments/a/c",
+        ),
+        (
+            Surface.ANTHROPIC_MESSAGES,
+            {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "input": {"c": CARD}}]}]},
+            "/messages/0/content/0/input/c",
+        ),
+        (
+            Surface.GEMINI,
+            {"contents": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"c": CARD}}}]}]},
+            "/contents/0/parts/0/functionCall/args/c",
+        ),
+    ],
+)
+def test_llm_srf_3_a_number_as_long_as_one_of_a_card_is_read_and_can_be_masked(
+    surface: Surface, body: dict[str, Any], path: str
+) -> None:
+    assert [text.path for text in request_texts(surface, body) if text.text == str(CARD)] == [path]
+
+    edit_texts(body, {path: "[MASKED]"})
+
+    assert str(CARD) not in json.dumps(body)
+    assert "[MASKED]" in json.dumps(body)
+
+
+@pytest.mark.parametrize("number", [7, 1_763_000_000, 999_999_999_999, 10**16, True, 4111111111111111.5])
+def test_other_numbers_are_no_texts(number: float) -> None:
+    assert request_texts(Surface.OPENAI_CHAT, {"metadata": {"a": number, "b": [number]}}) == []

@@ -247,6 +247,15 @@ def test_I_20_no_argument_escapes_by_its_name(name: str) -> None:
     assert "cmd" in [text.text for text in request_texts(request("tools/call", name="t", arguments={name: "cmd"}))]
 
 
+def test_I_20_a_number_as_long_as_one_of_a_card_is_read() -> None:
+    texts = request_texts(
+        request("tools/call", name="pay", arguments={"card": 4111111111111111, "a": [10**16, 12, True]})
+    )
+
+    assert found(texts)["/params/arguments/card"] == (Target.TOOL_ARGS, "4111111111111111")
+    assert set(found(texts)) == {"/params/name", "/params/arguments/card"}
+
+
 def test_I_21_uris_and_prompt_arguments_are_read() -> None:
     assert found(request_texts(request("resources/read", uri="../etc")))["/params/uri"] == (Target.TOOL_ARGS, "../etc")
     prompt = request("prompts/get", name="p", arguments={"topic": "x"})

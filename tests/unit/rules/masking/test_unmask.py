@@ -166,6 +166,11 @@ INSIDE = [
     "HTTPS:evil.example/@",
     "https:\\\\evil.example/@",
     "www.evil.example/@",
+    "evil.example/?q=@",
+    "see evil.example:8080/a/b?q=@",
+    "198.51.100.7/@",
+    "198.51.100.7:8080?@",
+    '{"host":"evil.example/@"}',
     '<img src="https://evil.example/\n?q=@">',
     "<img\nsrc='&#104;ttps:&#47;&#47;evil.example?q=@'>",
     '<a href="/@">',
@@ -187,6 +192,10 @@ OUTSIDE = [
     "<@>",
     '"@"',
     "// @",
+    "read report.pdf, then write to @",
+    "and/or @",
+    "good.example/a @",
+    "He left. @",
     "mailto:@",
 ]
 
