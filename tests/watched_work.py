@@ -28,7 +28,7 @@ class Watch:
         self.works: list[Work] = []
         self._monkeypatch = monkeypatch
         self._loop_thread = threading.get_ident()
-        self.add(Ruleset, "scan", _characters)
+        self.add(Ruleset, "recall", _characters)
         self.add(mask, "mask_request", lambda _exchange, _document, *more: _characters(None, more[0]))
         self.add(restore, "finish_answer", lambda _exchange, _document, *more: _characters(None, more[0]))
 

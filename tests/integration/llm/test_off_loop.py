@@ -69,7 +69,7 @@ async def test_LIM_15_a_large_request_and_its_answer_are_handled_in_a_thread(pro
     assert VALUES[0] in answer
     assert VALUES[-1] in answer
     assert VALUES[0] not in upstream.seen
-    assert steps(works, large=True) == {"parse", "dump", "scan", "mask_request", "finish_answer"}
+    assert steps(works, large=True) == {"parse", "dump", "recall", "mask_request", "finish_answer"}
     assert [work for work in works if work.on_loop and work.size > off_loop.LARGE_BYTES] == []
 
 
@@ -128,7 +128,7 @@ async def test_LIM_15_many_small_events_of_one_read_let_the_loop_go_on_in_betwee
 async def test_LIM_15_what_is_small_stays_on_the_loop(proxy, upstream, works) -> None:
     upstream.reply = lambda body: chat_body(body["messages"][0]["content"])
     assert EMAIL in await ask(proxy, SMALL)
-    assert {work.step for work in works} == {"parse", "dump", "scan", "mask_request", "finish_answer"}
+    assert {work.step for work in works} == {"parse", "dump", "recall", "mask_request", "finish_answer"}
     assert all(work.on_loop for work in works)
 
 
