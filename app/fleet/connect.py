@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.fleet.schemas import ProxyView
+from app.fleet.validation import is_loopback
 
 KEY_PLACEHOLDER = "YOUR_OSTIARY_KEY"
 CLIENT_LINES: Final = 5
@@ -270,8 +271,14 @@ def _mcp(proxy: ProxyView) -> list[Group]:
 
 
 def _claude_desktop(name: str, url: str, headers: dict[str, str]) -> Client:
-    flags = [part for key, value in headers.items() for part in ("--header", f"{key}:{value}")]
-    server = {"command": "npx", "args": ["-y", "mcp-remote", url, *flags]}
+    # Not in the arguments: everybody on the machine can read those, and on Windows they are taken apart at spaces.
+    flags = [part for key in headers for part in ("--header", f"{key}:${{{key.upper()}}}")]
+    target = urlsplit(url)
+    if target.scheme == "http" and not is_loopback(target.hostname or ""):
+        flags.append("--allow-http")
+    server: dict[str, object] = {"command": "npx", "args": ["-y", "mcp-remote", url, *flags]}
+    if headers:
+        server["env"] = {key.upper(): value for key, value in headers.items()}
     where = "claude_desktop_config.json (Settings, Developer, Edit config)"
     return Client("Claude Desktop", where, _pretty({"mcpServers": {name: server}}))
 

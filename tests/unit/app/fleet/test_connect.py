@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -53,3 +54,25 @@ def test_the_columns_are_about_as_high() -> None:
     left, right = columns(clients_of(view("http://127.0.0.1:4000")))
     assert [group.title for group in left] == ["SDKs of OpenAI and Anthropic", "Realtime sessions"]
     assert [group.title for group in right] == ["SDKs of other APIs", "Command line and editors"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_allowed_by_hand"),
+    [
+        ("http://127.0.0.1:3001", False),
+        ("http://[::1]:3001", False),
+        ("https://gateway.example:3001", False),
+        ("http://gateway.example:3001", True),
+    ],
+)
+def test_claude_desktop_gets_the_key_by_its_environment(url: str, is_allowed_by_hand: bool) -> None:
+    """Where it runs on Windows it takes arguments apart at their spaces; others on the machine can read arguments."""
+    fields: Any = [("type", str), ("listen_url", str), ("name", str), ("require_auth", bool)]
+    for asks in (True, False):
+        proxy: Any = msgspec.defstruct("View", fields)("mcp", url, "Files", asks)
+        (desktop,) = (one for group in clients_of(proxy) for one in group.clients if one.name == "Claude Desktop")
+        (server,) = json.loads(desktop.text)["mcpServers"].values()
+        assert not any(" " in argument or KEY_PLACEHOLDER in argument for argument in server["args"])
+        assert ("--allow-http" in server["args"]) is is_allowed_by_hand
+        assert server.get("env") == ({"AUTHORIZATION": f"Bearer {KEY_PLACEHOLDER}"} if asks else None)
+        assert ("Authorization:${AUTHORIZATION}" in server["args"]) is asks
