@@ -108,5 +108,5 @@ def hostile(text: object, limit: int = 0, *, lines: bool = False) -> Markup:
     drawn = Markup("").join(_tokens(piece) if bad else escape(piece) for bad, piece in _runs(shown, allowed))
     rest = len(whole) - len(shown)
     if rest:
-        drawn += Markup('<span class="tok">… {} more characters</span>').format(rest)
+        drawn += Markup('<span class="tok tok-rest">… {} more characters</span>').format(rest)
     return Markup('<bdi class="hostile">{}</bdi>').format(drawn)

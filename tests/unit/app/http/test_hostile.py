@@ -63,7 +63,7 @@ def test_INJ_03_a_long_invisible_run_is_one_token_that_reveals_hidden_letters() 
 
 def test_INJ_03_long_text_is_cut_with_a_note_and_whole_without_a_limit() -> None:
     assert "… 999,980" not in hostile("x" * 1_000_000, 20)
-    assert "… 999980 more characters" in hostile("x" * 1_000_000, 20)
+    assert '<span class="tok tok-rest">… 999980 more characters' in hostile("x" * 1_000_000, 20)
     assert len(hostile("x" * 1_000_000)) > 1_000_000
 
 
