@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from proxies.exchange import Exchange
-from rules.model import Action, Confidence, Finding, Severity, Target, Verdict
-from rules.verdicts import stronger
+from proxies.mcp.alarms import raise_alarm
+from rules.model import Action, Confidence, Finding, Severity, Target
 
 DOWNGRADE_RULE: Final = "MCP-ERA-001"
 _DOWNGRADE: Final = Finding(
@@ -33,6 +33,4 @@ def note_downgrade(exchange: Exchange) -> None:
     eras = exchange.proxy.eras
     if eras is None or not eras.take_downgrade():
         return
-    exchange.added_findings.append(_DOWNGRADE)
-    alert = Verdict(Action.ALERT, _DOWNGRADE.score, (_DOWNGRADE,), f"{_DOWNGRADE.title}.")
-    exchange.verdict = stronger(exchange.verdict, alert)
+    raise_alarm(exchange, _DOWNGRADE)

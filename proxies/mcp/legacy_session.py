@@ -7,6 +7,7 @@ import logging
 from typing import Final
 
 from proxies.exchange import Exchange
+from proxies.mcp.alarms import raise_alarm
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, Answer, PatientResponse
 from proxies.mcp.eras import VERSION_HEADER, check_legacy_version
 from proxies.mcp.messages import INVALID_REQUEST, Message
@@ -16,11 +17,29 @@ from proxies.mcp.upstream import SESSION_HEADER, failed, legacy_headers, send
 from proxies.mcp.upstreams.answers import SESSION_GONE
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError
+from rules.model import Action, Confidence, Finding, Severity, Target
 
 logger = logging.getLogger(__name__)
 
 SESSIONS: Final = SessionStore()
 """Those of this worker."""
+CLAIMED_RULE: Final = "MCP-OWNER-001"
+_CLAIMED: Final = Finding(
+    rule_id=CLAIMED_RULE,
+    pack="mcp",
+    title="Somebody presented the session of another key",
+    category="mcp/session",
+    severity=Severity.HIGH,
+    confidence=Confidence.HIGH,
+    score=60,
+    action=Action.ALERT,
+    target=Target.ERROR,
+    path="",
+    start=0,
+    end=0,
+    view="raw",
+    evidence="the Mcp-Session-Id of a session that belongs to another key",
+)
 
 
 def session_for(exchange: Exchange) -> Session:
@@ -34,6 +53,8 @@ def session_for(exchange: Exchange) -> Session:
         )
     session = SESSIONS.find(id, proxy_id=exchange.proxy.config.id, principal_id=exchange.principal.id)
     if session is None:
+        if SESSIONS.is_claimed(id, exchange.principal.id):
+            raise_alarm(exchange, _CLAIMED)
         raise session_not_found()
     check_legacy_version(headers.get(VERSION_HEADER), session.version)
     exchange.conversation = session.recent_findings

@@ -61,6 +61,7 @@ class Session:
         "upstream_id",
         "used_at",
         "version",
+        "was_claimed",
     )
 
     def __init__(
@@ -104,6 +105,8 @@ class Session:
         self.on_close: Callable[[], None] | None = None
         """Tells the upstream that its session has lost its client."""
         self.used_at = used_at
+        self.was_claimed = False
+        """Whether another principal has presented its id."""
 
     def __repr__(self) -> str:
         # The id is a bearer of the session's state: it is never shown.
@@ -175,6 +178,14 @@ class SessionStore:
         session.used_at = self._clock()
         self._sessions.move_to_end(id)
         return session
+
+    def is_claimed(self, id: str, principal_id: str) -> bool:
+        """Whether this is the session of another principal, who has just been found out to know its id (L-01)."""
+        session = self._sessions.get(id)
+        if session is None or session.principal_id == principal_id or session.was_claimed:
+            return False
+        session.was_claimed = True
+        return True
 
     def close(self, session: Session) -> None:
         """Forget a session and end its streams (L-13); harmless when it is gone already."""

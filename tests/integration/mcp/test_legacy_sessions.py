@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rules.model import Action
 from tests.mcp_legacy_server import Server, methods
 from tests.mcp_wire import (
     OTHER_KEY,
@@ -37,7 +38,7 @@ async def test_L_01_the_session_id_is_ours_and_the_upstream_sees_its_own() -> No
 
 
 async def test_L_01_the_session_of_another_principal_does_not_exist() -> None:
-    async with wire(Server()) as (client, upstream, _proxy):
+    async with wire(Server()) as (client, upstream, proxy):
         session = await client.initialize()
         stolen = await client.post(request("tools/list"), session=session, authorization=f"Bearer {OTHER_KEY}")
         deleted = await client.http.delete(
@@ -46,6 +47,10 @@ async def test_L_01_the_session_of_another_principal_does_not_exist() -> None:
         own = await client.post(request("tools/list"), session=session)
     assert (stolen.status_code, deleted.status_code, own.status_code) == (404, 404, 200)
     assert methods(upstream) == ["initialize", "tools/list"]
+    # Whoever presents it is told nothing; the administrator is told once.
+    found = [(one.action, [finding.rule_id for finding in one.findings]) for one in proxy.records]
+    assert found == [(Action.ALLOW, []), (Action.ALERT, ["MCP-OWNER-001"]), (Action.ALLOW, []), (Action.ALLOW, [])]
+    assert session not in str(proxy.records)
 
 
 @pytest.mark.parametrize("session", ["unknown", UPSTREAM_SESSION])
