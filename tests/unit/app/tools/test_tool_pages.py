@@ -175,6 +175,13 @@ async def test_the_inventory_and_the_page_of_an_entry(console: Console, tab: Tab
     assert (await tab.get("/inventory/ent_nothing")).status_code == 404
 
 
+async def test_a_server_that_gives_no_name_has_been_seen(console: Console, tab: Tab, proxy_id: str) -> None:
+    await observe(console, proxy_id, A, server={key: value for key, value in INFO.items() if key != "serverInfo"})
+    page = words(await tab.get("/inventory"))
+    assert "gives no name" in page
+    assert "not seen yet" not in page
+
+
 async def test_the_tools_tab_lists_switches_and_asks_the_server(console: Console, tab: Tab, proxy_id: str) -> None:
     assert "The server declares no tool." in (await tab.get(f"/proxies/{proxy_id}?tab=tools")).text
     await observe(console, proxy_id, A, BAD, problems=("The list has no end.",))
