@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from proxies.llm.realtime.aliases import Aliases
 from proxies.llm.realtime.audio import put_audio, take_audio
 from proxies.llm.realtime.client_events import check_names, client_messages, client_texts, named_model
-from proxies.llm.realtime.from_upstream import item_of, response_of, transcribes
+from proxies.llm.realtime.from_upstream import item_of, response_of
 from proxies.llm.realtime.messages import failed_response
 from proxies.llm.realtime.server_stream import RealtimeStream
 from proxies.llm.realtime.server_texts import event_texts
+from proxies.llm.realtime.transcription import transcribes
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
 from proxies.refusal import Refusal
 from proxies.strict_json import dump, parse
