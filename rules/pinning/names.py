@@ -25,6 +25,8 @@ VALID: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 """What the specification says that tool names should be."""
 _SEPARATORS: Final = re.compile(r"[\s_.\-/]+")
 _DIGITS: Final = str.maketrans({"0": "o", "1": "l"})
+_STROKES: Final = re.compile("[1I]")
+"""What is drawn like an l as well as like an i."""
 
 ClashKind = Literal["same", "spelling", "look_alike"]
 
@@ -45,7 +47,12 @@ def spelling(name: str) -> str:
 
 
 def skeleton(name: str) -> str:
-    """What the name is drawn as: compatibility forms, look-alikes and hidden characters undone."""
+    """What the name is drawn as: compatibility forms, look-alikes and hidden characters undone. Every i is an l here, since
+    one stroke may stand for either; `clash_kind` says whether one does."""
+    return _letters(name).replace("i", "l")
+
+
+def _letters(name: str) -> str:
     shown = "".join(char for char in name[:MAX_NAME_CHARS] if not is_hidden(char))
     plain = unicodedata.normalize("NFKC", shown).translate(LOOK_ALIKES)
     return spelling(plain).translate(_DIGITS).replace("rn", "m")
@@ -57,7 +64,10 @@ def clash_kind(name: str, other: str) -> ClashKind | None:
         return "same"
     if spelling(name) == spelling(other):
         return "spelling"
-    return "look_alike" if skeleton(name) == skeleton(other) else None
+    if skeleton(name) != skeleton(other):
+        return None
+    is_stroke = _STROKES.search(name + other) is not None
+    return "look_alike" if is_stroke or _letters(name) == _letters(other) else None
 
 
 def clashes(servers: Mapping[str, Iterable[str]]) -> list[Clash]:

@@ -102,7 +102,9 @@ def _check_clashes(tools: list[tuple[int, str]], other_names: Mapping[str, Itera
                     location=f"/tools/{index}/name", kind="tool", subject=name,
                 )  # fmt: skip
         for server, other in known.get(key, ()):
-            same = name == other
+            if (kind := clash_kind(name, other)) is None:
+                continue
+            same = kind == "same"
             found.add(
                 "MCP-NAME-005" if same else "MCP-NAME-002",
                 f"{shown(name)} {'is also a tool' if same else f'can be taken for {shown(other)}'} of {shown(server)}.",
@@ -121,7 +123,7 @@ def _check_server_name(initialize: Mapping[str, Any], found: Collector) -> None:
         for known in WELL_KNOWN:
             if spelling(core) == spelling(known):
                 continue
-            alike = skeleton(core) == skeleton(known)
+            alike = clash_kind(core, known) is not None
             if alike or (len(known) >= MIN_TYPO_CHARS and is_one_edit_apart(spelling(core), spelling(known))):
                 found.add(
                     "MCP-NAME-006", f"{shown(name)} differs from “{known}” by one character or by its script.",
