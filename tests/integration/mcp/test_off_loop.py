@@ -116,7 +116,7 @@ async def test_LIM_15_a_large_call_and_its_result_are_handled_in_a_thread(works,
 
     assert answer["result"]["structuredContent"] == {"text": LARGE}
     assert VALUES[0] not in seen
-    assert large(works) == {"parse", "dump", "request_texts", "scan", "mask_request", "finish_answer"}
+    assert large(works) == {"parse", "dump", "request_texts", "recall", "mask_request", "finish_answer"}
     assert held(works) == []
 
 
@@ -167,7 +167,7 @@ async def test_LIM_15_what_is_small_stays_on_the_loop(works) -> None:
     async with wire(echoing(as_stream=True), ruleset=masking_ruleset()) as ends:
         answer = await call(ends, "modern", EMAIL)
     assert answer["result"]["structuredContent"] == {"text": EMAIL}
-    assert {"parse", "dump", "request_texts", "scan", "mask_request", "finish_answer"} <= {work.step for work in works}
+    assert {"parse", "dump", "request_texts", "recall", "mask_request", "finish_answer"} <= {work.step for work in works}
     assert all(work.on_loop for work in works)
 
 
@@ -193,7 +193,7 @@ async def test_LIM_15_a_large_list_is_hashed_filtered_and_inspected_in_a_thread(
         again = await ends.client.post(request("tools/list"), session=session)
     assert [one["name"] for one in first.json()["result"]["tools"]] == [one["name"] for one in MANY_TOOLS]
     assert again.json() == first.json()
-    assert {"canonical_json", "list_texts", "filter", "scan"} <= done
+    assert {"canonical_json", "list_texts", "filter", "recall"} <= done
     assert [work for work in works if work.on_loop and work.step in ("canonical_json", "list_texts")] == []
     assert held(works) == []
 
@@ -224,7 +224,7 @@ async def test_LIM_15_large_messages_of_a_sessions_own_stream_keep_their_order(w
             said = [(await next_message(lines))["params"]["data"] for _ in range(3)]
     assert said[0].count("[REDACTED_EMAIL]") == len(VALUES)
     assert said[1:] == ["small", "last"]
-    assert {"parse", "scan", "finish_answer", "dump"} <= large(works)
+    assert {"parse", "recall", "finish_answer", "dump"} <= large(works)
     assert held(works) == []
 
 
