@@ -1,7 +1,7 @@
 """Modules that note which of their statements ran: a mark stands before each and at the beginning of each branch.
 
-A mark is one item of a list that is set. That costs a tenth of what a trace function costs before Python 3.12, whose
-presence makes the interpreter slow in all code, measured or not.
+A mark is one item of a list that is set. That costs a tenth of what a trace function costs before Python 3.14, whose
+presence makes the interpreter slow in all code, measured or not (docs/adr/0020).
 """
 
 from __future__ import annotations
