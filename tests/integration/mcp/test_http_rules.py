@@ -383,7 +383,7 @@ async def test_an_inspection_that_fails_is_never_an_allow(monkeypatch: pytest.Mo
 
     async with wire(echo) as (client, upstream, proxy):
         session = await client.initialize()
-        monkeypatch.setattr("rules.engine.Ruleset.scan", failing)
+        monkeypatch.setattr("rules.engine.Ruleset.recall", failing)
         answer = await client.post(request("tools/call", 5, name="t"), session=session)
     assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (200, 5, -32603)
     assert "secret" not in answer.text
