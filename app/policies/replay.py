@@ -2,8 +2,9 @@
 
 A call is judged by the policies of its proxy with the draft in the place of its namesake (or beside them). Captured texts
 are masked: a mark that a rule of these policies left stands for a hit of that rule. Where a condition asks for something
-that was not recorded and nothing else decides, the call stays undecided and says what is missing. What no policy decides
-(canaries, the context firewall, the decision service) has the last word that it had.
+that was not recorded and nothing else decides, the call stays undecided and says what is missing. The context firewall of these
+policies judges the context that was recorded. What no policy decides (canaries, the decision service) has the last word
+that it had.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from app.policies.evaluation import Judges
+from app.policies.recorded_context import SOURCE, RecordedContext, context_apart
 from app.policies.recorded_facts import facts_of
 from app.traffic.captured import CapturedCall
 from proxies.contract import CapturedText
+from rules.context_firewall import SETTINGS_PACK, rejections
 from rules.model import Action, Confidence, Finding, Severity, Text, Verdict
 from rules.packs import Pack, Rule
-from rules.policy import OWN_PACK_PREFIX
+from rules.policy import OWN_PACK_PREFIX, ContextFirewall
 from rules.policy_evaluation import PolicySet
 
 WORDS = ("allowed", "alerted", "blocked")
@@ -43,10 +48,23 @@ class Replayer:
     """Judges recorded calls of one proxy."""
 
     def __init__(
-        self, judges: Judges, packs: Sequence[Pack], *, shared: Collection[str], kind: str, log_only: bool
+        self,
+        judges: Judges,
+        packs: Sequence[Pack],
+        *,
+        shared: Collection[str],
+        kind: str,
+        log_only: bool,
+        context_firewall: ContextFirewall | None = None,
     ) -> None:
-        """`shared` names the packs that policies can select: findings of others are none of a policy's."""
+        """`shared` names the packs that policies can select: findings of others are none of a policy's.
+        `context_firewall` is that of the settings, for policies that have none."""
         self._judges = judges
+        self._firewalls = [
+            (compiled.policy.own_pack_name, compiled.policy.context)
+            for compiled in judges.policies
+            if compiled.policy.context is not None
+        ] or ([(SETTINGS_PACK, context_firewall)] if context_firewall is not None else [])
         self._shared = shared
         self._policies = PolicySet(judges.policies)
         self._rules = {rule.id: (pack.name, rule) for pack in packs for rule in pack.rules}
@@ -57,9 +75,15 @@ class Replayer:
         """What the call would be; None where there is no verdict to compare with."""
         if call.verdict not in COMPARABLE or call.level == "key":
             return None
+        is_partial = bool(call.omitted) or any(text.truncated for text in call.texts)
         found: list[Finding] = []
         missing: set[str] = set()
         verdict = None
+        texts, context = context_apart(call, is_checked=bool(self._firewalls))
+        call = replace(call, texts=texts)
+        if context is not None:
+            found += self._found_in_context(context)
+            missing |= self._undecided_of(context)
         for direction in ("request", "response"):
             captured = [text for text in call.texts if text.direction == direction]
             found += self._found(captured, direction)
@@ -72,7 +96,6 @@ class Replayer:
                 break
         assert verdict is not None  # The loop ran.
         after = max(word_of(verdict), self._standing(call), key=WORDS.index)
-        is_partial = bool(call.omitted) or any(text.truncated for text in call.texts)
         if missing and (verdict.action is not Action.BLOCK or self._log_only):
             return Rejudged(call, call.verdict, "", verdict, tuple(sorted(missing)), is_partial)
         return Rejudged(call, call.verdict, after, verdict, (), is_partial)
@@ -82,9 +105,24 @@ class Replayer:
         actions = [
             Action.parse(finding["action"])
             for finding in call.findings
-            if finding["pack"] not in self._shared and not finding["pack"].startswith(OWN_PACK_PREFIX)
+            if finding["pack"] not in self._shared and not finding["pack"].startswith((OWN_PACK_PREFIX, SETTINGS_PACK))
         ]
         return _word(max(actions, default=Action.ALLOW))
+
+    def _found_in_context(self, context: RecordedContext) -> list[Finding]:
+        """What the firewalls make of a context, and what rules find in it, which is only noted: it does not go on."""
+        found = self._found(context.texts, "request")
+        refused = [
+            finding
+            for pack, firewall in self._firewalls
+            for finding in rejections(pack, _known(firewall, context), context.given, found)
+        ]
+        return [*(replace(finding, action=Action.LOG) for finding in found), *refused]
+
+    def _undecided_of(self, context: RecordedContext) -> set[str]:
+        """What the firewalls ask for and the record does not have."""
+        asks = any(firewall.allowed_origins for _, firewall in self._firewalls)
+        return {SOURCE} if asks and not context.has_source else set()
 
     def _found(self, captured: Sequence[CapturedText], direction: str) -> list[Finding]:
         texts = [Text(text.target, text.path, text.text) for text in captured]
@@ -101,6 +139,11 @@ class Replayer:
                 pack, rule = self._rules.get(mark.rule_id, ("", None))
                 if rule is not None and text.target in rule.targets and direction in rule.direction:
                     yield _finding(pack, rule, text, mark.start, mark.end)
+
+
+def _known(firewall: ContextFirewall, context: RecordedContext) -> ContextFirewall:
+    """The firewall without the question that the record cannot answer."""
+    return firewall if context.has_source else replace(firewall, allowed_origins=())
 
 
 def word_of(verdict: Verdict) -> str:

@@ -327,4 +327,5 @@ class Replays:
             shared=self._library.shared_packs.keys(),
             kind=proxy.type,
             log_only=proxy.enforcement == "log_only",
+            context_firewall=self._evaluator.context_firewall,
         )

@@ -14,6 +14,7 @@ from proxies.exchange import Exchange
 from proxies.refusal import Refusal
 from proxies.steps.decide import inspection_failed, weigh
 from rules.context_firewall import (
+    MEMBER,
     SETTINGS_PACK,
     ContextInput,
     ContextMalformed,
@@ -22,7 +23,7 @@ from rules.context_firewall import (
     rejections,
     take_context,
 )
-from rules.model import Action, Finding
+from rules.model import Action, Finding, Target, Text
 from rules.policy import ContextFirewall
 
 
@@ -64,7 +65,7 @@ def _firewalls(exchange: Exchange) -> list[tuple[str, ContextFirewall]]:
 
 
 def _scan(exchange: Exchange, context: ContextInput) -> list[Finding]:
-    texts = chunk_texts(context)
+    texts = [Text(Target.DOCUMENT, f"/{MEMBER}/source", context.source), *chunk_texts(context)]
     try:
         found = exchange.protection.ruleset.recall(texts, direction="request", whose=exchange.principal.id)
     except Exception as error:

@@ -149,7 +149,7 @@ async def test_counts_and_headers_are_judged_as_they_were_and_what_was_not_recor
 
 
 async def test_what_no_policy_decides_stays_as_it_was(bench: Bench) -> None:
-    """A canary, the context firewall and the decision service have the same word, whatever the draft says."""
+    """A canary and the decision service have the same word, whatever the draft says."""
     proxy = await bench.proxy(policy_names=[])
     planted = finding(rule_id="CANARY-1", pack="canary")
     seen = finding(rule_id="CANARY-1", pack="canary", action=Action.ALERT)
