@@ -51,3 +51,13 @@ def certain_ruleset() -> Ruleset:
     """One rule that masks addresses with high confidence."""
     pattern = r"\b[A-Za-z0-9._-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"
     return ruleset(pack("certain", masking_rule("PII-EMAIL", pattern, "pii/email", confidence="high")))
+
+
+@cache
+def prompts_ruleset() -> Ruleset:
+    """Rules that read prompts and no definitions: one that masks addresses, and one that blocks."""
+    pattern = r"\b[A-Za-z0-9._-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"
+    capture = {"group": 0, "reversible": True}
+    address = masking_rule("PII-EMAIL", pattern, "pii/email", targets=["prompt"], capture=capture)
+    doors = {"action": "block", "confidence": "high", "score": 90, "targets": ["prompt"]}
+    return ruleset(pack("prompts", address, masking_rule("X-DOORS", BLOCKED, "test/any", **doors)))

@@ -33,6 +33,7 @@ from proxies.rulesets import read_ruleset
 from rules.assessment import assess
 from rules.compiler import compile_ruleset
 from rules.context_firewall import MEMBER, ORIGIN_RULE, SCORE_RULE
+from rules.definitions import in_definitions
 from rules.engine import EngineError, Ruleset
 from rules.masking.session import MaskingSession
 from rules.masking.spans import Span, masking_into, replace_spans, settle
@@ -65,6 +66,8 @@ class Judges(msgspec.Struct, frozen=True):
             rules = partial(ruleset.scan, direction="response" if direction == "response" else "request")
             in_texts = rules(texts)
             found += in_texts + across_seams(texts, rules, in_texts)
+            if direction == "request":
+                found += in_definitions(texts, rules, in_texts)
         places = {text.path: index for index, text in enumerate(texts)}
         return sorted(found, key=lambda finding: (places.get(finding.path, 0), finding.start, finding.rule_id))
 

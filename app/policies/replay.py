@@ -20,7 +20,8 @@ from app.policies.recorded_facts import facts_of
 from app.traffic.captured import CapturedCall
 from proxies.contract import CapturedText
 from rules.context_firewall import SETTINGS_PACK, rejections
-from rules.model import Action, Confidence, Finding, Severity, Text, Verdict
+from rules.definitions import DEFINITIONS, is_about_values
+from rules.model import Action, Confidence, Finding, Severity, Target, Text, Verdict
 from rules.packs import Pack, Rule
 from rules.policy import OWN_PACK_PREFIX, ContextFirewall
 from rules.policy_evaluation import PolicySet
@@ -137,8 +138,16 @@ class Replayer:
         for text in captured:
             for mark in text.marks:
                 pack, rule = self._rules.get(mark.rule_id, ("", None))
-                if rule is not None and text.target in rule.targets and direction in rule.direction:
+                if rule is not None and _reads(rule, text.target, direction):
                     yield _finding(pack, rule, text, mark.start, mark.end)
+
+
+def _reads(rule: Rule, target: Target, direction: str) -> bool:
+    """Whether a rule looks into such texts."""
+    if direction not in rule.direction:
+        return False
+    is_defined = direction == "request" and target in DEFINITIONS and Target.PROMPT in rule.targets
+    return target in rule.targets or (is_defined and is_about_values(rule.category, Action.parse(rule.action)))
 
 
 def _known(firewall: ContextFirewall, context: RecordedContext) -> ContextFirewall:

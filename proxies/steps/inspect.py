@@ -12,6 +12,7 @@ from proxies.capture import RunningText
 from proxies.exchange import Exchange
 from proxies.steps.decide import inspection_failed, weigh
 from rules.canaries import CanaryStream
+from rules.definitions import in_definitions
 from rules.engine import StreamScan
 from rules.facts import Facts, ToolCall
 from rules.model import Finding, Target, Text
@@ -30,6 +31,8 @@ def scan(
         rules = partial(exchange.protection.ruleset.recall, direction=direction, whose=exchange.principal.id)
         findings = rules(texts)
         findings += across_seams(texts, rules, findings)
+        if direction == "request":
+            findings += in_definitions(texts, rules, findings)
         if proxy.canaries:
             canaries = partial(
                 proxy.canaries.scan,

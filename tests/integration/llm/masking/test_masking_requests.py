@@ -9,8 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.masking_calls import CLIENT_KEY, QUESTION, asked, hold_nothing_back, placeholder_in, post, post_raw
-from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, certain_ruleset, masking_ruleset
+from tests.masking_calls import CLIENT_KEY, QUESTION, asked, hold_nothing_back, placeholder_in, post, post_raw, send
+from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, certain_ruleset, masking_ruleset, prompts_ruleset
 from tests.proxy_harness import running_proxy
 from tests.scripted_upstream import Reply, anthropic_stream, chat_body
 
@@ -38,6 +38,53 @@ async def test_RED_STR_12_a_value_is_masked_wherever_it_stands(upstream, openai_
     assert sent == {"to": placeholder, "note": 'say "hi"\n', "nested": [{placeholder: 1}]}
     assert seen["messages"][2]["tool_calls"][0]["id"] == "call_1"
     assert json.loads(seen["messages"][3]["content"]) == {"sent": placeholder}
+
+
+def defining(path: str, value: str) -> dict[str, Any]:
+    """A request to this API whose definitions hold the value in every place."""
+    schema = {
+        "type": "object",
+        "description": value,
+        "properties": {
+            "to": {"type": "string", "description": f"as {value}", "default": value, "enum": [value, "none"]}
+        },
+    }
+    named = {"name": "send", "description": f"Writes to {value}"}
+    if path == "/v1/chat/completions":
+        tools = [{"type": "function", "function": {**named, "parameters": schema}}]
+        form = {"type": "json_schema", "json_schema": {"name": "x", "description": value, "schema": schema}}
+        messages = [{"role": "user", "content": "hi"}]
+        return {"model": "m", "messages": messages, "tools": tools, "response_format": form}
+    if path == "/v1/messages":
+        tools = [{**named, "input_schema": schema}]
+        return {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "tools": tools}
+    if path == "/v1/responses":
+        tools = [{"type": "function", **named, "parameters": schema}]
+        text = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
+        return {"model": "m", "input": "hi", "tools": tools, "text": text}
+    contents = [{"role": "user", "parts": [{"text": "hi"}]}]
+    declared = [{"functionDeclarations": [{**named, "parameters": schema}]}]
+    return {"contents": contents, "tools": declared, "generationConfig": {"responseSchema": schema}}
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1beta/models/m:generateContent"]
+)
+async def test_SYP_RED_1_personal_data_in_definitions_is_masked_by_rules_for_prompts(upstream, path: str) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=prompts_ruleset()
+    ) as proxy:
+        await send(proxy, path, defining(path, EMAIL), **{"anthropic-version": "2023-06-01"})
+        await send(proxy, path, defining(path, BLOCKED), **{"anthropic-version": "2023-06-01"})
+        (masked, _) = proxy.records
+
+    seen, untouched = upstream.bodies
+    assert seen == defining(path, placeholder_in(seen))
+    assert untouched == defining(path, BLOCKED), "rules that look for no values do not read definitions"
+    hold_nothing_back(upstream)
+    assert {one.type for one in masked.redactions} == {"EMAIL"}
+    assert all(EMAIL not in text.text for text in masked.texts)
 
 
 async def test_LLM_SRF_2_only_the_texts_concerned_are_changed(upstream, proxy) -> None:

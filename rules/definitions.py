@@ -1,0 +1,41 @@
+"""Personal data and other values to mask in what a caller defines: tools, their parameters, the form of an answer.
+
+Rules for prompts do not read definitions, where their words are examples and names. A value is a value everywhere: the
+provider that gets the request reads it. So what masks in a prompt, and personal data whatever becomes of it, is looked for
+in the definitions of a request as well. What an MCP server defines comes in answers and is pinned. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from rules.model import Action, Finding, Target, Text
+
+DEFINITIONS: Final = frozenset({Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA})
+_PERSONAL: Final = "pii/"
+Scan = Callable[[Sequence[Text]], list[Finding]]
+
+
+def is_about_values(category: str, action: Action) -> bool:
+    """Whether a rule of this category and action looks for values, wherever in a request they stand."""
+    return action is Action.REDACT or category.startswith(_PERSONAL)
+
+
+def in_definitions(texts: Sequence[Text], scan: Scan, known: Collection[Finding]) -> list[Finding]:
+    """The values in the definitions among the texts of a request that are not yet `known`; `scan` searches a prompt."""
+    targets = {text.path: text.target for text in texts if text.target in DEFINITIONS}
+    if not targets:
+        return []
+    found = scan([Text(Target.PROMPT, text.path, text.text) for text in texts if text.target in DEFINITIONS])
+    if not found:
+        return []
+    seen = {(finding.rule_id, finding.path, finding.start) for finding in known}
+    return [
+        replace(finding, target=targets[finding.path])
+        for finding in found
+        if is_about_values(finding.category, finding.action)
+        and (finding.rule_id, finding.path, finding.start) not in seen
+    ]
