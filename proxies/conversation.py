@@ -27,6 +27,12 @@ class RecentFindings:
         """Remember what was found in a message; `now` is a monotonic time in seconds."""
         self._findings.extend([(now, finding) for finding in findings if finding.action >= Action.ALERT])
 
+    def copy(self) -> RecentFindings:
+        """The same findings, to go on from."""
+        other = RecentFindings()
+        other._findings.extend(tuple(self._findings))
+        return other
+
     def since(self, now: float) -> list[Finding]:
         """What still counts."""
         return [finding for then, finding in tuple(self._findings) if then >= now - WINDOW_SECONDS]

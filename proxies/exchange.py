@@ -94,6 +94,7 @@ class Exchange:
         "added_findings",
         "citations",
         "conversation",
+        "earlier",
         "early",
         "error_code",
         "extra_headers",
@@ -159,6 +160,8 @@ class Exchange:
         """What the conditions of policies asked about the request; tool calls of its answer are judged with it."""
         self.conversation: RecentFindings | None = None
         """What was found earlier in the session, where the protocol has one."""
+        self.earlier: RecentFindings | None = None
+        """What was found in the calls that this one continues."""
         self.citations: Sequence[Citation] = ()
         """The retrieved texts that the request named and that were let through."""
         self._capture: TextCapture | None = None

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from typing import Any, Final
 
 from proxies.exchange import Exchange
+from proxies.llm.conversation_findings import KEPT_FINDINGS, held_up_to_now
 from proxies.llm.surfaces import Surface
 from proxies.strict_json import dump
 from rules.masking.session import MaskingSession
@@ -74,22 +75,34 @@ class KeptSessions:
 KEPT: Final = KeptSessions()
 
 
+def recall_findings(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
+    """What earlier calls of the continued conversation held supports a block of this request."""
+    if surface is Surface.OPENAI_RESPONSES and len(KEPT_FINDINGS) and (name := _continued(document)):
+        exchange.earlier = KEPT_FINDINGS.find(_key(exchange, name))
+        exchange.conversation = exchange.earlier.copy() if exchange.earlier is not None else None
+
+
 def resume_conversation(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
-    """Go on with the session of the response or conversation that a request continues."""
+    """Go on with the session of the response or conversation that a request continues; it has been judged."""
+    exchange.conversation = None  # An answer is judged by itself, and its findings are kept with it.
     if surface is Surface.OPENAI_RESPONSES and len(KEPT) and (name := _continued(document)):
         session = KEPT.find(_key(exchange, name))
         exchange.masking = session.copy() if session else None
 
 
 def keep_conversation(exchange: Exchange, response: Any) -> None:
-    """Keep what was masked, for the request that names this response or its conversation (LLM-SRF-6)."""
-    if not exchange.masking or type(response) is not dict:
+    """Keep what was found and masked, for the request that names this response or its conversation (LLM-SRF-6)."""
+    recent = held_up_to_now(exchange)
+    if not (exchange.masking or recent is not None) or type(response) is not dict:
         return
     conversation = response.get("conversation")
     for holder in (response, conversation if type(conversation) is dict else {}):
         name = holder.get("id")
         if type(name) is str and 0 < len(name) <= MAX_NAME_CHARACTERS:
-            KEPT.keep(_key(exchange, name), exchange.masking)
+            if exchange.masking:
+                KEPT.keep(_key(exchange, name), exchange.masking)
+            if recent is not None:
+                KEPT_FINDINGS.keep(_key(exchange, name), recent)
 
 
 def conversation_of(surface: Surface, document: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
-from proxies.llm.conversations import conversation_of, keep_conversation, resume_conversation
+from proxies.llm.conversations import conversation_of, keep_conversation, recall_findings, resume_conversation
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import note_call, request_facts, response_tool_calls
 from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens, refuse_vocabulary
@@ -189,6 +189,7 @@ def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> 
     facts = request_facts(exchange, document, texts) if pipeline.needs_facts(exchange) else None
     if exchange.capture is not None:
         note_call(exchange, document, texts, facts)
+    recall_findings(exchange, surface, document)
     found = pipeline.inspect_request(exchange, texts, facts)
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
