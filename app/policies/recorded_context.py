@@ -38,8 +38,8 @@ def context_apart(call: CapturedCall, *, is_checked: bool) -> tuple[tuple[Captur
     as on the wire."""
     places = {text.path: text for text in call.texts if text.direction == "request" and _PLACES.fullmatch(text.path)}
     if not is_checked:
-        texts = (replace(text, target=Target.PROMPT) if text.path in places else text for text in call.texts)
-        return tuple(texts), None
+        read = (replace(text, target=Target.PROMPT) if text.path in places else text for text in call.texts)
+        return tuple(read), None
     rest = tuple(text for text in call.texts if text.direction != "request" or text.path not in places)
     was_refused = any(str(finding["path"]).startswith(f"/{MEMBER}/") for finding in call.findings)
     if not places and not was_refused:
