@@ -34,9 +34,17 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 def lint_file(data: bytes, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:
     """Every problem of a policy file named `origin`; empty for a sound policy."""
     policy, problems = read_policy(data, origin)
-    if policy is None or problems:
+    return lint_read(policy, problems, origin, packs)
+
+
+def lint_read(
+    policy: Policy | None, problems: list[Problem], origin: str, packs: Mapping[str, Pack] | None = None
+) -> list[Problem]:
+    """Every problem of a policy as it was read, with the `problems` of its format; a place is named once."""
+    if policy is None:
         return problems
-    return lint_policy(policy, origin, packs)
+    named = {problem.pointer for problem in problems}
+    return problems + [one for one in lint_policy(policy, origin, packs) if one.pointer not in named]
 
 
 def lint_policy(policy: Policy, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:

@@ -45,7 +45,7 @@ from app.security.permissions import Actor
 from app.undo import NothingToRestore
 from rules.packs import Pack, Problem
 from rules.policy import Policy
-from rules.policy_lint import lint_policy, remarks
+from rules.policy_lint import lint_read, remarks
 
 logger = logging.getLogger(__name__)
 
@@ -137,12 +137,13 @@ class PolicyService:
     async def check(self, value: Any) -> tuple[Policy | None, list[Problem], list[Problem]]:
         """(the policy, its problems, remarks on what has no effect); raises PolicyTooSlow."""
         policy, problems = documents.read(value)
-        if policy is None or problems:
-            return policy, problems, []
+        if policy is None:
+            return None, problems, []
         packs = self._library.shared_packs
 
         def work() -> tuple[list[Problem], list[Problem]]:
-            return lint_policy(policy, documents.ORIGIN, packs), remarks(policy, documents.ORIGIN, packs)
+            found = lint_read(policy, problems, documents.ORIGIN, packs)
+            return found, [] if problems else remarks(policy, documents.ORIGIN, packs)
 
         found, notes = await self.workbench.run(work)
         return policy, found, notes

@@ -13,7 +13,7 @@ from rules.lint import lint_pack
 from rules.packs import Pack, PackError, Problem, load_pack
 from rules.policy import Policy
 from rules.policy import read_document as read_policy
-from rules.policy_lint import lint_policy, remarks
+from rules.policy_lint import lint_read, remarks
 
 POLICY_MEMBERS = frozenset(field.encode_name for field in msgspec.structs.fields(Policy))
 
@@ -79,9 +79,9 @@ def _policy(
 ) -> Checked:
     stem = origin.rpartition("/")[2].rpartition(".")[0]
     policy, problems = read_policy(document, origin, name=stem)
-    if policy is None or problems:
+    problems = lint_read(policy, problems, origin, packs)
+    if policy is None:
         return Checked("", tuple(problems), notes=notes)
-    problems = lint_policy(policy, origin, packs)
     counts = (
         f"{len(policy.packs)} packs, {len(policy.detections)} own detections, {len(policy.rules)} conditional rules"
     )

@@ -239,6 +239,16 @@ async def test_validation_names_every_problem_by_pointer_and_saves_nothing(conso
         "/detections/0/examples/match/0",
         "/detections/0/examples/no_match/0",
     ]
+    rules = [
+        {"id": "same", "action": "deny", "match": {"message_content": {"pattern": "(?=b)"}}},
+        {"id": "same", "action": "deny"},
+    ]
+    bad = await check(document(packs=["nowhere"], rules=rules))
+    assert {problem["pointer"] for problem in bad["problems"]} == {
+        "/packs/0",
+        "/rules/0/match/message_content/pattern",
+        "/rules/1/id",
+    }
     assert (await check(document(packs=[])))["remarks"][0]["reason"].startswith("the policy decides nothing")
     assert (await console.client.get("/api/v1/policies/ours", headers=console.admin)).status_code == 404
 
