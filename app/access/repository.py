@@ -50,6 +50,11 @@ class ApiKeyRepository:
         found: ApiKey | None = await self._session.scalar(select(ApiKey).where(*self._mine, ApiKey.id == key_id))
         return found
 
+    async def policy_names(self) -> dict[str, list[str]]:
+        """The policies of the keys that have their own, by id; those of deleted keys as well, whose calls are on record."""
+        mine = select(ApiKey.id, ApiKey.policy_names).where(ApiKey.tenant_id == self._tenant_id)
+        return {key_id: list(names) for key_id, names in (await self._session.execute(mine)).all() if names}
+
     async def deleted(self, key_id: str) -> ApiKey | None:
         """The key with this id that was deleted and may be restored."""
         return await restorable(self._session, ApiKey, ApiKey.tenant_id == self._tenant_id, ApiKey.id == key_id)

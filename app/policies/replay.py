@@ -57,9 +57,11 @@ class Replayer:
         kind: str,
         log_only: bool,
         context_firewall: ContextFirewall | None = None,
+        level: str = "proxy",
     ) -> None:
         """`shared` names the packs that policies can select: findings of others are none of a policy's.
-        `context_firewall` is that of the settings, for policies that have none."""
+        `context_firewall` is that of the settings, for policies that have none; `level` is `key` for calls that the
+        policies of a key judge."""
         self._judges = judges
         self._firewalls = [
             (compiled.policy.own_pack_name, compiled.policy.context)
@@ -70,11 +72,12 @@ class Replayer:
         self._policies = PolicySet(judges.policies)
         self._rules = {rule.id: (pack.name, rule) for pack in packs for rule in pack.rules}
         self._kind = kind
+        self._level = level
         self._log_only = log_only
 
     def judge(self, call: CapturedCall) -> Rejudged | None:
         """What the call would be; None where there is no verdict to compare with."""
-        if call.verdict not in COMPARABLE or call.level == "key":
+        if call.verdict not in COMPARABLE or (call.level == "key" and self._level != "key"):
             return None
         is_partial = bool(call.omitted) or any(text.truncated for text in call.texts)
         found: list[Finding] = []

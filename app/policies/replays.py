@@ -15,9 +15,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 
 from app import clock, ids
+from app.access.repository import ApiKeyRepository
 from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, Conflict
+from app.fleet.assignments import fitting
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.policies import documents
@@ -42,6 +44,8 @@ MAX_RUNNING = 2
 MAX_CHANGES = 500
 MAX_UNDECIDED = 100
 BATCH_CALLS = 50
+_Replayers = dict[tuple[str, str], Replayer | None]
+"""By proxy and key, which is empty for all keys without policies of their own; None where the draft says nothing about them."""
 
 
 class TooManyReplays(Conflict):
@@ -61,6 +65,7 @@ class Replay:
         proxies: Sequence[Proxy],
         version: int | None,
         named: Mapping[str, Sequence[str]],
+        of_keys: Mapping[str, Sequence[str]],
     ) -> None:
         self.id = ids.new_id("rpl")
         self.tenant_id = actor.tenant_id
@@ -73,6 +78,8 @@ class Replay:
         self.version = version
         self.named = named
         """The policies of each proxy: its own and those of its tags, or those of all proxies."""
+        self.of_keys = of_keys
+        """The policies of each key that has its own: its calls come under them and no others."""
         self.state = "running"
         self.error = ""
         self.total = self.done = self.skipped = 0
@@ -194,11 +201,13 @@ class Replays:
         async with self._database.reader() as session:
             proxies = await ProxyRepository(session, actor.tenant_id).all()
             named = await names_in_force(session, actor.tenant_id, self._library, proxies)
-        users = [proxy for proxy in proxies if name in named[proxy.id]]
-        chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids] if asked.proxy_ids else users
+            of_keys = await ApiKeyRepository(session, actor.tenant_id).policy_names()
+        chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids]
+        if not chosen and not any(name in names for names in of_keys.values()):
+            chosen = [proxy for proxy in proxies if name in named[proxy.id]]
         if not chosen:
             chosen = [proxy for proxy in proxies if policy.applies_to(proxy.type)]
-        replay = Replay(actor, policy, asked, chosen, version, named)
+        replay = Replay(actor, policy, asked, chosen, version, named, of_keys)
         self._replays[replay.id] = replay
         for old in [kept.id for kept in self._replays.values() if kept.state != "running"]:
             if len(self._replays) > MAX_KEPT:
@@ -276,22 +285,22 @@ class Replays:
 
     async def _replay(self, replay: Replay) -> None:
         since_at = replay.started_at - timedelta(days=replay.asked.days)
-        replayers = {proxy.id: await self._replayer(replay, proxy) for proxy in replay.proxies.values()}
-        if not replayers:
+        if not replay.proxies:
             return
+        replayers = await self._replayers(replay)
         async with self._database.reader() as session:
             wanted = (
                 select(CallText.call_id)
                 .where(
                     CallText.tenant_id == replay.tenant_id,
-                    CallText.proxy_id.in_(list(replayers)),
+                    CallText.proxy_id.in_(list(replay.proxies)),
                     CallText.started_at >= since_at,
                 )
                 .limit(replay.asked.limit)
             )
             replay.total = await session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
             calls = CapturedTexts(session, self._vault, replay.tenant_id).captured(
-                list(replayers), since_at, None, limit=replay.asked.limit
+                list(replay.proxies), since_at, None, limit=replay.asked.limit
             )
             batch: list[CapturedCall] = []
             async for call in calls:
@@ -303,23 +312,44 @@ class Replays:
                     batch = []
             await self._judge(replay, replayers, batch)
 
-    async def _judge(self, replay: Replay, replayers: dict[str, Replayer], batch: Sequence[CapturedCall]) -> None:
+    async def _judge(self, replay: Replay, replayers: _Replayers, batch: Sequence[CapturedCall]) -> None:
+        def judged(call: CapturedCall) -> Rejudged | None:
+            replayer = replayers.get((call.proxy_id, call.principal_id), replayers.get((call.proxy_id, "")))
+            return replayer.judge(call) if replayer is not None else None
+
         def work() -> list[Rejudged | None]:
-            return [replayers[call.proxy_id].judge(call) for call in batch]
+            return [judged(call) for call in batch]
 
         if batch:
-            for judged in await self._workbench.run(work, deadline_seconds=None):
-                replay.count(judged)
+            for one in await self._workbench.run(work, deadline_seconds=None):
+                replay.count(one)
 
-    async def _replayer(self, replay: Replay, proxy: Proxy) -> Replayer:
-        """The policies of a proxy with the replayed one in the place of its namesake, or beside them."""
+    async def _replayers(self, replay: Replay) -> _Replayers:
+        """Who judges the calls of each proxy, and there those of the keys with policies of their own."""
+        name = replay.policy.name
+        is_of_keys = any(name in names for names in replay.of_keys.values()) and not replay.asked.proxy_ids
+        replayers: _Replayers = {}
+        for proxy in replay.proxies.values():
+            if name in replay.named[proxy.id] or not is_of_keys:
+                replayers[proxy.id, ""] = await self._replayer(replay, proxy, replay.named[proxy.id], "proxy")
+            made: dict[tuple[str, ...], Replayer] = {}
+            for key_id, names in replay.of_keys.items():
+                own = tuple(fitting(self._library, names, proxy.type))
+                if name in own and own not in made:
+                    made[own] = await self._replayer(replay, proxy, own, "key")
+                if own:
+                    replayers[proxy.id, key_id] = made.get(own)
+        return replayers
+
+    async def _replayer(self, replay: Replay, proxy: Proxy, applied: Sequence[str], level: str) -> Replayer:
+        """The policies of a level with the replayed one in the place of its namesake, or beside them."""
         policy = replay.policy
-        named = [name for name in replay.named[proxy.id] if not self._library.unknown([name])]
+        named = [name for name in applied if not self._library.unknown([name])]
         names = [name for name in named if self._library.applies_to(name, proxy.type)]
-        others = [(self._library.get(name), self._library.version_of(name) or 0, "proxy") for name in names]
-        chosen = [(policy, 0, "proxy") if other[0].name == policy.name else other for other in others]
+        others = [(self._library.get(name), self._library.version_of(name) or 0, level) for name in names]
+        chosen = [(policy, 0, level) if other[0].name == policy.name else other for other in others]
         if policy.name not in names:
-            chosen.append((policy, 0, "proxy"))
+            chosen.append((policy, 0, level))
         packs = {pack.name: pack for item, _, _ in chosen for pack in self._library.packs_for(item)}
         return Replayer(
             await self._evaluator.judges(chosen),
@@ -328,4 +358,5 @@ class Replays:
             kind=proxy.type,
             log_only=proxy.enforcement == "log_only",
             context_firewall=self._evaluator.context_firewall,
+            level=level,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.access.schemas import CreateKey
 from app.policies.errors import NothingToPublish, ReplayNotFound
 from app.policies.replays import TooManyReplays
 from app.policies.trial_schemas import ReplayView, StartReplay
@@ -166,6 +167,36 @@ async def test_what_no_policy_decides_stays_as_it_was(bench: Bench) -> None:
     found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(proxy_ids=[proxy.id])))
     assert [(item.call_id, item.before, item.after) for item in found.changes] == [("both", "alerted", "blocked")]
     assert found.skipped == 1, "a call that the policies of its key have judged"
+
+
+async def test_calls_of_a_key_with_its_own_policies_are_judged_by_those(bench: Bench) -> None:
+    """The policies of a proxy say nothing about them, and those of the key nothing about other calls."""
+    for name in ("ours", "theirs"):
+        await bench.features.policies.create(ADMIN, document(name=name, detections=[detection()]))
+        await bench.features.policies.publish(ADMIN, name)
+        await bench.features.policies.save_draft(ADMIN, name, document(name=name), revision=0)
+    proxy = await bench.proxy(policy_names=["ours"])
+    made = await bench.features.keys.create(ADMIN, CreateKey(name="app", policy_names=["theirs"]))
+    key_id, number = made.api_key.id, prompt("about EMP-123456")
+    of_key = Decision(source="detection", rule_id="OWN-EMP-1", policy="theirs", level="key", would_action=Action.BLOCK)
+    found = finding(rule_id="OWN-EMP-1", pack="own-theirs")
+    await bench.features.ingest(
+        [
+            call(id="quiet", proxy_id=proxy.id, principal_id=key_id, texts=(prompt(f"the {PHRASE}"),)),
+            blocked_call(found, id="by-key", proxy_id=proxy.id, principal_id=key_id, decision=of_key, texts=(number,)),
+            blocked_call(finding(), id="other", proxy_id=proxy.id, texts=(number,)),
+        ]
+    )
+
+    async def replayed(name: str) -> tuple[list[str], int]:
+        seen = await finished(bench, await bench.features.replays.start(ADMIN, name, StartReplay()))
+        assert (seen.state, seen.error, seen.total) == ("done", "", 3)
+        return [f"{one.call_id} {one.before} {one.after}" for one in seen.changes], seen.skipped
+
+    assert await replayed("ours") == (["other blocked allowed"], 2)
+    changes, skipped = await replayed("theirs")
+    assert sorted(changes) == ["by-key blocked allowed", "quiet allowed blocked"]
+    assert skipped == 1
 
 
 async def test_a_replay_is_cancelled_and_what_it_found_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
