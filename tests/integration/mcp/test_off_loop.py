@@ -167,7 +167,9 @@ async def test_LIM_15_what_is_small_stays_on_the_loop(works) -> None:
     async with wire(echoing(as_stream=True), ruleset=masking_ruleset()) as ends:
         answer = await call(ends, "modern", EMAIL)
     assert answer["result"]["structuredContent"] == {"text": EMAIL}
-    assert {"parse", "dump", "request_texts", "recall", "mask_request", "finish_answer"} <= {work.step for work in works}
+    assert {"parse", "dump", "request_texts", "recall", "mask_request", "finish_answer"} <= {
+        work.step for work in works
+    }
     assert all(work.on_loop for work in works)
 
 
