@@ -102,15 +102,17 @@ class Ruleset:
         """The same, without looking again at what this principal sent or received lately (`whose` is its id)."""
         sources = self._read(texts)
         seen = self._seen
-        keys = [seen.key(text, direction, whose) for text in sources]
-        known = [seen.recall(key) for key in keys]
+        keys = [seen.key(text, direction, whose) if seen.is_met(text, direction, whose) else None for text in sources]
+        known = [None if key is None else seen.recall(key) for key in keys]
         fresh = [index for index, found in enumerate(known) if found is None]
         if fresh:
             indexed, is_cut = self._scan([sources[index] for index in fresh], direction)
+            if len(fresh) == len(sources) and not indexed and not any(keys):
+                return []
             for place, index in enumerate(fresh):
                 its = known[index] = tuple([finding for at, finding in indexed if at == place]) if indexed else ()
-                if not is_cut:
-                    seen.keep(keys[index], its)
+                if not is_cut and (key := keys[index]) is not None:
+                    seen.keep(key, its)
         found = [one for text, those in zip(sources, known, strict=True) if those for one in placed(those, text.path)]
         if len(fresh) < len(sources) and len(found) >= MAX_FINDINGS:
             # What a message as a whole may hold is for the search to say.

@@ -2,7 +2,8 @@
 lists the same tools again and again.
 
 A text is known by a keyed digest, never kept, and so nothing of it stays in memory but what was found: findings, whose
-evidence is masked. The rules that found it do not change, because a ruleset never does.
+evidence is masked. The rules that found it do not change, because a ruleset never does. What comes once is worth no digest:
+of it only a hash is remembered, and what was found once the same hash comes again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from rules.model import Finding, Target, Text
 
 MAX_WEIGHT: Final = 4_096
 """Texts and findings of each of two generations: when the younger one is full it becomes the elder, and that is forgotten."""
+MAX_MET: Final = 16_384
+"""Hashes; then they are forgotten together."""
 MAX_KEPT_FINDINGS: Final = 32
 """A text with more is searched each time."""
 
@@ -27,7 +30,7 @@ Key = tuple[str, str, Target, bytes]
 class SeenTexts:
     """The findings by text, bounded; for one ruleset. Two threads at once may at worst forget something."""
 
-    __slots__ = ("_elder", "_secret", "_weight", "_younger")
+    __slots__ = ("_elder", "_met", "_secret", "_weight", "_younger")
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
@@ -35,6 +38,17 @@ class SeenTexts:
         self._younger: dict[Key, tuple[Finding, ...]] = {}
         self._elder: dict[Key, tuple[Finding, ...]] = {}
         self._weight = 0
+        self._met: set[int] = set()
+
+    def is_met(self, text: Text, direction: str, whose: str) -> bool:
+        """Whether the text may have come before; it has from now on."""
+        mark = hash((whose, direction, text.target, text.text))
+        if mark in self._met:
+            return True
+        if len(self._met) >= MAX_MET:
+            self._met = set()
+        self._met.add(mark)
+        return False
 
     def key(self, text: Text, direction: str, whose: str) -> Key:
         """Under what the findings of a text are kept. Where it stands in its message does not matter; but nobody learns by the
