@@ -312,7 +312,7 @@ async def test_the_log_of_a_worker_with_each_traceback_once(counted: Counted, tm
         load_configuration=load,
         ingest=break_down,
         on_status=lambda _status: None,
-        command=("/bin/sh", "-c", f"printf '{said}' >&2; exec cat", "worker"),
+        command=("/bin/sh", "-c", f"printf '{said}' >&2; exec sleep 60", "worker"),
     )
     await fleet.start()
     async with asyncio.timeout(10):
