@@ -102,7 +102,7 @@ class Ruleset:
         """The same, without looking again at what this principal sent or received lately (`whose` is its id)."""
         sources = self._read(texts)
         seen = self._seen
-        keys = [seen.key(text, direction, whose) if seen.is_met(text, direction, whose) else None for text in sources]
+        keys = [seen.key(text, direction, whose) if seen.meet(text, direction, whose) else None for text in sources]
         known = [None if key is None else seen.recall(key) for key in keys]
         fresh = [index for index, found in enumerate(known) if found is None]
         if fresh:

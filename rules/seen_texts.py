@@ -40,7 +40,7 @@ class SeenTexts:
         self._weight = 0
         self._met: set[int] = set()
 
-    def is_met(self, text: Text, direction: str, whose: str) -> bool:
+    def meet(self, text: Text, direction: str, whose: str) -> bool:
         """Whether the text may have come before; it has from now on."""
         mark = hash((whose, direction, text.target, text.text))
         if mark in self._met:

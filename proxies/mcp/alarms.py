@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from proxies.exchange import Exchange
-from rules.model import Action, Finding, Verdict
+from rules.model import Action, Confidence, Finding, Severity, Target, Verdict
 from rules.verdicts import stronger
+
+
+def alarm(rule_id: str, title: str, *, category: str, evidence: str) -> Finding:
+    """What is noticed about a call as a whole: there is no place in a text where it stands."""
+    return Finding(
+        rule_id=rule_id,
+        pack="mcp",
+        title=title,
+        category=category,
+        severity=Severity.HIGH,
+        confidence=Confidence.HIGH,
+        score=60,
+        action=Action.ALERT,
+        target=Target.ERROR,
+        path="",
+        start=0,
+        end=0,
+        view="raw",
+        evidence=evidence,
+    )
 
 
 def raise_alarm(exchange: Exchange, finding: Finding) -> None:

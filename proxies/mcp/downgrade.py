@@ -5,24 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from proxies.exchange import Exchange
-from proxies.mcp.alarms import raise_alarm
-from rules.model import Action, Confidence, Finding, Severity, Target
+from proxies.mcp.alarms import alarm, raise_alarm
 
 DOWNGRADE_RULE: Final = "MCP-ERA-001"
-_DOWNGRADE: Final = Finding(
-    rule_id=DOWNGRADE_RULE,
-    pack="mcp",
-    title="The server fell back from the modern to a legacy protocol version",
+_DOWNGRADE: Final = alarm(
+    DOWNGRADE_RULE,
+    "The server fell back from the modern to a legacy protocol version",
     category="mcp/downgrade",
-    severity=Severity.HIGH,
-    confidence=Confidence.HIGH,
-    score=60,
-    action=Action.ALERT,
-    target=Target.ERROR,
-    path="",
-    start=0,
-    end=0,
-    view="raw",
     evidence="server/discover is not answered any more as the modern era prescribes",
 )
 

@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from proxies.exchange import Exchange
-from proxies.mcp.alarms import raise_alarm
+from proxies.mcp.alarms import alarm, raise_alarm
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, Answer, PatientResponse
 from proxies.mcp.eras import VERSION_HEADER, check_legacy_version
 from proxies.mcp.messages import INVALID_REQUEST, Message
@@ -17,27 +17,16 @@ from proxies.mcp.upstream import SESSION_HEADER, failed, legacy_headers, send
 from proxies.mcp.upstreams.answers import SESSION_GONE
 from proxies.strict_json import dump
 from proxies.transport.errors import UpstreamError
-from rules.model import Action, Confidence, Finding, Severity, Target
 
 logger = logging.getLogger(__name__)
 
 SESSIONS: Final = SessionStore()
 """Those of this worker."""
 CLAIMED_RULE: Final = "MCP-OWNER-001"
-_CLAIMED: Final = Finding(
-    rule_id=CLAIMED_RULE,
-    pack="mcp",
-    title="Somebody presented the session of another key",
+_CLAIMED: Final = alarm(
+    CLAIMED_RULE,
+    "Somebody presented the session of another key",
     category="mcp/session",
-    severity=Severity.HIGH,
-    confidence=Confidence.HIGH,
-    score=60,
-    action=Action.ALERT,
-    target=Target.ERROR,
-    path="",
-    start=0,
-    end=0,
-    view="raw",
     evidence="the Mcp-Session-Id of a session that belongs to another key",
 )
 

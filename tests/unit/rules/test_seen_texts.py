@@ -129,13 +129,13 @@ def test_memory_is_bounded_by_texts_and_findings(small: Ruleset) -> None:
 
 def test_what_came_once_leaves_a_hash_and_those_are_bounded() -> None:
     seen = SeenTexts()
-    assert not seen.is_met(prompt(PLAIN), "request", "key-1")
-    assert seen.is_met(prompt(PLAIN), "request", "key-1")
-    assert not seen.is_met(prompt(PLAIN), "request", "key-2")
+    assert not seen.meet(prompt(PLAIN), "request", "key-1")
+    assert seen.meet(prompt(PLAIN), "request", "key-1")
+    assert not seen.meet(prompt(PLAIN), "request", "key-2")
     for number in range(MAX_MET):
-        seen.is_met(prompt(f"text {number}"), "request", "key-1")
+        seen.meet(prompt(f"text {number}"), "request", "key-1")
     assert len(seen._met) <= MAX_MET
-    assert not seen.is_met(prompt(PLAIN), "request", "key-1")
+    assert not seen.meet(prompt(PLAIN), "request", "key-1")
 
 
 def test_what_is_used_outlives_what_is_not() -> None:
