@@ -27,7 +27,7 @@ WINDOW_BYTES = 1024
 KEEP_BYTES = WINDOW_BYTES + 8 * MAX_WITHIN_CHARS + 8
 """How much of a streamed text stays in reach: a match, and the distances around a pending anchor."""
 SNIPPET_BYTES = 512
-COUNTED_BYTES = 1024
+COUNTED_BYTES = 256
 """Characters are counted once for every so many bytes of a text."""
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
 """The bytes of UTF-8 with which no character begins."""

@@ -32,6 +32,7 @@ _RUN_CLASSES = bytes(97 if byte in _RUN_BYTES else 32 for byte in range(256))
 _RUN = b"a" * MIN_RUN_CHARS
 _DIGITS = string.digits.encode()
 _NUMBER_CLASSES = bytes(48 if 48 <= byte <= 57 else 32 if byte in b" -" else 120 for byte in range(256))
+_ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r"}
 _NUMBER_OF_CLASSES = re.compile(rb"0(?: ?0){%d,}" % (MIN_DIGITS - 1))
 
 
@@ -193,12 +194,16 @@ def _opaque_spans(text: str, low: int, high: int) -> list[tuple[int, int]]:
 
 
 def _plain(text: str) -> str:
-    return text if text.isprintable() else "".join(map(_visible, text))
+    """The text with every character escaped that would not show as itself."""
+    if text.isprintable():
+        return text
+    # Line ends are all that most texts have of these.
+    escaped = text.translate(_ESCAPES)
+    return escaped if escaped.isprintable() else "".join(map(_visible, escaped))
 
 
 def _visible(char: str) -> str:
-    """The character, or its escape where it would not show as itself."""
     if char.isprintable():
         return char
     code = ord(char)
-    return {9: "\\t", 10: "\\n", 13: "\\r"}.get(code) or (f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
