@@ -143,9 +143,15 @@ def test_I_32_base64_is_read_as_what_it_holds(part: dict[str, Any], text: str) -
 
 
 def test_I_32_bytes_that_are_no_text_are_not_read() -> None:
-    image = base64.b64encode(b"\x89PNG\xff\xfe").decode()
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n\xff").decode()
     texts = result_texts("tools/call", {"content": [{"type": "image", "data": image, "mimeType": "image/png"}]})
     assert [text.text for text in texts] == ["image/png"]
+
+
+def test_I_32_no_stray_byte_and_no_spelling_hides_a_text() -> None:
+    for blob in (base64.b64encode(b"find me\xff").decode(), base64.urlsafe_b64encode(b"find me??>").decode().rstrip("=")):
+        texts = result_texts("resources/read", {"contents": [{"uri": "file:///a", "blob": blob}]})
+        assert [text.path for text in texts if "find me" in text.text] == ["/result/contents/0/blob;base64"]
 
 
 def test_I_04_words_of_the_protocol_say_nothing_in_their_places_and_only_there() -> None:
