@@ -63,6 +63,7 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
         elif key not in _NOT_CONTENT:
             _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
     number_leaves(params.get("arguments"), Target.TOOL_ARGS, "/params/arguments", texts)
+    number_leaves(params.get("inputResponses"), Target.ELICITATION, "/params/inputResponses", texts)
     if headers is not None:
         _header_texts(headers, params.get("name") if is_declared else None, texts)
     return texts
@@ -76,6 +77,7 @@ def answer_texts(method: str, message: Message) -> list[Text]:
         return texts
     target = {"sampling/createMessage": Target.SAMPLING, "roots/list": Target.RESOURCE}.get(method, Target.ELICITATION)
     _leaves(message.result, target, "/result", texts)
+    number_leaves(message.result, target, "/result", texts)
     return texts
 
 
