@@ -260,3 +260,21 @@ async def test_RED_STR_7_a_value_where_nothing_can_be_changed_does_not_pass(upst
     assert answer["error"]["code"] == "masking_failed"
     assert place in answer["error"]["message"]
     assert EMAIL not in json.dumps(answer)
+
+
+async def test_a_value_that_is_the_name_of_a_member_is_in_no_error_and_no_record(upstream) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    user = {"role": "user", "content": "hi"}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=certain_ruleset(), capture="all"
+    ) as proxy:
+        body = {"model": "m", "messages": [{**user, "who": {EMAIL: {"id": "ann@example.com"}}}]}
+        refused = await post(proxy, "/v1/chat/completions", body, status=422)
+        body = {"model": "m", "messages": [user], "metadata": {EMAIL: {"to": "ann@example.com"}}}
+        await post(proxy, "/v1/chat/completions", body)
+        records = await proxy.wait_for_records(2)
+
+    assert "/messages/0/who/[masked-1]/id" in refused["error"]["message"]
+    assert EMAIL not in str(refused) + str(records) + upstream.seen
+    assert [one.path for one in records[1].findings] == ["/metadata/[masked-1]#", "/metadata/[masked-1]/to"]
+    assert {one.path for one in records[1].texts} > {one.path for one in records[1].findings}
