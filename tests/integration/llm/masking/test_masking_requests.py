@@ -87,6 +87,18 @@ async def test_SYP_RED_1_personal_data_in_definitions_is_masked_by_rules_for_pro
     assert all(EMAIL not in text.text for text in masked.texts)
 
 
+async def test_SYP_RED_1_what_a_policy_masks_is_masked_in_definitions_too(upstream) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    policy = {"name": "p", "packs": ["prompts"], "overrides": [{"rules": ["X-DOORS"], "action": "redact"}]}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=prompts_ruleset(), policies=[policy]
+    ) as proxy:
+        await send(proxy, "/v1/chat/completions", defining("/v1/chat/completions", BLOCKED))
+
+    assert len(upstream.bodies) == 1
+    assert BLOCKED not in upstream.seen
+
+
 async def test_LLM_SRF_2_only_the_texts_concerned_are_changed(upstream, proxy) -> None:
     document = {
         "model": "m",
