@@ -38,10 +38,10 @@ def base64_text(encoded: str) -> str | None:
             data = _decoded(letters, is_whole=True)
     except binascii.Error:
         return None
-    text = _unicode(data)
-    if text is None and others and not _has_even_lines(letters):
-        return None
-    return _single_bytes(data) if text is None else text
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None if others and not _has_even_lines(letters) else _otherwise_encoded(data)
 
 
 def _decoded(letters: str, *, is_whole: bool) -> bytes:
@@ -62,16 +62,10 @@ def _is_binary(beginning: bytes) -> bool:
     return False
 
 
-def _unicode(data: bytes) -> str | None:
+def _otherwise_encoded(data: bytes) -> str:
+    """The text of a file that is no UTF-8; nothing for one that is no text."""
     if data.startswith(_UTF16_MARKS):
         return data.decode("utf-16", "replace")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _single_bytes(data: bytes) -> str:
     return "" if _CONTROLS.search(data) else data.decode("cp1252", "replace")
 
 
