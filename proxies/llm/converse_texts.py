@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from proxies.file_texts import base64_text
+from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, leaves, pointer, schema_leaves
 from rules.model import Target, Text
 

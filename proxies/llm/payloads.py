@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from proxies.file_texts import base64_text
+from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX, key_pointer, leaves, pointer
 from rules.model import Target, Text
 

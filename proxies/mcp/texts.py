@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.file_texts import base64_text
+from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, number_leaves, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from proxies.file_texts import base64_text
+from proxies.base64_texts import base64_text
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 UMLAUTS = "Müller, José und Zoë wohnen in der Straße. " * 3
