@@ -27,6 +27,11 @@ class RecentFindings:
         """Remember what was found in a message; `now` is a monotonic time in seconds."""
         self._findings.extend([(now, finding) for finding in findings if finding.action >= Action.ALERT])
 
+    @property
+    def count(self) -> int:
+        """How many are remembered, those included that no longer count."""
+        return len(self._findings)
+
     def copy(self) -> RecentFindings:
         """The same findings, to go on from."""
         other = RecentFindings()

@@ -20,6 +20,7 @@ from proxies.conversation import RecentFindings
 from proxies.principal import ANONYMOUS
 from proxies.recorded_facts import CallNotes
 from proxies.runtime import ProxyRuntime
+from proxies.shown_places import hidden_names, shown_place
 from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
 from rules.context_firewall import Citation
@@ -316,6 +317,11 @@ class Exchange:
         request, proxy, principal, verdict = self.request, self.proxy, self.principal, self.verdict
         agent = request.headers.get("user-agent", "")
         texts = self._texts()
+        findings = tuple(self.added_findings[:MAX_RECORDED_FINDINGS]) if self.added_findings else ()
+        if hidden := hidden_names(self.added_findings):
+            replace = msgspec.structs.replace
+            findings = tuple([replace(one, path=shown_place(one.path, hidden)) for one in findings])
+            texts = tuple([replace(one, path=shown_place(one.path, hidden)) for one in texts])
         record = CallRecord(
             id=self.id,
             proxy_id=proxy.config.id,
@@ -340,7 +346,7 @@ class Exchange:
             response_bytes=self.response_bytes,
             streamed=self.streamed,
             truncated=self.truncated,
-            findings=tuple(self.added_findings[:MAX_RECORDED_FINDINGS]) if self.added_findings else (),
+            findings=findings,
             usage=self.usage,
             timings_ms=self.timings_ms,
             redactions=self._redactions() if self.redactions else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from rules.model import Target, Text
@@ -11,6 +12,9 @@ BASE64_SUFFIX: Final = ";base64"
 DATA_URL_SUFFIX: Final = ";data-url"
 """Ends the place of a text that stands there in the base64 of a `data:` URL."""
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
+_LEAST_NUMBER: Final = 10**12
+_MOST_NUMBER: Final = 10**16 - 1
+"""Of 13 and of 16 digits, as the numbers of payment cards have."""
 
 
 def pointer(path: str, key: str | int) -> str:
@@ -70,22 +74,17 @@ def number_leaves(value: Any, target: Target, path: str, texts: list[Text]) -> N
 
     Shorter ones tell nothing without words around them, longer ones are identifiers.
     """
+    members: Iterable[tuple[str | int, Any]] = ()
     if type(value) is dict:
-        for key, member in value.items():
-            if type(member) is int:
-                if LEAST_NUMBER <= member <= MOST_NUMBER:
-                    texts.append(Text(target, pointer(path, key), str(member)))
-            elif type(member) is dict or type(member) is list:
-                number_leaves(member, target, pointer(path, key), texts)
+        members = value.items()
     elif type(value) is list:
-        for index, member in enumerate(value):
-            if type(member) is int:
-                if LEAST_NUMBER <= member <= MOST_NUMBER:
-                    texts.append(Text(target, f"{path}/{index}", str(member)))
-            elif type(member) is dict or type(member) is list:
-                number_leaves(member, target, f"{path}/{index}", texts)
+        members = enumerate(value)
+    for key, member in members:
+        if type(member) is int:
+            if _LEAST_NUMBER <= member <= _MOST_NUMBER:
+                texts.append(Text(target, pointer(path, key), str(member)))
+        elif type(member) is dict or type(member) is list:
+            number_leaves(member, target, pointer(path, key), texts)
 
 
-LEAST_NUMBER: Final = 10**12
-MOST_NUMBER: Final = 10**16 - 1
 _CARRIERS: Final = frozenset({str, dict, list})

@@ -22,7 +22,6 @@ from rules.model import Text
 
 __all__ = ["HOUSEKEEPING", "Reading", "UnknownMessage", "declared_texts", "read_message"]
 
-
 _ANSWERS: Final[tuple[tuple[str, type, Surface], ...]] = (
     ("choices", list, Surface.OPENAI_CHAT),
     ("output", list, Surface.OPENAI_RESPONSES),
@@ -35,8 +34,6 @@ _ANSWERS: Final[tuple[tuple[str, type, Surface], ...]] = (
     ("results", list, Surface.BEDROCK_TITAN),
 )
 """By which member, of which kind, an answer is known."""
-
-
 _OLLAMA: Final = frozenset({"format", "images", "keep_alive", "options", "raw", "template", "think"})
 """Members of requests that only Ollama's own API has. Its `context` is none of them: what a firewall checks has that name."""
 _SHARED: Final = frozenset({"context", "model", "prompt", "stream", "suffix"})

@@ -8,8 +8,9 @@ overrides do not concern it.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import re2
@@ -23,6 +24,10 @@ MIN_VALUE_CHARS = 10
 MAX_VALUE_CHARS = 200
 MAX_CANARIES = 500
 MAX_SIGHTS_PER_TEXT = 20
+HEAD_CHARS = 12
+"""How much of an encoded value is looked for in every text: the shortest value has so much in every encoding."""
+RE2_BYTES = 64 * 1024 * 1024
+"""What RE2 may take for all canaries at once; it takes what it needs, which is a hundredth for the first dozens."""
 _URL_ALPHABET: Final = str.maketrans("+/", "-_")
 SCORE = 100
 
@@ -67,22 +72,25 @@ def encodings(value: str) -> frozenset[str]:
     return frozenset(found)
 
 
+class _Sight(NamedTuple):
+    start: int
+    end: int
+    canary: Canary
+
+
 class CanaryWatch:
     """Looks for all canaries at once, also inside base64 and hexadecimal; case does not matter, as models change it."""
 
-    __slots__ = ("_by_encoding", "_by_value", "_max_chars", "_pattern")
+    __slots__ = ("_by_encoding", "_by_value", "_heads", "_max_chars", "_pattern")
 
     def __init__(self, canaries: Sequence[Canary] = ()) -> None:
-        watched = canaries[:MAX_CANARIES]
+        # The longest first: one value may begin another.
+        watched = sorted(canaries[:MAX_CANARIES], key=lambda canary: len(canary.value), reverse=True)
         self._by_value = {canary.value.casefold(): canary for canary in watched}
         self._by_encoding = {encoded: canary for canary in watched for encoded in encodings(canary.value)}
         self._max_chars = max(map(len, (*self._by_value, *self._by_encoding)), default=0)
-        self._pattern = None
-        if self._by_value:
-            # The longest first: one value may begin another.
-            values = sorted((canary.value for canary in watched), key=len, reverse=True)
-            plain, encoded = ("|".join(map(re2.escape, found)) for found in (values, sorted(self._by_encoding)))
-            self._pattern = re2.compile(f"(?i:{plain})|{encoded}")
+        self._pattern = _any_of([canary.value for canary in watched], "(?i)")
+        self._heads = _any_of(sorted({encoded[:HEAD_CHARS] for encoded in self._by_encoding}))
 
     def __bool__(self) -> bool:
         return self._pattern is not None
@@ -109,13 +117,43 @@ class CanaryWatch:
     def _sights(
         self, text: Text, origin: int, *, proxy_id: str, principal_id: str, direction: str
     ) -> Iterable[Finding]:
-        assert self._pattern is not None
-        for count, match in enumerate(self._pattern.finditer(text.text)):
-            if count >= MAX_SIGHTS_PER_TEXT:
-                return
-            canary = self._by_value.get(match.group().casefold()) or self._by_encoding.get(match.group())
-            if canary is not None and not canary.is_at_home(proxy_id, principal_id, direction):
-                yield _finding(canary, text, origin + match.start(), origin + match.end())
+        away = (
+            _finding(canary, text, origin + start, origin + end)
+            for start, end, canary in self._places(text.text)
+            if not canary.is_at_home(proxy_id, principal_id, direction)
+        )
+        return islice(away, MAX_SIGHTS_PER_TEXT)
+
+    def _places(self, text: str) -> Iterator[_Sight]:
+        """Every canary of a text, wherever it is at home."""
+        for match in self._pattern.finditer(text):
+            canary = self._by_value.get(match.group().casefold())
+            if canary is not None:
+                yield _Sight(match.start(), match.end(), canary)
+        if self._heads.search(text) is not None:
+            yield from self._encoded_places(text)
+
+    def _encoded_places(self, text: str) -> Iterator[_Sight]:
+        # Few texts come here. All encodings in one pattern would take RE2 tens of megabytes.
+        covered = bytearray(len(text))
+        for encoded, canary in self._by_encoding.items():
+            start = text.find(encoded)
+            while start >= 0:
+                end = start + len(encoded)
+                if not covered[start]:
+                    covered[start:end] = b"\1" * len(encoded)
+                    yield _Sight(start, end, canary)
+                start = text.find(encoded, end)
+
+
+def _any_of(values: Sequence[str], flags: str = "") -> Any:
+    """A pattern for all of them; None without any."""
+    if not values:
+        return None
+    options = re2.Options()
+    options.log_errors = False  # It would write the values.
+    options.max_mem = RE2_BYTES
+    return re2.compile(flags + "|".join(map(re2.escape, values)), options)
 
 
 class CanaryStream:

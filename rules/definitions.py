@@ -17,14 +17,16 @@ from rules.model import Action, Finding, Target, Text
 DEFINITIONS: Final = frozenset({Target.TOOL_DESCRIPTION, Target.PARAM_DESCRIPTION, Target.SCHEMA})
 _PERSONAL: Final = "pii/"
 Scan = Callable[[Sequence[Text]], list[Finding]]
+Masks = Callable[[str, str, str, Action], bool]
+"""Whether the policies mask what a rule finds: its pack, its id, its category and its own action."""
 
 
-def is_about_values(category: str, action: Action) -> bool:
-    """Whether a rule of this category and action looks for values, wherever in a request they stand."""
-    return action is Action.REDACT or category.startswith(_PERSONAL)
+def is_about_values(pack: str, rule_id: str, category: str, action: Action, masks: Masks) -> bool:
+    """Whether a rule looks for values, wherever in a request they stand."""
+    return action is Action.REDACT or category.startswith(_PERSONAL) or masks(pack, rule_id, category, action)
 
 
-def in_definitions(texts: Sequence[Text], scan: Scan, known: Collection[Finding]) -> list[Finding]:
+def in_definitions(texts: Sequence[Text], scan: Scan, masks: Masks, known: Collection[Finding]) -> list[Finding]:
     """The values in the definitions among the texts of a request that are not yet `known`; `scan` searches a prompt."""
     targets = {text.path: text.target for text in texts if text.target in DEFINITIONS}
     if not targets:
@@ -36,6 +38,6 @@ def in_definitions(texts: Sequence[Text], scan: Scan, known: Collection[Finding]
     return [
         replace(finding, target=targets[finding.path])
         for finding in found
-        if is_about_values(finding.category, finding.action)
+        if is_about_values(finding.pack, finding.rule_id, finding.category, finding.action, masks)
         and (finding.rule_id, finding.path, finding.start) not in seen
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from threading import Lock
 
 import msgspec
@@ -109,8 +110,11 @@ class Ruleset:
             indexed, is_cut = self._scan([sources[index] for index in fresh], direction)
             if len(fresh) == len(sources) and not indexed and not any(keys):
                 return []
-            for place, index in enumerate(fresh):
-                its = known[index] = tuple([finding for at, finding in indexed if at == place]) if indexed else ()
+            by_text: list[list[Finding]] = [[] for _ in fresh]
+            for place, finding in indexed:
+                by_text[place].append(finding)
+            for index, its in zip(fresh, map(tuple, by_text), strict=True):
+                known[index] = its
                 if not is_cut and (key := keys[index]) is not None:
                     seen.keep(key, its)
         found = [one for text, those in zip(sources, known, strict=True) if those for one in placed(those, text.path)]
@@ -125,8 +129,8 @@ class Ruleset:
         return [text for text in texts if text.target in known and text.text]
 
     def _scan(self, sources: Sequence[Text], direction: Direction) -> tuple[list[tuple[int, Finding]], bool]:
-        """The findings, each with the index of its text; and whether there may be more, because it is a bound on the whole
-        message that ended the search."""
+        """The findings, each with the index of its text, in that order; and whether there may be more, because it is a bound
+        on the whole message that ended the search."""
         try:
             raw = TextBuffer(sources)
             hits = self._evaluator.hits(raw)
@@ -138,12 +142,11 @@ class Ruleset:
                 for (index, _, _), finding in zip(found, findings_of(found, raw), strict=True)
             ]
             is_cut = len(findings) >= MAX_FINDINGS
-            if raw.origin != range(len(sources)):
-                findings.sort(key=_first)
             if not raw.is_ascii or not hits.keys().isdisjoint(_DECODED):
                 derived = DerivedScan(self._evaluator, raw, direction, found)
                 findings += derived.run(hits, is_searched=True)
                 is_cut = is_cut or derived.is_cut
+            findings.sort(key=itemgetter(0))
             return findings, is_cut
         except PatternRefused as error:
             raise EngineError(str(error)) from None
@@ -192,7 +195,3 @@ class Ruleset:
             return []
         found = DerivedScan(self._evaluator, raw, direction, ()).run(triggers, is_searched=False)
         return [finding for _, finding in found]
-
-
-def _first(item: tuple[int, Finding]) -> int:
-    return item[0]

@@ -181,14 +181,17 @@ class PolicySet:
         """The names of the policies."""
         return tuple(policy.policy.name for policy in self.policies)
 
+    def masks(self, pack: str, rule_id: str, category: str, action: Action) -> bool:
+        """Whether any policy masks the findings of a detection rule, whose own action is `action`."""
+        return any(policy.masks(pack, rule_id, category, action) for policy in self.policies if pack in policy.packs)
+
     def masking_rules(self, rules: Iterable[tuple[str, str, str, Action]]) -> frozenset[str]:
         """The ids of those rules (pack, id, category, action) whose findings any policy masks; rules of packs that no
         policy names by their own action."""
         return frozenset(
             rule_id
             for pack, rule_id, category, action in rules
-            if any(policy.masks(pack, rule_id, category, action) for policy in self.policies if pack in policy.packs)
-            or (action is Action.REDACT and pack not in self._packs)
+            if self.masks(pack, rule_id, category, action) or (action is Action.REDACT and pack not in self._packs)
         )
 
     def stream_modes(self, rules: Iterable[StreamedRule]) -> StreamModes:

@@ -19,7 +19,7 @@ from rules.lint import lint_pack
 from rules.model import Target
 from rules.packs import Pack, Problem
 from rules.patterns import PatternRefused, key_of
-from rules.policy import OWN_PACK_PREFIX, Conditions, Policy, PolicyRule, Range, Schedule, read_policy
+from rules.policy import OWN_PACK_PREFIX, Conditions, Policy, PolicyRule, Range, Schedule
 from rules.policy_evaluation import CompiledOverride
 from rules.search_cost import check_pattern
 
@@ -29,12 +29,6 @@ _OF_MODELS = ("model", "message_count", "role_count", "token_estimate")
 _Found = tuple[str, str]
 """A JSON pointer and a reason."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-def lint_file(data: bytes, origin: str, packs: Mapping[str, Pack] | None = None) -> list[Problem]:
-    """Every problem of a policy file named `origin`; empty for a sound policy."""
-    policy, problems = read_policy(data, origin)
-    return lint_read(policy, problems, origin, packs)
 
 
 def lint_read(

@@ -16,7 +16,7 @@ from rules.patterns import Find, PatternKey, PatternRefused, check, find_with
 PROBE_BYTES = 3_072
 """Of one text: more than the states that a pattern of moderate counts has."""
 MAX_MICROSECONDS_PER_BYTE = 4.0
-"""Of processor time. What is shipped takes less than half of it, and most patterns a hundredth."""
+"""Of processor time. What is shipped takes less than a fifth of it, and most patterns a thousandth."""
 _OWN_CHARACTERS = 24
 _USUAL_CHARACTERS = "a0 -_./=x\n"
 _PROSE = "the quick brown fox 42 jumps over https://a.example/b?c=d&e=f, "

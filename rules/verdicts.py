@@ -14,8 +14,6 @@ from rules.model import ALLOWED, Action, Confidence, Decision, Finding, Verdict
 from rules.policy import RiskLevels, Thresholds
 
 DEFAULT_THRESHOLDS = Thresholds()
-BLOCK_SCORE = 100
-"""Sum of the scores of different rules at which two independent signals are enough to block, by default."""
 _MESSAGE_LISTS = frozenset({"messages", "input", "contents"})
 
 

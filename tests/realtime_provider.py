@@ -29,6 +29,7 @@ REALTIME_USAGE = {
     "output_token_details": {"text_tokens": 7, "audio_tokens": 0},
 }
 AUDIO = "UklGRiQAAABXQVZFZm10IBAAAAABAAEA"
+PATIENCE_SECONDS = 20.0
 _numbers = itertools.count(1)
 
 
@@ -48,6 +49,7 @@ class Provider:
         self.events: list[Event] = []
         self.raw: list[bytes] = []
         self.sockets: list[ServerConnection] = []
+        self.arrived = asyncio.Event()
         self.connected = asyncio.Event()
         self.left = asyncio.Event()
 
@@ -60,6 +62,13 @@ class Provider:
     def types(self) -> list[str]:
         """The types of the events that arrived."""
         return [event["type"] for event in self.events]
+
+    async def wait_for_events(self, count: int) -> None:
+        """Wait until so many events have arrived."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.events) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
 
     async def say(self, event: Event, socket: ServerConnection | None = None) -> None:
         """Send one event."""
@@ -83,6 +92,7 @@ class Provider:
             async for message in socket:
                 self.raw.append(message if isinstance(message, bytes) else message.encode())
                 self.events.append(json.loads(message))
+                self.arrived.set()
                 for event in self.reply(self.events[-1]):
                     await self.say(event, socket)
                 if self.ending and self.events[-1]["type"] == "response.create":

@@ -34,8 +34,8 @@ class Deletions:
         """Remove the rows whose time is over; without any of them nothing is written."""
         async with self._database.reader() as session:
             due = [kind for kind in KINDS if await session.scalar(select(1).where(is_over(kind)).limit(1))]
-            has_stood = await session.scalar(select(1).where(MCPUndo.made_at <= over_before()).limit(1))
-        if not due and not has_stood:
+            has_undos = await session.scalar(select(1).where(MCPUndo.made_at <= over_before()).limit(1))
+        if not due and not has_undos:
             return
         async with self._database.writer() as session:
             await session.execute(delete(MCPUndo).where(MCPUndo.made_at <= over_before()))

@@ -67,7 +67,7 @@ class Judges(msgspec.Struct, frozen=True):
             in_texts = rules(texts)
             found += in_texts + across_seams(texts, rules, in_texts)
             if direction == "request":
-                found += in_definitions(texts, rules, in_texts)
+                found += in_definitions(texts, rules, PolicySet(self.policies).masks, in_texts)
         places = {text.path: index for index, text in enumerate(texts)}
         return sorted(found, key=lambda finding: (places.get(finding.path, 0), finding.start, finding.rule_id))
 

@@ -141,16 +141,18 @@ class Replayer:
         for text in captured:
             for mark in text.marks:
                 pack, rule = self._rules.get(mark.rule_id, ("", None))
-                if rule is not None and _reads(rule, text.target, direction):
+                if rule is not None and self._reads(pack, rule, text.target, direction):
                     yield _finding(pack, rule, text, mark.start, mark.end)
 
-
-def _reads(rule: Rule, target: Target, direction: str) -> bool:
-    """Whether a rule looks into such texts."""
-    if direction not in rule.direction:
-        return False
-    is_defined = direction == "request" and target in DEFINITIONS and Target.PROMPT in rule.targets
-    return target in rule.targets or (is_defined and is_about_values(rule.category, Action.parse(rule.action)))
+    def _reads(self, pack: str, rule: Rule, target: Target, direction: str) -> bool:
+        """Whether a rule looks into such texts."""
+        if direction not in rule.direction:
+            return False
+        if target in rule.targets:
+            return True
+        is_defined = direction == "request" and target in DEFINITIONS and Target.PROMPT in rule.targets
+        action = Action.parse(rule.action)
+        return is_defined and is_about_values(pack, rule.id, rule.category, action, self._policies.masks)
 
 
 def _known(firewall: ContextFirewall, context: RecordedContext) -> ContextFirewall:

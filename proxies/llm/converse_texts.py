@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, leaves, pointer, schema_leaves
-from proxies.llm.payloads import base64_text
 from rules.model import Target, Text
 
 _ROLE_TARGETS: Final = {"user": Target.PROMPT, "assistant": Target.COMPLETION, "system": Target.SYSTEM_PROMPT}

@@ -1,25 +1,23 @@
 """Files inside a request: base64 members and `data:` URLs. What is text in them reaches the model as text and is read.
 
-Images, sound and other files that are no UTF-8 cannot be read by rules and are left out. A string that only begins like
-a `data:` URL is a text like any other.
+Images, sound and other files cannot be read by rules and are left out. A string that only begins like a `data:` URL is a
+text like any other.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import codecs
 import re
 from typing import Any, Final
 
+from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX, key_pointer, leaves, pointer
 from rules.model import Target, Text
 
-_DATA_URL: Final = re.compile(r"data:[^,\s]{0,200};base64,", re.ASCII | re.IGNORECASE)
-_FIRST_CHARACTERS: Final = 512
-"""Of base64, a multiple of four: enough to see that a large file is no text without decoding all of it."""
+_DATA_URL: Final = re.compile(
+    r"data:(?:[a-z]{1,20}/[\w.+-]{1,80})?(?:;[a-z]{1,20}=[\w.+-]{1,40}){0,2};base64,", re.ASCII | re.IGNORECASE
+)
+"""With a media type and nothing else that could be words, since its head is not read."""
 _SEALED: Final = frozenset({"signature", "encrypted_content"})
-_URL_ALPHABET: Final = str.maketrans("-_", "+/")
 
 
 def payload_texts(value: Any, target: Target, path: str, texts: list[Text]) -> None:
@@ -54,27 +52,3 @@ def file_text(encoded: str, path: str, texts: list[Text]) -> None:
         leaves(encoded, Target.DOCUMENT, path, texts)
     else:
         leaves(text, Target.DOCUMENT, path + (DATA_URL_SUFFIX if url else BASE64_SUFFIX), texts)
-
-
-def base64_text(encoded: str) -> str | None:
-    """The text that stands here in base64, in either alphabet and with line ends; nothing for other files.
-
-    None where it is no base64; words with spaces between them are none.
-    """
-    if " " in encoded:
-        return None
-    try:
-        if len(encoded) > _FIRST_CHARACTERS:
-            first = base64.b64decode(_joined(encoded[:_FIRST_CHARACTERS])[: _FIRST_CHARACTERS // 2], validate=True)
-            codecs.getincrementaldecoder("utf-8")().decode(first)
-        return base64.b64decode(_joined(encoded), validate=True).decode()
-    except UnicodeDecodeError:
-        return ""
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _joined(encoded: str) -> str:
-    """Base64 in the usual alphabet, in one piece and with its padding."""
-    joined = "".join(encoded.split()).translate(_URL_ALPHABET).rstrip("=")
-    return joined + "=" * (-len(joined) % 4)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from proxies.exchange import Exchange
-from proxies.mcp.alarms import alarm, raise_alarm
+from proxies.mcp.alerts import alerting_finding, raise_alert
 
 DOWNGRADE_RULE: Final = "MCP-ERA-001"
-_DOWNGRADE: Final = alarm(
+_DOWNGRADE: Final = alerting_finding(
     DOWNGRADE_RULE,
     "The server fell back from the modern to a legacy protocol version",
     category="mcp/downgrade",
@@ -22,4 +22,4 @@ def note_downgrade(exchange: Exchange) -> None:
     eras = exchange.proxy.eras
     if eras is None or not eras.take_downgrade():
         return
-    raise_alarm(exchange, _DOWNGRADE)
+    raise_alert(exchange, _DOWNGRADE)

@@ -22,6 +22,9 @@ MAX_FIRST_EVENT_BYTES: Final = 4096
 EVIDENCE: Final = 400
 """The status of a refusal that says something about the era."""
 _NOT_KNOWN: Final = frozenset({METHOD_NOT_FOUND, UNSUPPORTED_VERSION})
+# Most clients show their user the message of an error and nothing else, so it says what helps as well.
+_INITIALIZE: Final = "Connect with initialize, or ask an administrator to set the proxy's era to bridge."
+_NEWER_CLIENT: Final = "Use a newer client, or ask an administrator to set the proxy's era to bridge."
 
 
 def note_modern(exchange: Exchange) -> None:
@@ -57,10 +60,8 @@ def legacy_only() -> RPCRefusal:
         400,
         INVALID_REQUEST,
         "era_not_spoken",
-        # Most clients show their user the message and nothing else: it says what helps.
-        "The server speaks legacy protocol versions only, and this proxy does not translate. Connect with initialize, or "
-        "ask an administrator to set the proxy's era to bridge.",
-        remediation="Connect with initialize, or ask an administrator to set the proxy's era to bridge.",
+        f"The server speaks legacy protocol versions only, and this proxy does not translate. {_INITIALIZE}",
+        remediation=_INITIALIZE,
         outcome="upstream_error",
     )
 
@@ -71,12 +72,11 @@ def modern_only(requested: Any) -> RPCRefusal:
         400,
         UNSUPPORTED_VERSION,
         "era_not_spoken",
-        "The server speaks modern protocol versions only, and this proxy does not translate. Use a newer client, or ask an "
-        "administrator to set the proxy's era to bridge.",
+        f"The server speaks modern protocol versions only, and this proxy does not translate. {_NEWER_CLIENT}",
         data={
             "supported": list(MODERN_VERSIONS),
             "requested": printable(str(requested)),
-            "remediation": "Use a newer client, or ask an administrator to set the proxy's era to bridge.",
+            "remediation": _NEWER_CLIENT,
         },
         outcome="upstream_error",
     )

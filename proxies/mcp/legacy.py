@@ -161,18 +161,7 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
             remember(awaited, message.id, message.method)
     body = await off_loop.sized(exchange.request_bytes, partial(dump, [message.body() for message in allowed]))
     if awaited:
-        asked = [(id, method) for (_, id), method in awaited.items()]
-        failed: Refusal | None = None
-        try:
-            await forward(exchange, session, body, awaited, tuple(denied), declarations=declarations)
-        except Refusal as refusal:
-            if exchange.response.started or refusal.status == 404:
-                raise
-            failed = refusal
-        if failed is not None:
-            # Whoever waits for one of these ids would wait for ever on an error about none.
-            denied += [denied_element(exchange, id, failed, method) for id, method in asked]
-            await answer(exchange, denied, is_batch=True)
+        await _forward_batch(exchange, session, body, awaited, denied, declarations)
         return
     if allowed:
         response = await send(exchange, "POST", upstream_headers(exchange, session), body)
@@ -182,6 +171,29 @@ async def _batch(exchange: Exchange, messages: list[Message]) -> None:
         await answer(exchange, denied, is_batch=True)
     else:
         exchange.answer(202, [])
+
+
+async def _forward_batch(
+    exchange: Exchange,
+    session: Session,
+    body: bytes,
+    awaited: IdTable,
+    denied: list[Message],
+    declarations: Declarations,
+) -> None:
+    """Send on the requests that are `awaited`. Where the server refuses the batch as a whole, each of them is answered:
+    whoever waits for one of their ids would wait for ever on an error about none."""
+    asked = [(id, method) for (_, id), method in awaited.items()]
+    failed: Refusal | None = None
+    try:
+        await forward(exchange, session, body, awaited, tuple(denied), declarations=declarations)
+    except Refusal as refusal:
+        if exchange.response.started or refusal.status == 404:
+            raise
+        failed = refusal
+    if failed is not None:
+        refused = [denied_element(exchange, id, failed, method) for id, method in asked]
+        await answer(exchange, [*denied, *refused], is_batch=True)
 
 
 async def _admit_element(exchange: Exchange, session: Session, message: Message, declarations: Declarations) -> bool:

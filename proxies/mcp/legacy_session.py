@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from proxies.exchange import Exchange
-from proxies.mcp.alarms import alarm, raise_alarm
+from proxies.mcp.alerts import alerting_finding, raise_alert
 from proxies.mcp.drain import ABANDONED_SECONDS, DRAINS, Answer, PatientResponse
 from proxies.mcp.eras import VERSION_HEADER, check_legacy_version
 from proxies.mcp.messages import INVALID_REQUEST, Message
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 SESSIONS: Final = SessionStore()
 """Those of this worker."""
 CLAIMED_RULE: Final = "MCP-OWNER-001"
-_CLAIMED: Final = alarm(
+_CLAIMED: Final = alerting_finding(
     CLAIMED_RULE,
     "Somebody presented the session of another key",
     category="mcp/session",
@@ -42,8 +42,8 @@ def session_for(exchange: Exchange) -> Session:
         )
     session = SESSIONS.find(id, proxy_id=exchange.proxy.config.id, principal_id=exchange.principal.id)
     if session is None:
-        if SESSIONS.is_claimed(id, exchange.principal.id):
-            raise_alarm(exchange, _CLAIMED)
+        if SESSIONS.take_claim(id, exchange.principal.id):
+            raise_alert(exchange, _CLAIMED)
         raise session_not_found()
     check_legacy_version(headers.get(VERSION_HEADER), session.version)
     exchange.conversation = session.recent_findings

@@ -179,8 +179,8 @@ class SessionStore:
         self._sessions.move_to_end(id)
         return session
 
-    def is_claimed(self, id: str, principal_id: str) -> bool:
-        """Whether this is the session of another principal, who has just been found out to know its id (L-01)."""
+    def take_claim(self, id: str, principal_id: str) -> bool:
+        """Whether this is the session of another principal, whose id somebody presents for the first time (L-01)."""
         session = self._sessions.get(id)
         if session is None or session.principal_id == principal_id or session.was_claimed:
             return False

@@ -7,11 +7,10 @@ protocol where the protocol puts them, which say nothing but what they are.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
+from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, number_leaves, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value
@@ -64,6 +63,7 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
         elif key not in _NOT_CONTENT:
             _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
     number_leaves(params.get("arguments"), Target.TOOL_ARGS, "/params/arguments", texts)
+    number_leaves(params.get("inputResponses"), Target.ELICITATION, "/params/inputResponses", texts)
     if headers is not None:
         _header_texts(headers, params.get("name") if is_declared else None, texts)
     return texts
@@ -77,6 +77,7 @@ def answer_texts(method: str, message: Message) -> list[Text]:
         return texts
     target = {"sampling/createMessage": Target.SAMPLING, "roots/list": Target.RESOURCE}.get(method, Target.ELICITATION)
     _leaves(message.result, target, "/result", texts)
+    number_leaves(message.result, target, "/result", texts)
     return texts
 
 
@@ -269,8 +270,11 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
             if type(member) is str:
                 if key == "blob" or (key == "data" and value.get("type") in ("image", "audio")):
-                    text = _base64_text(member)
-                    _leaves(text, target, below if text == member else below + BASE64_SUFFIX, texts)
+                    text = base64_text(member)
+                    if text is None:
+                        _leaves(member, target, below, texts)
+                    else:
+                        _leaves(text, target, below + BASE64_SUFFIX, texts)
                 elif member and not (key == "type" and member in _CONTENT_TYPES):
                     texts.append(Text(target, below, member))
             elif type(member) in _CONTAINERS:
@@ -290,15 +294,3 @@ def _below(path: str, key: str, target: Target, texts: list[Text]) -> str:
     if len(key) > 1:
         texts.append(Text(target, key_pointer(path, key), key))
     return pointer(path, key)
-
-
-def _base64_text(value: str) -> str:
-    """The text inside a base64 string; the string itself if it is not base64, nothing if the bytes are not text."""
-    try:
-        data = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        return value
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return ""

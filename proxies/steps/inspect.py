@@ -32,7 +32,7 @@ def scan(
         findings = rules(texts)
         findings += across_seams(texts, rules, findings)
         if direction == "request":
-            findings += in_definitions(texts, rules, findings)
+            findings += in_definitions(texts, rules, exchange.protection.policies.masks, findings)
         if proxy.canaries:
             canaries = partial(
                 proxy.canaries.scan,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts, steps
 from proxies.refusal import Refusal
+from proxies.shown_places import hidden_names, shown_place
 from rules.masking.placeholders import LITERAL_LABEL, session_key
 from rules.masking.session import MaskingFull, MaskingSession
 from rules.masking.spans import (
@@ -121,10 +122,11 @@ def mask_request(
         edits = _masked_texts(exchange, session, document, texts, found)
         edit_texts(document, {path: text for path, text in edits.items() if not path.startswith("/headers/")})
     except NotMaskable as stuck:
+        place = shown_place(stuck.path, hidden_names(found))
         raise Refusal(
             422,
             "masking_failed",
-            f"A value that must be masked stands in {stuck.path}, where nothing can be changed, so the message did not pass.",
+            f"A value that must be masked stands in {place}, where nothing can be changed, so the message did not pass.",
             remediation="Send the value as content, not as a name or an identifier.",
         ) from None
     except (EditImpossible, MaskingFull, ValueError) as error:

@@ -10,19 +10,16 @@ what a reader would not see. Everything is pure and bounded; descriptions are ho
 from rules.pinning.baseline import Baseline, Entry, Origin, ServerDescription, observe
 from rules.pinning.changes import Change, FieldChange, diff
 from rules.pinning.classification import CLASSIFICATION, Reason
-from rules.pinning.names import Clash, clashes
 
 __all__ = [
     "CLASSIFICATION",
     "Baseline",
     "Change",
-    "Clash",
     "Entry",
     "FieldChange",
     "Origin",
     "Reason",
     "ServerDescription",
-    "clashes",
     "diff",
     "observe",
 ]

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from typing import Final, Literal
-
-import msgspec
 
 from rules.confusables import LOOK_ALIKES
 from rules.pinning.visible import is_hidden
 
 MAX_NAME_CHARS: Final = 256
-MAX_NAMES: Final = 20_000
-MAX_CLASHES: Final = 1_000
-
 VALID: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 """What the specification says that tool names should be."""
 _SEPARATORS: Final = re.compile(r"[\s_.\-/]+")
@@ -29,16 +22,6 @@ _STROKES: Final = re.compile("[1I]")
 """What is drawn like an l as well as like an i."""
 
 ClashKind = Literal["same", "spelling", "look_alike"]
-
-
-class Clash(msgspec.Struct, frozen=True):
-    """Two names of which one can be taken for the other; on one server `same` cannot be."""
-
-    kind: ClashKind
-    server: str
-    name: str
-    other_server: str
-    other_name: str
 
 
 def spelling(name: str) -> str:
@@ -68,26 +51,6 @@ def clash_kind(name: str, other: str) -> ClashKind | None:
         return None
     is_stroke = _STROKES.search(name + other) is not None
     return "look_alike" if is_stroke or _letters(name) == _letters(other) else None
-
-
-def clashes(servers: Mapping[str, Iterable[str]]) -> list[Clash]:
-    """All clashes among the tool names of the servers of one client; at most `MAX_CLASHES`."""
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    count = 0
-    for server, names in servers.items():
-        for name in dict.fromkeys(names):
-            count += 1
-            if count > MAX_NAMES:
-                break
-            groups[skeleton(name)].append((server, name))
-    found: list[Clash] = []
-    for group in groups.values():
-        first_server, first = group[0]
-        for server, name in group[1:]:
-            kind = clash_kind(name, first)
-            if kind is not None and len(found) < MAX_CLASHES:
-                found.append(Clash(kind, server, name, first_server, first))
-    return found
 
 
 def is_one_edit_apart(name: str, other: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ from tests.mcp_wire import (
     wire,
 )
 from tests.rawpeer import RawClient, RawMessage, UpstreamPeer, chunked, http_request, http_response
+
+ROUNDING_MS = 0.01
 
 
 async def test_L_11_a_client_that_leaves_has_not_cancelled_anything() -> None:
@@ -93,8 +96,7 @@ async def test_the_time_that_a_client_waited_before_it_left_is_not_the_gateways_
         gone.set()
         await DRAINS.settle()
     assert record.outcome == "client_closed"
-    assert "upstream" in record.timings_ms
-    assert record.added_ms < sum(record.timings_ms.values())
+    assert record.duration_ms - record.added_ms >= record.timings_ms["upstream"] - ROUNDING_MS
 
 
 async def test_the_time_for_which_a_stream_was_quiet_before_its_session_ended_is_not_the_gateways_own() -> None:
@@ -109,14 +111,16 @@ async def test_the_time_for_which_a_stream_was_quiet_before_its_session_ended_is
         session = await client.initialize()
         async with client.http.stream("GET", "/mcp", headers=legacy_headers(session)) as stream:
             await next_message(stream.aiter_lines())
-            for id in range(20):
-                await client.post(request("ping", id), session=session)
+            await client.post(request("ping", 1), session=session)
+            quiet_since = perf_counter()
+            await client.post(request("ping", 2), session=session)
+            quiet_ms = (perf_counter() - quiet_since) * 1000
             await client.http.delete("/mcp", headers=legacy_headers(session))
         listening.set()
-        (record,) = [one for one in await proxy.wait_for_records(23) if one.operation == "stream"]
-    # Twenty calls took place meanwhile.
+        (record,) = [one for one in await proxy.wait_for_records(5) if one.operation == "stream"]
     assert record.outcome == "allowed"
-    assert record.added_ms < record.duration_ms / 2
+    # A call took place meanwhile.
+    assert record.duration_ms - record.added_ms >= record.timings_ms["upstream"] - ROUNDING_MS >= quiet_ms - ROUNDING_MS
 
 
 async def leave_after_first_event(_client: MCPClient, url: str, body: Any, session: str) -> None:

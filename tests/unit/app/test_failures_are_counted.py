@@ -314,11 +314,15 @@ async def test_the_log_of_a_worker_with_each_traceback_once(counted: Counted, tm
         on_status=lambda _status: None,
         command=("/bin/sh", "-c", f"printf '{said}' >&2; exec sleep 60", "worker"),
     )
+    last_line = asyncio.Event()
+    listener = logging.Handler()
+    listener.emit = lambda record: last_line.set() if "ValueError" in record.getMessage() else None  # type: ignore[method-assign]
+    logging.getLogger("ostiary.worker").addHandler(listener)
     await fleet.start()
     async with asyncio.timeout(10):
-        while not counted.of("ostiary.worker"):
-            await asyncio.sleep(0.01)
+        await last_line.wait()
     await fleet.stop()
+    logging.getLogger("ostiary.worker").removeHandler(listener)
     assert counted.of("ostiary.worker") == 1
 
 

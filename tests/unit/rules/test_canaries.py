@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from itertools import pairwise
 
 import pytest
@@ -104,8 +105,37 @@ def test_without_canaries_nothing_is_done() -> None:
     assert watcher.stream(Target.COMPLETION, "/x", direction="response", **ANYWHERE).feed(VALUE) == []
 
 
+def test_a_value_that_begins_another_does_not_hide_it_in_base64() -> None:
+    longer = Canary(id="can_02", name="longer", value=VALUE + "-EXTRA")
+    watcher = CanaryWatch([Canary(id="can_01", name="shorter", value=VALUE), longer])
+    encoded = base64.b64encode(f"it is {longer.value}.".encode()).decode()
+    assert [finding.evidence.split(":")[0] for finding in seen(watcher, encoded)] == ["longer"]
+
+
 def test_sightings_in_one_text_are_bounded() -> None:
     assert len(seen(watch(), f"{VALUE} " * 1000)) == 20
+
+
+def test_what_is_at_home_hides_nothing_that_is_not() -> None:
+    at_home = Canary(id="can_01", name="home", value=VALUE, proxy_ids=frozenset({"prx_2"}))
+    watcher = CanaryWatch([at_home, Canary(id="can_02", name="away", value="another text")])
+    [finding] = seen(watcher, f"{VALUE} " * 1000 + "another text")
+    assert finding.evidence.startswith("away")
+
+
+@pytest.mark.parametrize("value", ["REF-{}", "{}" + "ÄҖ界🜚" * 45])
+def test_as_many_canaries_as_there_may_be_are_looked_for_in_silence(
+    value: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """RE2 writes patterns that it has no memory for to the standard error stream, and the values with them."""
+    random = [hashlib.sha256(str(number).encode()).hexdigest()[:20].upper() for number in range(500)]
+    canaries = [Canary(id=f"can_{number}", name="n", value=value.format(random[number])) for number in range(500)]
+    watcher = CanaryWatch(canaries)
+    last = canaries[-1].value
+    for said in (last, last.upper(), last.encode().hex(), base64.b64encode(last.encode()).decode()):
+        assert [finding.rule_id for finding in seen(watcher, f"see {said} there")] == ["CANARY-499"]
+    assert seen(watcher, "see nothing there") == []
+    assert capfd.readouterr().err == ""
 
 
 @given(st.lists(st.integers(0, 80), max_size=12), st.booleans())

@@ -20,12 +20,23 @@ TEXTS = [
 ]
 
 
+def nothing(*_rule: object) -> bool:
+    """No policy masks anything of its own accord."""
+    return False
+
+
 def test_values_are_found_where_they_stand_and_orders_are_not() -> None:
     scan = partial(ruleset(pack("values", MASKS, PERSONAL, ORDER)).scan, direction="request")
-    found = in_definitions(TEXTS, scan, [])
+    found = in_definitions(TEXTS, scan, nothing, [])
     assert {(one.rule_id, one.target, one.path) for one in found} == {
         ("T-MASK", Target.TOOL_DESCRIPTION, "/tools/0/description"),
         ("T-PII", Target.SCHEMA, "/tools/0/default"),
     }
-    assert in_definitions(TEXTS, scan, found) == [], "what is known is not found again"
-    assert in_definitions(TEXTS[:1], scan, []) == []
+    assert in_definitions(TEXTS, scan, nothing, found) == [], "what is known is not found again"
+    assert in_definitions(TEXTS[:1], scan, nothing, []) == []
+
+
+def test_what_a_policy_masks_is_about_values_whatever_its_rule_does() -> None:
+    scan = partial(ruleset(pack("values", ORDER)).scan, direction="request")
+    found = in_definitions(TEXTS, scan, lambda _pack, rule_id, _category, _action: rule_id == "T-ORDER", [])
+    assert [(one.rule_id, one.path) for one in found] == [("T-ORDER", "/tools/0/description")]

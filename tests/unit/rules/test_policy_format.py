@@ -25,7 +25,7 @@ from rules.policy import (
     read_document,
     read_policy,
 )
-from rules.policy_lint import lint_file, lint_policy, remarks
+from rules.policy_lint import lint_policy, lint_read, remarks
 from tests.unit.rules.small_packs import rule as detection
 
 AGENTGUARD: dict[str, Any] = {
@@ -64,7 +64,8 @@ def problems_of(**fields: Any) -> list[tuple[str, str]]:
 
 
 def lint_of(**fields: Any) -> list[tuple[str, str]]:
-    found = lint_file(json.dumps({"name": "p", **fields}).encode(), "p.json", load_directory(SHIPPED))
+    read = read_policy(json.dumps({"name": "p", **fields}).encode(), "p.json")
+    found = lint_read(*read, "p.json", load_directory(SHIPPED))
     return [(problem.pointer, problem.reason) for problem in found]
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from rules.patterns import PatternRefused, key_of
-from rules.policy_lint import lint_file
+from rules.policy import read_policy
+from rules.policy_lint import lint_read
 from rules.search_cost import MAX_MICROSECONDS_PER_BYTE, PROBE_BYTES, check_pattern, check_search_cost
 
 SLOW = (
@@ -39,7 +40,8 @@ def test_ag_pe_10_a_slow_pattern_of_a_policy_is_named_by_pointer() -> None:
         "rules": [{"id": "r", "action": "deny", "match": {"message_content": {"pattern": SLOW[0]}}}],
     }
 
-    problems = [(problem.pointer, problem.reason) for problem in lint_file(json.dumps(document).encode(), "slow.json")]
+    found = lint_read(*read_policy(json.dumps(document).encode(), "slow.json"), "slow.json")
+    problems = [(problem.pointer, problem.reason) for problem in found]
 
     assert [pointer for pointer, _ in problems] == ["/rules/0/match/message_content/pattern"]
     assert "to look for" in problems[0][1]

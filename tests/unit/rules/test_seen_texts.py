@@ -45,7 +45,7 @@ def test_every_turn_of_a_conversation_is_judged_as_if_it_were_the_first(small: R
     said = [PLAIN, ATTACK, SECRET, HIDDEN, PLAIN, "żółty " + ATTACK]
     for turn in range(1, len(said) + 1):
         for texts in (turns(*said[:turn]), turns(*reversed(said[:turn])), turns(*said[:turn])):
-            assert sorted(recall(small, texts)) == sorted(scan(small, texts))
+            assert recall(small, texts) == scan(small, texts)
     paths = [path for _, path, *_ in recall(small, turns(*said))]
     assert paths == sorted(paths)
     assert set(paths) == {f"/messages/{place}/content" for place in (1, 2, 3, 5)}

@@ -227,8 +227,8 @@ def test_views_of_several_targets_and_texts_keep_their_order() -> None:
     ]
     findings = SMALL.scan(texts, direction="request")
     assert [(finding.path, finding.view) for finding in findings] == [
-        ("/1", "raw"),
         ("/0", "decoded"),
+        ("/1", "raw"),
         ("/2", "normalized"),
         ("/2", "decoded"),
     ]

@@ -87,6 +87,18 @@ async def test_SYP_RED_1_personal_data_in_definitions_is_masked_by_rules_for_pro
     assert all(EMAIL not in text.text for text in masked.texts)
 
 
+async def test_SYP_RED_1_what_a_policy_masks_is_masked_in_definitions_too(upstream) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    policy = {"name": "p", "packs": ["prompts"], "overrides": [{"rules": ["X-DOORS"], "action": "redact"}]}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=prompts_ruleset(), policies=[policy]
+    ) as proxy:
+        await send(proxy, "/v1/chat/completions", defining("/v1/chat/completions", BLOCKED))
+
+    assert len(upstream.bodies) == 1
+    assert BLOCKED not in upstream.seen
+
+
 async def test_LLM_SRF_2_only_the_texts_concerned_are_changed(upstream, proxy) -> None:
     document = {
         "model": "m",
@@ -260,3 +272,21 @@ async def test_RED_STR_7_a_value_where_nothing_can_be_changed_does_not_pass(upst
     assert answer["error"]["code"] == "masking_failed"
     assert place in answer["error"]["message"]
     assert EMAIL not in json.dumps(answer)
+
+
+async def test_a_value_that_is_the_name_of_a_member_is_in_no_error_and_no_record(upstream) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    user = {"role": "user", "content": "hi"}
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=certain_ruleset(), capture="all"
+    ) as proxy:
+        body = {"model": "m", "messages": [{**user, "who": {EMAIL: {"id": "ann@example.com"}}}]}
+        refused = await post(proxy, "/v1/chat/completions", body, status=422)
+        body = {"model": "m", "messages": [user], "metadata": {EMAIL: {"to": "ann@example.com"}}}
+        await post(proxy, "/v1/chat/completions", body)
+        records = await proxy.wait_for_records(2)
+
+    assert "/messages/0/who/[masked-1]/id" in refused["error"]["message"]
+    assert EMAIL not in str(refused) + str(records) + upstream.seen
+    assert [one.path for one in records[1].findings] == ["/metadata/[masked-1]#", "/metadata/[masked-1]/to"]
+    assert {one.path for one in records[1].texts} > {one.path for one in records[1].findings}

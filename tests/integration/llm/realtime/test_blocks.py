@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -340,9 +339,7 @@ async def test_LLM_RT_2_audio_after_the_end_of_the_transcription_does_not_pass(p
         for settings in (on, off):
             await client.send({"type": "session.update", "session": settings})
         await client.send({"type": "conversation.item.create", "item": {"type": "message", "role": "user"}})
-        async with asyncio.timeout(20):
-            while len(provider.events) < 3:
-                await asyncio.sleep(0.01)
+        await provider.wait_for_events(3)
         await provider.say(session_event("session.updated", **on))
         await client.until("session.updated")
         await client.send(APPEND)

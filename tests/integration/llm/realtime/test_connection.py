@@ -356,8 +356,7 @@ async def test_what_is_said_after_a_change_is_judged_by_the_new_snapshot(
     async with raw_client(proxy.url) as client:
         await client.say("mail ann@example.com")
         await client.send({"type": "response.create"})
-        while len(provider.events) < 2:
-            await asyncio.sleep(0)
+        await provider.wait_for_events(2)
         async with running_proxy(
             type="llm",
             target_url=provider.url,
@@ -370,8 +369,7 @@ async def test_what_is_said_after_a_change_is_judged_by_the_new_snapshot(
             )
             proxy.carriers.recheck(newer)
             await client.say("mail bob@example.com")
-            while len(provider.events) < 3:
-                await asyncio.sleep(0)
+            await provider.wait_for_events(3)
     first, second, _ = await proxy.wait_for_records(3)
     assert "ann@" not in provider.seen
     assert "bob@" in provider.seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -100,9 +99,7 @@ async def test_a_long_turn_is_recorded_in_parts(
     async with raw_client(proxy.url) as raw:
         for _ in range(7):
             await raw.say(EMAIL)
-        async with asyncio.timeout(20):
-            while len(provider.events) < 7:
-                await asyncio.sleep(0)
+        await provider.wait_for_events(7)
     records = await proxy.wait_for_records(4)
     assert [len(record.findings) for record in records] == [3, 3, 1, 0]
 

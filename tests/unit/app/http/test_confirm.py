@@ -65,6 +65,13 @@ async def test_the_page_that_asks_names_the_thing_and_the_way_back(
     assert f'action="{url}"' in asked.text
 
 
+async def test_the_dialogs_of_a_policy_say_that_it_can_be_undone_as_well(console: Console, tab: Tab) -> None:
+    await address(console, "draft")
+    for page, question in (("", "Delete the policy ours?"), ("?tab=builder", "Discard the draft of ours?")):
+        asked = (await tab.get(f"/policies/ours{page}")).text.partition(f'data-confirm="{question}"')[2]
+        assert UNDO_WORDS in asked.partition(">")[0]
+
+
 async def test_the_oldest_of_many_keys_can_be_revoked_as_well(console: Console, tab: Tab) -> None:
     oldest = (await made(console, "api-keys", {"name": "the first"}))["api_key"]["id"]  # type: ignore[index]
     now = clock.utcnow()

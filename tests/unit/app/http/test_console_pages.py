@@ -198,29 +198,10 @@ async def test_no_page_has_two_elements_of_one_id(console: Console, tab: Tab) ->
     mcp_id = await make_proxy(console, "tools", 4001, type="mcp", target_url="https://mcp.example.org/mcp")
     await ingest(console, blocked(proxy_id))
     await console.client.post("/api/v1/guidelines", json={"name": "a", "content": "Be kind."}, headers=console.admin)
-    addresses = [
-        "/",
-        "/proxies",
-        "/proxies/new",
-        "/traffic",
-        "/alerts",
-        f"/alerts/{await alert_id(console)}",
-        "/access",
-    ]
-    addresses += ["/access/new", "/policies", "/policies/new", "/policies/import", "/policies/playground", "/audit"]
-    addresses += [
-        "/canaries",
-        "/canaries/new",
-        "/guidelines",
-        "/guidelines/new",
-        "/approvals",
-        "/inventory",
-        "/scanner",
-    ]
-    addresses += [
-        "/redactions",
-        *(f"/settings?tab={name}" for name in ("general", "users", "tokens", "launch", "about")),
-    ]
+    addresses = f"""/ /proxies /proxies/new /traffic /alerts /alerts/{await alert_id(console)} /access /access/new /policies
+    /policies/new /policies/import /policies/playground /canaries /canaries/new /guidelines /guidelines/new /redactions /approvals
+    /inventory /scanner /audit""".split()
+    addresses += [f"/settings?tab={name}" for name in ("general", "users", "tokens", "launch", "about")]
     tabs = ("live", "policy", "tools", "connect", "config", "logs")
     addresses += [f"/proxies/{id}?tab={name}" for id in (proxy_id, mcp_id) for name in tabs]
     twice = {}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from proxies.json_edit import edit_texts
-from proxies.llm.payloads import base64_text
 from proxies.llm.request_texts import request_texts
 from proxies.llm.surfaces import Surface
 from rules.model import Target
@@ -84,7 +83,20 @@ def test_an_image_is_no_text(url: str) -> None:
     assert [text.path for text in request_texts(Surface.OPENAI_CHAT, body)] == ["/messages/0/content/0/type"]
 
 
-@pytest.mark.parametrize("text", ["data: find me", "data:find me", "data:text/plain,find me", "data:x;base64,find me!"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: find me",
+        "data:find me",
+        "data:text/plain,find me",
+        "data:x;base64,find me!",
+        "data:find\u00a0me;base64,/w==",
+        "data:find;me=you;base64,/w==",
+        "data:text/plain;find%20me;base64,/w==",
+        f"data:image/png;base64,{PNG[:512]}\nfind\nme\nand\ntell",
+        f"data:image/png;base64,{PNG[:512]}\u00a0find\u00a0me",
+    ],
+)
 def test_llm_srf_3_what_only_begins_like_a_file_is_read(text: str) -> None:
     body = {
         "input": [
@@ -94,19 +106,3 @@ def test_llm_srf_3_what_only_begins_like_a_file_is_read(text: str) -> None:
     }
 
     assert [one.text for one in request_texts(Surface.OPENAI_RESPONSES, body)].count(text) == 2
-
-
-@pytest.mark.parametrize(
-    ("encoded", "text"),
-    [
-        (base64.urlsafe_b64encode(b"<<???>>").decode(), "<<???>>"),
-        ("aGVs\r\nbG8=", "hello"),
-        ("aGVsbG8", "hello"),
-        (base64.b64encode(("ä" * 2_000).encode()).decode(), "ä" * 2_000),
-        (PNG, ""),
-        ("no base64!", None),
-        ("find me", None),
-    ],
-)
-def test_base64_is_read_in_every_spelling(encoded: str, text: str | None) -> None:
-    assert base64_text(encoded) == text

@@ -143,9 +143,18 @@ def test_I_32_base64_is_read_as_what_it_holds(part: dict[str, Any], text: str) -
 
 
 def test_I_32_bytes_that_are_no_text_are_not_read() -> None:
-    image = base64.b64encode(b"\x89PNG\xff\xfe").decode()
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n\xff").decode()
     texts = result_texts("tools/call", {"content": [{"type": "image", "data": image, "mimeType": "image/png"}]})
     assert [text.text for text in texts] == ["image/png"]
+
+
+def test_I_32_no_stray_byte_and_no_spelling_hides_a_text() -> None:
+    for blob in (
+        base64.b64encode(b"find me\xff").decode(),
+        base64.urlsafe_b64encode(b"find me??>").decode().rstrip("="),
+    ):
+        texts = result_texts("resources/read", {"contents": [{"uri": "file:///a", "blob": blob}]})
+        assert [text.path for text in texts if "find me" in text.text] == ["/result/contents/0/blob;base64"]
 
 
 def test_I_04_words_of_the_protocol_say_nothing_in_their_places_and_only_there() -> None:
@@ -254,6 +263,17 @@ def test_I_20_a_number_as_long_as_one_of_a_card_is_read() -> None:
 
     assert found(texts)["/params/arguments/card"] == (Target.TOOL_ARGS, "4111111111111111")
     assert set(found(texts)) == {"/params/name", "/params/arguments/card"}
+
+
+def test_I_22_a_number_in_what_a_user_answers_is_read_as_well() -> None:
+    content = {"action": "accept", "content": {"card": 4111111111111111, "n": 3}}
+    told = Message("response", id=1, result=content)
+    assert found(answer_texts("elicitation/create", told))["/result/content/card"] == (
+        Target.ELICITATION,
+        "4111111111111111",
+    )
+    texts = found(request_texts(request("tools/call", name="t", inputResponses={"a": content})))
+    assert texts["/params/inputResponses/a/content/card"] == (Target.ELICITATION, "4111111111111111")
 
 
 def test_I_21_uris_and_prompt_arguments_are_read() -> None:

@@ -7,7 +7,7 @@ from rules.model import Action, Confidence, Finding, Severity, Target, Verdict
 from rules.verdicts import stronger
 
 
-def alarm(rule_id: str, title: str, *, category: str, evidence: str) -> Finding:
+def alerting_finding(rule_id: str, title: str, *, category: str, evidence: str) -> Finding:
     """What is noticed about a call as a whole: there is no place in a text where it stands."""
     return Finding(
         rule_id=rule_id,
@@ -27,7 +27,7 @@ def alarm(rule_id: str, title: str, *, category: str, evidence: str) -> Finding:
     )
 
 
-def raise_alarm(exchange: Exchange, finding: Finding) -> None:
+def raise_alert(exchange: Exchange, finding: Finding) -> None:
     """Put a finding into the record of this call and have it raise an alert, whatever else becomes of the call."""
     exchange.added_findings.append(finding)
     alert = Verdict(Action.ALERT, finding.score, (finding,), f"{finding.title}.")
