@@ -2,7 +2,7 @@
 
 Invisible characters go (zero-width, bidirectional controls, variation selectors, soft hyphens, overlay marks), and so do
 accents, lines and rings on letters that have none; accents written apart join their letter; compatibility forms such as
-full-width, mathematical, raised or enclosed letters become plain ones (NFKC); and look-alikes
+full-width, mathematical, raised or enclosed letters become plain ones (NFKC), as do Arabic and Persian digits; and look-alikes
 become Latin letters, but only inside words that mix scripts, so that Russian, Serbian or Greek text stays as it is.
 What invisible characters spell by themselves (tag characters, variation selectors, zero-width bits) is a view of its own.
 """
@@ -31,9 +31,9 @@ _INVISIBLE_BUT_JOINERS = (
 )
 _SPACES = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _COMPATIBLE = (
-    "\u00aa\u00b2\u00b3\u00b9\u00ba\u017f\u0251\u0261\u0262\u026a\u0274\u0280\u0299\u029c\u029f\u02b0-\u02b8\u02e0-\u02e4\ua730\ua731\u1d00-\u1d6a"
+    "\u00aa\u00b2\u00b3\u00b9\u00ba\u017f\u0660-\u0669\u06f0-\u06f9\u0251\u0261\u0262\u026a\u0274\u0280\u0299\u029c\u029f\u02b0-\u02b8\u02e0-\u02e4\ua730\ua731\u1d00-\u1d6a"
     "\u1d9b-\u1dbf\u2070-\u209f\u2100-\u218b\u2460-\u24ff\u2c7c\u2c7d\u3200-\u33ff"
-    "\ufb00-\ufb06\uff0f-\uff19\uff1c-\uff1e\uff21-\uff3a\uff41-\uff5d\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
+    "\ufb00-\ufb06\uff02-\uff07\uff0a\uff0b\uff0d-\uff19\uff1c-\uff1e\uff20-\uff3a\uff3c\uff3e-\uff5d\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
 )
 _MARKS = "\u0300-\u0333\u0339-\u034e\u0350-\u036f"
 """What is drawn above, below or through the letter before it, the overlay marks excepted, which stand above."""
@@ -65,6 +65,7 @@ _PLAIN_LETTERS = str.maketrans(
         **{chr(base + offset): chr(ord("A") + offset) for base in (0x1F150, 0x1F170, 0x1F1E6) for offset in range(26)},
         **{chr(0x249C + offset): chr(ord("a") + offset) for offset in range(26)},
         **{chr(0x1F110 + offset): chr(ord("A") + offset) for offset in range(26)},
+        **{chr(base + digit): str(digit) for base in (0x0660, 0x06F0) for digit in range(10)},
         "\u0251": "a",
         "\u0261": "g",
         "\u2028": "\n",

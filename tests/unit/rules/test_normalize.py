@@ -39,6 +39,7 @@ def bits(text: str) -> str:
         ("\u202eignore\ufeff", "ignore"),
         ("a\u00a0b\u3000c\u2028d", "a b c\nd"),
         ("ｉｇｎｏｒｅ ４２", "ignore 42"),
+        ("ｊｏ＠ｃｏｒｐ．ｅｘａｍｐｌｅ ２１９－０９－９９９８", "jo@corp.example 219-09-9998"),
         ("𝐢𝐠𝐧𝐨𝐫𝐞 ﬁ ①", "ignore fi 1"),
         ("🅘🅖🅝 🇮🇬 ɪɢɴᴏʀᴇ", "IGN IG ignore"),
         ("i̶g̶n̶o̶r̶e̶", "ignore"),
