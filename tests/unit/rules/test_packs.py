@@ -337,6 +337,9 @@ def test_a_poisoned_tool_description_alerts(text: str) -> None:
         "https://example.com/a?b=1&c=2",
         "Use `pip install` in the folder; then restart, and tell Tom & Jerry.",
         "| a | b |\n|---|---|\n| 1 | 2 |",
+        "cd src && ls -la",
+        "docker run --rm -v $(pwd):/app node:20 npm test",
+        "SELECT id FROM customers WHERE active = 1 UNION ALL SELECT id FROM archived",
     ],
 )
 def test_an_ordinary_tool_argument_passes(text: str) -> None:
