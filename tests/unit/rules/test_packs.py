@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import string
+import zlib
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -305,6 +307,23 @@ def test_a_live_looking_key_is_blocked_and_masked(target: Target) -> None:
     found = re.search(r"AKIA[A-Z2-7]{16}", key)
     assert found is not None
     assert all(found[0] not in finding.evidence for finding in findings)
+
+
+def checked_token(prefix: str, body: str) -> str:
+    """A token that ends as its vendor makes it: with the checksum of its body."""
+    number, check = zlib.crc32(body.encode()), ""
+    for _ in range(6):
+        number, rest = divmod(number, 62)
+        check = (string.digits + string.ascii_uppercase + string.ascii_lowercase)[rest] + check
+    return prefix + body + check
+
+
+@pytest.mark.parametrize("prefix", ["ghp_", "ghs_", "npm_"])
+def test_a_token_blocks_when_its_checksum_is_right_and_only_alerts_otherwise(prefix: str) -> None:
+    token = checked_token(prefix, "q7Vd2LkRw9ZxT4bNfYc8PmJh3GsEa6")
+    made_up = token[:-1] + ("A" if token[-1] != "A" else "B")
+    assert action_on(f"deploy with {token} please") is Action.BLOCK
+    assert action_on(f"deploy with {made_up} please") is Action.ALERT
 
 
 @pytest.mark.parametrize(
