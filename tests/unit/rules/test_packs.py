@@ -391,6 +391,7 @@ def test_an_image_that_carries_little_out_alerts(text: str, target: Target) -> N
         "<!-- prettier-ignore -->\n| a | b |\n|---|---|",
         "GET /x from Mozilla/5.0 (X11; Linux x86_64) Chrome/120.0.0.0 Safari/537.36",
         "apt: libkmod2 30+20221128-1, libc6 2.36-9+deb12u9",
+        "epoch 3: loss 0.0012345678901, drift 0.0049301234567",
     ],
 )
 @pytest.mark.parametrize("target", [Target.COMPLETION, Target.TOOL_RESULT])
