@@ -202,8 +202,8 @@ ENCODINGS = (
     _run_decoder(
         "hex",
         # Of eleven bytes one begins with a digit, and what begins with a digit is found sooner.
-        rf"{_HEX}{{24}}|[0-9]{_HEX}(?:(?: |:|, ?)(?:0x)?{_HEX}{{2}}){{5}}",
-        rf"(?:{_HEX}{{2}}){{12,}}|(?:(?:0x)?{_HEX}{{2}}(?: |:|, ?)){{11,}}(?:0x)?{_HEX}{{2}}",
+        rf"{_HEX}{{24}}|[0-9]{_HEX}(?:(?: |:|-|, ?)(?:0x)?{_HEX}{{2}}){{5}}",
+        rf"(?:{_HEX}{{2}}){{12,}}|(?:(?:0x)?{_HEX}{{2}}(?: |:|-|, ?)){{11,}}(?:0x)?{_HEX}{{2}}",
         MAX_VIEW_CHARS * 2,
         _from_hexadecimal,
     ),

@@ -133,8 +133,12 @@ class Evaluation:
         self._types = {name: TypeCount(name) for name in dict.fromkeys(PII_TYPES.values())}
 
     def add(self, row: Row, default: Literal["attack", "benign"]) -> list[Finding]:
-        """Scan one row and count it; raises ValueError for a target that does not exist or a damaged tool."""
+        """Scan one row and count it; raises ValueError for a target that does not exist, a damaged tool or a span outside
+        the text."""
         kind = row.kind(default)
+        for _, start, end in row.spans or ():
+            if not start < end <= len(row.text):
+                raise ValueError(f"the span {start}-{end} is not in the text")
         findings = self._ruleset.scan(texts_of(row), direction=direction_of(row))
         others = [finding for finding in findings if not is_personal(finding)]
         count = self._sources.setdefault(
@@ -242,9 +246,11 @@ def direction_of(row: Row) -> Direction:
 
 
 def texts_of(row: Row) -> list[Text]:
-    """One row as the texts of a message; raises ValueError for an unknown target or a tool that is not JSON."""
+    """One row as the texts of a message; raises ValueError for an unknown target or a tool that is not a JSON object."""
     if row.target == "tool":
-        return list(_tool_texts(json.loads(row.text), ""))
+        if not isinstance(tool := json.loads(row.text), dict):
+            raise ValueError("a tool definition is a JSON object")
+        return list(_tool_texts(tool, ""))
     return [Text(Target(row.target), "", row.text)]
 
 

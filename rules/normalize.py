@@ -1,7 +1,8 @@
 """The normalised view: the text as a reader, or a model, takes it.
 
-Invisible characters go (zero-width, bidirectional controls, variation selectors, soft hyphens, overlay marks);
-compatibility forms such as full-width, mathematical or enclosed letters become plain ones (NFKC); and look-alikes
+Invisible characters go (zero-width, bidirectional controls, variation selectors, soft hyphens, overlay marks), and so do
+accents, lines and rings on letters that have none; accents written apart join their letter; compatibility forms such as
+full-width, mathematical, raised or enclosed letters become plain ones (NFKC), as do Arabic and Persian digits; and look-alikes
 become Latin letters, but only inside words that mix scripts, so that Russian, Serbian or Greek text stays as it is.
 What invisible characters spell by themselves (tag characters, variation selectors, zero-width bits) is a view of its own.
 """
@@ -30,19 +31,25 @@ _INVISIBLE_BUT_JOINERS = (
 )
 _SPACES = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _COMPATIBLE = (
-    "\u00aa\u00b2\u00b3\u00b9\u00ba\u017f\u0262\u026a\u0274\u0280\u0299\u029c\u029f\ua730\ua731\u1d00-\u1d6a\u2070-\u209f\u2100-\u214f\u2460-\u24ff\u3200-\u33ff"
-    "\ufb00-\ufb06\uff0f-\uff19\uff1c-\uff1e\uff21-\uff3a\uff41-\uff5d\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
+    "\u00aa\u00b2\u00b3\u00b9\u00ba\u017f\u0660-\u0669\u06f0-\u06f9\u0251\u0261\u0262\u026a\u0274\u0280\u0299\u029c\u029f\u02b0-\u02b8\u02e0-\u02e4\ua730\ua731\u1d00-\u1d6a"
+    "\u1d9b-\u1dbf\u2070-\u209f\u2100-\u218b\u2460-\u24ff\u2c7c\u2c7d\u3200-\u33ff"
+    "\ufb00-\ufb06\uff02-\uff07\uff0a\uff0b\uff0d-\uff19\uff1c-\uff1e\uff20-\uff3a\uff3c\uff3e-\uff5d\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
 )
+_MARKS = "\u0300-\u0333\u0339-\u034e\u0350-\u036f"
+"""What is drawn above, below or through the letter before it, the overlay marks excepted, which stand above."""
 _OTHER_LETTER = "\u0370-\u03ff\u0400-\u052f\u0531-\u0587\u13a0-\u13f5"
-_FOLDED = re.compile(f"(?P<folded>[{_SPACES}{_COMPATIBLE}]+)|[{_INVISIBLE_BUT_JOINERS}{_JOINERS}]+")
-_find_folded = find_with(key_of(f"[{_SPACES}{_COMPATIBLE}{_INVISIBLE_BUT_JOINERS}{_JOINERS}]+", ""))
+_FOLDED = re.compile(
+    rf"(?P<marked>[^\W_]?[{_MARKS}]+)|(?P<folded>[{_SPACES}{_COMPATIBLE}]+)|[{_INVISIBLE_BUT_JOINERS}{_JOINERS}]+"
+)
+_find_folded = find_with(key_of(f"[{_SPACES}{_COMPATIBLE}{_INVISIBLE_BUT_JOINERS}{_JOINERS}{_MARKS}]+", ""))
 _MIXED = f"[A-Za-z][{_OTHER_LETTER}]|[{_OTHER_LETTER}][A-Za-z]"
 _MIXED_SCRIPTS = re.compile(_MIXED)
+_MARK = re.compile(f"[{_MARKS}]")
 _find_mixed = find_with(key_of(_MIXED, ""))
 _PICTURES = "\u2000-\u33ff\ufe0f\U0001f000-\U0001faff"
 _SUSPICIOUS = regexp(
     key_of(
-        f"[{_SPACES}{_COMPATIBLE}{_INVISIBLE_BUT_JOINERS}]|(?:^|[^{_PICTURES}])[{_JOINERS}]"
+        f"[{_SPACES}{_COMPATIBLE}{_INVISIBLE_BUT_JOINERS}{_MARKS}]|(?:^|[^{_PICTURES}])[{_JOINERS}]"
         f"|[A-Za-z][{_OTHER_LETTER}]|[{_OTHER_LETTER}][A-Za-z]",
         "",
     )
@@ -56,11 +63,16 @@ _PLAIN_LETTERS = str.maketrans(
     {
         **dict(zip(_SMALL_CAPITALS, "abcdefghijklmnoprstuvwz", strict=True)),
         **{chr(base + offset): chr(ord("A") + offset) for base in (0x1F150, 0x1F170, 0x1F1E6) for offset in range(26)},
+        **{chr(0x249C + offset): chr(ord("a") + offset) for offset in range(26)},
+        **{chr(0x1F110 + offset): chr(ord("A") + offset) for offset in range(26)},
+        **{chr(base + digit): str(digit) for base in (0x0660, 0x06F0) for digit in range(10)},
+        "\u0251": "a",
+        "\u0261": "g",
         "\u2028": "\n",
         "\u2029": "\n",
     }
 )
-"""Letters and line ends that NFKC leaves as they are."""
+"""Letters and line ends that NFKC leaves as they are, or puts into brackets."""
 
 _TAG_RUN = re.compile("[\U000e0000-\U000e007f]+")
 _SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
@@ -104,15 +116,23 @@ def _to_fold(text: str, data: bytes) -> Iterator[re.Match[str]]:
             return
         start, end = spans[0]
         first = char + len(data[position:start].decode("utf-8", "replace"))
+        # A mark is read with its letter, unless that was folded already.
+        begin = max(char, first - 1) if _MARK.match(text, first) else first
         position, char = end, first + len(data[start:end].decode("utf-8", "replace"))
-        yield from _FOLDED.finditer(text, first, char)
+        yield from _FOLDED.finditer(text, begin, char)
     for at in range(char, len(text), SLICE_CHARS):
         yield from _FOLDED.finditer(text, at, at + SLICE_CHARS)
 
 
 def _fold(match: re.Match[str]) -> str:
-    folded = match["folded"]
-    return unicodedata.normalize("NFKC", folded).translate(_PLAIN_LETTERS) if folded else ""
+    if folded := match["folded"]:
+        return _plain(folded)
+    # What joins its letter is spelling; what is left then stands on a letter that has no accents.
+    return _MARK.sub("", _plain(marked)) if (marked := match["marked"]) else ""
+
+
+def _plain(folded: str) -> str:
+    return unicodedata.normalize("NFKC", folded.translate(_PLAIN_LETTERS))
 
 
 def _unmixed(text: str) -> tuple[str, Sequence[tuple[int, int]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -27,27 +28,38 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache" / "rulesets"
 _rows = msgspec.json.Decoder(Row)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file; raises SystemExit with file and line for one that is not a row, or where there is no file."""
+class Unusable(Exception):
+    """Something that was named cannot be used, in words for whoever named it."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows of a file with the numbers of their lines; raises `Unusable` with file and line for one that is not a row,
+    and for a file without any."""
     # Only a line feed ends a row: some texts hold other line ends, which splitlines would take for one.
     try:
-        data = path.read_bytes()
+        data = path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
-        raise SystemExit(f"{path}: {error.strerror}") from None
+        raise Unusable(f"{path}: {error.strerror}") from None
+    is_empty = True
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
+            is_empty = False
             try:
-                yield _rows.decode(line)
+                yield number, _rows.decode(line)
             except msgspec.DecodeError as error:
-                raise SystemExit(f"{path}:{number}: {error}") from None
+                raise Unusable(f"{path}:{number}: {error}") from None
+            except UnicodeDecodeError:
+                raise Unusable(f"{path}:{number}: not UTF-8") from None
+    if is_empty:
+        raise Unusable(f"no rows in {path}")
 
 
 def load_ruleset(names: str | None) -> Ruleset:
-    """The shipped packs with these names, separated by commas, or all; raises SystemExit for an unknown one."""
+    """The shipped packs with these names, separated by commas, or all; raises `Unusable` for an unknown one."""
     packs = load_directory(SHIPPED)
     chosen = names.split(",") if names else sorted(packs)
     if unknown := [name for name in chosen if name not in packs]:
-        raise SystemExit(f"no such pack: {', '.join(unknown)}; there are {', '.join(sorted(packs))}")
+        raise Unusable(f"no such pack: {', '.join(unknown)}; there are {', '.join(sorted(packs))}")
     files = cached_ruleset([packs[name] for name in chosen], CACHE)
     return Ruleset.load(files.packs_path.read_bytes(), files.database_path.read_bytes())
 
@@ -58,15 +70,17 @@ def evaluate(paths: Iterable[Path], ruleset: Ruleset, misses: int = 0) -> tuple[
     wrong: list[str] = []
     for path in paths:
         default: Literal["attack", "benign"] = "benign" if path.name.startswith("benign") else "attack"
-        for number, row in enumerate(read_rows(path), 1):
+        for number, row in read_rows(path):
             try:
                 findings = [finding for finding in evaluation.add(row, default) if not is_personal(finding)]
             except ValueError as error:
-                raise SystemExit(f"{path}: row {number}: {error}") from None
+                raise Unusable(f"{path}:{number}: {error}") from None
+            except RecursionError:
+                raise Unusable(f"{path}:{number}: nested too deeply") from None
             loud = sorted({finding.rule_id for finding in findings if finding.action >= Action.ALERT})
             kind = row.kind(default)
             if (kind == "attack" and not findings) or (kind == "benign" and loud):
-                wrong.append(f"{kind} {row.source} [{' '.join(loud)}] {row.text[:300]!r}")
+                wrong.append(f"{kind} {_shown(row.source)} [{' '.join(loud)}] {row.text[:300]!r}")
     return evaluation, wrong[:misses]
 
 
@@ -100,7 +114,12 @@ def render(evaluation: Evaluation) -> str:
 def _source_row(count: SourceCount) -> tuple[object, ...]:
     kind = f"{count.kind} tool" if count.is_tool else count.kind
     shares = (f"{part} ({part / count.rows:.1%})" for part in (count.hit, count.alerted, count.blocked))
-    return count.source, kind, count.rows, *shares
+    return _shown(count.source), kind, count.rows, *shares
+
+
+def _shown(name: str) -> str:
+    """A name out of a file, without what a terminal would obey or nobody would see."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _rule_row(count: RuleCount, attacks: int, benign: int) -> tuple[object, ...]:
@@ -146,19 +165,26 @@ def as_json(evaluation: Evaluation) -> bytes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate the named files; the exit code is 1 when a bar is missed."""
+    """Evaluate the named files; the exit code is 1 when a bar is missed, and 2 when something named cannot be used."""
     parser = argparse.ArgumentParser(prog="scripts/evaluate", description="How well the shipped rules do.")
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET", help="JSONL file")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     parser.add_argument("--packs", metavar="NAMES", help="only these packs, separated by commas")
     parser.add_argument("--misses", type=int, default=0, metavar="N", help="show so many wrong rows")
     options = parser.parse_args(arguments)
-    evaluation, wrong = evaluate(options.datasets, load_ruleset(options.packs), options.misses)
+    try:
+        evaluation, wrong = evaluate(options.datasets, load_ruleset(options.packs), options.misses)
+        if options.json:
+            options.json.write_bytes(as_json(evaluation))
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     print(render(evaluation))
     if wrong:
         print("", *wrong, sep="\n")
-    if options.json:
-        options.json.write_bytes(as_json(evaluation))
     return 0 if all(bar.holds for bar in evaluation.bars()) else 1
 
 

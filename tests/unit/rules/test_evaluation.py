@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +116,60 @@ def test_a_tool_is_read_leaf_by_leaf_and_travels_back() -> None:
     [
         ('{"source": "x"}', "attacks.jsonl:1: Object missing required field `text`"),
         ("nonsense", "attacks.jsonl:1: "),
-        ('{"source": "x", "text": "x", "target": "nowhere"}', "row 1: 'nowhere' is not a valid Target"),
-        ('{"source": "x", "text": "{", "target": "tool"}', "row 1: Expecting property name"),
+        ('\n\n{"source": "x", "text": "x", "target": "nowhere"}', "attacks.jsonl:3: 'nowhere' is not a valid Target"),
+        ('{"source": "x", "text": "{", "target": "tool"}', "attacks.jsonl:1: Expecting property name"),
+        ('{"source": "x", "text": "[1]", "target": "tool"}', "attacks.jsonl:1: a tool definition is a JSON object"),
+        (
+            '{"source": "x", "text": "ab", "spans": [["PERSON", 1, 3]]}',
+            "attacks.jsonl:1: the span 1-3 is not in the text",
+        ),
+        (
+            '{"source": "x", "text": "ab", "spans": [["PERSON", 2, 1]]}',
+            "attacks.jsonl:1: the span 2-1 is not in the text",
+        ),
+        ('{"source": "x", "text": "\xff"}', "attacks.jsonl:1: not UTF-8"),
+        (json.dumps({"source": "x", "text": "[" * 100_000, "target": "tool"}), "attacks.jsonl:1: nested too deeply"),
+        ("", "no rows in .*attacks.jsonl"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, line: str, reason: str) -> None:
+def test_a_bad_row_is_named_and_nothing_is_measured(
+    tmp_path: Path, line: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "attacks.jsonl"
-    path.write_text(line, "utf-8")
-    with pytest.raises(SystemExit, match=reason):
-        evaluate([path], load_ruleset(PACKS))
+    path.write_bytes(line.encode("latin-1"))
+    assert main([str(path), "--packs", PACKS]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.search(reason, output.err)
+    assert "Traceback" not in output.err
 
 
-def test_an_unknown_pack_is_refused() -> None:
-    with pytest.raises(SystemExit, match="no such pack: nothing"):
-        load_ruleset("nothing")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--packs", "nothing"], "no such pack: nothing; there are "),
+        (["--packs", PACKS, "--json", "{tmp}/none/out.json"], "out.json: No such file or directory"),
+        (["{tmp}/none.jsonl", "--packs", PACKS], "none.jsonl: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_named(
+    tmp_path: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "attacks.jsonl", {"source": "deepset", "text": ATTACK})
+    assert main([str(path), *(argument.replace("{tmp}", str(tmp_path)) for argument in arguments)]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_file_of_windows_is_read_and_names_cannot_break_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "attacks.jsonl"
+    row = json.dumps({"source": "x\n\x1b[31m\u202ey", "text": ATTACK})
+    path.write_bytes(b"\xef\xbb\xbf" + row.encode() + b"\r\n")
+    assert main([str(path), "--packs", PACKS]) == 0
+    printed = capsys.readouterr().out
+    assert "x\\n\\x1b[31m\\u202ey  attack" in printed
+    assert not {"\x1b", "\u202e"} & {*printed}
 
 
 def test_nothing_measured_is_no_figure() -> None:
