@@ -110,7 +110,10 @@ class Evaluator:
         compiled = await self._workbench.run(
             lambda: tuple(CompiledPolicy(policy, version=version, level=level) for policy, version, level in policies)
         )
-        return Judges(compiled, tuple(await self._rulesets_of([policy for policy, _, _ in policies])))
+        rulesets = await self._rulesets_of([policy for policy, _, _ in policies])
+        for ruleset in rulesets:
+            ruleset.keep_values_of(PolicySet(compiled).masking_rules(ruleset.rules))
+        return Judges(compiled, tuple(rulesets))
 
     def _policies(self, wanted: Evaluate, kind: str) -> list[tuple[Policy, int, str]]:
         if wanted.document is not None:
