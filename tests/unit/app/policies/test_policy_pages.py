@@ -187,6 +187,34 @@ async def test_the_playground_draws_hits_and_hidden_characters(console: Console,
         assert "form-errors" in wrong.text
 
 
+async def test_the_playground_reads_what_is_pasted_as_what_it_is(console: Console, tab: Tab) -> None:
+    await make(console, rules=[{"id": "no-run", "action": "deny", "match": {"tool_name": "run"}}])
+    page = await tab.get("/policies/playground")
+    assert '<option value="what-it-is" selected>' in page.text
+    fields = {"subject": "ours", "target": "what-it-is", "direction": "request"}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "run", "arguments": {}}}
+    for message, kind in (
+        (json.dumps(call), "mcp"),
+        (json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}), "openai.chat"),
+        ('{"model": "m", "messages": [', "plain text"),
+        ('{"no": "message"}', "plain text"),
+        ("hello", "plain text"),
+    ):
+        answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
+        assert answer.status_code == 200
+        assert f"<dt>Read as</dt><dd>{kind}" in answer.text
+        assert ("Blocked" in answer.text) is (kind == "mcp")
+
+
+async def test_AG_PE_10_the_test_tab_names_what_is_wrong_with_a_draft(console: Console, tab: Tab) -> None:
+    wrong = {"id": "r", "action": "deny", "match": {"ip": ["999"]}}
+    await make(console, publish=False, rules=[wrong])
+    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
+    answer = await tab.post("/policies/playground", fields, **HTMX)
+    assert answer.status_code == 422
+    assert "/rules/0/match/ip/0" in answer.text
+
+
 async def test_the_playground_tries_who_where_and_when(console: Console, tab: Tab) -> None:
     match = {
         "client": "night-*",
