@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET
 
 from rules import cron, json_path
+from rules.derived_view import DerivedView
 from rules.facts import (
     ARGUMENTS,
     HEADER_PREFIX,
@@ -32,6 +33,7 @@ from rules.matching import MAX_VALUES_PER_RULE
 from rules.model import Target, Text
 from rules.patterns import Regexp, key_of, regexp
 from rules.policy import ArgumentMatch, Conditions, ContentMatch, Globs, Schedule
+from rules.redact import merged_spans
 
 MAX_CONTENT_HITS = 20_000
 """Places of one `message_content` pattern in all texts of a message; one with more cannot be judged."""
@@ -64,8 +66,13 @@ class CompiledConditions:
         self._checks = list(_checks(match, fold))
         self._recorded = list(_recorded_checks(match, fold))
         self._tool = _ToolCondition(match, fold) if match.tool_name is not None or match.tool_arguments else None
-        self._content = _ContentCondition(match.message_content) if match.message_content is not None else None
+        self._content = _ContentCondition(match.message_content, exact) if match.message_content is not None else None
         self.header_names = frozenset(name.lower() for name in match.header)
+
+    @property
+    def reads_views(self) -> bool:
+        """Whether they look into texts also as normalisation makes them; see `facts.with_views`."""
+        return self._content is not None and not self._every_call
 
     @property
     def about_tools(self) -> bool:
@@ -258,22 +265,33 @@ def _same(left: Any, right: Any) -> bool:
 class _ContentCondition:
     """`message_content` of one rule."""
 
-    def __init__(self, match: ContentMatch) -> None:
+    def __init__(self, match: ContentMatch, exact: bool) -> None:
         self._expression: Regexp = regexp(key_of(match.pattern, match.flags))
         self._roles = frozenset(match.roles)
+        self._exact = exact
 
     def hits(self, facts: Facts) -> Iterator[ContentHit]:
         """Where the pattern is found, text by text, at most `MAX_VALUES_PER_RULE` times in one; raises `TooManyHits`."""
         count = 0
         roles = {message.path: message.role for message in facts.messages} if self._roles else {}
-        for text in facts.texts:
+        for index, text in enumerate(facts.texts):
             if self._roles and _role_of(text, roles) not in self._roles:
                 continue
-            for start, end in islice(self._places(text.text), MAX_VALUES_PER_RULE):
+            views = () if self._exact else facts.disguised.get(index, ())
+            places = self._in_views(text.text, views) if views else self._places(text.text)
+            for start, end in islice(places, MAX_VALUES_PER_RULE):
                 if count >= MAX_CONTENT_HITS:
                     raise TooManyHits(f"a pattern of a condition is found more than {MAX_CONTENT_HITS} times")
                 count += 1
                 yield ContentHit(text, start, end)
+
+    def _in_views(self, text: str, views: Sequence[DerivedView]) -> list[tuple[int, int]]:
+        """The places in one text and in its views, in order and each once: of what overlaps the widest."""
+        found = list(islice(self._places(text), MAX_VALUES_PER_RULE))
+        for view in views:
+            places = islice(self._places(view.text), MAX_VALUES_PER_RULE)
+            found += (view.raw_span(start, end) for start, end in places if end > start)
+        return merged_spans(found)
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
         """The places in one text, in characters; what lies before each is counted once."""

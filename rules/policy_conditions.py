@@ -43,6 +43,8 @@ class ConditionalRules:
         self._lists_tools = any(rule.action == "allow" and compiled.about_tools for rule, compiled in self._rules)
         self.about_tools = any(conditions.about_tools for _, conditions in self._rules)
         """Whether tool calls of an answer concern any rule."""
+        self.reads_views = any(conditions.reads_views for _, conditions in self._rules)
+        """Whether they look into texts also as normalisation makes them."""
         self.by_id = {rule.id: rule for rule in policy.rules}
         self.header_names = frozenset(name for _, compiled in self._rules for name in compiled.header_names)
 
