@@ -130,6 +130,7 @@ class Exchange:
         "tool",
         "truncated",
         "usage",
+        "values_found",
         "verdict",
         "waited_seconds",
     )
@@ -157,6 +158,8 @@ class Exchange:
         self.judged: Judged | None = None
         self.added_findings: list[Finding] = []
         """The findings for the record, with the action that they have in effect."""
+        self.values_found: dict[tuple[str, str, str], int] = {}
+        """How many values to mask each rule found in each text of that message, by rule, kind and place of the text."""
         self.facts: Facts | None = None
         """What the conditions of policies asked about the request; tool calls of its answer are judged with it."""
         self.conversation: RecentFindings | None = None

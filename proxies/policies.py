@@ -40,8 +40,9 @@ class Protection(msgspec.Struct, frozen=True):
         """The protection of these rules and policies; `log_only` is the proxy's."""
         if log_only:
             return cls(ruleset, policies, frozenset())
-        streams = policies.stream_modes(ruleset.streamed_rules)
-        return cls(ruleset, policies, policies.masking_rules(ruleset.rules), streams)
+        redacting = policies.masking_rules(ruleset.rules)
+        ruleset.keep_values_of(redacting)
+        return cls(ruleset, policies, redacting, policies.stream_modes(ruleset.streamed_rules))
 
     def held(self, target: Target) -> frozenset[str]:
         """Ids of the rules for which a streamed text of this kind waits where they may still hit."""

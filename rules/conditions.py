@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 
 from rules import cron, json_path
+from rules.derived_view import DerivedView
 from rules.facts import (
     ARGUMENTS,
     HEADER_PREFIX,
@@ -27,17 +29,23 @@ from rules.facts import (
     ToolCall,
 )
 from rules.globs import GlobSet
+from rules.matching import MAX_VALUES_PER_RULE
 from rules.model import Target, Text
 from rules.patterns import Regexp, key_of, regexp
 from rules.policy import ArgumentMatch, Conditions, ContentMatch, Globs, Schedule
+from rules.redact import merged_spans
 
-MAX_CONTENT_HITS = 200
-"""Places of one `message_content` pattern that are looked at in one message."""
+MAX_CONTENT_HITS = 20_000
+"""Places of one `message_content` pattern in all texts of a message; one with more cannot be judged."""
 
 MAX_MESSAGE_DEPTH = 3
 """Steps of the path of a message at most."""
 
 Check = Callable[[Facts], bool]
+
+
+class TooManyHits(Exception):
+    """A pattern is found more often in a message than can be masked."""
 
 
 class ContentHit(NamedTuple):
@@ -58,8 +66,13 @@ class CompiledConditions:
         self._checks = list(_checks(match, fold))
         self._recorded = list(_recorded_checks(match, fold))
         self._tool = _ToolCondition(match, fold) if match.tool_name is not None or match.tool_arguments else None
-        self._content = _ContentCondition(match.message_content) if match.message_content is not None else None
+        self._content = _ContentCondition(match.message_content, exact) if match.message_content is not None else None
         self.header_names = frozenset(name.lower() for name in match.header)
+
+    @property
+    def reads_views(self) -> bool:
+        """Whether they look into texts also as normalisation makes them; see `facts.with_views`."""
+        return self._content is not None and not self._every_call
 
     @property
     def about_tools(self) -> bool:
@@ -107,8 +120,12 @@ class CompiledConditions:
             return None
         return next(filter(self._tool.fits, facts.tool_calls), None)
 
+    def content_hit(self, facts: Facts) -> ContentHit | None:
+        """The first that `message_content` finds."""
+        return next(self._content.hits(facts), None) if self._content is not None else None
+
     def content_hits(self, facts: Facts) -> list[ContentHit]:
-        """Everything that `message_content` finds."""
+        """Everything that `message_content` finds, in the order of the texts; raises `TooManyHits`."""
         return list(self._content.hits(facts)) if self._content is not None else []
 
 
@@ -248,33 +265,48 @@ def _same(left: Any, right: Any) -> bool:
 class _ContentCondition:
     """`message_content` of one rule."""
 
-    def __init__(self, match: ContentMatch) -> None:
+    def __init__(self, match: ContentMatch, exact: bool) -> None:
         self._expression: Regexp = regexp(key_of(match.pattern, match.flags))
         self._roles = frozenset(match.roles)
+        self._exact = exact
 
     def hits(self, facts: Facts) -> Iterator[ContentHit]:
-        """Where the pattern is found, text by text."""
-        left = MAX_CONTENT_HITS
+        """Where the pattern is found, text by text, at most `MAX_VALUES_PER_RULE` times in one; raises `TooManyHits`."""
+        count = 0
         roles = {message.path: message.role for message in facts.messages} if self._roles else {}
-        for text in facts.texts:
+        for index, text in enumerate(facts.texts):
             if self._roles and _role_of(text, roles) not in self._roles:
                 continue
-            data = text.text.encode("utf-8", "replace")
-            position = 0
-            while left and (found := self._expression.search(data, position)) is not None:
-                start, end = found.span()
-                yield ContentHit(text, *_characters(data, start, end))
-                left -= 1
-                position = end if end > start else end + 1
-                if position > len(data):
-                    break
+            views = () if self._exact else facts.disguised.get(index, ())
+            places = self._in_views(text.text, views) if views else self._places(text.text)
+            for start, end in islice(places, MAX_VALUES_PER_RULE):
+                if count >= MAX_CONTENT_HITS:
+                    raise TooManyHits(f"a pattern of a condition is found more than {MAX_CONTENT_HITS} times")
+                count += 1
+                yield ContentHit(text, start, end)
 
+    def _in_views(self, text: str, views: Sequence[DerivedView]) -> list[tuple[int, int]]:
+        """The places in one text and in its views, in order and each once: of what overlaps the widest."""
+        found = list(islice(self._places(text), MAX_VALUES_PER_RULE))
+        for view in views:
+            places = islice(self._places(view.text), MAX_VALUES_PER_RULE)
+            found += (view.raw_span(start, end) for start, end in places if end > start)
+        return merged_spans(found)
 
-def _characters(data: bytes, start: int, end: int) -> tuple[int, int]:
-    if data.isascii():
-        return start, end
-    first = len(data[:start].decode("utf-8", "replace"))
-    return first, first + len(data[start:end].decode("utf-8", "replace"))
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        """The places in one text, in characters; what lies before each is counted once."""
+        data = text.encode("utf-8", "replace")
+        is_ascii = data.isascii()
+        position = counted = characters = 0
+        while position <= len(data) and (found := self._expression.search(data, position)) is not None:
+            start, end = found.span()
+            position = end if end > start else end + 1
+            if is_ascii:
+                yield start, end
+                continue
+            characters += len(data[counted:start].decode("utf-8", "replace"))
+            counted = start
+            yield characters, characters + len(data[start:end].decode("utf-8", "replace"))
 
 
 def _role_of(text: Text, roles: Mapping[str, str]) -> str:

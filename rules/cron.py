@@ -35,6 +35,9 @@ _FIELDS = (
     _Field("day of the week", 0, 7, {word: number for number, word in enumerate(_DAYS)}),
 )
 
+_WEEKDAY = _FIELDS[4]
+_MOST_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
 
 class Cron(NamedTuple):
     """A cron expression, ready to be asked."""
@@ -46,6 +49,13 @@ class Cron(NamedTuple):
     months: frozenset[int]
     weekdays: frozenset[int] | None
     """0 is Sunday; None when the field is `*`."""
+
+    @property
+    def names_any(self) -> bool:
+        """Whether there is a date that fits: there is no 31st of June."""
+        if self.days is None or self.weekdays is not None:
+            return True
+        return any(day <= _MOST_DAYS[month - 1] for month in self.months for day in self.days)
 
     def names(self, moment: datetime) -> bool:
         """Whether the minute of a moment, in the moment's own time zone, is named."""
@@ -86,9 +96,15 @@ def _numbers(text: str, field: _Field) -> frozenset[int]:
             last = _number(part["last"], field) if part["last"] else first
             if part["step"] and not part["last"]:
                 last = field.high
+            if first > last == 0 and field is _WEEKDAY:
+                last = field.high  # A week ends with Sunday as well.
         step = int(part["step"] or 1)
-        if first > last or step < 1:
-            raise CronRefused(f"{item!r} is an empty range of the {field.name}")
+        if first > last:
+            raise CronRefused(
+                f"{item!r} goes backwards; write {first}-{field.high},{field.low}-{last} for this {field.name}"
+            )
+        if step < 1:
+            raise CronRefused(f"{item!r} has no step of the {field.name}")
         numbers.update(range(first, last + 1, step))
     return frozenset(numbers)
 

@@ -106,7 +106,8 @@ def in_place(source: Source, find: Find, token: re.Pattern[str], mark: str, read
     position = 0
     while found := find(source.data, position, len(source.data)):
         start, end = found[0]
-        low = source.chars(max(position, start - OVERLAP_CHARS))
+        first = source.chars(start)
+        low = max(0, first - OVERLAP_CHARS)
         window = source.text[low : low + MAX_VIEW_CHARS]
         tokens = list(_tokens(window, token, mark))
         if not tokens:
@@ -115,8 +116,8 @@ def in_place(source: Source, find: Find, token: re.Pattern[str], mark: str, read
         segment = rewritten(window, low, tokens, lambda found: read(found[0]))
         if is_readable(segment.text):
             yield segment
-        # A token at the cut is read again with what follows it.
-        position = max(end, start + len(window[: tokens[-1].start()].encode("utf-8", "replace")))
+        # The last token is read again with what stands around it, on both sides of the cut.
+        position = max(end, start + len(window[first - low : tokens[-1].start()].encode("utf-8", "replace")))
 
 
 def _tokens(text: str, token: re.Pattern[str], mark: str) -> Iterator[re.Match[str]]:

@@ -22,6 +22,9 @@ from rules.model import Action, Finding, Severity, Text
 from rules.normalize import may_normalize, normalized
 from rules.views import DECODERS, MAX_DEPTH, MAX_MESSAGE_VIEWS, ViewBudget, base_of, decoded
 
+STRETCH_CHARS = 256
+"""Hits are remembered by stretches of their text, so that each is compared with its neighbours only."""
+
 
 class _Item(NamedTuple):
     """A view of one of the texts of a message; the raw text itself has none."""
@@ -32,6 +35,10 @@ class _Item(NamedTuple):
     view: DerivedView | None
 
 
+def _stretches(start: int, end: int) -> range:
+    return range(start // STRETCH_CHARS, end // STRETCH_CHARS + 1)
+
+
 class DerivedScan:
     """One message. `found` are the hits in its raw texts: a view that repeats one of them adds nothing."""
 
@@ -39,9 +46,10 @@ class DerivedScan:
         self._evaluator = evaluator
         self._raw = raw
         self._direction = direction
-        self._spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        self._spans: dict[tuple[int, str, int], list[tuple[int, int]]] = {}
+        """Where rules hit, by text, rule and stretch of the text: a text may hold thousands of values."""
         for index, rule, hit in found:
-            self._spans.setdefault((index, rule.id), []).append((hit.start, hit.end))
+            self._note(index, rule.id, hit.start, hit.end)
         self._left = MAX_FINDINGS
         self.is_cut = False
         """Whether there may be more than was looked at, because the message as a whole is too much."""
@@ -119,10 +127,18 @@ class DerivedScan:
 
         Of what may be masked a part is not enough: an invisible character in an address leaves a shorter one behind it.
         """
-        spans = self._spans.get((item.number, rule_id), ())
         if is_whole:
-            return any(low <= start and end <= high for low, high in spans)
-        return any(low < end and start < high for low, high in spans)
+            near = self._spans.get((item.number, rule_id, start // STRETCH_CHARS), ())
+            return any(low <= start and end <= high for low, high in near)
+        return any(
+            low < end and start < high
+            for stretch in _stretches(start, end)
+            for low, high in self._spans.get((item.number, rule_id, stretch), ())
+        )
+
+    def _note(self, index: int, rule_id: str, start: int, end: int) -> None:
+        for stretch in _stretches(start, end):
+            self._spans.setdefault((index, rule_id, stretch), []).append((start, end))
 
     def _present(self, buffer: TextBuffer, hits: Hits) -> dict[int, list[int]]:
         """By text of a buffer in which there is something to decode: the numbers of the triggers that occur."""
@@ -161,10 +177,11 @@ class DerivedScan:
         assert item.view is not None
         start, end = item.view.raw_span(finding.start, finding.end)
         is_whole = finding.sensitive or finding.action is Action.REDACT
-        if not self._left or self._is_known(item, finding.rule_id, start, end, is_whole=is_whole):
+        counts = not finding.sensitive
+        if (counts and not self._left) or self._is_known(item, finding.rule_id, start, end, is_whole=is_whole):
             return
-        self._spans.setdefault((item.number, finding.rule_id), []).append((start, end))
-        self._left -= 1
+        self._note(item.number, finding.rule_id, start, end)
+        self._left -= counts
         value_start, value_end = item.view.raw_span(finding.value_start, finding.value_end)
         severity = finding.severity if item.view.is_plain else min(finding.severity + 1, Severity.CRITICAL)
         placed = msgspec.structs.replace(

@@ -7,7 +7,7 @@ must then treat the message as not inspected and fail closed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from threading import Lock
@@ -20,7 +20,7 @@ from rules.derived_scan import DerivedScan
 from rules.evaluator import MAX_FINDINGS, Direction, Evaluator, findings_of
 from rules.hyperscan_database import EngineError
 from rules.masking.pending import Pending
-from rules.matching import MatchRule
+from rules.matching import MAX_VALUES_PER_RULE, MatchRule
 from rules.model import Finding, Target, Text
 from rules.normalize import may_normalize
 from rules.packs import read_packs
@@ -89,6 +89,16 @@ class Ruleset:
     def load(cls, packs_bytes: bytes, database_bytes: bytes) -> Ruleset:
         """The ruleset in the two files of `rules.compiler`; raises `EngineError` when they do not belong together."""
         return cls(packs_bytes, database_bytes)
+
+    def keep_values_of(self, rule_ids: Container[str]) -> None:
+        """Have these rules report every value, as many as can be masked, because a policy masks them: of what no rule calls
+        sensitive a few hits tell enough otherwise. Their evidence hides the values from then on."""
+        plain = [rule for rule in self._rules if not rule.sensitive and rule.id in rule_ids]
+        for rule in plain:
+            rule.sensitive = True
+            rule.max_findings = MAX_VALUES_PER_RULE
+        if plain:
+            self._seen = SeenTexts()
 
     def prepare(self) -> Iterator[None]:
         """Make ready what the first messages would have to wait for, in steps of at most some milliseconds."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
-from operator import itemgetter
 from typing import Literal
 
 from rules.buffer import TextBuffer
@@ -17,7 +15,7 @@ from rules.matching import Hit, MatchRule, Part, RuleScan, has_anchor
 from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, Regexps
-from rules.redact import EVIDENCE_REACH_CHARS, MAX_HIT_CHARS, merged_spans
+from rules.redact import merged_spans, spans_near
 from rules.windows import Windows
 
 MAX_FINDINGS = 200
@@ -25,9 +23,6 @@ MAX_FINDINGS = 200
 count: each is a value that masking may have to replace."""
 MAX_VALUES = 20_000
 """Hits of sensitive rules per message; one with more is not inspected but refused."""
-
-FEW_SPANS = 4
-"""So many are not worth a search for those that matter."""
 
 Direction = Literal["request", "response"]
 Found = tuple[int, MatchRule, Hit]
@@ -128,18 +123,8 @@ def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") 
             secrets.setdefault(index, []).append((hit.value_start, hit.value_end))
     apart = {index: merged_spans(spans) for index, spans in secrets.items()}
     return [
-        make_finding(rule, buffer.sources[index], hit, view=view, secrets=_near(apart.get(index, ()), hit))
+        make_finding(
+            rule, buffer.sources[index], hit, view=view, secrets=spans_near(apart.get(index, ()), hit.start, hit.end)
+        )
         for index, rule, hit in found
     ]
-
-
-def _near(spans: Sequence[tuple[int, int]], hit: Hit) -> Sequence[tuple[int, int]]:
-    """Those of many spans, in order and apart, that matter to the evidence of a hit."""
-    if len(spans) <= FEW_SPANS:
-        return spans
-    low, high = hit.start - EVIDENCE_REACH_CHARS, min(hit.end, hit.start + MAX_HIT_CHARS) + EVIDENCE_REACH_CHARS
-    first = bisect_left(spans, low, key=_end)
-    return spans[first : bisect_left(spans, high, lo=first, key=_start)]
-
-
-_start, _end = itemgetter(0), itemgetter(1)

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from rules.derived_view import DerivedView
 from rules.model import Text
+from rules.normalize import may_normalize, normalized
 
 MESSAGE_COUNT = "message_count"
 ROLE_COUNT = "role_count"
@@ -67,6 +69,8 @@ class Facts(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     texts: Sequence[Text] = ()
+    disguised: Mapping[int, Sequence[DerivedView]] = {}
+    """By index of a text what normalisation makes of it, where that is something else; see `with_views`."""
     client_id: str = ""
     client_name: str = ""
     ip: str = ""
@@ -104,3 +108,16 @@ class Facts(msgspec.Struct, frozen=True):
             len(text.text) if text.text.isascii() else len(text.text.encode("utf-8", "replace")) for text in self.texts
         )
         return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * len(self.messages)
+
+
+def with_views(facts: Facts) -> Facts:
+    """The facts of a request with the normalised views of its texts, for conditions that look into these."""
+    if facts.phase != "request" or facts.disguised:
+        return facts
+    made: dict[int, Sequence[DerivedView]] = {}
+    for index, text in enumerate(facts.texts):
+        if not text.text.isascii():
+            data = text.text.encode("utf-8", "replace")
+            if may_normalize(data) and (views := normalized(text.text, data)):
+                made[index] = views
+    return msgspec.structs.replace(facts, disguised=made) if made else facts

@@ -15,7 +15,7 @@ from rules.conditions import CompiledConditions, ContentHit
 from rules.facts import Facts, ToolCall
 from rules.model import Action, Confidence, Finding, Severity, Target
 from rules.policy import DEFAULT_ACTION_ID, Policy, PolicyRule
-from rules.redact import excerpt
+from rules.redact import excerpt, spans_near
 
 MAX_EVIDENCE_NAME_CHARACTERS = 100
 REDACTED_LABEL = "VALUE"
@@ -43,6 +43,8 @@ class ConditionalRules:
         self._lists_tools = any(rule.action == "allow" and compiled.about_tools for rule, compiled in self._rules)
         self.about_tools = any(conditions.about_tools for _, conditions in self._rules)
         """Whether tool calls of an answer concern any rule."""
+        self.reads_views = any(conditions.reads_views for _, conditions in self._rules)
+        """Whether they look into texts also as normalisation makes them."""
         self.by_id = {rule.id: rule for rule in policy.rules}
         self.header_names = frozenset(name for _, compiled in self._rules for name in compiled.header_names)
 
@@ -70,12 +72,14 @@ class ConditionalRules:
             allowed |= rule.action == "allow"
             if rule.action == "redact":
                 hits = conditions.content_hits(facts)
+                spans: dict[int, list[tuple[int, int]]] = {}
                 for hit in hits:
-                    spans = [(other.start, other.end) for other in hits if other.text is hit.text]
-                    yield self._finding(rule, facts, None, hit, spans)
+                    spans.setdefault(id(hit.text), []).append((hit.start, hit.end))
+                for hit in hits:
+                    secrets = spans_near(spans[id(hit.text)], hit.start, hit.end)
+                    yield self._finding(rule, facts, None, hit, secrets)
             elif rule.action != "allow" or rule.tags:
-                hits = conditions.content_hits(facts)
-                yield self._finding(rule, facts, conditions.fitting_call(facts), hits[0] if hits else None)
+                yield self._finding(rule, facts, conditions.fitting_call(facts), conditions.content_hit(facts))
         if self._denies_by_default and facts.acts and not allowed:
             yield self._default(facts, None)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from rules.facts import Facts
+from rules.facts import Facts, with_views
 from rules.globs import GlobSet
 from rules.model import ALLOWED, Action, Decision, DecisionSource, Finding, Severity, Verdict
 from rules.packs import StreamMode
@@ -150,6 +150,7 @@ class PolicySet:
         self.policies = tuple(policies)
         self._packs = frozenset(pack for policy in self.policies for pack in policy.packs)
         self.needs_facts = any(policy.conditional for policy in self.policies)
+        self._reads_views = any(policy.conditional.reads_views for policy in self.policies)
         self.needs_tool_calls = any(policy.conditional.about_tools for policy in self.policies)
         """Whether the tool calls of an answer must be known."""
         self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)
@@ -213,10 +214,14 @@ class PolicySet:
 
     def conditional_findings(self, facts: Facts) -> list[Finding]:
         """The findings of the conditional rules of all policies."""
+        if self._reads_views:
+            facts = with_views(facts)
         return [finding for policy in self.policies for finding in policy.conditional.findings(facts)]
 
     def undecided(self, facts: Facts) -> frozenset[str]:
         """The facts that are not known of a recorded call and on which the conditions of these policies depend."""
+        if self._reads_views:
+            facts = with_views(facts)
         return frozenset(fact for policy in self.policies for fact in policy.conditional.undecided(facts))
 
     def verdict(

@@ -167,6 +167,12 @@ def _rule_remarks(policy: Policy, rule: PolicyRule, pointer: str) -> Iterator[_F
         yield f"{pointer}/match/group", "there are no groups yet, so this condition never holds"
     if rule.action == "allow" and policy.default_action == "allow":
         yield f"{pointer}/action", "allow has no effect where the default action is allow"
+    if rule.action == "deny" and match == Conditions():
+        yield f"{pointer}/match", "without a condition it refuses every call"
+    if rule.action == "allow" and match == Conditions() and policy.default_action == "deny":
+        yield f"{pointer}/match", "without a condition it allows every call"
+    if match.schedule is not None and _names_no_date(match.schedule):
+        yield f"{pointer}/match/schedule/cron", "there is no such date, so it names no minute"
     if rule.action == "tag" and not rule.tags:
         yield pointer, "the rule has no tags to record"
     if rule.log_only and rule.action in ("tag", "alert", "log"):
@@ -184,6 +190,13 @@ def _rule_remarks(policy: Policy, rule: PolicyRule, pointer: str) -> Iterator[_F
             yield f"{pointer}/match/{name}", "no call has both this and a JSON-RPC method"
     yield from _role_remarks(match, pointer)
     yield from _range_remarks(match, pointer)
+
+
+def _names_no_date(schedule: Schedule) -> bool:
+    try:
+        return not cron.parse(schedule.cron).names_any
+    except cron.CronRefused:
+        return False  # A problem, which is named as one.
 
 
 def _role_remarks(match: Conditions, pointer: str) -> Iterator[_Found]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import string
 import sys
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 MAX_EVIDENCE_CHARS = 160
@@ -16,6 +17,8 @@ CONTEXT_CHARS = 40
 OPAQUE_MARGIN_CHARS = 64
 EVIDENCE_REACH_CHARS = CONTEXT_CHARS + OPAQUE_MARGIN_CHARS
 """How far from a hit a span may lie that has to do with its evidence."""
+FEW_SPANS = 4
+"""So many are not worth a search for those that matter."""
 
 MIN_DIGITS = 9
 """Of a number that may be one of a person."""
@@ -139,6 +142,18 @@ def may_hold_opaque(texts: Iterable[str]) -> bool:
         return True
     data = joined.encode()
     return _RUN in data.translate(_RUN_CLASSES) or len(data) - len(data.translate(None, _DIGITS)) >= MIN_DIGITS
+
+
+def spans_near(spans: Sequence[tuple[int, int]], start: int, end: int) -> Sequence[tuple[int, int]]:
+    """Those of many spans, in order and apart, that matter to the evidence of a hit."""
+    if len(spans) <= FEW_SPANS:
+        return spans
+    low, high = start - EVIDENCE_REACH_CHARS, min(end, start + MAX_HIT_CHARS) + EVIDENCE_REACH_CHARS
+    first = bisect_left(spans, low, key=_end)
+    return spans[first : bisect_left(spans, high, lo=first, key=_start)]
+
+
+_start, _end = itemgetter(0), itemgetter(1)
 
 
 def merged_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

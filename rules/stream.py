@@ -149,8 +149,12 @@ class StreamScan:
         except PatternRefused as error:
             raise EngineError(str(error)) from None
         # The windows overlap, and what a rule finds in a view it may have found in the raw text as well.
-        fresh = [finding for finding in found if not self._is_known(finding)][: MAX_FINDINGS - self._reported]
-        self._reported += len(fresh)
+        fresh = []
+        for finding in found:
+            if self._is_known(finding) or (not finding.sensitive and self._reported >= MAX_FINDINGS):
+                continue
+            self._reported += not finding.sensitive
+            fresh.append(finding)
         self._remember(fresh)
         return fresh
 

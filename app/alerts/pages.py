@@ -10,6 +10,7 @@ from app.alerts.api import SEVERITIES, STATUSES, VERBS
 from app.alerts.repository import SORTS, AlertFilter
 from app.alerts.schemas import AlertView, BulkChange
 from app.alerts.service import AlertService
+from app.alerts.what_became import what_became
 from app.alerts.workflow import AlertAction
 from app.errors import AppError, NotFound
 from app.fleet.service import ProxyService
@@ -205,16 +206,20 @@ def matches(alert: AlertView, filters: dict[str, str]) -> bool:
 
 async def _why(traffic: TrafficService, library: PolicyLibrary, actor: Actor, alert: AlertView) -> dict[str, Any]:
     """The call behind the alert with its finding and the sum of its scores; without them when it is no longer kept."""
-    pattern = library.pattern_of(alert.pack, alert.rule_id)
+    rule = {
+        "pattern": library.pattern_of(alert.pack, alert.rule_id),
+        "conditions": library.conditions_of(alert.pack, alert.rule_id),
+    }
     try:
         call = await traffic.get(actor, alert.call_id)
     except CallNotFound:
-        return {"call": None, "finding": None, "total_score": 0, "pattern": pattern}
+        return {"call": None, "finding": None, "total_score": 0, "became": what_became(alert, None), **rule}
     scores: dict[str, int] = {}
     for finding in call.findings:
         scores[finding.rule_id] = max(scores.get(finding.rule_id, 0), finding.score)
     found = next((finding for finding in call.findings if finding.rule_id == alert.rule_id), None)
-    return {"call": call, "finding": found, "total_score": sum(scores.values()), "pattern": pattern}
+    became = what_became(alert, call)
+    return {"call": call, "finding": found, "total_score": sum(scores.values()), "became": became, **rule}
 
 
 routes = [alerts_page, alert_page, change_alerts, change_alert]

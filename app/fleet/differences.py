@@ -27,10 +27,10 @@ _SAME_NAMES = (
 )
 
 
-def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
-    """The fields in which they differ. Policies that apply to all proxies are no field of the proxy."""
+def differences(saved: ProxyView, running: ProxyConfig, policy_names: Sequence[str]) -> list[Difference]:
+    """The fields in which they differ; `policy_names` are the policies that shall apply: its own and those of its tags, or those
+    of all proxies."""
     server = running.mcp.stdio if running.mcp else None
-    own_policies = running.policy_names if running.policy_level == "proxy" else ()
     pairs: list[tuple[str, object, object]] = [
         (name, getattr(saved, name), getattr(running, name)) for name in _SAME_NAMES
     ]
@@ -45,7 +45,7 @@ def differences(saved: ProxyView, running: ProxyConfig) -> list[Difference]:
         ),
         ("denied_calls", saved.denied_calls, running.mcp.denied_calls if running.mcp else saved.denied_calls),
         ("egress_hosts", saved.egress_hosts, running.mcp.egress_hosts if running.mcp else saved.egress_hosts),
-        ("policy_names", saved.policy_names, own_policies),
+        ("policy_names", policy_names, running.policy_names),
         ("upstream_auth.type", saved.upstream_auth.type, running.upstream_auth.type),
         ("upstream_auth.name", saved.upstream_auth.name, running.upstream_auth.name),
         (

@@ -47,6 +47,7 @@ from app.http.sorting import Sort
 from app.launch.commands import NOT_LISTED, allows
 from app.launch.repository import LaunchRepository
 from app.policies.errors import PolicyNotFound
+from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.tag_policies import TagPolicyRepository
 from app.security.permissions import Actor
@@ -114,13 +115,15 @@ class ProxyService:
         """What the workers run of a proxy, compared with what is saved; raises ProxyNotFound."""
         saved = await self.get(actor, proxy_id)
         running = self._fleet.running(proxy_id)
+        async with self._database.reader() as session:
+            in_force = await names_in_force(session, actor.tenant_id, self._library, [saved])
         return RunningConfiguration(
             proxy_id=proxy_id,
             served=running is not None,
             snapshot_version=saved.snapshot_version,
             workers_live=saved.workers_live,
             workers_total=saved.workers_total,
-            differences=differences(saved, running) if running else [],
+            differences=differences(saved, running, in_force[proxy_id]) if running else [],
         )
 
     async def get(self, actor: Actor, proxy_id: str) -> ProxyView:

@@ -1,19 +1,22 @@
 """The builder's form and the document it stands for. Pure.
 
-The document is what counts. The form shows the fields that it knows and writes exactly those back (`merged`), so that
-whatever else a document holds (a `near` pattern, a second argument condition) survives every change in the form.
+The document is what counts. The form shows the fields that it knows and writes those back that were changed (`merged`), so that
+whatever else a document holds (a `near` pattern, a second argument condition, a text that looks like a number) survives
+every change in the form.
 Fields are named by their place: `rules.0.match.model`. Buttons that add or remove items are operations (`operated`).
 """
 
 from __future__ import annotations
 
 import copy
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.policies.builder_fields import DEFAULTS, HEAD, ITEMS, KEPT_EMPTY, SEVERITY_DEFAULT, Field
-from app.policies.builder_texts import entries, lines, parsed, shown_text
+from app.policies.builder_texts import entries, is_shown, is_untouched, lines, parsed, shown_text
 
 Values = Mapping[str, Sequence[str]]
 """Submitted values by field name."""
@@ -39,6 +42,8 @@ _NEW: dict[str, dict[str, Any]] = {
     "rate_limits": {"id": "per-client", "scope": "client", "limit": 60, "window": "1m"},
 }
 _OPERATION = re.compile(r"(add|remove)-(overrides|rules|detections|rate_limits)(?:-(\d{1,4}))?")
+_WORDS = {"true": True, "false": False, "null": None}
+_FLOAT = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?(?:[eE][+-]?\d{1,3})?")
 _RULE_ID = re.compile(r"override:([A-Z0-9-]{1,64})")
 BOTH_TARGETS = {
     "llm": ("prompt", "system_prompt", "completion", "tool_args", "tool_result", "document"),
@@ -101,14 +106,25 @@ def _argument_values(item: Mapping[str, Any]) -> dict[str, Any]:
     first = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
     operator = next((name for name in _OPERATORS if name in first), "matches")
     value = first.get(operator, "")
-    if isinstance(value, bool):
-        value = "true" if value else "false"
     return {
         "argument.path": str(first.get("path", "")),
         "argument.operator": operator,
-        "argument.value": ", ".join(map(str, value)) if isinstance(value, list) else str(value),
+        "argument.value": ", ".join(map(_scalar_text, value))
+        if isinstance(value, list)
+        else _shown_value(operator, value),
         "argument.more": max(0, len(arguments) - 1),
     }
+
+
+def _shown_value(operator: str, value: Any) -> str:
+    return str(value) if operator == "matches" else _scalar_text(value)
+
+
+def _scalar_text(value: Any) -> str:
+    """A value as `_scalar` reads it back: JSON, but words without quotes where nobody takes them for anything else."""
+    if isinstance(value, str):
+        return value if _scalar(value) == value else f'"{value}"'
+    return json.dumps(value)
 
 
 # --- From the form to the document --------------------------------------------------------------------------------------
@@ -119,6 +135,8 @@ def merged(document: Mapping[str, Any], values: Values) -> dict[str, Any]:
     result = copy.deepcopy(dict(document))
     for field in HEAD:
         if field.path in values:
+            if is_untouched(values[field.path], _at(result, field.path, DEFAULTS[field.path]), field.kind):
+                continue
             value = parsed(values[field.path], field.kind)
             if value == DEFAULTS[field.path] or (value is None and field.kind != "scores"):
                 _remove(result, field.path)
@@ -157,7 +175,7 @@ def _merge_packs(result: dict[str, Any], values: Values) -> None:
 def _merge_item(name: str, item: dict[str, Any], fields: Sequence[Field], values: Values, prefix: str) -> None:
     for field in fields:
         given = values.get(prefix + field.path)
-        if given is None and field.kind != "flag":
+        if field.kind != "flag" and (given is None or is_untouched(given, _at(item, field.path, None), field.kind)):
             continue
         value = parsed(given or [], field.kind)
         if field.path == "severity" and value == SEVERITY_DEFAULT.get(name):
@@ -184,7 +202,10 @@ def _merge_argument(item: dict[str, Any], values: Values, prefix: str) -> None:
         return
     arguments = _list(_at(item, "match.tool_arguments", []))
     operator = _first(values, f"{prefix}argument.operator") or "matches"
-    raw = _first(values, f"{prefix}argument.value") or ""
+    raw = values.get(f"{prefix}argument.value", [""])[0]
+    shown_now = _argument_values(item)
+    if (path, operator, raw) == tuple(shown_now[f"argument.{part}"] for part in ("path", "operator", "value")):
+        return
     first = [{"path": path, operator: _argument_value(operator, raw)}] if path else []
     if rest := [*first, *arguments[1:]]:
         _put(item, "match.tool_arguments", rest)
@@ -204,20 +225,30 @@ def _argument_value(operator: str, text: str) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """A number where the text is one, `true` and `false` as such, else the text; quotes keep it text."""
+    """A number where the text is one, `true`, `false` and `null` as such, else the text; quotes keep it text."""
     plain = text.strip()
     if len(plain) >= 2 and plain[0] == plain[-1] == '"':
         return plain[1:-1]
-    if plain in ("true", "false"):
-        return plain == "true"
+    if plain in _WORDS:
+        return _WORDS[plain]
     if re.fullmatch(r"-?\d{1,15}", plain):
         return int(plain)
-    return float(plain) if re.fullmatch(r"-?\d{1,12}\.\d{1,12}", plain) else plain
+    return float(plain) if _FLOAT.fullmatch(plain) and math.isfinite(float(plain)) else plain
 
 
 def _merge_patterns(item: dict[str, Any], values: Values, prefix: str) -> None:
-    typed = _first(values, f"{prefix}patterns")
+    typed = values.get(f"{prefix}patterns", [None])[0]
     if typed is None:
+        return
+    shown_now = _pattern_values(item)
+    same_count = _first(values, f"{prefix}min_count") in (None, shown_now["min_count"])
+    same_case = bool(values.get(f"{prefix}ignore_case")) is shown_now["ignore_case"]
+    if (
+        shown_now["editable"]
+        and same_count
+        and same_case
+        and is_shown(values[f"{prefix}patterns"], shown_now["patterns"])
+    ):
         return
     flags = {"flags": "i"} if values.get(f"{prefix}ignore_case") else {}
     match: dict[str, Any] = {"any": [{"re": line, **flags} for line in lines(typed)]}

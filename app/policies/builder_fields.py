@@ -10,8 +10,9 @@ class Field(NamedTuple):
 
     path: str
     kind: str
-    """text, choice, flag, number, scores (a number or off), list (commas or lines), lines, glob (one or several), tri (yes,
-    no, unchanged), headers (`name: glob` a line), range (`> 10, <= 100`), ranges (`user: > 2` a line)."""
+    """text, pattern (spaces at its ends count), choice, flag, number, scores (a number or off), list (commas or lines), lines,
+    glob (one or several), tri (yes, no, unchanged), headers (`name: glob` a line), range (`> 10, <= 100`), ranges (`user: > 2`
+    a line)."""
 
 
 HEAD = (
@@ -89,7 +90,7 @@ ITEMS: dict[str, tuple[Field, ...]] = {
         Field("match.group", "glob"),
         Field("match.ip", "list"),
         Field("match.header", "headers"),
-        Field("match.message_content.pattern", "text"),
+        Field("match.message_content.pattern", "pattern"),
         Field("match.message_content.roles", "list"),
         Field("match.message_content.flags", "choice"),
         Field("match.message_count", "range"),

@@ -10,6 +10,17 @@ _BOUNDS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "=": "eq"}
 _BOUND = re.compile(r"(>=|<=|>|<|=) *(\d{1,12})")
 
 
+def is_untouched(given: Sequence[str], value: Any, kind: str) -> bool:
+    """Whether a field still says what it shows for a value: then the value stays, whatever the text does not say of it."""
+    return kind != "flag" and is_shown(given, shown_text(value, kind))
+
+
+def is_shown(given: Sequence[str], shown: str) -> bool:
+    """Whether a browser would send this for a field that shows that: areas end their lines with CRLF, lines have no ends."""
+    text = given[0] if given else ""
+    return text.replace("\r\n", "\n") == shown or text == shown.replace("\n", "")
+
+
 def parsed(given: Sequence[str], kind: str) -> Any:
     """What was typed as a JSON value; text that is no number stays text, for lint to name."""
     text = given[0].strip() if given else ""
@@ -20,6 +31,8 @@ def parsed(given: Sequence[str], kind: str) -> Any:
             return {"yes": True, "no": False}.get(text)
         case "number" | "scores":
             return int(text) if re.fullmatch(r"-?\d{1,12}", text) else (text or None)
+        case "pattern":
+            return given[0] if given else ""
         case "list":
             return entries(text)
         case "lines":
@@ -59,7 +72,8 @@ def shown_text(value: Any, kind: str) -> Any:
 
 
 def entries(text: str) -> list[str]:
-    return [entry.strip() for entry in re.split(r"[\n,]", text) if entry.strip()]
+    """What commas and line ends part; those in brackets belong to their entry."""
+    return [entry.strip() for entry in re.split(r"[\n,](?![^\[\]\n]*\])", text) if entry.strip()]
 
 
 def lines(text: str) -> list[str]:

@@ -14,10 +14,10 @@ from functools import partial
 
 import msgspec
 
-from app.errors import Unavailable
+from app.errors import Unavailable, ValidationFailed
 from app.fleet.rulesets import Rulesets, RulesetUnavailable
 from app.policies import documents
-from app.policies.errors import PolicyInvalid
+from app.policies.errors import PolicyInvalid, PolicyTooSlow
 from app.policies.library import PolicyLibrary
 from app.policies.trial_schemas import (
     Evaluate,
@@ -32,15 +32,18 @@ from app.policies.workbench import Workbench
 from proxies.rulesets import read_ruleset
 from rules.assessment import assess
 from rules.compiler import compile_ruleset
+from rules.conditions import TooManyHits
 from rules.context_firewall import MEMBER, ORIGIN_RULE, SCORE_RULE
 from rules.definitions import in_definitions
 from rules.engine import EngineError, Ruleset
+from rules.json_path import TooManyValues
 from rules.masking.session import MaskingSession
 from rules.masking.spans import Span, masking_into, replace_spans, settle
 from rules.model import Action, Finding, Text, Verdict
-from rules.packs import Pack, PackError
+from rules.packs import Pack, PackError, Problem
 from rules.policy import ContextFirewall, Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
+from rules.policy_lint import lint_policy
 from rules.seams import across_seams
 from rules.views import views
 
@@ -102,20 +105,40 @@ class Evaluator:
         policies = self._policies(wanted, "mcp" if reading.protocol == "mcp" else "llm")
         asked = [policy for policy, _, _ in policies]
         tried = tried_message(wanted, reading, asked, self.context_firewall)
-        judges = await self.judges(policies)
-        return await self._workbench.run(lambda: _evaluated(wanted, tried, judges))
+        try:
+            judges = await self.judges(policies)
+        except PolicyTooSlow:
+            raise
+        except Exception as error:
+            # Broad: what is wrong with a draft breaks each part of it in its own way, and lint knows them all.
+            if wanted.document is not None and (problems := await self._problems_of(asked[0])):
+                raise PolicyInvalid(problems) from error
+            raise
+        try:
+            return await self._workbench.run(lambda: _evaluated(wanted, tried, judges))
+        except (EngineError, TooManyHits, TooManyValues) as error:
+            member = "text" if wanted.text is not None else "request"
+            reason = "It holds more than can be judged: a proxy would refuse it (inspection_failed)."
+            raise ValidationFailed(fields={member: reason}) from error
+
+    async def _problems_of(self, policy: Policy) -> list[Problem]:
+        packs = self._library.shared_packs
+        return await self._workbench.run(lambda: lint_policy(policy, documents.ORIGIN, packs))
 
     async def judges(self, policies: Sequence[tuple[Policy, int, str]]) -> Judges:
         """Judges for these policies, each with its version and the level at which it is assigned."""
         compiled = await self._workbench.run(
             lambda: tuple(CompiledPolicy(policy, version=version, level=level) for policy, version, level in policies)
         )
-        return Judges(compiled, tuple(await self._rulesets_of([policy for policy, _, _ in policies])))
+        rulesets = await self._rulesets_of([policy for policy, _, _ in policies])
+        for ruleset in rulesets:
+            ruleset.keep_values_of(PolicySet(compiled).masking_rules(ruleset.rules))
+        return Judges(compiled, tuple(rulesets))
 
     def _policies(self, wanted: Evaluate, kind: str) -> list[tuple[Policy, int, str]]:
         if wanted.document is not None:
             policy, problems = documents.read(wanted.document)
-            if policy is None:
+            if policy is None or problems:
                 raise PolicyInvalid(problems)
             return [(policy, 0, "draft")]
         names = wanted.policy_names or self._library.defaults(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated
 
@@ -104,10 +105,10 @@ class Feedback:
             rows = await FeedbackRepository(session, actor.tenant_id).of_rule(rule_id, limit=MAX_MARKS_SHOWN)
             return [mark_view(row) for row in rows]
 
-    async def counts(self, actor: Actor) -> dict[str, int]:
-        """How many hits of each rule are marked."""
+    async def counts(self, actor: Actor, packs: Collection[str]) -> dict[str, int]:
+        """How many hits of each rule of these packs are marked."""
         async with self._database.reader() as session:
-            return await FeedbackRepository(session, actor.tenant_id).counts()
+            return await FeedbackRepository(session, actor.tenant_id).counts(packs)
 
 
 async def follow_alert(session: AsyncSession, actor: Actor, hit: MarkFalsePositive, *, is_false: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -20,9 +21,8 @@ SPARK_STEP_HOURS = 6
 class RuleHits(msgspec.Struct, frozen=True):
     """Hits of one rule in a window."""
 
-    pack: str
-    hits: int
-    blocked: int
+    hits: int = 0
+    blocked: int = 0
 
 
 class HitRepository:
@@ -32,16 +32,20 @@ class HitRepository:
         self._session = session
         self._tenant_id = tenant_id
 
-    async def by_rule(self, now: datetime, hours: int) -> dict[str, RuleHits]:
-        """Every rule that hit in the last hours."""
+    async def by_rule(self, now: datetime, hours: int, packs: Collection[str]) -> dict[str, RuleHits]:
+        """The rules of these packs that hit in the last hours."""
         table = rule_hours
         statement = (
-            select(table.c.rule_id, func.max(table.c.pack), func.sum(table.c.hits), func.sum(table.c.blocked))
-            .where(table.c.tenant_id == self._tenant_id, table.c.hour >= Window.last(hours, now).first_hour)
+            select(table.c.rule_id, func.sum(table.c.hits), func.sum(table.c.blocked))
+            .where(
+                table.c.tenant_id == self._tenant_id,
+                table.c.hour >= Window.last(hours, now).first_hour,
+                table.c.pack.in_(packs),
+            )
             .group_by(table.c.rule_id)
         )
         rows = (await self._session.execute(statement)).all()
-        return {rule_id: RuleHits(pack, int(hits), int(blocked)) for rule_id, pack, hits, blocked in rows}
+        return {rule_id: RuleHits(int(hits), int(blocked)) for rule_id, hits, blocked in rows}
 
     async def by_proxy_and_pack(self, now: datetime, hours: int) -> dict[tuple[str, str], int]:
         """Hits in the last hours, by proxy and pack."""

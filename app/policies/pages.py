@@ -1,6 +1,7 @@
 """Pages of policies, rule packs and rules: the library, one policy in its tabs, one pack, one rule."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
 from app.security.permissions import Actor
 from rules.model import Severity
-from rules.policy import OWN_PACK_PREFIX
+from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
 
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
@@ -269,10 +270,10 @@ async def _overview(
     rulesets: Rulesets,
 ) -> dict[str, Any]:
     policy = library.get(view.name)
-    marked = await feedback.counts(actor)
     names = {*policy.packs, policy.own_pack_name}
-    week = await hits.by_rule(clock.utcnow(), WEEK_HOURS)
-    day = await hits.by_rule(clock.utcnow(), DAY_HOURS)
+    marked = await feedback.counts(actor, names)
+    week = await hits.by_rule(clock.utcnow(), WEEK_HOURS, names)
+    day = await hits.by_rule(clock.utcnow(), DAY_HOURS, names)
     packs = library.packs_for(policy) if view.active else []
     titles = {rule.id: (pack.name, rule) for pack in packs if pack.name in names for rule in pack.rules}
     busiest = sorted((rule_id for rule_id in week if rule_id in titles), key=lambda rule_id: -week[rule_id].hits)[:12]
@@ -285,18 +286,31 @@ async def _overview(
                 "pack": titles[rule_id][0],
                 "title": titles[rule_id][1].title,
                 "severity": titles[rule_id][1].severity,
-                "day": day[rule_id].hits if rule_id in day else 0,
-                "week": week[rule_id].hits,
-                "blocked": week[rule_id].blocked,
-                "marked": marked.get(rule_id, 0),
+                **_counted(rule_id, day, week, marked),
             }
             for rule_id in busiest
         ],
         "document": builder.shown(documents.as_value(policy)),
         "counts": rulesets.pattern_counts(library.packs_for(policy)) if view.active else None,
-        "conditions": policy.rules,
+        "conditions": [
+            *({"rule": rule, **_counted(rule.id, day, week, marked)} for rule in policy.rules),
+            *([{"rule": None, **_counted(DEFAULT_ACTION_ID, day, week, marked)}] * (policy.default_action == "deny")),
+        ],
         "detections": policy.detections,
         "rate_limits": policy.rate_limits,
+    }
+
+
+def _counted(
+    rule_id: str, day: Mapping[str, RuleHits], week: Mapping[str, RuleHits], marked: Mapping[str, int]
+) -> dict[str, int]:
+    """How often a rule of a policy hit and blocked, and how often people called that wrong."""
+    lately = week.get(rule_id, RuleHits())
+    return {
+        "day": day.get(rule_id, RuleHits()).hits,
+        "week": lately.hits,
+        "blocked": lately.blocked,
+        "marked": marked.get(rule_id, 0),
     }
 
 
@@ -330,7 +344,7 @@ async def pack_page(
 ) -> Response[str]:
     """One pack with its rules."""
     pack = library.pack(name)
-    hits = await HitRepository(reader, actor.tenant_id).by_rule(clock.utcnow(), DAY_HOURS)
+    hits = await HitRepository(reader, actor.tenant_id).by_rule(clock.utcnow(), DAY_HOURS, [name])
     listed, order = rule_list.page(pack.rules, hits, search=search, severity=severity, sort=sort, offset=offset)
     filters = {"search": search[:200], "severity": severity}
     return await pages.page(
@@ -366,7 +380,7 @@ async def rule_page(
         raise NotFound(f"The pack {name} has no such rule.")
     hits = HitRepository(reader, actor.tenant_id)
     now = clock.utcnow()
-    nothing = RuleHits(name, 0, 0)
+    nothing = RuleHits()
     return await pages.page(
         request,
         "policies/rule.html",
@@ -375,8 +389,8 @@ async def rule_page(
         crumbs=(*HOME, (f"/packs/{name}", pack.title or pack.name)),
         pack=pack,
         rule=rule,
-        day=(await hits.by_rule(now, DAY_HOURS)).get(rule_id, nothing),
-        week=(await hits.by_rule(now, WEEK_HOURS)).get(rule_id, nothing),
+        day=(await hits.by_rule(now, DAY_HOURS, [name])).get(rule_id, nothing),
+        week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),
         series=await hits.series(rule_id, now),
         marks=await feedback.of_rule(actor, rule_id),
     )

@@ -20,6 +20,7 @@ from app.audit.service import AuditLog
 from app.database.engine import Database
 from app.errors import AppError, Conflict
 from app.fleet.assignments import fitting
+from app.fleet.errors import ProxyNotFound
 from app.fleet.models import Proxy
 from app.fleet.repository import ProxyRepository
 from app.policies import documents
@@ -194,7 +195,7 @@ class Replays:
         return f"<Replays {len(self._replays)}>"
 
     async def start(self, actor: Actor, name: str, asked: StartReplay) -> ReplayView:
-        """Begin to replay a policy; raises PolicyNotFound, NothingToPublish, PolicyInvalid, TooManyReplays."""
+        """Begin to replay a policy; raises PolicyNotFound, ProxyNotFound, NothingToPublish, PolicyInvalid, TooManyReplays."""
         if sum(replay.state == "running" for replay in self._replays.values()) >= MAX_RUNNING:
             raise TooManyReplays
         policy, version = await self._wanted(actor, name, asked.source)
@@ -202,6 +203,8 @@ class Replays:
             proxies = await ProxyRepository(session, actor.tenant_id).all()
             named = await names_in_force(session, actor.tenant_id, self._library, proxies)
             of_keys = await ApiKeyRepository(session, actor.tenant_id).policy_names()
+        if unknown := set(asked.proxy_ids) - {proxy.id for proxy in proxies}:
+            raise ProxyNotFound(f"There is no proxy {min(unknown)}.")
         chosen = [proxy for proxy in proxies if proxy.id in asked.proxy_ids]
         if not chosen and not any(name in names for names in of_keys.values()):
             chosen = [proxy for proxy in proxies if name in named[proxy.id]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -130,9 +130,11 @@ class FeedbackRepository:
         )
         return (await self._session.scalars(statement.order_by(RuleFeedback.marked_at.desc()).limit(limit))).all()
 
-    async def counts(self, since_at: datetime | None = None) -> dict[str, int]:
-        """How many hits of each rule were marked."""
-        statement = select(RuleFeedback.rule_id, func.count()).where(RuleFeedback.tenant_id == self._tenant_id)
+    async def counts(self, packs: Collection[str], since_at: datetime | None = None) -> dict[str, int]:
+        """How many hits of each rule of these packs were marked; a mark need not name the pack."""
+        statement = select(RuleFeedback.rule_id, func.count()).where(
+            RuleFeedback.tenant_id == self._tenant_id, RuleFeedback.pack.in_(["", *packs])
+        )
         if since_at is not None:
             statement = statement.where(RuleFeedback.marked_at >= since_at)
         rows: Sequence[Any] = (await self._session.execute(statement.group_by(RuleFeedback.rule_id))).all()

@@ -15,6 +15,7 @@ from app.http.htmx import is_htmx
 from app.http.marked import SEVERITIES, Highlight, highlighted
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, documents
+from app.policies.errors import PolicyInvalid
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback, MarkFalsePositive
 from app.policies.library import PolicyLibrary
@@ -28,6 +29,7 @@ from app.policies.trial_schemas import (
     EvaluationView,
     StartReplay,
 )
+from app.policies.tried import read
 from app.security.origin import local_path
 from app.security.permissions import Actor
 from rules.model import Target
@@ -37,6 +39,8 @@ VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
 MAX_SHOWN_CHARS = 20_000
+WHAT_IT_IS = "what-it-is"
+"""Reads a message of an API as one, and everything else as a prompt."""
 PLAYGROUND_FIELDS = (
     *("message", "subject", "target", "direction", "log_only"),
     *("model", "client", "client_ip", "headers", "at"),
@@ -78,6 +82,9 @@ async def run_playground(
         outcome = await evaluator.evaluate(await _wanted(actor, policies, values))
         cited = await guidelines.cited(actor, of_evaluation(outcome))
         found |= {"outcome": outcome, "cited": cited, "texts": [_drawn(text, outcome) for text in outcome.texts]}
+    except PolicyInvalid as error:
+        # The fields are places in the draft, not of this form.
+        found["form"], status = Form(values, {"subject": error.message}, error.message), error.status
     except AppError as error:
         found["form"], status = Form(values).refused(error), error.status
     if is_htmx(request):
@@ -101,7 +108,7 @@ def playground_context(
         "form": Form(
             {
                 "subject": subject if subject in known else (library.defaults("llm") or [""])[0],
-                "target": "prompt",
+                "target": WHAT_IT_IS,
                 "direction": "request",
             }
         ),
@@ -265,21 +272,16 @@ async def _wanted(actor: Actor, policies: PolicyService, values: dict[str, str])
         if document is None:
             raise ValidationFailed(fields={"subject": problems[0].reason if problems else "This draft is gone."})
         names = []
-    request = None
-    if values["target"] == "message":
-        try:
-            request = parse_json(message.encode("utf-8", "replace"))
-        except ValueError as error:
-            raise ValidationFailed(fields={"message": f"This is not a whole message: {error}."}) from error
-        if not isinstance(request, dict):
-            raise ValidationFailed(fields={"message": "A whole message is a JSON object."})
+    request = _whole(message) if values["target"] == "message" else None
+    if values["target"] == WHAT_IT_IS and message.lstrip().startswith("{"):
+        request = _recognised(message)
     return convert(
         {
             "text": None if request is not None else message.replace("\r\n", "\n"),
             "request": request,
             "policy_names": names,
             "document": document,
-            "target": values["target"] if request is None else "prompt",
+            "target": values["target"] if request is None and values["target"] != WHAT_IT_IS else "prompt",
             "direction": values["direction"] or "request",
             "model": values["model"].strip(),
             "client": values["client"].strip(),
@@ -292,6 +294,27 @@ async def _wanted(actor: Actor, policies: PolicyService, values: dict[str, str])
         },
         Evaluate,
     )
+
+
+def _whole(message: str) -> dict[str, Any]:
+    """The message as JSON; raises ValidationFailed."""
+    try:
+        request = parse_json(message.encode("utf-8", "replace"))
+    except ValueError as error:
+        raise ValidationFailed(fields={"message": f"This is not a whole message: {error}."}) from error
+    if not isinstance(request, dict):
+        raise ValidationFailed(fields={"message": "A whole message is a JSON object."})
+    return request
+
+
+def _recognised(message: str) -> dict[str, Any] | None:
+    """The message as JSON where it is one of an API that is known here; None where it is a text like others."""
+    try:
+        request = _whole(message)
+        read(Evaluate(request=request))
+    except AppError:
+        return None
+    return request
 
 
 def _context(values: dict[str, str]) -> dict[str, Any] | None:

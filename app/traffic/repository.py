@@ -229,15 +229,15 @@ class TrafficRepository:
         statement = (
             select(
                 table.c.rule_id,
-                func.max(table.c.pack).label("pack"),
+                table.c.pack,
                 func.max(table.c.title).label("title"),
                 func.max(table.c.severity).label("severity"),
                 hits,
                 func.sum(table.c.blocked).label("blocked"),
             )
             .where(*self._within(table, window, proxy_id))
-            .group_by(table.c.rule_id)
-            .order_by(hits.desc(), table.c.rule_id)
+            .group_by(table.c.rule_id, table.c.pack)
+            .order_by(hits.desc(), table.c.rule_id, table.c.pack)
             .limit(limit)
         )
         return [dict(row) for row in (await self._session.execute(statement)).mappings()]

@@ -85,8 +85,8 @@ def _add_to_hour(hours: dict[tuple[Any, ...], Row], minute: Row) -> None:
 
 
 def _count_rules(rules: dict[tuple[Any, ...], Row], record: CallRecord, scope: Row) -> None:
-    for finding in {finding.rule_id: finding for finding in record.findings}.values():
-        key = (scope["proxy_id"], scope["hour"], finding.rule_id)
+    for finding in {(finding.pack, finding.rule_id): finding for finding in record.findings}.values():
+        key = (scope["proxy_id"], scope["hour"], finding.rule_id, finding.pack)
         row = rules.setdefault(
             key,
             {

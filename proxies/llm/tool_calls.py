@@ -7,6 +7,7 @@ The shapes are told apart by their members, so one reader serves requests, answe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -61,7 +62,7 @@ def _call(call: Any, path: str) -> Iterator[ToolCall]:
         return
     for key in ("arguments", "input", "args"):
         if key in call:
-            yield ToolCall(name, decoded(call[key]), path)
+            yield from (ToolCall(name, read, path) for read in readings(call[key]))
             return
     yield ToolCall(name, None, path)
 
@@ -74,14 +75,29 @@ def _nameless(kind: str, item: dict[str, Any], path: str) -> Iterator[ToolCall]:
     yield ToolCall(kind.removesuffix(_CALL_ENDING), arguments, path)
 
 
-def decoded(arguments: Any) -> Any:
-    """Arguments as values; a string that is not JSON stays a string."""
+def readings(arguments: Any) -> tuple[Any, ...]:
+    """What clients may read in arguments; a string that is not JSON stays a string.
+
+    A client is not strict: it takes the first or the last of a key that repeats, numbers without end, line ends in strings, and
+    has members that are called like one of the API in another case. What any of them reads is judged.
+    """
     if type(arguments) is not str:
-        return arguments
+        return (arguments,)
     try:
-        return parse(arguments.encode("utf-8"))
+        return (parse(arguments.encode("utf-8")),)
     except (JSONRefused, UnicodeEncodeError):
-        return arguments
+        pass
+    text = arguments.removeprefix("\ufeff")
+    try:
+        last = json.loads(text, strict=False)
+        first = json.loads(text, strict=False, object_pairs_hook=_first_of_each)
+    except (ValueError, RecursionError):
+        return (arguments,)
+    return (last,) if first == last else (last, first)
+
+
+def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs))
 
 
 class OpenCalls:
@@ -202,4 +218,5 @@ class OpenCalls:
             names, path, pieces = call
             text = "".join(pieces)
             self._characters -= len(text)
-            self.complete += [ToolCall(name, decoded(text) if text else {}, path) for name in names]
+            values = readings(text) if text else ({},)
+            self.complete += [ToolCall(name, read, path) for name in names for read in values]

@@ -193,6 +193,7 @@ def _inspect_apart(
         return to_mask
     finally:
         exchange.found = []
+        exchange.values_found = {}
         exchange.added_findings = (earlier + exchange.added_findings)[:MAX_FINDINGS]
         if verdict is not ALLOWED:
             exchange.verdict = stronger(verdict, exchange.verdict)

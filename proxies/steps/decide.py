@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from proxies.exchange import Exchange, Judged
 from proxies.refusal import Refusal
+from rules.matching import MAX_VALUES_PER_RULE
 from rules.model import Action, Finding, Verdict
 from rules.verdicts import message_of
 
@@ -30,7 +31,7 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
     if (known := _more_of_the_same(exchange, findings)) is not None:
         exchange.found += findings
         exchange.added_findings += known
-        return [finding for finding in known if finding.action is _REDACT]
+        return _countable(exchange, [finding for finding in known if finding.action is _REDACT])
     exchange.found += findings
     now = time.monotonic()
     try:
@@ -56,9 +57,26 @@ def weigh(exchange: Exchange, findings: list[Finding]) -> list[Finding]:
         return []
     masked = [finding for finding in exchange.verdict.findings if finding.action is _REDACT]
     if len(findings) == len(exchange.found):
-        return masked
+        return _countable(exchange, masked)
     places = {_place(finding) for finding in findings}
-    return [finding for finding in masked if _place(finding) in places]
+    return _countable(exchange, [finding for finding in masked if _place(finding) in places])
+
+
+def _countable(exchange: Exchange, masked: list[Finding]) -> list[Finding]:
+    """The values to mask, where they are all that there are; raises `Refusal` where a rule has found so many in one text that
+    it stopped looking: what it did not report would pass."""
+    counts = exchange.values_found
+    for finding in masked:
+        place = finding.rule_id, finding.target.value, finding.path
+        count = counts[place] = counts.get(place, 0) + 1
+        if count >= MAX_VALUES_PER_RULE:
+            raise Refusal(
+                422,
+                "masking_failed",
+                f"A text holds {MAX_VALUES_PER_RULE:,} values of one kind or more, too many to mask, so it did not pass.",
+                remediation="Send it in smaller parts.",
+            )
+    return masked
 
 
 def _quiet(exchange: Exchange) -> frozenset[int]:

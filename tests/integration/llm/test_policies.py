@@ -117,6 +117,28 @@ async def test_AG_PE_2_calls_in_the_history_are_judged_too(upstream: LLMUpstream
     assert (refused.status_code, passed.status_code) == (403, 200)
 
 
+async def test_AG_PE_2_arguments_in_words_that_only_some_clients_read_are_judged(upstream: LLMUpstream) -> None:
+    """Neither a key given twice nor a member that is called as one of the API slips past a denial, or out of what is allowed."""
+    call = {"id": "c", "type": "function", "function": {"name": "read_file"}}
+    messages = [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "user", "content": "x"}]
+
+    async def statuses(proxy: RunningProxy, *arguments: str) -> list[int]:
+        found = []
+        for text in arguments:
+            call["function"]["arguments"] = text  # type: ignore[index]
+            found.append((await ask(proxy, messages=messages)).status_code)
+        return found
+
+    rule = {"id": "r", "match": {"tool_name": "read_file", "tool_arguments": [{"path": "$.path", "matches": "^/etc/"}]}}
+    async with proxy_under(upstream, {"name": "p", "rules": [{**rule, "action": "deny"}]}) as proxy:
+        twice = '{"path": "/etc/shadow", "path": "/tmp"}', '{"path": "/tmp", "path": "/etc/shadow"}'
+        assert await statuses(proxy, *twice, '{"path": "/etc/shadow", "Text": 1}') == [403, 403, 403]
+    async with proxy_under(
+        upstream, {"name": "p", "default_action": "deny", "rules": [{**rule, "action": "allow"}]}
+    ) as proxy:
+        assert await statuses(proxy, *twice, '{"path": "/etc/hosts", "Text": 1}') == [403, 403, 200]
+
+
 async def test_AG_STATE_3_a_list_of_tools_binds_what_a_model_asks_for(upstream: LLMUpstream) -> None:
     models = {"id": "m", "action": "allow", "match": {"model": "*"}}
     for tool, status in (("run", 200), ("search", 403)):

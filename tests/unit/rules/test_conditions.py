@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from rules.conditions import MAX_CONTENT_HITS, CompiledConditions
+from rules.conditions import MAX_CONTENT_HITS, CompiledConditions, TooManyHits
 from rules.facts import Facts, Message, ToolCall
 from rules.json_path import TooManyValues
+from rules.matching import MAX_VALUES_PER_RULE
 from rules.model import Target, Text
 from rules.policy import Conditions
 
@@ -155,8 +156,20 @@ def test_content_hits_are_places_in_characters_and_bounded() -> None:
     compiled = CompiledConditions(msgspec.convert({"message_content": {"pattern": "b+"}}, Conditions), exact=False)
     facts = Facts(texts=[Text(Target.PROMPT, "/a", "äbbä"), Text(Target.PROMPT, "/b", "b")])
     assert [(hit.text.path, hit.start, hit.end) for hit in compiled.content_hits(facts)] == [("/a", 1, 3), ("/b", 0, 1)]
-    many = Facts(texts=[Text(Target.PROMPT, "/a", "b " * 1_000)])
-    assert len(compiled.content_hits(many)) == MAX_CONTENT_HITS
+    many = Text(Target.PROMPT, "/a", "b ä" * (MAX_VALUES_PER_RULE + 1))
+    hits = compiled.content_hits(Facts(texts=[many]))
+    assert len(hits) == MAX_VALUES_PER_RULE
+    assert all(many.text[hit.start : hit.end] == "b" for hit in hits)
+    with pytest.raises(TooManyHits):
+        compiled.content_hits(Facts(texts=[many] * (MAX_CONTENT_HITS // MAX_VALUES_PER_RULE + 1)))
+
+
+def test_only_the_first_hit_is_looked_for_where_one_is_enough() -> None:
+    compiled = CompiledConditions(msgspec.convert({"message_content": {"pattern": "b"}}, Conditions), exact=False)
+    hit = compiled.content_hit(Facts(texts=[Text(Target.PROMPT, "/a", "aab" * 9)]))
+    assert hit is not None
+    assert (hit.start, hit.end) == (2, 3)
+    assert compiled.content_hit(Facts(texts=[Text(Target.PROMPT, "/a", "")])) is None
 
 
 def test_a_pattern_that_matches_nothing_at_all_ends() -> None:

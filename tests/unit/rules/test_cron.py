@@ -69,3 +69,14 @@ def test_seven_is_sunday() -> None:
 def test_what_is_no_cron_expression_is_refused(expression: str) -> None:
     with pytest.raises(CronRefused):
         parse(expression)
+
+
+def test_AG_PE_4_a_week_may_end_with_sunday() -> None:
+    weekend = parse("* * * * sat-sun")
+    assert [day for day in range(23, 30) if weekend.names(datetime(2026, 11, day))] == [28, 29]
+
+
+def test_a_range_that_goes_backwards_is_told_how_to_be_written() -> None:
+    with pytest.raises(CronRefused, match="write 22-23,0-5 for this hour"):
+        parse("* 22-5 * * *")
+    assert parse("* 22-23,0-5 * * *").hours == {22, 23, 0, 1, 2, 3, 4, 5}

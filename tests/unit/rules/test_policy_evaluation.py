@@ -399,3 +399,30 @@ def test_a_policy_of_the_library_judges_like_a_document() -> None:
     assert (
         CompiledPolicy(Policy(name="x", packs=("p",))).judge([BLOCKING], (), log_only=False).real.action is Action.BLOCK
     )
+
+
+SSN = {"message_content": {"pattern": r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"}}
+DISGUISED = ("123\u200b-45-6789", "１２３-４５-６７８９", "12\u00ad3-45-67\u20608\ufeff9")
+
+
+@pytest.mark.parametrize("number", DISGUISED)
+def test_AG_PE_1_a_disguise_does_not_slip_past_a_condition_and_opens_none(number: str) -> None:
+    """Invisible characters and other forms of a digit: what a person or a model reads is the number."""
+    asked = request(text=f"ünd my number is {number}, thanks")
+    denied = judge_call(asked, policy(rules=[{"id": "d", "action": "deny", "match": SSN}]))
+    assert denied.action is Action.BLOCK
+    opened = judge_call(asked, policy(default_action="deny", rules=[{"id": "a", "action": "allow", "match": SSN}]))
+    assert opened.action is Action.BLOCK
+
+    masked = judge_call(asked, policy(rules=[{"id": "m", "action": "redact", "match": SSN}]))
+    (found,) = masked.findings
+    assert asked.texts[0].text[found.value_start : found.value_end] == number
+    assert "6789" not in found.evidence
+    assert number not in found.evidence
+
+
+def test_AG_PE_1_what_is_plain_is_found_once() -> None:
+    asked = request(text="a\u200bb 123-45-6789 and 987\u200b-65-4321")
+    masked = judge_call(asked, policy(rules=[{"id": "m", "action": "redact", "match": SSN}]))
+    values = [asked.texts[0].text[one.value_start : one.value_end] for one in masked.findings]
+    assert values == ["123-45-6789", "987\u200b-65-4321"]

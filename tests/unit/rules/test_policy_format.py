@@ -287,6 +287,17 @@ def test_remarks_name_what_has_no_effect() -> None:
     assert remarks_of(packs=["pii"], overrides=[{"packs": ["pii"], "categories": "pii/*", "action": "redact"}]) == []
 
 
+def test_a_rule_about_every_call_and_one_about_none_are_remarked_upon() -> None:
+    """A rule that was just added in the form has no condition yet."""
+    assert remarks_of(rules=[{"id": "a", "action": "deny"}]) == ["/rules/0/match"]
+    assert remarks_of(rules=[{"id": "a", "action": "alert"}]) == []
+    assert remarks_of(rules=[{"id": "a", "action": "allow"}], default_action="deny") == ["/rules/0/match"]
+    never = {"schedule": {"cron": "* * 30-31 2 *"}}
+    assert remarks_of(rules=[{"id": "a", "action": "deny", "match": never}]) == ["/rules/0/match/schedule/cron"]
+    for cron in ("* * 31 1,2 *", "* * 29 2 *", "* * 31 2 mon", "no schedule"):
+        assert remarks_of(rules=[{"id": "a", "action": "deny", "match": {"schedule": {"cron": cron}}}]) == []
+
+
 def test_the_shipped_schema_is_the_one_of_the_structs() -> None:
     file = Path(policy_module.__file__).parent / "schema" / "policy.schema.json"
     assert file.read_text("utf-8") == json_schema_text()

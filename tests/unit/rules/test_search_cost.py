@@ -17,6 +17,12 @@ SLOW = (
     r"(?:a?){1000}a{1000}",
     r"\d{1,500}\d{1,500}\d{1,500}x",
     r"(?:a|b){0,900}(?:a|c){0,900}[^q]{900}q",
+    # Slow where runs of different characters take turns only.
+    r"\d{1,1000}\D{1,1000}\d{1,1000}\D",
+    r"[a-z]{1,1000}[0-9]{1,1000}[a-z]{1,1000}",
+    r"[^\n]{1,1000}bad",
+    r"\W{1,900}a",
+    r"[a-z]{1,700}\W{0,500}",
 )
 
 
@@ -28,7 +34,7 @@ def test_ag_pe_10_a_pattern_that_is_slow_to_look_for_is_refused(pattern: str) ->
 
 @pytest.mark.parametrize(
     "pattern",
-    ["bad", ".", r"[^\n]{1,1000}bad", r"(?:\w{1,30}\s){1,30}!", r"https?://[^\s]{1,160}\?(?:[^&]{0,120}&){0,6}x"],
+    ["bad", ".", r"[^\n]{1,500}bad", r"(?:\w{1,30}\s){1,30}!", r"https?://[^\s]{1,160}\?(?:[^&]{0,120}&){0,6}x"],
 )
 def test_patterns_with_moderate_counts_pass(pattern: str) -> None:
     check_pattern(key_of(pattern, "i"))

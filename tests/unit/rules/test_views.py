@@ -257,3 +257,13 @@ def test_spans_of_any_mixture_lie_inside_the_text(words: list[str]) -> None:
             start, end = view.raw_span(position, position + 1)
             assert 0 <= start <= end <= len(text)
         assert view.raw_span(0, len(view.text))[1] <= len(text)
+
+
+@pytest.mark.parametrize("token", ["%20", "&#32;", "\\x20"])
+def test_2_5_replaced_characters_are_read_with_what_stands_around_them_wherever_a_window_ends(token: str) -> None:
+    """Text with many replaced characters fills several windows, and an attack may stand on any place of a seam."""
+    attack = ATTACK.replace(" ", token)
+    for shift in range(0, 900, 7):
+        before = ("x" * 40 + token) * 85 + "y" * shift
+        text = f"{before} {attack} " + ("z" * 40 + token) * 20
+        assert len(SMALL.scan([prompt(text)], direction="request")) == 1, shift

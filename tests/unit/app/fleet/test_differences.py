@@ -29,8 +29,7 @@ def config_of(view: Any, **changes: Any) -> ProxyConfig:
 
 async def test_every_field_that_workers_know_is_compared(bench: Bench) -> None:
     saved = await bench.proxy()
-    assert differences(saved, config_of(saved)) == []
-    assert differences(saved, config_of(saved, policy_names=tuple(saved.policy_names), policy_level="proxy")) == []
+    assert differences(saved, config_of(saved), saved.policy_names) == []
     other = config_of(
         saved,
         port=4999,
@@ -42,7 +41,7 @@ async def test_every_field_that_workers_know_is_compared(bench: Bench) -> None:
         allowed_hosts=("one:1", "two:2"),
         enforcement="log_only",
     )
-    found = {item.name: (item.saved, item.running) for item in differences(saved, other)}
+    found = {item.name: (item.saved, item.running) for item in differences(saved, other, saved.policy_names)}
     assert found == {
         "port": ("4000", "4999"),
         "capture": ("all", "none"),
@@ -56,9 +55,31 @@ async def test_every_field_that_workers_know_is_compared(bench: Bench) -> None:
     }
 
 
-async def test_policies_of_all_proxies_are_no_difference(bench: Bench) -> None:
-    saved = await bench.proxy(policy_names=[])
-    assert differences(saved, config_of(saved, policy_names=("for-all",), policy_level="global")) == []
+async def test_policies_that_come_by_a_tag_or_to_all_proxies_are_no_difference(
+    console: Console, tab: Tab, fleet: MemoryFleet
+) -> None:
+    proxy_id = await make_proxy(console, tags=["team"], policy_names=[])
+    address = f"/api/v1/proxies/{proxy_id}"
+
+    async def changed() -> list[str]:
+        running = (await console.client.get(f"{address}/running", headers=console.admin)).json()["data"]
+        assert running["served"]
+        return [item["name"] for item in running["differences"]]
+
+    async def put(where: str, **body: Any) -> None:
+        answer = await console.client.put(f"/api/v1/policies/{where}", headers=console.admin, json=body)
+        assert answer.status_code == 200, answer.text
+
+    made = {"policy": {"name": "by-tag", "rules": [{"id": "r", "action": "alert"}]}, "publish": True}
+    await console.client.post("/api/v1/policies", headers=console.admin, json=made)
+    await put("global", policy_names=["llm-standard-security"])
+    await console.client.post(f"{address}/start", headers=console.admin)
+    assert await changed() == []
+    await put("tags", tag="team", policy_names=["by-tag"])
+    assert await changed() == []
+    fleet.refresh_error = OSError("no workers")
+    await put("tags", tag="team", policy_names=[])
+    assert await changed() == ["policy_names"]
 
 
 async def test_a_change_that_did_not_reach_the_workers_shows(console: Console, tab: Tab, fleet: MemoryFleet) -> None:

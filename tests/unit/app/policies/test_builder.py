@@ -265,3 +265,79 @@ def test_documents_of_any_shape_can_be_shown() -> None:
     assert values["rules"][0] is None
     assert not values["detections"][0]["editable"]
     assert merged(odd, {"rules.0": ["1"]}) == odd
+
+
+EXACT: dict[str, Any] = {
+    "name": "exact",
+    "description": " two\n lines ",
+    "overrides": [{"rules": ["PI-1"], "log_only": True}, {"packs": [], "enabled": False}],
+    "rules": [
+        {
+            "id": "text",
+            "action": "deny",
+            "tags": ["a, b"],
+            "match": {
+                "tool_arguments": [{"path": "$.n", "equals": "1"}],
+                "group": ["g"],
+                "message_content": {"pattern": " secret "},
+            },
+        },
+        {"id": "null", "action": "deny", "match": {"tool_arguments": [{"path": "$.n", "equals": None}]}},
+        {"id": "large", "action": "deny", "match": {"tool_arguments": [{"path": "$.n", "gt": 1e300}]}},
+        {
+            "id": "some",
+            "action": "deny",
+            "match": {"tool_arguments": [{"path": "$.n", "in": ["1", "a, b", None, 1.5]}]},
+        },
+        {"id": "space", "action": "deny", "match": {"tool_arguments": [{"path": "$.n", "matches": "rm -rf "}]}},
+    ],
+    "detections": [
+        {
+            "id": "OWN-1",
+            "title": "Own",
+            "validators": ["context:[card, visa]±30", "luhn"],
+            "match": {"any": [{"re": " alpha"}, {"re": "beta\n"}]},
+            "examples": {"match": ["two\nlines alpha", " alpha"], "no_match": [""]},
+        }
+    ],
+}
+"""What text in a field does not say exactly."""
+
+
+def as_browsers_send(values: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Line ends are CRLF in areas; a line has none."""
+    return {name: [text.replace("\n", "\r\n") for text in given] for name, given in values.items()}
+
+
+def test_a_field_that_nobody_touched_changes_nothing() -> None:
+    """A change anywhere sends all fields, and what they show is not always all that stands in the document."""
+    assert merged(EXACT, submitted(EXACT)) == EXACT
+    after = merged(EXACT, as_browsers_send(submitted(EXACT)) | {"title": ["New"]})
+    assert after == {**EXACT, "title": "New"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        *(('"1"', "1"), ("1", 1), ("null", None), ('"null"', "null"), ("true", True)),
+        *(("1e3", 1000.0), ("1e999", "1e999"), ("a b", "a b")),
+    ],
+)
+def test_arguments_are_typed_as_json_or_as_plain_words(typed: str, value: Any) -> None:
+    form = submitted(EXACT) | {"rules.0.argument.value": [typed]}
+    (condition,) = merged(EXACT, form)["rules"][0]["match"]["tool_arguments"]
+    assert condition == {"path": "$.n", "equals": value}
+    assert type(condition["equals"]) is type(value)
+    again = merged({"name": "x", "rules": merged(EXACT, form)["rules"]}, form)
+    assert again["rules"][0]["match"]["tool_arguments"] == [condition]
+
+
+def test_a_changed_field_keeps_what_is_exact_in_it() -> None:
+    form = submitted(EXACT)
+    form["detections.0.validators"] = ["luhn, context:[card, visa]±40"]
+    form["rules.0.match.message_content.pattern"] = [" secret x "]
+    form["rules.4.argument.value"] = ["rm -r "]
+    after = merged(EXACT, form)
+    assert after["detections"][0]["validators"] == ["luhn", "context:[card, visa]±40"]
+    assert after["rules"][0]["match"]["message_content"] == {"pattern": " secret x "}
+    assert after["rules"][4]["match"]["tool_arguments"] == [{"path": "$.n", "matches": "rm -r "}]

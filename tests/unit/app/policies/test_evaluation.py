@@ -279,3 +279,54 @@ async def test_SLG_CTX_1_2_a_context_firewall_is_tried_before_it_is_set(evaluato
     assert await tried() == ("ours", ""), "as on the wire, the settings stand in only where no policy has one"
     with pytest.raises(ValidationFailed):
         await tried(direction="response")
+
+
+@pytest.mark.parametrize(
+    ("part", "pointer"),
+    [
+        ({"rules": [{"id": "r", "action": "deny", "match": {"ip": ["999"]}}]}, "/rules/0/match/ip/0"),
+        (
+            {"rules": [{"id": "r", "action": "deny", "match": {"schedule": {"cron": "* 22-5 * * *"}}}]},
+            "/rules/0/match/schedule/cron",
+        ),
+        (
+            {
+                "rules": [
+                    {"id": "r", "action": "deny", "match": {"schedule": {"cron": "* * * * *", "time_zone": "X/Y"}}}
+                ]
+            },
+            "/rules/0/match/schedule/time_zone",
+        ),
+        (
+            {"rules": [{"id": "r", "action": "deny", "match": {"message_content": {"pattern": "(?=x)"}}}]},
+            "/rules/0/match/message_content/pattern",
+        ),
+        (
+            {"rules": [{"id": "r", "action": "deny", "match": {"tool_arguments": [{"path": "$[", "exists": True}]}}]},
+            "/rules/0/match/tool_arguments/0/path",
+        ),
+        ({"detections": [detection(pattern="(")]}, "/detections/0/match/any/0/re"),
+        ({"packs": ["no-such-pack"]}, "/packs/0"),
+    ],
+)
+async def test_AG_PE_10_a_draft_that_cannot_be_judged_by_is_named_by_its_problems(
+    evaluator: Evaluator, part: dict[str, Any], pointer: str
+) -> None:
+    with pytest.raises(PolicyInvalid) as refused:
+        await evaluator.evaluate(Evaluate(text="hello", document=document(**part)))
+    assert pointer in refused.value.fields
+
+
+async def test_AG_PE_10_a_draft_with_a_repeated_id_is_not_tried(evaluator: Evaluator) -> None:
+    twice = [{"id": "r", "action": "alert"}, {"id": "r", "action": "deny"}]
+    with pytest.raises(PolicyInvalid, match="already the id"):
+        await evaluator.evaluate(Evaluate(text="hello", document=document(rules=twice)))
+
+
+async def test_AG_MG_5_a_message_that_no_proxy_could_judge_is_refused_in_words(evaluator: Evaluator) -> None:
+    asked = [{"id": "r", "action": "deny", "match": {"tool_arguments": [{"path": "$..x", "exists": True}]}}]
+    many = {"name": "t", "arguments": {"a": [{"x": number} for number in range(10_001)]}}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": many}
+    with pytest.raises(ValidationFailed) as refused:
+        await evaluator.evaluate(Evaluate(request=request, document=document(rules=asked)))
+    assert "would refuse it" in refused.value.fields["request"]

@@ -13,6 +13,7 @@ import pytest
 from rules.model import Action, Decision
 from tests.support.console import Console
 from tests.support.library import PHRASE
+from tests.support.records import finding
 from tests.support.tab import Tab, blocked, ingest, make_proxy
 from tests.unit.app.policies.test_policy_service import detection, document
 
@@ -55,8 +56,42 @@ async def test_the_library_tells_own_from_shipped_and_counts_hits_of_its_proxies
     assert 'class="name" href="/policies/ours"' not in (await tab.get("/policies?search=later")).text
     assert "later" not in text_of(await tab.get("/policies?type=mcp")).split("Your policies")[1].split("Shipped")[0]
     overview = text_of(await tab.get("/policies/ours"))
-    assert "Rules that hit" in overview
+    assert "Detections that hit" in overview
     assert "PI-0001" in overview
+
+
+def counted(answer: httpx.Response, name: str) -> list[str]:
+    """The figures in the row of a conditional rule."""
+    rows = answer.text.split('id="conditions"')[1].split("</table>")[0].split("<tr>")
+    (row,) = [row for row in rows if f'<b class="mono">{name}</b>' in row or f"<b>{name}</b>" in row]
+    return re.findall(r'class="n" data-label="[^"]*">([0-9]+)<', row)
+
+
+async def test_conditional_rules_show_their_own_hits_and_marks(console: Console, tab: Tab) -> None:
+    """Two policies of a proxy may call their rules alike."""
+    rules = [{"id": "models", "action": "allow", "match": {"model": "gpt-*"}}, {"id": "shell", "action": "deny"}]
+    await make(console, rules=rules, default_action="deny")
+    await make(console, name="theirs", rules=rules)
+    proxy_id = await make_proxy(console, policy_names=["ours", "theirs"])
+    ours = finding(pack="own-ours", rule_id="shell", evidence="tool sh")
+    theirs, default = finding(pack="own-theirs", rule_id="shell"), finding(pack="own-ours", rule_id="default-action")
+    calls = [blocked(proxy_id, number) for number in range(1, 5)]
+    found = [(ours, theirs), (theirs,), (ours,), (default,)]
+    await ingest(
+        console, *(msgspec.structs.replace(one, findings=these) for one, these in zip(calls, found, strict=True))
+    )
+    mark = {"rule_id": "shell", "pack": "own-ours", "call_id": "call_1", "evidence": "tool sh"}
+    assert (
+        await console.client.post("/api/v1/feedback/false-positives", headers=console.admin, json=mark)
+    ).status_code == 201
+
+    page = await tab.get("/policies/ours")
+
+    assert counted(page, "models") == [], "what only allows leaves no trace"
+    assert text_of(page).count("not counted") == 1
+    assert counted(page, "shell") == ["2", "2", "2", "1"]
+    assert counted(page, "Default action") == ["1", "1", "1", "0"]
+    assert counted(await tab.get("/policies/theirs"), "shell") == ["2", "2", "2", "0"]
 
 
 async def test_a_template_becomes_a_draft_in_the_builder(tab: Tab) -> None:
@@ -185,6 +220,34 @@ async def test_the_playground_draws_hits_and_hidden_characters(console: Console,
         wrong = await tab.post("/policies/playground", {**fields, **refused}, **HTMX)
         assert wrong.status_code in (404, 422)
         assert "form-errors" in wrong.text
+
+
+async def test_the_playground_reads_what_is_pasted_as_what_it_is(console: Console, tab: Tab) -> None:
+    await make(console, rules=[{"id": "no-run", "action": "deny", "match": {"tool_name": "run"}}])
+    page = await tab.get("/policies/playground")
+    assert '<option value="what-it-is" selected>' in page.text
+    fields = {"subject": "ours", "target": "what-it-is", "direction": "request"}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "run", "arguments": {}}}
+    for message, kind in (
+        (json.dumps(call), "mcp"),
+        (json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}), "openai.chat"),
+        ('{"model": "m", "messages": [', "plain text"),
+        ('{"no": "message"}', "plain text"),
+        ("hello", "plain text"),
+    ):
+        answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
+        assert answer.status_code == 200
+        assert f"<dt>Read as</dt><dd>{kind}" in answer.text
+        assert ("Blocked" in answer.text) is (kind == "mcp")
+
+
+async def test_AG_PE_10_the_test_tab_names_what_is_wrong_with_a_draft(console: Console, tab: Tab) -> None:
+    wrong = {"id": "r", "action": "deny", "match": {"ip": ["999"]}}
+    await make(console, publish=False, rules=[wrong])
+    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
+    answer = await tab.post("/policies/playground", fields, **HTMX)
+    assert answer.status_code == 422
+    assert "/rules/0/match/ip/0" in answer.text
 
 
 async def test_the_playground_tries_who_where_and_when(console: Console, tab: Tab) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.access.schemas import CreateKey
+from app.fleet.errors import ProxyNotFound
 from app.policies.errors import NothingToPublish, ReplayNotFound
 from app.policies.replays import TooManyReplays
 from app.policies.trial_schemas import ReplayView, StartReplay
@@ -31,6 +32,14 @@ async def finished(bench: Bench, replay: ReplayView) -> ReplayView:
     assert kept.task is not None
     await asyncio.gather(kept.task, return_exceptions=True)
     return bench.features.replays.get(ADMIN, replay.id)
+
+
+async def test_a_replay_through_a_proxy_that_is_not_there_is_refused(bench: Bench) -> None:
+    """It ran through all others instead."""
+    await bench.features.policies.create(ADMIN, document())
+    proxy = await bench.proxy()
+    with pytest.raises(ProxyNotFound, match="prx_nowhere"):
+        await bench.features.replays.start(ADMIN, "ours", StartReplay(proxy_ids=[proxy.id, "prx_nowhere"]))
 
 
 async def test_a_draft_says_which_recorded_calls_it_would_have_blocked(bench: Bench) -> None:

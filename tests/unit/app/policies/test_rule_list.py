@@ -9,7 +9,7 @@ from app.policies.hits import RuleHits
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import RuleView
 
-HITS = {"SEC-AWS-002": RuleHits("secrets", 7, 1), "SEC-AWS-001": RuleHits("secrets", 3, 0)}
+HITS = {"SEC-AWS-002": RuleHits(7, 1), "SEC-AWS-001": RuleHits(3, 0)}
 RANKS = ("info", "low", "medium", "high", "critical")
 
 

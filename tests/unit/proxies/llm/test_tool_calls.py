@@ -65,6 +65,38 @@ def test_AG_PE_2_calls_of_every_shape(message: Any, found: list[tuple[str, Any, 
     assert [(call.name, call.arguments, call.path) for call in calls_in(message, "/m")] == found
 
 
+DEEP = '{"path": "/etc/shadow", "x": ' + "[" * 200 + "]" * 200 + "}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "paths"),
+    [
+        ('{"path": "/tmp/x", "path": "/etc/shadow"}', ["/etc/shadow", "/tmp/x"]),
+        ('{"path": "/etc/shadow", "Text": "x", "ID": 1}', ["/etc/shadow"]),
+        ('{"path": "/etc/shadow", "n": 1e400, "m": NaN}', ["/etc/shadow"]),
+        ('{"path": "/etc/shadow", "x": "a\nb"}', ["/etc/shadow"]),
+        ('{"path": "/etc/shadow", "x": "\\ud800"}', ["/etc/shadow"]),
+        ('\ufeff {"path": "/etc/shadow"}', ["/etc/shadow"]),
+        (DEEP, ["/etc/shadow"]),
+    ],
+    ids=["repeated", "other spellings", "numbers", "line end", "surrogate", "byte order mark", "deep"],
+)
+def test_AG_PE_2_arguments_are_judged_as_any_client_may_read_them(arguments: str, paths: list[str]) -> None:
+    """A client reads what strict JSON refuses: a repeated key, a number without end, the name of a member of its own."""
+    whole = [call.arguments for call in calls_in({"function_call": {"name": "a", "arguments": arguments}}, "")]
+    assert [one["path"] for one in whole] == paths
+
+    delta = {"tool_calls": [{"index": 0, "function": {"name": "a", "arguments": arguments}}]}
+    _, streamed = names([{"choices": [{"index": 0, "delta": delta, "finish_reason": "tool_calls"}]}])
+    assert [one["path"] for _, one in streamed] == paths
+
+
+def test_AG_PE_2_what_is_no_json_stays_text() -> None:
+    for text in ("free text", "{", '{"path": "/etc/shadow"', "[" * 100_000):
+        call = {"custom": {"name": "a", "input": text}}
+        assert [one.arguments for one in calls_in({"tool_calls": [call]}, "")] == [text]
+
+
 def test_calls_of_a_whole_answer() -> None:
     assert response_tool_calls({"output": [{"type": "function_call", "name": "a", "arguments": "{}"}]}) == [
         ToolCall("a", {}, "/output/0")

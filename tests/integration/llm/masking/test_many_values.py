@@ -1,0 +1,125 @@
+"""As many values as a text may hold are masked, all of them; with more it does not pass. Never some of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.masking_calls import CLIENT_KEY, asked, post, post_raw, send
+from tests.masking_rules import masking_rule
+from tests.proxy_harness import running_proxy
+from tests.scripted_upstream import chat_body, chat_stream
+from tests.unit.rules.small_packs import pack, ruleset
+
+TOO_MANY = 5_000
+CHAT = "/v1/chat/completions"
+
+
+def chat(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
+
+
+def lines(count: int, form: str = "u{}@example.com") -> str:
+    return "\n".join(form.format(number) for number in range(count))
+
+
+async def test_RED_STR_7_a_text_with_more_values_than_can_be_masked_does_not_pass(upstream, proxy) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+
+    answer = await send(proxy, CHAT, chat(lines(TOO_MANY + 100)))
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "masking_failed")
+    assert "5,000" in answer.json()["error"]["message"]
+    assert "smaller" in answer.json()["error"]["remediation"]
+    assert upstream.bodies == []
+
+
+async def test_RED_STR_7_an_answer_with_more_values_than_can_be_masked_does_not_pass(upstream, proxy) -> None:
+    upstream.reply = lambda body: chat_body(lines(TOO_MANY + 100))
+    answer = await send(proxy, CHAT, chat("hello"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "masking_failed")
+
+    upstream.reply = lambda body: chat_stream(lines(TOO_MANY + 100), size=200, split="event")
+    raw = await post_raw(proxy, CHAT, chat("hello", stream=True), complete=False)
+    assert "@example.com" not in raw
+    assert "masking_failed" in raw
+
+
+ADDRESS = masking_rule(
+    "PII-EMAIL",
+    r"\bu[0-9]{1,9}@example\.com\b",
+    "pii/email",
+    views=["raw", "normalized", "decoded"],
+    capture={"group": 0, "reversible": True},
+)
+
+
+@pytest.mark.parametrize("form", ["u{}@exam\u200bple.com", "u{}%40example.com"])
+async def test_RED_STR_12_hundreds_of_disguised_values_are_masked(upstream, form: str) -> None:
+    """What only another view of the text shows is a value like any other."""
+    upstream.reply = lambda body: chat_body("ok")
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=ruleset(pack("views", ADDRESS))
+    ) as proxy:
+        await post(proxy, CHAT, chat(lines(600, form)))
+
+    sent = asked(upstream.bodies[0])
+    assert (sent.count("@"), sent.count("%40")) == (0, 0)
+    assert sent.count("[EMAIL_") == 600
+
+
+PLAIN = masking_rule("T-EMPLOYEE", r"\bEMP-[0-9]{6}\b", "test/employee")
+ALERTING = masking_rule("T-EMPLOYEE", r"\bEMP-[0-9]{6}\b", "test/employee", action="alert")
+REDACTING: dict[str, Any] = {"name": "own", "packs": ["plain"], "overrides": [{"rules": "T-*", "action": "redact"}]}
+
+
+@pytest.mark.parametrize(("rule", "policies"), [(PLAIN, []), (ALERTING, [REDACTING])], ids=["rule", "override"])
+async def test_AG_PE_8_every_value_of_any_rule_that_redacts_is_masked(
+    upstream, rule: dict[str, Any], policies: list[dict[str, Any]]
+) -> None:
+    """A rule whose category says nothing about secrets is not one of few hits, once it masks."""
+    rules = ruleset(pack("plain", rule))
+    upstream.reply = lambda body: chat_body(lines(300, "EMP-{:06d}"))
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=rules, policies=policies
+    ) as proxy:
+        answer = await post(proxy, CHAT, chat(lines(300, "EMP-{:06d}")))
+        upstream.reply = lambda body: chat_stream(lines(300, "EMP-{:06d}"), size=50, split="event")
+        raw = await post_raw(proxy, CHAT, chat("hello", stream=True))
+
+    assert "EMP-" not in asked(upstream.bodies[0])
+    assert "EMP-" not in answer["choices"][0]["message"]["content"]
+    assert "EMP-" not in raw
+
+
+async def test_AG_PE_8_a_condition_that_redacts_masks_all_that_it_finds(upstream) -> None:
+    condition = {"id": "staff", "action": "redact", "match": {"message_content": {"pattern": "EMP-[0-9]{6}"}}}
+    upstream.reply = lambda body: chat_body("ok")
+    async with running_proxy(
+        type="llm",
+        target_url=upstream.url,
+        client_key=CLIENT_KEY,
+        ruleset=ruleset(pack("plain", ALERTING)),
+        policies=[{"name": "own", "rules": [condition]}],
+    ) as proxy:
+        await post(proxy, CHAT, chat(lines(2_000, "EMP-{:06d}")))
+        refused = await send(proxy, CHAT, chat(lines(TOO_MANY + 1, "EMP-{:06d}")))
+
+    assert "EMP-" not in asked(upstream.bodies[0])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "masking_failed")
+    assert len(upstream.bodies) == 1
+
+
+async def test_AG_PE_9_what_only_logs_passes_however_much_is_found(upstream) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    async with running_proxy(
+        type="llm",
+        target_url=upstream.url,
+        client_key=CLIENT_KEY,
+        ruleset=ruleset(pack("plain", PLAIN)),
+        policies=[{"name": "own", "packs": ["plain"], "enforcement": "log_only"}],
+    ) as proxy:
+        await post(proxy, CHAT, chat(lines(TOO_MANY + 1, "EMP-{:06d}")))
+
+    assert asked(upstream.bodies[0]).count("EMP-") == TOO_MANY + 1
