@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from rules import validators
+from rules.masking.pending import growth
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
 from rules.patterns import PatternKey, Regexps, Spans, is_common, is_telling, key_of
@@ -349,10 +350,16 @@ class RuleScan:
                 self._resume[number] = part.base + unseen
             return None
         start, end = spans[0]
-        if not part.closed and end + self._regexps.margins[number] > len(part.data):
-            if end < len(part.data) or end - start < WINDOW_BYTES:
-                return None
-            self._cut_end[number] = part.base + end
+        if not part.closed:
+            margin = self._regexps.margins[number]
+            if end + margin > len(part.data):
+                if end < len(part.data) or end - start < WINDOW_BYTES:
+                    return None
+                self._cut_end[number] = part.base + end
+            elif margin > 1 and self._rule.sensitive and len(part.data) - start < WINDOW_BYTES:
+                # Of a value that is masked no end may be left over, however long its last part is.
+                if growth(self._regexps.keys_by_number[number])(part.data, start):
+                    return None
         group = self._rule.group
         value_start, value_end = spans[group] if group < len(spans) else (start, end)
         if value_start < 0:

@@ -218,7 +218,7 @@ class Regexps(dict[int, Regexp]):
         shared: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__()
-        self._keys = keys
+        self.keys_by_number = keys
         self.shared = shared
         """The patterns of several rules: what is found of them is worth remembering."""
         self.finders = _Finders(self)
@@ -235,12 +235,12 @@ class Regexps(dict[int, Regexp]):
         """Of these more is looked for than the surroundings of a place hold."""
 
     def __missing__(self, number: int) -> Regexp:
-        made = self[number] = _shared(self._keys[number])
+        made = self[number] = _shared(self.keys_by_number[number])
         return made
 
     def prepare(self) -> Iterator[None]:
         """Make the forms that are not made yet, one at each step."""
-        for number in range(len(self._keys)):
+        for number in range(len(self.keys_by_number)):
             if number not in self.finders:
                 _ = self.finders[number]
                 yield

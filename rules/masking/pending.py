@@ -9,7 +9,8 @@ match would cost a sentence.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 # The parser of the standard library: its tree is the only complete description of a pattern's syntax.
 from re import _constants as c  # type: ignore[attr-defined]
@@ -106,6 +107,20 @@ def _groups(sources: Iterable[str]) -> Iterator[list[str]]:
         size += len(source)
     if group:
         yield group
+
+
+@lru_cache(maxsize=1_024)
+def growth(key: PatternKey) -> Callable[[bytes, int], bool]:
+    """Tells whether an unfinished text, from an offset at which the pattern matches, may become a longer match."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _PROGRAM_BYTES
+    try:
+        expression: Any = re2.compile(f"(?:{unfinished(key)})\\z".encode(), options)
+    except re2.error:
+        return lambda data, start: True  # As long as a match may be, see `MAX_HELD_BYTES`.
+    match, from_there = expression._regexp.Match, re2._Anchor.ANCHOR_START
+    return lambda data, start: match(from_there, data, start, len(data))[0][0] >= 0
 
 
 def unfinished(key: PatternKey) -> str:

@@ -112,6 +112,7 @@ def check(text: str, seed: int) -> None:
 @given(texts, st.integers(0, 2**32))
 @example("-joe@ex.com123-45-6789@joe@ex.com", 1)
 @example("key=abcd@abcd.123ex45123b.cex123-45-6789", 1)
+@example("joe@example.com.4111-1111-1111-1112.joe@example.com", 1)
 @settings(max_examples=200)
 def test_BODY_09_redaction_does_not_depend_on_the_pieces(text: str, seed: int) -> None:
     check(text, seed)
