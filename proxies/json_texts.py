@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from rules.model import Target, Text
@@ -25,6 +26,16 @@ def key_pointer(path: str, key: str) -> str:
     return pointer(path, key) + "#"
 
 
+def is_name(key: str) -> bool:
+    """Whether a key is a plain name of a program, which says nothing and holds no value; a key that looks like one is none.
+
+    Words of other scripts are words, and what mixes letters and digits at length may be a credential.
+    """
+    if not key.isidentifier() or not key.isascii():
+        return len(key) < 2
+    return len(key) < _SHORTEST_CREDENTIAL or _DIGIT.search(key) is None or _NUMBERED_WORDS.fullmatch(key) is not None
+
+
 def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     """Append every string below `value` with one target. Keys that are more than a plain name are texts too.
 
@@ -35,7 +46,7 @@ def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             texts.append(Text(target, path, value))
     elif type(value) is dict:
         for key, member in value.items():
-            if not key.isidentifier() and len(key) > 1:
+            if not is_name(key):
                 texts.append(Text(target, key_pointer(path, key), key))
             if type(member) in _CARRIERS:
                 leaves(member, target, pointer(path, key), texts)
@@ -50,7 +61,7 @@ def schema_leaves(value: Any, path: str, texts: list[Text]) -> None:
     if type(value) is dict:
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1 and not key.startswith("$"):
+            if not is_name(key) and not key.startswith("$"):
                 texts.append(Text(Target.SCHEMA, key_pointer(path, key), key))
             if type(member) is str:
                 if member:
@@ -86,6 +97,9 @@ def number_leaves(value: Any, target: Target, path: str, texts: list[Text]) -> N
                 number_leaves(member, target, f"{path}/{index}", texts)
 
 
+_SHORTEST_CREDENTIAL: Final = 16
+_DIGIT: Final = re.compile("[0-9]")
+_NUMBERED_WORDS: Final = re.compile("(?:[A-Za-z]{1,15}[0-9]{0,3}_{1,2})*(?:[A-Za-z]{1,15}[0-9]{0,3})?")
 LEAST_NUMBER: Final = 10**12
 MOST_NUMBER: Final = 10**16 - 1
 _CARRIERS: Final = frozenset({str, dict, list})

@@ -12,7 +12,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, number_leaves, pointer
+from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, is_name, key_pointer, number_leaves, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value
 from proxies.mcp.messages import Message
@@ -206,7 +206,7 @@ def _schema(value: Any, path: str, texts: list[Text]) -> None:
     if type(value) is dict:
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and not key.startswith("$"):
+            if not is_name(key) and not key.startswith("$"):
                 texts.append(Text(Target.SCHEMA, key_pointer(path, key), key))
             if key in _NAME_MAPS and type(member) is dict:
                 texts.extend(Text(Target.SCHEMA, key_pointer(below, name), name) for name in member if name)
@@ -249,7 +249,7 @@ def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             texts.append(Text(target, path, value))
     elif kind is dict:
         for key, member in value.items():
-            below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
+            below = f"{path}/{key}" if is_name(key) else _below(path, key, target, texts)
             if type(member) is str:  # Most are: without a call of its own for each.
                 if member:
                     texts.append(Text(target, below, member))
@@ -266,7 +266,7 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     kind = type(value)
     if kind is dict:
         for key, member in value.items():
-            below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
+            below = f"{path}/{key}" if is_name(key) else _below(path, key, target, texts)
             if type(member) is str:
                 if key == "blob" or (key == "data" and value.get("type") in ("image", "audio")):
                     text = _base64_text(member)

@@ -25,7 +25,7 @@ _TOKEN: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _LONGEST_TOKEN: Final = 96
-"""With what a token looks at behind it."""
+"""With what a mark looks at behind it."""
 _BATCH_CHARACTERS: Final = 4096
 _CLOSERS: Final = {'"': '"', "'": "'", "`": "`", '\\"': '\\"', "\\'": "\\'", "\\`": "\\`", "<": ">", "(": ")"}
 _QUOTES: Final = frozenset("\"'")
@@ -78,7 +78,7 @@ class LinkContext:
             self._work_off(_LONGEST_TOKEN)
 
     def is_inside(self) -> bool:
-        """Whether what comes next is inside a link. A placeholder must follow: no token may go on after this."""
+        """Whether what comes next is inside a link. A placeholder must follow: no mark may go on after this."""
         self._work_off(0)
         self._begun = True
         return bool(self._closer)
@@ -101,79 +101,79 @@ class LinkContext:
         self._unread = [rest] if rest else []
         self._unread_characters = len(rest)
 
-    def _take(self, token: str, text: str, end: int) -> None:
+    def _take(self, mark: str, text: str, end: int) -> None:
         if self._closer:
-            self._inside(token, text, end)
+            self._inside(mark, text, end)
             return
-        if token[0] == "=":
-            token = token[-1]
-        if token.isspace():
+        if mark[0] == "=":
+            mark = mark[-1]
+        if mark.isspace():
             self._opener = ""
-        elif token in _CLOSERS:
-            self._opener = token
-        elif token in (">", ")") or (token[0] == "\\" and token[-1] in "()<>"):
+        elif mark in _CLOSERS:
+            self._opener = mark
+        elif mark in (">", ")") or (mark[0] == "\\" and mark[-1] in "()<>"):
             self._opener = ""
         else:
-            self._enter(token)
+            self._enter(mark)
 
-    def _enter(self, token: str) -> None:
+    def _enter(self, mark: str) -> None:
         self._depth = 1
         self._begun = self._angle = False
         self._quote = ""
         self._is_plain = False
-        if token in ("](", "url("):
+        if mark in ("](", "url("):
             self._closer = ")"
-        elif token[0] == "<":
+        elif mark[0] == "<":
             self._closer = ">"
         else:
             self._is_plain = True
             self._closer = _CLOSERS.get(self._opener, _SPACE)
-        self._opener = token
+        self._opener = mark
 
-    def _inside(self, token: str, text: str, end: int) -> None:
+    def _inside(self, mark: str, text: str, end: int) -> None:
         """Look for the end of the link: its closing character, the end of the line for one in parentheses."""
         closer = self._closer
         if closer == ")":
-            self._in_parentheses(token, text, end)
+            self._in_parentheses(mark, text, end)
         elif closer == ">" and not self._is_plain:
-            self._in_tag(token)
+            self._in_tag(mark)
         elif closer == _SPACE:
-            if token.isspace():
+            if mark.isspace():
                 self._leave()
-        elif token == closer or (token[0] == "=" and token[-1] == closer):
+        elif mark == closer or (mark[0] == "=" and mark[-1] == closer):
             self._close(text, end)
 
-    def _in_tag(self, token: str) -> None:
+    def _in_tag(self, mark: str) -> None:
         if self._quote:
-            if token[-1] == self._quote:
+            if mark[-1] == self._quote:
                 self._quote = ""
-        elif token[0] == "=":
-            self._quote = token[-1]
-        elif token == ">":
+        elif mark[0] == "=":
+            self._quote = mark[-1]
+        elif mark == ">":
             self._leave()
 
-    def _in_parentheses(self, token: str, text: str, end: int) -> None:
-        if token.isspace():
-            if token in ("\n", "\r") and self._begun:
+    def _in_parentheses(self, mark: str, text: str, end: int) -> None:
+        if mark.isspace():
+            if mark in ("\n", "\r") and self._begun:
                 self._leave()
             return
-        if token[0] == "=":
-            token = token[-1]
+        if mark[0] == "=":
+            mark = mark[-1]
         begun, self._begun = self._begun, True
         if self._quote:
-            if token == self._quote:
+            if mark == self._quote:
                 self._quote = ""
-        elif token in _QUOTES and not begun and self._opener == "url(":
-            self._quote = token
-        elif token[0] == "<":
+        elif mark in _QUOTES and not begun and self._opener == "url(":
+            self._quote = mark
+        elif mark[0] == "<":
             self._angle = True
-        elif token == ">":
+        elif mark == ">":
             self._angle = False
-        elif self._angle or token[0] == "\\":
+        elif self._angle or mark[0] == "\\":
             return
-        elif token[-1] == "(":
+        elif mark[-1] == "(":
             self._depth += 1
-        elif token == ")":
+        elif mark == ")":
             self._depth -= 1
             if self._depth == 0:
                 self._close(text, end)

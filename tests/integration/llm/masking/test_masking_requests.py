@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
+from rules.policy import load_policies
 from tests.masking_calls import CLIENT_KEY, QUESTION, asked, hold_nothing_back, placeholder_in, post, post_raw, send
 from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, certain_ruleset, masking_ruleset, prompts_ruleset
 from tests.proxy_harness import running_proxy
@@ -260,3 +263,44 @@ async def test_RED_STR_7_a_value_where_nothing_can_be_changed_does_not_pass(upst
     assert answer["error"]["code"] == "masking_failed"
     assert place in answer["error"]["message"]
     assert EMAIL not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("place", ["key", "name", "id", "role", "model", "unknown", "definition"])
+async def test_RED_STR_12_with_the_shipped_policy_no_place_lets_a_value_through(upstream, place: str) -> None:
+    policy = msgspec.to_builtins(load_policies()["llm-data-redaction"])
+    function = {"name": "send", "arguments": json.dumps({"to": {KEY: 1} if place == "key" else "bob"})}
+    call: dict[str, Any] = {"id": "call_1", "type": "function", "function": function}
+    user: dict[str, Any] = {"role": "user", "content": "hi"}
+    document: dict[str, Any] = {"model": "m", "messages": [user, {"role": "assistant", "tool_calls": [call]}]}
+    if place == "name":
+        function["name"] = EMAIL
+    elif place == "id":
+        call["id"] = EMAIL
+    elif place in ("role", "unknown"):
+        user[place if place == "role" else EMAIL] = EMAIL
+    elif place == "model":
+        document["model"] = EMAIL
+    elif place == "definition":
+        document["tools"] = [{"type": "function", "function": {"name": KEY}}]
+    upstream.reply = lambda body: chat_body("ok")
+
+    async with running_proxy(
+        type="llm", target_url=upstream.url, packs=("secrets", "pii", "output-leakage"), policies=[policy]
+    ) as proxy:
+        answer = await send(proxy, "/v1/chat/completions", document)
+
+    assert answer.status_code == (200 if place in ("key", "unknown") else 422)
+    hold_nothing_back(upstream)
+
+
+async def test_RED_STR_12_a_file_in_a_list_is_masked_where_it_stands(upstream, proxy) -> None:
+    url = "data:text/plain;base64," + base64.b64encode(f"to {EMAIL}".encode()).decode()
+    content = [{"type": "files", "files": [url, "other"]}]
+    upstream.reply = lambda body: chat_body("ok")
+
+    await post(proxy, "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": content}]})
+
+    (seen,) = upstream.bodies
+    masked, other = seen["messages"][0]["content"][0]["files"]
+    assert re.fullmatch(f"to {PLACEHOLDER}", base64.b64decode(masked.partition(",")[2]).decode())
+    assert other == "other"
