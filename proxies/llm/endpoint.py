@@ -140,7 +140,7 @@ async def serve(exchange: Exchange) -> None:
     streaming = False
     if route.surface is not _MODELS:
         data = await _receive(exchange, route)
-        is_large = off_loop.is_large(len(data))
+        is_large = off_loop.is_large(data)
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
         if route.surface is _BEDROCK_INVOKE:
@@ -344,7 +344,7 @@ async def _return(
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
     finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
-    body = await off_loop.away(finish) if off_loop.is_large(len(data)) else finish()
+    body = await off_loop.away(finish) if off_loop.is_large(data) else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 
 
