@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from proxies.answer_texts import Mode, Piece
+from proxies.answer_texts import OWN_CALLS, Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.response_texts import block_texts, output_item_texts
@@ -186,10 +186,6 @@ class ResponsesStream:
     repeats: Final = True
 
     _COMPLETIONS: Final = frozenset({"refusal", "audio.transcript", "reasoning_summary_text"})
-    _OWN_CALLS: Final = frozenset(
-        {"function_call_arguments", "custom_tool_call_input", "apply_patch_call_operation_diff"}
-    )
-    """Deltas of calls that the caller carries out itself."""
     _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
     def __init__(self) -> None:
@@ -242,7 +238,7 @@ class ResponsesStream:
             "delta",
             body,
             mode,
-            is_said or name in self._OWN_CALLS,
+            is_said or name in OWN_CALLS,
         )
         self._last[piece.key] = body
         self._running.add(piece)

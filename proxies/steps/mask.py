@@ -44,7 +44,7 @@ _OWN_CONTAINERS_BELOW: Final = frozenset({"input", "response"})
 """Members whose inside is the caller's or the tool's own, where no name means anything to the protocol; the latter are
 members of the protocol itself at the top of a document."""
 _NOWHERE: Final[tuple[str, list[Span]]] = ("", [])
-_SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
+SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
 
 
 class NotMaskable(Exception):
@@ -80,7 +80,7 @@ def is_fixed(document: Any, text: Text) -> bool:
         place = "/".join(text.path.split("/")[: own + 2])
     elif path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
         return True
-    return any(is_of(value, _SIGNED_TYPES) or value.get("thought") is True for value in containers(document, place))
+    return any(is_of(value, SIGNED_TYPES) or value.get("thought") is True for value in containers(document, place))
 
 
 def _own_container(path: list[str]) -> int:
