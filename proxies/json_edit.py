@@ -59,7 +59,7 @@ def containers(value: Any, path: str) -> Iterator[dict[str, Any]]:
 
 def _edited(value: Any, tree: Any) -> Any:
     if type(tree) is str:
-        if type(value) is not str and type(value) is not int:
+        if type(value) is not str and type(value) is not int and not (type(value) is float and value.is_integer()):
             raise EditImpossible("what is to be changed is neither a text nor a number")
         return tree
     if type(value) is str:

@@ -83,18 +83,24 @@ def number_leaves(value: Any, target: Target, path: str, texts: list[Text]) -> N
     """
     if type(value) is dict:
         for key, member in value.items():
-            if type(member) is int:
+            if type(member) is int or type(member) is float:
                 if LEAST_NUMBER <= member <= MOST_NUMBER:
-                    texts.append(Text(target, pointer(path, key), str(member)))
+                    number_text(member, target, pointer(path, key), texts)
             elif type(member) is dict or type(member) is list:
                 number_leaves(member, target, pointer(path, key), texts)
     elif type(value) is list:
         for index, member in enumerate(value):
-            if type(member) is int:
+            if type(member) is int or type(member) is float:
                 if LEAST_NUMBER <= member <= MOST_NUMBER:
-                    texts.append(Text(target, f"{path}/{index}", str(member)))
+                    number_text(member, target, f"{path}/{index}", texts)
             elif type(member) is dict or type(member) is list:
                 number_leaves(member, target, f"{path}/{index}", texts)
+
+
+def number_text(number: float, target: Target, path: str, texts: list[Text]) -> None:
+    """Append a number as the text of its digits, where it is a whole one, however it is written."""
+    if number == int(number):
+        texts.append(Text(target, path, str(int(number))))
 
 
 _SHORTEST_CREDENTIAL: Final = 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from proxies.json_texts import LEAST_NUMBER, MOST_NUMBER, is_name, key_pointer, pointer
+from proxies.json_texts import LEAST_NUMBER, MOST_NUMBER, is_name, key_pointer, number_text, pointer
 from rules.model import Target, Text
 
 _PLAIN: Final = re.compile(
@@ -62,9 +62,9 @@ class _Rest:
                 if type(member) is str:
                     if member not in _WORDS and id(member) not in self._read and key not in _SEALED:
                         self._string(key, member, path)
-                elif type(member) is int:
+                elif type(member) is int or type(member) is float:
                     if LEAST_NUMBER <= member <= MOST_NUMBER:
-                        self.found.append(Text(Target.PROMPT, pointer(path, key), str(member)))
+                        number_text(member, Target.PROMPT, pointer(path, key), self.found)
                 elif type(member) is dict or (type(member) is list and key not in _SEALED):
                     self.read(member, pointer(path, key))
         elif type(value) is list:
@@ -72,9 +72,9 @@ class _Rest:
                 if type(member) is str:
                     if id(member) not in self._read:
                         self._string("", member, path, index)
-                elif type(member) is int:
+                elif type(member) is int or type(member) is float:
                     if LEAST_NUMBER <= member <= MOST_NUMBER:
-                        self.found.append(Text(Target.PROMPT, f"{path}/{index}", str(member)))
+                        number_text(member, Target.PROMPT, f"{path}/{index}", self.found)
                 elif type(member) in _CONTAINERS:
                     self.read(member, f"{path}/{index}")
 

@@ -51,7 +51,7 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
     texts: list[Text] = []
     params = message.params or {}
     for key, value in params.items():
-        path = f"/params/{key}"
+        path = f"/params/{key}" if is_name(key) else _below("/params", key, Target.TOOL_ARGS, texts)
         if key == "name":
             _leaves(value, Target.TOOL_NAME, path, texts)
         elif key == "inputResponses" and type(value) is dict:
@@ -62,8 +62,8 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
             # The version was compared with a fixed list, so it cannot carry anything.
             _leaves({k: v for k, v in value.items() if k != META_VERSION}, Target.TOOL_ARGS, path, texts)
         elif key not in _NOT_CONTENT:
-            _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
-    number_leaves(params.get("arguments"), Target.TOOL_ARGS, "/params/arguments", texts)
+            _leaves(value, Target.TOOL_ARGS, path, texts)
+            number_leaves({key: value}, Target.TOOL_ARGS, "/params", texts)
     if headers is not None:
         _header_texts(headers, params.get("name") if is_declared else None, texts)
     return texts

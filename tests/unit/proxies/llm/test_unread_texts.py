@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxies.json_edit import edit_texts
 from proxies.llm.request_texts import request_texts
 from proxies.llm.surfaces import Surface
 
@@ -133,3 +134,14 @@ def test_words_of_the_protocol_ids_and_names_are_no_texts(surface: Surface) -> N
         toolu_1 srvtoolu_1 c2VhbGVk tool_result function_call completed msg_1 fc_1 image/png""".split()
     )
     assert ARGUMENTS not in read
+
+
+@pytest.mark.parametrize("number", ["4556737586899855", "4556737586899855.0", "4.556737586899855e15"])
+def test_RED_STR_12_a_card_is_read_however_its_number_is_written(number: str) -> None:
+    body = json.loads(f'{{"model": "m", "prompt": "hi", "metadata": {{"n": [{number}], "m": {number}}}}}')
+
+    read = [text for text in request_texts(Surface.OPENAI_COMPLETIONS, body) if text.text == "4556737586899855"]
+    assert {text.path for text in read} == {"/metadata/n/0", "/metadata/m"}
+
+    edit_texts(body, {text.path: "masked" for text in read})
+    assert body["metadata"] == {"n": ["masked"], "m": "masked"}
