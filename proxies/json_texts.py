@@ -97,8 +97,9 @@ def number_leaves(value: Any, target: Target, path: str, texts: list[Text]) -> N
                 number_leaves(member, target, f"{path}/{index}", texts)
 
 
-def number_text(number: float, target: Target, path: str, texts: list[Text]) -> None:
-    """Append a number as the text of its digits, where it is a whole one, however it is written."""
+def number_text(number: Any, target: Target, path: str, texts: list[Text]) -> None:
+    """Append a number as the text of its digits, where it is a whole one, however it is written. (Any: machine code would make a
+    float of every number, and lose digits.)"""
     if number == int(number):
         texts.append(Text(target, path, str(int(number))))
 

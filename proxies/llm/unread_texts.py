@@ -35,10 +35,10 @@ _BELOW_ARGUMENTS: Final = "/arguments/"
 _CONTAINERS: Final = frozenset({dict, list})
 
 
-def unread_texts(body: Any, texts: list[Text]) -> None:
-    """Append what is in `body` and not yet in `texts`."""
+def unread_texts(body: Any, texts: list[Text], path: str = "") -> None:
+    """Append what is in `body`, which stands at `path`, and not yet in `texts`."""
     rest = _Rest(texts)
-    rest.read(body, "")
+    rest.read(body, path)
     texts += rest.found
 
 

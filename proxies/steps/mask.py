@@ -36,6 +36,8 @@ _NAMING_MEMBERS: Final = frozenset(
     file_uri""".split()
 )
 """Members by which the protocol tells things apart: a value to mask there cannot go on, since another word breaks the call."""
+_WORD_MEMBERS: Final = frozenset({"role", "type"})
+"""Members whose words the protocol has chosen: whatever a rule finds there is no accident, as it may be in an id."""
 _FIXED_MEMBERS: Final = _NAMING_MEMBERS | frozenset(
     "signature encrypted_content cache_control thoughtSignature thought_signature cursor progressToken requestId".split()
 )
@@ -174,7 +176,11 @@ def _settled_places(
         if text.path in paths and (place := (text.target, text.path)) in spans:
             if not is_fixed(document, text):
                 places[place] = text.text, settle(spans[place])
-            elif text.target is Target.TOOL_NAME or (place in certain and steps(text.path)[-1] in _NAMING_MEMBERS):
+            elif (
+                text.target is Target.TOOL_NAME
+                or (last := steps(text.path)[-1]) in _WORD_MEMBERS
+                or (place in certain and last in _NAMING_MEMBERS)
+            ):
                 raise NotMaskable(text.path)
     return places
 
