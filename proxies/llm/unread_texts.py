@@ -13,7 +13,7 @@ from proxies.json_texts import LEAST_NUMBER, MOST_NUMBER, is_name, key_pointer, 
 from rules.model import Target, Text
 
 _PLAIN: Final = re.compile(
-    r"[A-Za-z]{1,16}[0-9]{0,3}(?:[-/:_.][A-Za-z0-9]{1,16}){0,8}"
+    r"[A-Za-z]{1,16}[0-9]{0,3}(?:[-/:_.][A-Za-z0-9]{1,16}){0,12}"
     r"|(?:call|toolu|tooluse|srvtoolu|fc|fco|msg|rs|resp|ct|ctc|ws|fs|ci|mcp|mcpl|mcpr|conv|file|item|chatcmpl-tool)"
     r"[_-][A-Za-z0-9_-]{1,80}"
 )
@@ -33,6 +33,11 @@ _URLS: Final = frozenset({"url", "image_url", "file_url", ""})
 _DATA_URL: Final = re.compile(r"data:[^,\s]{0,200};base64,", re.ASCII | re.IGNORECASE)
 _BELOW_ARGUMENTS: Final = "/arguments/"
 _CONTAINERS: Final = frozenset({dict, list})
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is a word of a protocol, a name or an id, and holds no value."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def unread_texts(body: Any, texts: list[Text], path: str = "") -> None:

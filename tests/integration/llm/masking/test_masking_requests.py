@@ -13,9 +13,19 @@ import pytest
 
 from rules.policy import load_policies
 from tests.masking_calls import CLIENT_KEY, QUESTION, asked, hold_nothing_back, placeholder_in, post, post_raw, send
-from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, certain_ruleset, masking_ruleset, prompts_ruleset
+from tests.masking_rules import (
+    BLOCKED,
+    EMAIL,
+    KEY,
+    PLACEHOLDER,
+    certain_ruleset,
+    masking_rule,
+    masking_ruleset,
+    prompts_ruleset,
+)
 from tests.proxy_harness import running_proxy
 from tests.scripted_upstream import Reply, anthropic_stream, chat_body
+from tests.unit.rules.small_packs import pack, ruleset
 
 
 async def test_RED_STR_12_a_value_is_masked_wherever_it_stands(upstream, openai_client) -> None:
@@ -304,3 +314,27 @@ async def test_RED_STR_12_a_file_in_a_list_is_masked_where_it_stands(upstream, p
     masked, other = seen["messages"][0]["content"][0]["files"]
     assert re.fullmatch(f"to {PLACEHOLDER}", base64.b64decode(masked.partition(",")[2]).decode())
     assert other == "other"
+
+
+async def test_RED_STR_12_fields_that_are_passed_on_are_masked_and_a_model_in_the_path_refuses(upstream, proxy) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    fields = {"user-agent": f"app/1.0 ({EMAIL})", "openai-organization": KEY, "traceparent": trace}
+    upstream.reply = lambda body: chat_body("ok")
+    document = {"model": "m", "messages": [{"role": "user", "content": f"I am {EMAIL}"}]}
+
+    await send(proxy, "/v1/chat/completions", document, **fields)
+
+    (seen,) = upstream.headers
+    assert seen["user-agent"] == f"app/1.0 ({placeholder_in(upstream.bodies[0])})"
+    assert seen["openai-organization"] == "[REDACTED_AWS_SECRET]"
+    assert seen["traceparent"] == trace
+
+
+async def test_RED_STR_12_a_value_as_the_model_in_a_path_refuses_the_call(upstream) -> None:
+    rules = ruleset(pack("keys", masking_rule("SEC-AWS", r"\bAKIA[A-Z2-7]{16}\b", "secrets/aws", confidence="high")))
+    contents = [{"role": "user", "parts": [{"text": "hi"}]}]
+    async with running_proxy(type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=rules) as proxy:
+        answer = await send(proxy, f"/v1beta/models/{KEY}:generateContent", {"contents": contents})
+
+    assert answer.status_code == 422
+    assert upstream.bodies == []
