@@ -30,7 +30,7 @@ def header_texts(headers: Headers, passed_on: frozenset[str], model: str, texts:
 
 @lru_cache(maxsize=512)
 def _is_text(value: str) -> bool:
-    """Whether an address, a number or a credential may stand here; names of programs and betas and their versions do not count."""
+    """Whether an address, a number or a credential may stand here; names of programs and betas are none."""
     if _NO_VALUE.fullmatch(value) is not None:
         return False
     return _ADDRESS_OR_NUMBER.search(value) is not None or any(

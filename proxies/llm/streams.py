@@ -343,7 +343,19 @@ class AnthropicStream:
                 leaves(value, Target.COMPLETION, pointer("", key), reading.texts)
 
     def _start(self, index: Any, block: Any, reading: Reading) -> None:
-        block_texts(block, "/content_block", reading.texts)
+        if type(block) is dict and block.get("type") == "text" and type(text := block.get("text")) is str and text:
+            # What the deltas go on with, so it is read together with them.
+            key = f"{index}.text"
+            delta = {"type": "text_delta", "text": text}
+            self._last[key] = {"type": "content_block_delta", "index": index, "delta": delta}
+            piece = Piece(key, Target.COMPLETION, f"/content/{index}/text", text, block, "text", block)
+            self._running.add(piece)
+            reading.pieces.append(piece)
+            block_texts(
+                {name: value for name, value in block.items() if name != "text"}, "/content_block", reading.texts
+            )
+        else:
+            block_texts(block, "/content_block", reading.texts)
         if type(block) is dict and len(self._blocks) < MAX_BLOCKS:
             self._blocks[index if type(index) is int else None] = str(block.get("type"))
 

@@ -13,6 +13,7 @@ from tests.masking_calls import CLIENT_KEY, QUESTION, placeholder_in, post, post
 from tests.masking_rules import EMAIL, KEY
 from tests.scripted_upstream import (
     Reply,
+    anthropic_stream,
     chat_body,
     chat_chunk,
     chat_stream,
@@ -270,3 +271,23 @@ async def test_RED_STR_11_and_RED_PH_7_what_repeats_reasoning_or_a_hosted_call_r
     assert message["content"][0]["text"] == EMAIL
     assert json.loads(hosted["arguments"]) == {"to": placeholder}
     assert json.loads(own["arguments"]) == {"to": EMAIL}
+
+
+@pytest.mark.parametrize("cut", [0, 3, 12, 40])
+async def test_RED_STR_6_a_block_that_begins_with_text_goes_on_in_its_deltas(upstream, proxy, cut: int) -> None:
+    def reply(body: Any) -> Reply:
+        text = f"to {placeholder_in(body)} or ann@example.com"
+        made = anthropic_stream({"type": "text", "text": text[cut:]}, size=400, split="event")
+        for _, event in made.events:
+            if event["type"] == "content_block_start":
+                event["content_block"]["text"] = text[:cut]
+        return made
+
+    upstream.reply = reply
+    document = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": QUESTION}]}
+    raw = await post_raw(proxy, "/v1/messages", document)
+
+    events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith("data: {")]
+    begun = [event["content_block"]["text"] for event in events if event["type"] == "content_block_start"]
+    said = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(begun + said) == f"to {EMAIL} or [REDACTED_EMAIL]"
