@@ -18,6 +18,9 @@ from rules.model import Target, Text
 _DATA_URL: Final = re.compile(r"data:[^,\s]{0,200};base64,", re.ASCII | re.IGNORECASE)
 _FIRST_CHARACTERS: Final = 512
 """Of base64, a multiple of four: enough to see that a large file is no text without decoding all of it."""
+_SLICE_CHARACTERS: Final = 1024 * 1024
+"""Decoded at a time, a multiple of four: the interpreter's lock is held for as long."""
+_SPACES: Final = "\n\r\t\f\v"
 _SEALED: Final = frozenset({"signature", "encrypted_content"})
 _URL_ALPHABET: Final = str.maketrans("-_", "+/")
 
@@ -67,7 +70,12 @@ def base64_text(encoded: str) -> str | None:
         if len(encoded) > _FIRST_CHARACTERS:
             first = base64.b64decode(_joined(encoded[:_FIRST_CHARACTERS])[: _FIRST_CHARACTERS // 2], validate=True)
             codecs.getincrementaldecoder("utf-8")().decode(first)
-        return base64.b64decode(_joined(encoded), validate=True).decode()
+        joined = _joined(encoded)
+        pieces = [
+            base64.b64decode(joined[start : start + _SLICE_CHARACTERS], validate=True)
+            for start in range(0, len(joined), _SLICE_CHARACTERS)
+        ]
+        return b"".join(pieces).decode()
     except UnicodeDecodeError:
         return ""
     except (binascii.Error, ValueError):
@@ -76,5 +84,9 @@ def base64_text(encoded: str) -> str | None:
 
 def _joined(encoded: str) -> str:
     """Base64 in the usual alphabet, in one piece and with its padding."""
-    joined = "".join(encoded.split()).translate(_URL_ALPHABET).rstrip("=")
+    if any(space in encoded for space in _SPACES):
+        encoded = "".join(encoded.split())
+    if "-" in encoded or "_" in encoded:
+        encoded = encoded.translate(_URL_ALPHABET)
+    joined = encoded.rstrip("=")
     return joined + "=" * (-len(joined) % 4)
