@@ -17,8 +17,8 @@ import msgspec
 from proxies.exchange import Exchange
 from proxies.pipeline import ResponseInspector, inspect_response
 from proxies.refusal import Refusal
-from proxies.steps.mask import masking_failed, span_of
-from proxies.steps.restore import drop_stale
+from proxies.steps.mask import SIGNED_TYPES, masking_failed, span_of
+from proxies.steps.restore import HOSTED_CALLS, drop_stale
 from rules.masking.json_strings import JSONStrings, Transformer
 from rules.masking.redact import MAX_HELD_CHARACTERS, HeldTooLong, Redactor
 from rules.masking.spans import Span, for_good
@@ -31,6 +31,10 @@ MAX_BROKEN_CHARACTERS: Final = 256 * 1024
 """Bound of arguments that are kept to be read again as plain text, should they turn out not to be JSON."""
 MAX_WAITING_CHARACTERS: Final = 4 * 1024 * 1024
 """Bound of all arguments of one answer that wait until they are complete."""
+
+OWN_CALLS: Final = frozenset({"function_call_arguments", "custom_tool_call_input", "apply_patch_call_operation_diff"})
+"""Events about calls that the caller carries out itself."""
+_EVENT: Final = "response."
 
 Mode = Literal["text", "arguments", "fixed"]
 """What a running text is: plain, JSON in pieces, or something that must not be changed (signed reasoning)."""
@@ -70,7 +74,7 @@ class AnswerTexts:
         self._inspector = ResponseInspector(exchange)
         self._channels: dict[str, _Channel] = {}
         self._repeats = repeats
-        self._sent: dict[bytes, str] = {}
+        self._sent: dict[tuple[bytes, bool], str] = {}
         self._sent_characters = 0
         self.is_active = bool(exchange.masking) or exchange.protection.holds_back
         """Whether texts may come out changed."""
@@ -114,14 +118,22 @@ class AnswerTexts:
 
     def repeat(self, value: Any, path: str = "") -> list[str]:
         """Put the texts that went out in the place of those that an event repeats; the places where that was done."""
-        if not self._sent:
-            return []
+        return self._repeated(value, path, is_released=True) if self._sent else []
+
+    def _repeated(self, value: Any, path: str, *, is_released: bool) -> list[str]:
+        """`is_released` says whether values may stand there: not in reasoning, nor in a call that the provider carries out,
+        whose texts may be the same as those of others."""
+        if type(value) is dict:
+            is_released = is_released and _releases(value)
         places: list[str] = []
         members = value.items() if type(value) is dict else enumerate(value)
         for key, member in list(members):
             below = f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
             if type(member) is str:
-                sent = self._sent.get(_digest(member))
+                digest = _digest(member)
+                sent = self._sent.get((digest, is_released))
+                if sent is None and is_released:
+                    sent = self._sent.get((digest, False))
                 if sent is not None:
                     places.append(below)
                     if sent != member:
@@ -129,7 +141,7 @@ class AnswerTexts:
                         if type(value) is dict:
                             drop_stale((value,))
             elif type(member) is dict or type(member) is list:
-                places += self.repeat(member, below)
+                places += self._repeated(member, below, is_released=is_released)
         return places
 
     def _open(self, piece: Piece) -> _Channel:
@@ -148,8 +160,8 @@ class AnswerTexts:
 
         waits = piece.target is Target.TOOL_ARGS and exchange.protection.streams.holds_arguments
         if piece.mode == "arguments":
-            return _Channel(_Arguments(exchange, piece, running), keep=self._repeats, waits=waits)
-        return _Channel(running(piece.key), keep=self._repeats, waits=waits)
+            return _Channel(_Arguments(exchange, piece, running), piece, keep=self._repeats, waits=waits)
+        return _Channel(running(piece.key), piece, keep=self._repeats, waits=waits)
 
     def _guarded(self, work: Callable[[], str]) -> str:
         """Run a transformer; whatever goes wrong in one ends the answer, and what was held stays held (RED-STR-7)."""
@@ -169,14 +181,16 @@ class AnswerTexts:
         self._sent_characters += channel.characters
         if self._sent_characters > MAX_REPEATED_CHARACTERS:
             raise masking_failed(self._exchange, HeldTooLong("the answer is too long to be repeated"))
-        self._sent[channel.digest()] = channel.sent()
+        self._sent[channel.digest(), channel.is_released] = channel.sent()
 
 
 class _Channel:
     """One running text, and what of it has gone out where that will be repeated."""
 
-    def __init__(self, transformer: _RunningText | _Arguments, *, keep: bool, waits: bool) -> None:
+    def __init__(self, transformer: _RunningText | _Arguments, piece: Piece, *, keep: bool, waits: bool) -> None:
         self._transformer = transformer
+        self.is_released = piece.restorable and piece.mode != "fixed"
+        """Whether the caller's values may stand in it."""
         self._waits = waits
         self._waiting: list[str] = []
         self.waiting_characters = 0
@@ -304,6 +318,17 @@ class _Arguments:
         self._count += 1
         self._open = self._running(f"{self._piece.key}#{self._count}")
         return self._open
+
+
+def _releases(value: dict[str, Any]) -> bool:
+    """Whether values may stand below an object, by what it says that it is: an item of an answer, or an event."""
+    kind = value.get("type")
+    if type(kind) is not str:
+        return True
+    if kind.startswith(_EVENT):
+        name = kind.removeprefix(_EVENT).rpartition(".")[0]
+        return not name.startswith("reasoning") and ("_call" not in name or name in OWN_CALLS)
+    return kind not in SIGNED_TYPES and kind not in HOSTED_CALLS
 
 
 def _arguments_too_large() -> Refusal:

@@ -14,6 +14,8 @@ from typing import Final
 
 _FIRST_CHARACTERS: Final = 512
 """Of base64, a multiple of four: enough to see that a large file is no text without decoding all of it."""
+_SLICE_CHARACTERS: Final = 1024 * 1024
+"""Decoded at a time, a multiple of four: the interpreter's lock is held for as long."""
 _LEAST_LINE_CHARACTERS: Final = 60
 """Lines of base64 have 64 or 76."""
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
@@ -46,9 +48,12 @@ def base64_text(encoded: str) -> str | None:
 
 def _decoded(letters: str, *, is_whole: bool) -> bytes:
     """The bytes of base64 without its padding; of its beginning as far as four letters stand together."""
-    joined = "".join(letters.split()).translate(_URL_ALPHABET)
+    joined = "".join(letters.split()) if "\n" in letters or "\r" in letters else letters
+    if "-" in joined or "_" in joined:
+        joined = joined.translate(_URL_ALPHABET)
     joined = joined + "=" * (-len(joined) % 4) if is_whole else joined[: len(joined) // 4 * 4]
-    return base64.b64decode(joined, validate=True)
+    slices = (joined[start : start + _SLICE_CHARACTERS] for start in range(0, len(joined), _SLICE_CHARACTERS))
+    return b"".join([base64.b64decode(one, validate=True) for one in slices])
 
 
 def _is_binary(beginning: bytes) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX
 from proxies.strict_json import JSONRefused, dump, parse
+
+_WRAPPED: Final = (BASE64_SUFFIX, DATA_URL_SUFFIX)
 
 
 class EditImpossible(Exception):
@@ -57,21 +59,37 @@ def containers(value: Any, path: str) -> Iterator[dict[str, Any]]:
 
 def _edited(value: Any, tree: Any) -> Any:
     if type(tree) is str:
-        if type(value) is not str and type(value) is not int:
+        if type(value) is not str and type(value) is not int and not (type(value) is float and value.is_integer()):
             raise EditImpossible("what is to be changed is neither a text nor a number")
         return tree
     if type(value) is str:
         return _edited_inside(value, tree)
     if type(value) is list:
         for step, below in tree.items():
-            if not step.isdecimal() or int(step) >= len(value):
+            place = step.partition(";")[0]
+            if not place.isdecimal() or int(place) >= len(value):
                 raise EditImpossible("there is no such element")
-            value[int(step)] = _edited(value[int(step)], below)
+            value[int(place)] = _element(value[int(place)], step, below)
     elif type(value) is dict:
         _edit_object(value, tree)
     else:
         raise EditImpossible("there is nothing below this value")
     return value
+
+
+def _element(value: Any, step: str, tree: Any) -> Any:
+    """The new element of a list, whose step also says in what its text is wrapped."""
+    if step.isdecimal():
+        return _edited(value, tree)
+    if type(value) is not str or not step.endswith(_WRAPPED):
+        raise EditImpossible("there is no such element")
+    return _wrapped(value, step, tree)
+
+
+def _wrapped(value: str, step: str, tree: Any) -> str:
+    """The base64 or the `data:` URL of a new text in the place of the old one."""
+    head, comma, _ = value.partition(",") if step.endswith(DATA_URL_SUFFIX) else ("", "", "")
+    return head + comma + base64.b64encode(_edited("", tree).encode()).decode()
 
 
 def _edited_inside(text: str, tree: Any) -> str:
@@ -86,13 +104,8 @@ def _edit_object(value: dict[str, Any], tree: dict[str, Any]) -> None:
     for step, below in tree.items():
         if step in value:
             value[step] = _edited(value[step], below)
-        elif step.endswith(BASE64_SUFFIX) and type(value.get(step.removesuffix(BASE64_SUFFIX))) is str:
-            value[step.removesuffix(BASE64_SUFFIX)] = base64.b64encode(_edited("", below).encode()).decode()
-        elif step.endswith(DATA_URL_SUFFIX) and type(url := value.get(step.removesuffix(DATA_URL_SUFFIX))) is str:
-            head, comma, _ = url.partition(",")
-            value[step.removesuffix(DATA_URL_SUFFIX)] = (
-                head + comma + base64.b64encode(_edited("", below).encode()).decode()
-            )
+        elif step.endswith(_WRAPPED) and type(old := value.get(name := step.rpartition(";")[0])) is str:
+            value[name] = _wrapped(old, step, below)
         elif step.endswith("#") and step[:-1] in value and type(below) is str:
             renamed[step[:-1]] = below
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -12,8 +13,8 @@ BASE64_SUFFIX: Final = ";base64"
 DATA_URL_SUFFIX: Final = ";data-url"
 """Ends the place of a text that stands there in the base64 of a `data:` URL."""
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
-_LEAST_NUMBER: Final = 10**12
-_MOST_NUMBER: Final = 10**16 - 1
+LEAST_NUMBER: Final = 10**12
+MOST_NUMBER: Final = 10**16 - 1
 """Of 13 and of 16 digits, as the numbers of payment cards have."""
 
 
@@ -29,6 +30,16 @@ def key_pointer(path: str, key: str) -> str:
     return pointer(path, key) + "#"
 
 
+def is_name(key: str) -> bool:
+    """Whether a key is a plain name of a program, which says nothing and holds no value; a key that looks like one is none.
+
+    Words of other scripts are words, and what mixes letters and digits at length may be a credential.
+    """
+    if not key.isidentifier() or not key.isascii():
+        return len(key) < 2
+    return len(key) < _SHORTEST_CREDENTIAL or _DIGIT.search(key) is None or _NUMBERED_WORDS.fullmatch(key) is not None
+
+
 def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     """Append every string below `value` with one target. Keys that are more than a plain name are texts too.
 
@@ -39,7 +50,7 @@ def leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             texts.append(Text(target, path, value))
     elif type(value) is dict:
         for key, member in value.items():
-            if not key.isidentifier() and len(key) > 1:
+            if not is_name(key):
                 texts.append(Text(target, key_pointer(path, key), key))
             if type(member) in _CARRIERS:
                 leaves(member, target, pointer(path, key), texts)
@@ -54,7 +65,7 @@ def schema_leaves(value: Any, path: str, texts: list[Text]) -> None:
     if type(value) is dict:
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1 and not key.startswith("$"):
+            if not is_name(key) and not key.startswith("$"):
                 texts.append(Text(Target.SCHEMA, key_pointer(path, key), key))
             if type(member) is str:
                 if member:
@@ -80,11 +91,21 @@ def number_leaves(value: Any, target: Target, path: str, texts: list[Text]) -> N
     elif type(value) is list:
         members = enumerate(value)
     for key, member in members:
-        if type(member) is int:
-            if _LEAST_NUMBER <= member <= _MOST_NUMBER:
-                texts.append(Text(target, pointer(path, key), str(member)))
+        if type(member) is int or type(member) is float:
+            if LEAST_NUMBER <= member <= MOST_NUMBER:
+                number_text(member, target, pointer(path, key), texts)
         elif type(member) is dict or type(member) is list:
             number_leaves(member, target, pointer(path, key), texts)
 
 
+def number_text(number: Any, target: Target, path: str, texts: list[Text]) -> None:
+    """Append a number as the text of its digits, where it is a whole one, however it is written. (Any: machine code would make a
+    float of every number, and lose digits.)"""
+    if number == int(number):
+        texts.append(Text(target, path, str(int(number))))
+
+
+_SHORTEST_CREDENTIAL: Final = 16
+_DIGIT: Final = re.compile("[0-9]")
+_NUMBERED_WORDS: Final = re.compile("(?:[A-Za-z]{1,15}[0-9]{0,3}_{1,2})*(?:[A-Za-z]{1,15}[0-9]{0,3})?")
 _CARRIERS: Final = frozenset({str, dict, list})

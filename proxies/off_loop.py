@@ -12,8 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final, TypeVar
 
-LARGE_BYTES: Final = 6 * 1024
-"""A whole message with more than this is worth a thread: with a value in every line it takes some milliseconds."""
+LARGE_BYTES: Final = 4 * 1024
+"""A whole message with more than this is worth a thread: with an order in every line it takes some milliseconds."""
+LARGE_MESSAGE_BYTES: Final = 2 * 1024
+"""The same for a message of MCP that rules read, whose text may be values from end to end, like the rows of a table."""
+DENSE_BYTES: Final = 1536
+"""The same for a body that is full of values: each of them is checked, shown in a record and masked."""
+_MARKS_OF_VALUES: Final = b"0123456789@"
+_MARKED_SHARE: Final = 10
+"""One character in so many that is a digit or stands in an address makes a body dense; prose and JSON have far fewer."""
 LARGE_EVENT_CHARACTERS: Final = 2 * 1024
 """The same for one event of a stream, whose text is read several times: in pieces, in windows, and by the redactor."""
 SLICE_CHARACTERS: Final = 512
@@ -48,9 +55,12 @@ async def away(work: Callable[[], Result]) -> Result:
         raise
 
 
-def is_large(size: int) -> bool:
-    """Whether work over a message of this size does not belong on the loop."""
-    return size > LARGE_BYTES
+def is_large(data: bytes) -> bool:
+    """Whether work over this body does not belong on the loop."""
+    size = len(data)
+    if size <= DENSE_BYTES or size > LARGE_BYTES:
+        return size > LARGE_BYTES
+    return (size - len(data.translate(None, _MARKS_OF_VALUES))) * _MARKED_SHARE > size
 
 
 async def sized(size: int, work: Callable[[], Result], *, large: int = LARGE_BYTES) -> Result:

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from rules.model import Action, Confidence, Finding, Severity, Target, Text
 from rules.policy import ContextFirewall
 from rules.redact import excerpt
+from rules.seams import Scan, across_seams
 
 MEMBER = "context"
 SETTINGS_PACK = "context-firewall"
@@ -101,6 +103,22 @@ def chunk_texts(context: ContextInput) -> list[Text]:
         Text(Target.DOCUMENT, f"/{MEMBER}/chunks/{index}/content", chunk.content)
         for index, chunk in enumerate(context.chunks)
     ]
+
+
+def across_chunks(context: ContextInput, scan: Scan, known: Sequence[Finding]) -> list[Finding]:
+    """What `scan` finds across the ends of chunks, which a model reads one after the other; `known` is what it finds in them.
+
+    A finding counts for the chunk in which it begins.
+    """
+    names = {text.path: f"/contents/{index}/text" for index, text in enumerate(chunk_texts(context))}
+    parts = [Text(Target.RESOURCE, names[text.path], text.text) for text in chunk_texts(context)]
+    found = across_seams(
+        parts,
+        lambda joined: scan([replace(text, target=Target.DOCUMENT) for text in joined]),
+        [replace(finding, path=names[finding.path]) for finding in known if finding.path in names],
+    )
+    places = {name: path for path, name in names.items()}
+    return [replace(finding, path=places[finding.path]) for finding in found]
 
 
 def chunk_scores(context: ContextInput, findings: Sequence[Finding]) -> list[int]:

@@ -351,20 +351,24 @@ class RuleScan:
             return None
         start, end = spans[0]
         if not part.closed:
-            margin = self._regexps.margins[number]
-            if end + margin > len(part.data):
+            if end + self._regexps.margins[number] > len(part.data):
                 if end < len(part.data) or end - start < WINDOW_BYTES:
                     return None
                 self._cut_end[number] = part.base + end
-            elif margin > 1 and self._rule.sensitive and len(part.data) - start < WINDOW_BYTES:
-                # Of a value that is masked no end may be left over, however long its last part is.
-                if growth(self._regexps.keys_by_number[number])(part.data, start):
-                    return None
+            elif self._may_grow(part, number, start):
+                return None
         group = self._rule.group
         value_start, value_end = spans[group] if group < len(spans) else (start, end)
         if value_start < 0:
             value_start, value_end = start, end
         return start, end, value_start, value_end
+
+    def _may_grow(self, part: Part, number: int, start: int) -> bool:
+        """Whether more text could make the match of a value longer, which is masked: no end of it may be left over."""
+        is_settled = not self._rule.sensitive or self._regexps.margins[number] == 1
+        if is_settled or len(part.data) - start >= WINDOW_BYTES:
+            return False
+        return growth(self._regexps.keys_by_number[number])(part.data, start)
 
     def _collect(self, part: Part, number: int, hits: Collection[int]) -> None:
         """Find the anchors of one pattern and judge each at once; the undecided ones wait."""

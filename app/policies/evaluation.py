@@ -33,7 +33,7 @@ from proxies.rulesets import read_ruleset
 from rules.assessment import assess
 from rules.compiler import compile_ruleset
 from rules.conditions import TooManyHits
-from rules.context_firewall import MEMBER, ORIGIN_RULE, SCORE_RULE
+from rules.context_firewall import MEMBER, ORIGIN_RULE, SCORE_RULE, across_chunks
 from rules.definitions import in_definitions
 from rules.engine import EngineError, Ruleset
 from rules.json_path import TooManyValues
@@ -194,7 +194,10 @@ def verdict_on(judges: Judges, tried: Tried, *, log_only: bool = False) -> Verdi
     if policies.needs_facts:
         findings += policies.conditional_findings(tried.facts)
     if tried.context is not None:
-        findings += context_findings(tried, judges.scan(tried.chunks, "request"))
+        found = judges.scan(tried.chunks, "request")
+        if tried.firewalls:
+            found += across_chunks(tried.context, lambda texts: judges.scan(list(texts), "request"), found)
+        findings += context_findings(tried, found)
     return policies.verdict(findings, log_only=log_only)
 
 

@@ -19,7 +19,7 @@ from app.policies.recorded_context import SOURCE, RecordedContext, context_apart
 from app.policies.recorded_facts import facts_of
 from app.traffic.captured import CapturedCall
 from proxies.contract import CapturedText
-from rules.context_firewall import SETTINGS_PACK, rejections
+from rules.context_firewall import SETTINGS_PACK, across_chunks, rejections
 from rules.definitions import DEFINITIONS, is_about_values
 from rules.model import Action, Confidence, Finding, Severity, Target, Text, Verdict
 from rules.packs import Pack, Rule
@@ -116,6 +116,7 @@ class Replayer:
     def _found_in_context(self, context: RecordedContext) -> list[Finding]:
         """What the firewalls make of a context, and what rules find in it, which is only noted: it does not go on."""
         found = self._found(context.texts, "request")
+        found += across_chunks(context.given, lambda texts: self._judges.scan(list(texts), "request"), found)
         refused = [
             finding
             for pack, firewall in self._firewalls

@@ -13,6 +13,7 @@ from proxies.json_texts import leaves
 from proxies.llm.conversations import conversation_of, keep_conversation, recall_findings, resume_conversation
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import note_call, request_facts, response_tool_calls
+from proxies.llm.header_texts import HEADERS_PATH, header_texts
 from proxies.llm.hidden_tokens import forget_tokens, may_hide, refuse_tokens, refuse_vocabulary
 from proxies.llm.interpreters import framing, interpreter, stream_media_type
 from proxies.llm.invoke_families import invoked_route
@@ -137,10 +138,11 @@ async def serve(exchange: Exchange) -> None:
     reads_texts = pipeline.has_rules(exchange)
     body = b""
     hide_usage = False
+    masked: dict[str, str] = {}
     streaming = False
     if route.surface is not _MODELS:
         data = await _receive(exchange, route)
-        is_large = off_loop.is_large(len(data))
+        is_large = off_loop.is_large(data)
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
         if route.surface is _BEDROCK_INVOKE:
@@ -150,8 +152,8 @@ async def serve(exchange: Exchange) -> None:
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
         prepare = partial(_prepare, exchange, route, document, streaming=streaming, reads_texts=reads_texts)
-        body, hide_usage = await off_loop.away(prepare) if is_large else prepare()
-    upstream = await _forward(exchange, route, body, streaming=streaming)
+        body, hide_usage, masked = await off_loop.away(prepare) if is_large else prepare()
+    upstream = await _forward(exchange, route, body, masked, streaming=streaming)
     try:
         await _return(exchange, route, upstream, hide_usage=hide_usage, reads_texts=reads_texts)
     finally:
@@ -161,17 +163,19 @@ async def serve(exchange: Exchange) -> None:
 
 def _prepare(
     exchange: Exchange, route: Route, document: dict[str, Any], *, streaming: bool, reads_texts: bool
-) -> tuple[bytes, bool]:
-    """Judge a request and make of it what goes upstream; also whether its usage must be kept from the client."""
+) -> tuple[bytes, bool, dict[str, str]]:
+    """Judge a request and make of it what goes upstream; also whether its usage must be kept from the client, and the
+    fields that are masked."""
+    masked: dict[str, str] = {}
     if may_hide(exchange, route.surface):
         refuse_tokens(document)
     pipeline.check_context(exchange, document)
     if reads_texts:
         if route.surface is _OLLAMA_SHOW:
             refuse_vocabulary(document)
-        _inspect(exchange, route.surface, document)
+        masked = _inspect(exchange, route, document)
     hide_usage = streaming and route.surface in _COUNTED_ON_REQUEST and _ask_for_usage(document)
-    return dump(document), hide_usage
+    return dump(document), hide_usage, masked
 
 
 def _is_streamed(route: Route, document: dict[str, Any]) -> bool:
@@ -183,9 +187,11 @@ def _is_streamed(route: Route, document: dict[str, Any]) -> bool:
     return document.get("stream") is True
 
 
-def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
-    """Inspect a request, and mask in place what has to be masked before it goes on."""
+def _inspect(exchange: Exchange, route: Route, document: dict[str, Any]) -> dict[str, str]:
+    """Inspect a request, and mask in place what has to be masked before it goes on; returns the fields that are masked."""
+    surface = route.surface
     texts = request_texts(surface, document)
+    header_texts(exchange.request.headers, FORWARDED_REQUEST_HEADERS, route.model, texts)
     facts = request_facts(exchange, document, texts) if pipeline.needs_facts(exchange) else None
     if exchange.capture is not None:
         note_call(exchange, document, texts, facts)
@@ -193,9 +199,11 @@ def _inspect(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> 
     found = pipeline.inspect_request(exchange, texts, facts)
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
-        pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
+        edits = pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
         if exchange.masking and exchange.protection.policies.hints_at_placeholders:
             add_hint(surface, document)
+        return {path.removeprefix(HEADERS_PATH): text for path, text in edits.items() if path.startswith(HEADERS_PATH)}
+    return {}
 
 
 def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -291,11 +299,15 @@ def _ask_for_usage(document: dict[str, Any]) -> bool:
     return not asked
 
 
-async def _forward(exchange: Exchange, route: Route, body: bytes, *, streaming: bool) -> UpstreamResponse:
-    """Send the inspected body upstream with the upstream's own credential."""
+async def _forward(
+    exchange: Exchange, route: Route, body: bytes, masked: dict[str, str], *, streaming: bool
+) -> UpstreamResponse:
+    """Send the inspected body upstream with the upstream's own credential; `masked` are fields with new values."""
     proxy, request = exchange.proxy, exchange.request
     pool = proxy.pool
     headers = forwardable_request_headers(request.headers, FORWARDED_REQUEST_HEADERS)
+    if masked:
+        headers = [(name, masked.get(name, value)) for name, value in headers]
     headers.append(("accept", stream_media_type(route.surface) if streaming else "application/json"))
     if body:
         headers.append(("content-type", "application/json"))
@@ -344,7 +356,7 @@ async def _return(
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
     finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
-    body = await off_loop.away(finish) if off_loop.is_large(len(data)) else finish()
+    body = await off_loop.away(finish) if off_loop.is_large(data) else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 
 

@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from proxies.base64_texts import base64_text
-from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX, key_pointer, leaves, pointer
+from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX, is_name, key_pointer, leaves, pointer
 from rules.model import Target, Text
 
 _DATA_URL: Final = re.compile(
@@ -27,7 +27,7 @@ def payload_texts(value: Any, target: Target, path: str, texts: list[Text]) -> N
         is_text = value.get("type") == "text"
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and len(key) > 1:
+            if not is_name(key):
                 texts.append(Text(target, key_pointer(path, key), key))
             if key in _SEALED:
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxies.json_texts import leaves, number_leaves, pointer, schema_leaves
+from proxies.json_texts import leaves, pointer, schema_leaves
 from proxies.llm.converse_texts import converse_request
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.invoke_families import llama_request, titan_request
@@ -17,6 +17,7 @@ from proxies.llm.ollama_texts import ollama_generate, ollama_member, ollama_mess
 from proxies.llm.payloads import payload_texts
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts, tool_texts
+from proxies.llm.unread_texts import unread_texts
 from rules.model import Target, Text
 
 _ROLE_TARGETS: Final = {
@@ -32,10 +33,10 @@ _CONFIGURATION: Final = frozenset({"model", "object"})
 
 
 def request_texts(surface: Surface, body: dict[str, Any]) -> list[Text]:
-    """The texts of one request body, in document order, and behind them numbers that could be those of cards."""
+    """The texts of one request body, in document order, and behind them what no shape names."""
     texts: list[Text] = []
     _SURFACES[surface](body, texts)
-    number_leaves(body, Target.PROMPT, "", texts)
+    unread_texts(body, texts)
     return texts
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from proxies.answer_texts import Mode, Piece
+from proxies.answer_texts import OWN_CALLS, Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.response_texts import block_texts, output_item_texts
@@ -186,10 +186,6 @@ class ResponsesStream:
     repeats: Final = True
 
     _COMPLETIONS: Final = frozenset({"refusal", "audio.transcript", "reasoning_summary_text"})
-    _OWN_CALLS: Final = frozenset(
-        {"function_call_arguments", "custom_tool_call_input", "apply_patch_call_operation_diff"}
-    )
-    """Deltas of calls that the caller carries out itself."""
     _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
     def __init__(self) -> None:
@@ -242,7 +238,7 @@ class ResponsesStream:
             "delta",
             body,
             mode,
-            is_said or name in self._OWN_CALLS,
+            is_said or name in OWN_CALLS,
         )
         self._last[piece.key] = body
         self._running.add(piece)
@@ -347,7 +343,19 @@ class AnthropicStream:
                 leaves(value, Target.COMPLETION, pointer("", key), reading.texts)
 
     def _start(self, index: Any, block: Any, reading: Reading) -> None:
-        block_texts(block, "/content_block", reading.texts)
+        if type(block) is dict and block.get("type") == "text" and type(text := block.get("text")) is str and text:
+            # What the deltas go on with, so it is read together with them.
+            key = f"{index}.text"
+            delta = {"type": "text_delta", "text": text}
+            self._last[key] = {"type": "content_block_delta", "index": index, "delta": delta}
+            piece = Piece(key, Target.COMPLETION, f"/content/{index}/text", text, block, "text", block)
+            self._running.add(piece)
+            reading.pieces.append(piece)
+            block_texts(
+                {name: value for name, value in block.items() if name != "text"}, "/content_block", reading.texts
+            )
+        else:
+            block_texts(block, "/content_block", reading.texts)
         if type(block) is dict and len(self._blocks) < MAX_BLOCKS:
             self._blocks[index if type(index) is int else None] = str(block.get("type"))
 

@@ -48,7 +48,7 @@ async def inspect_message(
     exchange.hold, exchange.may_hold = None, message.method == "tools/call"
     work = partial(_inspect_request, exchange, message, session=session, is_declared=is_declared)
     try:
-        return await off_loop.away(work) if exchange.request_bytes > off_loop.LARGE_BYTES else work()
+        return await off_loop.away(work) if exchange.request_bytes > off_loop.LARGE_MESSAGE_BYTES else work()
     finally:
         exchange.may_hold = False
 
@@ -69,7 +69,7 @@ async def mask_apart(exchange: Exchange, message: Message, texts: Texts, *, sess
     def work() -> None:
         _mask_apart(exchange, message, texts(), None, session=session)
 
-    await off_loop.sized(exchange.request_bytes, work)
+    await off_loop.sized(exchange.request_bytes, work, large=off_loop.LARGE_MESSAGE_BYTES)
 
 
 def _mask_apart(
@@ -98,7 +98,8 @@ async def inspect_apart(exchange: Exchange, texts: Texts, document: Any, *, size
 
     Raises `Refusal` on a block.
     """
-    await off_loop.sized(size, partial(inspect_now, exchange, texts, document))
+    work = partial(inspect_now, exchange, texts, document)
+    await off_loop.sized(size, work, large=off_loop.LARGE_MESSAGE_BYTES)
 
 
 def inspect_now(exchange: Exchange, texts: Texts, document: Any) -> None:
@@ -144,7 +145,7 @@ async def inspect_answer(
 
     Values that were masked towards the server are put back first: the schema is about the values.
     """
-    if size > off_loop.LARGE_BYTES:
+    if size > off_loop.LARGE_MESSAGE_BYTES:
         await off_loop.away(partial(_inspect_answer, exchange, texts, document, declaration))
     else:
         _inspect_answer(exchange, texts, document, declaration)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.base64_texts import base64_text
-from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, key_pointer, number_leaves, pointer
+from proxies.json_texts import BASE64_SUFFIX, DESCRIPTION_KEYS, is_name, key_pointer, number_leaves, pointer
 from proxies.mcp.eras import META_VERSION, NAME_HEADER
 from proxies.mcp.header_values import decode_value
 from proxies.mcp.messages import Message
@@ -50,7 +50,7 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
     texts: list[Text] = []
     params = message.params or {}
     for key, value in params.items():
-        path = f"/params/{key}"
+        path = f"/params/{key}" if is_name(key) else _below("/params", key, Target.TOOL_ARGS, texts)
         if key == "name":
             _leaves(value, Target.TOOL_NAME, path, texts)
         elif key == "inputResponses" and type(value) is dict:
@@ -61,8 +61,8 @@ def request_texts(message: Message, headers: Headers | None = None, *, is_declar
             # The version was compared with a fixed list, so it cannot carry anything.
             _leaves({k: v for k, v in value.items() if k != META_VERSION}, Target.TOOL_ARGS, path, texts)
         elif key not in _NOT_CONTENT:
-            _leaves(value, Target.TOOL_ARGS, path if key == "arguments" else pointer("/params", key), texts)
-    number_leaves(params.get("arguments"), Target.TOOL_ARGS, "/params/arguments", texts)
+            _leaves(value, Target.TOOL_ARGS, path, texts)
+            number_leaves({key: value}, Target.TOOL_ARGS, "/params", texts)
     number_leaves(params.get("inputResponses"), Target.ELICITATION, "/params/inputResponses", texts)
     if headers is not None:
         _header_texts(headers, params.get("name") if is_declared else None, texts)
@@ -207,7 +207,7 @@ def _schema(value: Any, path: str, texts: list[Text]) -> None:
     if type(value) is dict:
         for key, member in value.items():
             below = pointer(path, key)
-            if not key.isidentifier() and not key.startswith("$"):
+            if not is_name(key) and not key.startswith("$"):
                 texts.append(Text(Target.SCHEMA, key_pointer(path, key), key))
             if key in _NAME_MAPS and type(member) is dict:
                 texts.extend(Text(Target.SCHEMA, key_pointer(below, name), name) for name in member if name)
@@ -250,7 +250,7 @@ def _leaves(value: Any, target: Target, path: str, texts: list[Text]) -> None:
             texts.append(Text(target, path, value))
     elif kind is dict:
         for key, member in value.items():
-            below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
+            below = f"{path}/{key}" if is_name(key) else _below(path, key, target, texts)
             if type(member) is str:  # Most are: without a call of its own for each.
                 if member:
                     texts.append(Text(target, below, member))
@@ -267,7 +267,7 @@ def _content(value: Any, target: Target, path: str, texts: list[Text]) -> None:
     kind = type(value)
     if kind is dict:
         for key, member in value.items():
-            below = f"{path}/{key}" if key.isidentifier() else _below(path, key, target, texts)
+            below = f"{path}/{key}" if is_name(key) else _below(path, key, target, texts)
             if type(member) is str:
                 if key == "blob" or (key == "data" and value.get("type") in ("image", "audio")):
                     text = base64_text(member)

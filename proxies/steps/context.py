@@ -6,6 +6,7 @@ read stand in the messages, where they are inspected like all others. What rules
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from rules.context_firewall import (
     SETTINGS_PACK,
     ContextInput,
     ContextMalformed,
+    across_chunks,
     chunk_texts,
     citations,
     rejections,
@@ -67,7 +69,9 @@ def _firewalls(exchange: Exchange) -> list[tuple[str, ContextFirewall]]:
 def _scan(exchange: Exchange, context: ContextInput) -> list[Finding]:
     texts = [Text(Target.DOCUMENT, f"/{MEMBER}/source", context.source), *chunk_texts(context)]
     try:
-        found = exchange.protection.ruleset.recall(texts, direction="request", whose=exchange.principal.id)
+        scan = partial(exchange.protection.ruleset.recall, direction="request", whose=exchange.principal.id)
+        found = scan(texts)
+        found += across_chunks(context, scan, found)
     except Exception as error:
         raise inspection_failed(exchange, error) from error
     if exchange.capture:

@@ -37,6 +37,8 @@ _NAMING_MEMBERS: Final = frozenset(
     file_uri""".split()
 )
 """Members by which the protocol tells things apart: a value to mask there cannot go on, since another word breaks the call."""
+_WORD_MEMBERS: Final = frozenset({"role", "type"})
+"""Members whose words the protocol has chosen: whatever a rule finds there is no accident, as it may be in an id."""
 _FIXED_MEMBERS: Final = _NAMING_MEMBERS | frozenset(
     "signature encrypted_content cache_control thoughtSignature thought_signature cursor progressToken requestId".split()
 )
@@ -45,7 +47,7 @@ _OWN_CONTAINERS_BELOW: Final = frozenset({"input", "response"})
 """Members whose inside is the caller's or the tool's own, where no name means anything to the protocol; the latter are
 members of the protocol itself at the top of a document."""
 _NOWHERE: Final[tuple[str, list[Span]]] = ("", [])
-_SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
+SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
 
 
 class NotMaskable(Exception):
@@ -81,7 +83,7 @@ def is_fixed(document: Any, text: Text) -> bool:
         place = "/".join(text.path.split("/")[: own + 2])
     elif path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
         return True
-    return any(is_of(value, _SIGNED_TYPES) or value.get("thought") is True for value in containers(document, place))
+    return any(is_of(value, SIGNED_TYPES) or value.get("thought") is True for value in containers(document, place))
 
 
 def _own_container(path: list[str]) -> int:
@@ -176,7 +178,11 @@ def _settled_places(
         if text.path in paths and (place := (text.target, text.path)) in spans:
             if not is_fixed(document, text):
                 places[place] = text.text, settle(spans[place])
-            elif text.target is Target.TOOL_NAME or (place in certain and steps(text.path)[-1] in _NAMING_MEMBERS):
+            elif (
+                text.target is Target.TOOL_NAME
+                or (last := steps(text.path)[-1]) in _WORD_MEMBERS
+                or (place in certain and last in _NAMING_MEMBERS)
+            ):
                 raise NotMaskable(text.path)
     return places
 

@@ -26,7 +26,8 @@ MAX_HELD_BYTES: Final = 1024
 _GROUP_CHARACTERS: Final = 16_384
 """RE2 compiles with the interpreter's lock held, in a time that grows faster than the source: a few of this size each are
 compiled in as many milliseconds and searched nearly as fast as one of all."""
-_PROGRAM_BYTES: Final = 8 * 1024 * 1024
+_PROGRAM_BYTES: Final = 32 * 1024 * 1024
+"""A bound, not what is used. With less the automaton of long tokens does not fit: it is made anew for every piece of one."""
 _EXACT_REPEATS: Final = 16
 """A wider repeat counts as one without end: that may hold a text for longer, never shorter, and its program is far smaller."""
 _FLAG_LETTERS: Final = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}

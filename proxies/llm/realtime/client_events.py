@@ -10,6 +10,7 @@ from proxies.llm.facts import said_in
 from proxies.llm.request_texts import response_item
 from proxies.llm.tool_calls import calls_in
 from proxies.llm.tool_texts import tool_texts
+from proxies.llm.unread_texts import unread_texts
 from proxies.refusal import Refusal
 from rules.facts import Message, ToolCall
 from rules.model import Target, Text
@@ -33,6 +34,7 @@ def client_texts(event: dict[str, Any], path: str) -> list[Text]:
             _configuration(value, below, texts)
         elif key not in _NAMES and key not in ("type", "event_id"):
             leaves(value, Target.PROMPT, below, texts)
+    unread_texts({key: value for key, value in event.items() if key != "event_id"}, texts, path)
     return texts
 
 

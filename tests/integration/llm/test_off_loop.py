@@ -73,6 +73,20 @@ async def test_LIM_15_a_large_request_and_its_answer_are_handled_in_a_thread(pro
     assert [work for work in works if work.on_loop and work.size > off_loop.LARGE_BYTES] == []
 
 
+async def test_LIM_15_a_small_table_of_values_is_handled_in_a_thread_and_prose_of_its_size_is_not(
+    proxy, upstream, works
+) -> None:
+    upstream.reply = lambda body: chat_body(body["messages"][0]["content"])
+    table = "\n".join(f"{number},+1 415 555 {number:04}" for number in range(100))
+    assert off_loop.DENSE_BYTES < len(table) < off_loop.LARGE_BYTES
+
+    await ask(proxy, table)
+    assert not [work for work in works if work.on_loop]
+    works.clear()
+    await ask(proxy, ("The quick brown fox jumps over it. " * 100)[: len(table)])
+    assert all(work.on_loop for work in works)
+
+
 async def test_LIM_15_a_large_event_of_a_stream_is_handled_in_a_thread(proxy, upstream, works) -> None:
     chunks = [chat_chunk({"content": LARGE}), chat_chunk({}, finish="stop")]
     upstream.reply = lambda body: Reply(events=[*chunks, (None, "[DONE]")], split="whole")

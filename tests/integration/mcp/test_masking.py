@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rules.model import Action
-from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_ruleset
+from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_rule, masking_ruleset
 from tests.mcp_legacy_server import Server, asking, next_message
 from tests.mcp_wire import (
     OTHER_KEY,
@@ -29,6 +29,7 @@ from tests.mcp_wire import (
     wire,
 )
 from tests.rawpeer import RawMessage, UpstreamPeer
+from tests.unit.rules.small_packs import pack, ruleset
 
 ARGUMENTS = {"to": [EMAIL], "body": f"key {KEY}", "n": 4}
 NAMED = {"id": EMAIL, "type": EMAIL, "cursor": EMAIL, "deep": [{"conversation": EMAIL, "type": "thinking"}]}
@@ -202,3 +203,30 @@ async def test_SYP_RED_1_no_name_in_arguments_or_results_keeps_a_value_from_bein
     assert EMAIL not in seen.body.decode()
     assert rpc(seen)["params"]["arguments"]["deep"][0]["type"] == "thinking"
     assert reply.json()["result"]["structuredContent"] == {**NAMED, "role": "[REDACTED_AWS_SECRET]"}
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("prompts/get", {"name": "p", "arguments": {"n": 4556737586899855}, KEY: "x"}),
+        (
+            "completion/complete",
+            {"argument": {"name": "n", "value": EMAIL, KEY: 1}, "context": {"n": 4556737586899855.0}},
+        ),
+        ("tools/call", {"name": "send", "arguments": {KEY: {KEY: EMAIL}}}),
+    ],
+)
+async def test_RED_STR_12_keys_and_numbers_are_masked_in_every_request(method: str, params: dict[str, Any]) -> None:
+    cards = masking_rule("PII-CARD", r"\b4556737586899855\b", "pii/card", capture={"group": 0, "reversible": True})
+    keys = masking_rule("SEC-AWS", r"\bAKIA[A-Z2-7]{16}\b", "secrets/aws")
+    addresses = masking_rule("PII-EMAIL", re.escape(EMAIL), "pii/email", capture={"group": 0, "reversible": True})
+    rules = ruleset(pack("values", cards, keys, addresses))
+
+    async with wire(server(lambda message: json_answer(result(1))), ruleset=rules) as (client, upstream, _proxy):
+        await client.post_modern(request(method, **params))
+        (seen,) = upstream.requests
+
+    body = seen.body.decode()
+    assert KEY not in body
+    assert EMAIL not in body
+    assert "4556737586899855" not in body

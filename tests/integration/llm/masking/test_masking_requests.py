@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
+from rules.policy import load_policies
 from tests.masking_calls import CLIENT_KEY, QUESTION, asked, hold_nothing_back, placeholder_in, post, post_raw, send
-from tests.masking_rules import BLOCKED, EMAIL, KEY, PLACEHOLDER, certain_ruleset, masking_ruleset, prompts_ruleset
+from tests.masking_rules import (
+    BLOCKED,
+    EMAIL,
+    KEY,
+    PLACEHOLDER,
+    certain_ruleset,
+    masking_rule,
+    masking_ruleset,
+    prompts_ruleset,
+)
 from tests.proxy_harness import running_proxy
 from tests.scripted_upstream import Reply, anthropic_stream, chat_body
+from tests.unit.rules.small_packs import pack, ruleset
 
 
 async def test_RED_STR_12_a_value_is_masked_wherever_it_stands(upstream, openai_client) -> None:
@@ -290,3 +303,68 @@ async def test_a_value_that_is_the_name_of_a_member_is_in_no_error_and_no_record
     assert EMAIL not in str(refused) + str(records) + upstream.seen
     assert [one.path for one in records[1].findings] == ["/metadata/[masked-1]#", "/metadata/[masked-1]/to"]
     assert {one.path for one in records[1].texts} > {one.path for one in records[1].findings}
+
+
+@pytest.mark.parametrize("place", ["key", "name", "id", "role", "model", "unknown", "definition"])
+async def test_RED_STR_12_with_the_shipped_policy_no_place_lets_a_value_through(upstream, place: str) -> None:
+    policy = msgspec.to_builtins(load_policies()["llm-data-redaction"])
+    function = {"name": "send", "arguments": json.dumps({"to": {KEY: 1} if place == "key" else "bob"})}
+    call: dict[str, Any] = {"id": "call_1", "type": "function", "function": function}
+    user: dict[str, Any] = {"role": "user", "content": "hi"}
+    document: dict[str, Any] = {"model": "m", "messages": [user, {"role": "assistant", "tool_calls": [call]}]}
+    if place == "name":
+        function["name"] = EMAIL
+    elif place == "id":
+        call["id"] = EMAIL
+    elif place in ("role", "unknown"):
+        user[place if place == "role" else EMAIL] = EMAIL
+    elif place == "model":
+        document["model"] = EMAIL
+    elif place == "definition":
+        document["tools"] = [{"type": "function", "function": {"name": KEY}}]
+    upstream.reply = lambda body: chat_body("ok")
+
+    async with running_proxy(
+        type="llm", target_url=upstream.url, packs=("secrets", "pii", "output-leakage"), policies=[policy]
+    ) as proxy:
+        answer = await send(proxy, "/v1/chat/completions", document)
+
+    assert answer.status_code == (200 if place in ("key", "unknown") else 422)
+    hold_nothing_back(upstream)
+
+
+async def test_RED_STR_12_a_file_in_a_list_is_masked_where_it_stands(upstream, proxy) -> None:
+    url = "data:text/plain;base64," + base64.b64encode(f"to {EMAIL}".encode()).decode()
+    content = [{"type": "files", "files": [url, "other"]}]
+    upstream.reply = lambda body: chat_body("ok")
+
+    await post(proxy, "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": content}]})
+
+    (seen,) = upstream.bodies
+    masked, other = seen["messages"][0]["content"][0]["files"]
+    assert re.fullmatch(f"to {PLACEHOLDER}", base64.b64decode(masked.partition(",")[2]).decode())
+    assert other == "other"
+
+
+async def test_RED_STR_12_fields_that_are_passed_on_are_masked_and_a_model_in_the_path_refuses(upstream, proxy) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    fields = {"user-agent": f"app/1.0 ({EMAIL})", "openai-organization": KEY, "traceparent": trace}
+    upstream.reply = lambda body: chat_body("ok")
+    document = {"model": "m", "messages": [{"role": "user", "content": f"I am {EMAIL}"}]}
+
+    await send(proxy, "/v1/chat/completions", document, **fields)
+
+    (seen,) = upstream.headers
+    assert seen["user-agent"] == f"app/1.0 ({placeholder_in(upstream.bodies[0])})"
+    assert seen["openai-organization"] == "[REDACTED_AWS_SECRET]"
+    assert seen["traceparent"] == trace
+
+
+async def test_RED_STR_12_a_value_as_the_model_in_a_path_refuses_the_call(upstream) -> None:
+    rules = ruleset(pack("keys", masking_rule("SEC-AWS", r"\bAKIA[A-Z2-7]{16}\b", "secrets/aws", confidence="high")))
+    contents = [{"role": "user", "parts": [{"text": "hi"}]}]
+    async with running_proxy(type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=rules) as proxy:
+        answer = await send(proxy, f"/v1beta/models/{KEY}:generateContent", {"contents": contents})
+
+    assert answer.status_code == 422
+    assert upstream.bodies == []

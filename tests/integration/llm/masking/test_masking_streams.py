@@ -13,6 +13,7 @@ from tests.masking_calls import CLIENT_KEY, QUESTION, placeholder_in, post, post
 from tests.masking_rules import EMAIL, KEY
 from tests.scripted_upstream import (
     Reply,
+    anthropic_stream,
     chat_body,
     chat_chunk,
     chat_stream,
@@ -230,3 +231,63 @@ async def test_RED_STR_6_a_stream_gives_the_whole_answer_on_every_surface(upstre
     assert KEY.encode() not in streamed.raw
     assert expected.count("ann@example.com") >= 2
     assert f"https://a.example/{placeholder_in(upstream.bodies[0])}" in expected
+
+
+async def test_RED_STR_11_and_RED_PH_7_what_repeats_reasoning_or_a_hosted_call_repeats_it_as_it_was(
+    upstream, proxy
+) -> None:
+    """Their texts may be the same as those of the answer, into which values were put back."""
+
+    def reply(body: Any) -> Reply:
+        said = placeholder_in(body)
+        arguments = json.dumps({"to": said})
+        where = {"item_id": "i", "content_index": 0}
+        summary = [{"type": "summary_text", "text": said}]
+        items: list[tuple[str, str, str, dict[str, Any]]] = [
+            ("reasoning_summary_text", "text", said, {"type": "reasoning", "id": "rs_1", "summary": summary}),
+            ("output_text", "text", said, {"type": "message", "content": [{"type": "output_text", "text": said}]}),
+            ("mcp_call_arguments", "arguments", arguments, {"type": "mcp_call", "name": "n", "arguments": arguments}),
+            ("function_call_arguments", "arguments", arguments, {"type": "function_call", "arguments": arguments}),
+        ]
+        events: list[dict[str, Any]] = []
+        for index, (name, member, text, item) in enumerate(items):
+            place = {**where, "output_index": index}
+            events.append({"type": f"response.{name}.delta", **place, "delta": text})
+            events.append({"type": f"response.{name}.done", **place, member: text})
+            events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+        whole = {"id": "resp_1", "output": [item for *_, item in items], "usage": None}
+        events.append({"type": "response.completed", "response": whole})
+        return Reply(events=[(event["type"], event) for event in events])
+
+    upstream.reply = reply
+    raw = await post_raw(proxy, "/v1/responses", {"model": "m", "input": QUESTION, "stream": True})
+
+    placeholder = placeholder_in(upstream.bodies[0])
+    events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith("data: {")]
+    done = {event["output_index"]: event["item"] for event in events if event["type"] == "response.output_item.done"}
+    assert events[-1]["response"]["output"] == [done[index] for index in range(4)]
+    reasoning, message, hosted, own = events[-1]["response"]["output"]
+    assert reasoning["summary"][0]["text"] == placeholder
+    assert message["content"][0]["text"] == EMAIL
+    assert json.loads(hosted["arguments"]) == {"to": placeholder}
+    assert json.loads(own["arguments"]) == {"to": EMAIL}
+
+
+@pytest.mark.parametrize("cut", [0, 3, 12, 40])
+async def test_RED_STR_6_a_block_that_begins_with_text_goes_on_in_its_deltas(upstream, proxy, cut: int) -> None:
+    def reply(body: Any) -> Reply:
+        text = f"to {placeholder_in(body)} or ann@example.com"
+        made = anthropic_stream({"type": "text", "text": text[cut:]}, size=400, split="event")
+        for _, event in made.events:
+            if event["type"] == "content_block_start":
+                event["content_block"]["text"] = text[:cut]
+        return made
+
+    upstream.reply = reply
+    document = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": QUESTION}]}
+    raw = await post_raw(proxy, "/v1/messages", document)
+
+    events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith("data: {")]
+    begun = [event["content_block"]["text"] for event in events if event["type"] == "content_block_start"]
+    said = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(begun + said) == f"to {EMAIL} or [REDACTED_EMAIL]"

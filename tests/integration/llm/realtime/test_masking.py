@@ -369,3 +369,32 @@ async def test_LLM_SRF_3_a_provider_hides_no_text_in_a_member_that_nobody_knows(
     assert KEY not in left.replace(f"odd {KEY}", "")
     records = await proxy.wait_for_records(1)
     assert "SEC-AWS" in {finding.rule_id for record in records for finding in record.findings}
+
+
+@pytest.mark.parametrize("place", ["role", "kind", "name", "key", "unknown", "metadata"])
+async def test_RED_STR_12_no_place_of_an_event_lets_a_value_through(
+    provider: Provider, proxy: RunningProxy, place: str
+) -> None:
+    part: dict[str, Any] = {"type": "input_text", "text": "hi"}
+    item: dict[str, Any] = {"type": "message", "role": "user", "content": [part]}
+    if place == "role":
+        item["role"] = KEY
+    elif place == "kind":
+        part["type"] = f"to {EMAIL}"
+    elif place == "name":
+        item = {"type": "function_call", "call_id": "call_1", "name": KEY, "arguments": "{}"}
+    elif place == "key":
+        part[KEY] = 1
+    elif place == "unknown":
+        part["more"] = {EMAIL: [EMAIL]}
+    answering(provider)
+    async with raw_client(proxy.url) as client:
+        await client.send({"type": "conversation.item.create", "item": item})
+        settings = {"type": "response.create", "response": {"metadata": {KEY: EMAIL}} if place == "metadata" else {}}
+        await client.send(settings)
+        await client.say(f"now {EMAIL}")
+        await client.send({"type": "response.create"})
+        await client.until("response.done", "error")
+
+    assert EMAIL not in provider.seen
+    assert KEY not in provider.seen

