@@ -108,6 +108,11 @@ class AnswerTexts:
         """How many texts are being inspected."""
         return self._inspector.open_count
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether something of a text waits that may go out changed."""
+        return any(channel.held_characters or channel.waiting_characters for channel in self._channels.values())
+
     def open_keys(self) -> list[str]:
         """The texts that have not ended."""
         return list(self._channels)

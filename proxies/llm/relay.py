@@ -28,7 +28,7 @@ from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
 from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
 from proxies.refusal import Refusal
 from proxies.steps.decide import inspection_failed
-from proxies.steps.restore import drop_stale, drop_stale_offsets
+from proxies.steps.restore import drop_stale, drop_stale_apart
 from proxies.strict_json import JSONRefused, dump, parse
 from proxies.transport.errors import UpstreamError, UpstreamProtocolError
 from proxies.transport.pool import UpstreamResponse
@@ -249,7 +249,8 @@ class AnswerStream:
             inspect_response(self._exchange, again)
         self._pass_whole(reading.texts, body, [] if reading.pieces else texts.repeat(body))
         if texts.is_active:
-            drop_stale_offsets(self._exchange, body.get("choices"))
+            beside = [piece.around for piece in reading.pieces]
+            drop_stale_apart(self._exchange, body, beside, is_holding=texts.is_holding)
         return held
 
     def _pass_whole(self, whole: list[Text], body: dict[str, Any], repeated: list[str]) -> None:

@@ -19,6 +19,7 @@ from proxies.llm.response_texts import block_texts, output_item_texts
 from proxies.llm.running_texts import Reading, RunningTexts
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
+from proxies.steps.mask import is_signed_detail
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
 from rules.model import Target, Text
@@ -93,6 +94,9 @@ class ChatStream:
                     self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, ("delta", key))))
                 elif key == "audio" and type(value) is dict:
                     self._audio(index, value, below, choice, reading)
+                elif key == "reasoning_details" and type(value) is list:
+                    for number, detail in enumerate(value):
+                        self._reasoning(index, detail, f"{below}/{number}", choice, reading)
                 elif key != "role":
                     leaves(value, Target.COMPLETION, below, reading.texts)
         if type(choice.get("text")) is str:
@@ -114,6 +118,22 @@ class ChatStream:
             key = f"{index}.audio"
             self._piece(_Place(key, f"{path}/transcript", audio, "transcript", choice), Target.COMPLETION, reading)
             self._shapes.setdefault(key, (index, partial(_nested, ("delta", "audio", "transcript"))))
+
+    def _reasoning(self, index: int, detail: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
+        """Reasoning as OpenRouter gives it, in pieces by index. What is signed is read and not changed (RED-STR-11)."""
+        if type(detail) is not dict:
+            leaves(detail, Target.COMPLETION, path, reading.texts)
+            return
+        named = {name: detail[name] for name in ("type", "format", "index") if name in detail}
+        mode: Mode = "fixed" if is_signed_detail(detail) else "text"
+        for member, value in detail.items():
+            below = pointer(path, member)
+            if member in _THOUGHTS and type(value) is str:
+                key = f"{index}.reasoning_details.{detail.get('index')}.{member}"
+                self._piece(_Place(key, below, detail, member, choice), Target.COMPLETION, reading, mode=mode)
+                self._shapes.setdefault(key, (index, partial(_reasoning_delta, named, member)))
+            else:
+                leaves(value, Target.COMPLETION, below, reading.texts)
 
     def _function_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         """The form before tools: one call a message."""
@@ -153,6 +173,7 @@ class ChatStream:
 
 _CHOICE: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
 """Members of a choice that are read apart, or are no text."""
+_THOUGHTS: Final = ("text", "summary")
 _CALL_KINDS: Final[tuple[tuple[str, str, Mode], ...]] = (
     ("function", "arguments", "arguments"),
     ("custom", "input", "text"),
@@ -178,6 +199,10 @@ def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
 
 def _tool_delta(number: Any, kind: str, member: str, text: str) -> dict[str, Any]:
     return {"delta": {"tool_calls": [{"index": number, kind: {member: text}}]}}
+
+
+def _reasoning_delta(named: dict[str, Any], member: str, text: str) -> dict[str, Any]:
+    return {"delta": {"reasoning_details": [{**named, member: text}]}}
 
 
 class ResponsesStream:

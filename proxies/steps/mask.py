@@ -83,7 +83,16 @@ def is_fixed(document: Any, text: Text) -> bool:
         place = "/".join(text.path.split("/")[: own + 2])
     elif path[-1] in _FIXED_MEMBERS or (path[-1] == "data" and "reasoning_details" in path):
         return True
-    return any(is_of(value, SIGNED_TYPES) or value.get("thought") is True for value in containers(document, place))
+    around = list(containers(document, place))
+    if "reasoning_details" in path and any(is_signed_detail(value) for value in around):
+        return True
+    return any(is_of(value, SIGNED_TYPES) or value.get("thought") is True for value in around)
+
+
+def is_signed_detail(detail: dict[str, Any]) -> bool:
+    """Whether a piece of reasoning among OpenRouter's `reasoning_details` is signed. In a stream the signature comes last,
+    but the format says whose it is: only Anthropic signs what can be read."""
+    return bool(detail.get("signature")) or str(detail.get("format")).startswith("anthropic")
 
 
 def _own_container(path: list[str]) -> int:

@@ -25,8 +25,10 @@ HOSTED_CALLS: Final = frozenset(
 """Calls that the provider carries out itself: their arguments are not released to it (RED-PH-7)."""
 _STALE: Final = frozenset({"logprobs", "annotations", "citations"})
 """Members beside a text that only fit it as it was; they stay, empty."""
-_OFFSETS: Final = "content_filter_offsets"
-_DROPPED: Final = frozenset({_OFFSETS, "groundingMetadata", "citationMetadata", "logprobsResult"})
+_DROPPED: Final = frozenset({"content_filter_offsets", "groundingMetadata", "citationMetadata", "logprobsResult"})
+_PROBABILITIES: Final = frozenset({"logprobs", "logprobsResult"})
+_WHERE: Final = (_STALE | _DROPPED) - _PROBABILITIES
+_PLACES: Final = ("start_index", "end_index")
 
 
 def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], found: Sequence[Finding]) -> None:
@@ -42,22 +44,39 @@ def finish_answer(exchange: Exchange, document: Any, texts: Sequence[Text], foun
         drop_stale(containers(document, path))
 
 
-def drop_stale(around: Iterable[dict[str, Any]]) -> None:
-    """Remove what does not fit a changed text from the objects around it (RED-STR-5)."""
+def drop_stale(around: Iterable[dict[str, Any]], kept: frozenset[str] = frozenset()) -> None:
+    """Remove what does not fit a changed text from the objects around it (RED-STR-5), without what is `kept`."""
     for value in around:
-        for member in _STALE.intersection(value):
+        for member in _STALE.intersection(value) - kept:
             if value.get(member):
                 value[member] = [] if type(value[member]) is list else None
-        for member in _DROPPED.intersection(value):
+        for member in _DROPPED.intersection(value) - kept:
             del value[member]
 
 
-def drop_stale_offsets(exchange: Exchange, choices: Any) -> None:
-    """Remove from choices of a stream what says where in its text something stands, once values went or came back."""
-    if exchange.restored or any(direction == "response" for _, direction, _ in exchange.redactions):
-        for choice in choices if type(choices) is list else ():
+def drop_stale_apart(
+    exchange: Exchange, event: dict[str, Any], beside: Iterable[dict[str, Any]], *, is_holding: bool
+) -> None:
+    """Remove from an event what fits only the texts of a stream as they were, once values went or came back.
+
+    Probabilities of tokens go as soon as something is held that may change; those of the objects `beside` a piece of text
+    have gone with it where it was changed.
+    """
+    changed = bool(exchange.restored) or any(direction == "response" for _, direction, _ in exchange.redactions)
+    if not changed and not is_holding:
+        return
+    spoken = {id(value) for value in beside}
+    kept: frozenset[str] = frozenset() if changed else _WHERE
+    around = [event] if "type" not in event else []
+    for member in ("choices", "candidates"):
+        for choice in event[member] if type(event.get(member)) is list else ():
             if type(choice) is dict:
-                choice.pop(_OFFSETS, None)
+                around += [choice, delta] if type(delta := choice.get("delta")) is dict else [choice]
+    for value in around:
+        drop_stale((value,), kept | _PROBABILITIES if id(value) in spoken else kept)
+    if changed and type(annotation := event.get("annotation")) is dict:
+        for member in _PLACES:
+            annotation.pop(member, None)
 
 
 def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.masking_calls import QUESTION, placeholder_in, post_raw, said, streamed_chat
-from tests.masking_rules import EMAIL
-from tests.scripted_upstream import Reply, chat_chunk, chat_stream
+from tests.masking_rules import EMAIL, KEY
+from tests.scripted_upstream import Reply, chat_body, chat_chunk, chat_stream, pieces, responses_stream
 
 
 def chunks_of(raw: str) -> list[Any]:
@@ -62,3 +64,127 @@ async def test_RED_STR_1_an_error_chunk_comes_after_what_was_held(upstream, prox
     contents = [one["choices"][0]["delta"].get("content") or "" for one in chunks]
     assert "".join(contents) == "write to [REDACTED_EMAIL]"
     assert chunks[-1]["error"]["message"].endswith("[REDACTED_EMAIL]")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_RED_STR_11_reasoning_that_openrouter_passes_on_is_changed_only_where_it_is_not_signed(
+    upstream, proxy, stream: bool
+) -> None:
+    signed = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0}
+    plain = {"type": "reasoning.text", "format": "unknown", "index": 1}
+    summary = {"type": "reasoning.summary", "format": "unknown", "index": 2}
+
+    def reply(body: Any) -> Reply:
+        thought = f"{placeholder_in(body)} has {KEY}"
+        if not stream:
+            details = [{**signed, "text": thought, "signature": "s"}, {**plain, "text": thought}]
+            return chat_body("ok", reasoning_details=[*details, {**summary, "summary": thought}])
+        events: list[Any] = []
+        for kind, member in ((signed, "text"), (plain, "text"), (summary, "summary")):
+            events += [
+                chat_chunk({"content": "", "reasoning_details": [{**kind, member: piece}]})
+                for piece in pieces(thought, 5)
+            ]
+        return Reply(events=[*events, chat_chunk({}, finish="stop"), (None, "[DONE]")])
+
+    upstream.reply = reply
+    body = {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+
+    raw = await post_raw(proxy, "/v1/chat/completions", body)
+
+    thoughts = {0: "", 1: "", 2: ""}
+    for one in chunks_of(raw) if stream else [json.loads(raw)]:
+        [choice] = one["choices"]
+        for detail in (choice.get("delta") or choice.get("message", {})).get("reasoning_details", ()):
+            thoughts[detail["index"]] += detail.get("text", "") + detail.get("summary", "")
+    changed = f"{EMAIL} has [REDACTED_AWS_SECRET]"
+    assert thoughts == {0: f"{placeholder_in(upstream.bodies[0])} has {KEY}", 1: changed, 2: changed}
+
+
+async def test_LLM_SRF_3_signed_reasoning_goes_back_to_openrouter_as_it_came(upstream, proxy) -> None:
+    signed = {"type": "reasoning.text", "text": f"They wrote {EMAIL} .", "signature": "s", "index": 0}
+    said = {"role": "assistant", "content": "Yes?", "reasoning_details": [signed]}
+    upstream.reply = lambda body: chat_body("ok")
+    messages = [{"role": "user", "content": f"I am {EMAIL} !"}, said, {"role": "user", "content": "Go on."}]
+
+    await post_raw(proxy, "/v1/chat/completions", {"model": "m", "messages": messages})
+
+    sent = upstream.bodies[0]["messages"]
+    assert EMAIL not in sent[0]["content"]
+    assert sent[1]["reasoning_details"] == [signed]
+
+
+async def test_RED_STR_5_what_says_where_in_a_changed_text_something_stands_goes(upstream, proxy) -> None:
+    """Most hosts send it in a piece of its own, behind the text."""
+    place = {"start_index": 30, "end_index": 40, "url": "https://a.example/", "title": "t"}
+    cited = {"annotations": [{"type": "url_citation", "url_citation": place}]}
+    grounded = {"groundingSupports": [{"segment": {"startIndex": 30, "endIndex": 40}}]}
+    added = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "annotation_index": 0}
+    added |= {"type": "response.output_text.annotation.added", "annotation": {"type": "url_citation", **place}}
+    question = {"role": "user", "content": QUESTION}
+
+    def chat(text: str) -> Reply:
+        made = chat_stream(text, size=9, split="event")
+        made.events[-2:-2] = [chat_chunk(cited)]
+        return made
+
+    def gemini(text: str) -> Reply:
+        parts = [{"parts": [{"text": piece}], "role": "model"} for piece in (*pieces(text, 9), "")]
+        events = [{"candidates": [{"content": part, "index": 0}]} for part in parts]
+        events[-1]["candidates"][0] |= {"finishReason": "STOP", "groundingMetadata": grounded}
+        return Reply(events=[(None, event) for event in events])
+
+    def responses(text: str) -> Reply:
+        made = responses_stream(text, size=9, split="event")
+        end = [name for name, _ in made.events].index("response.output_text.done")
+        made.events.insert(end, (str(added["type"]), added))
+        return made
+
+    calls = (
+        ("/v1/chat/completions", {"model": "m", "messages": [question], "stream": True}, chat),
+        ("/v1beta/models/g:streamGenerateContent?alt=sse", {"contents": [{"parts": [{"text": QUESTION}]}]}, gemini),
+        ("/v1/responses", {"model": "m", "input": QUESTION, "stream": True}, responses),
+    )
+    for path, body, make in calls:
+        for plain, kept in (("Nothing to restore. ", True), ("", False)):
+            upstream.reply = lambda body, make=make, plain=plain: make(plain or f"I wrote to {placeholder_in(body)} . ")
+
+            raw = await post_raw(proxy, path, body)
+
+            assert ("start_index" in raw or "startIndex" in raw) is kept, path
+
+
+async def test_RED_STR_5_probabilities_that_come_apart_from_a_changed_text_go(upstream, proxy) -> None:
+    """They spell what was taken out of it."""
+    token = {"token": KEY, "logprob": -1, "bytes": list(KEY.encode()), "top_logprobs": []}
+
+    def chat(body: Any) -> Reply:
+        made = chat_stream(f"The key is {KEY}", size=7, split="event")
+        made.events[-2:-2] = [chat_chunk({"content": ""}, logprobs={"content": [token]})]
+        return made
+
+    def gemini(body: Any) -> Reply:
+        said = [{"content": {"parts": [{"text": piece}], "role": "model"}, "index": 0} for piece in pieces(KEY, 7)]
+        spelt = {"content": {"parts": [{"text": ""}]}, "index": 0, "logprobsResult": {"chosenCandidates": [token]}}
+        return Reply(
+            events=[(None, {"candidates": [one]}) for one in (*said, spelt, {**spelt, "finishReason": "STOP"})]
+        )
+
+    def ollama(body: Any) -> Reply:
+        lines = [{"model": "m", "response": piece, "done": False} for piece in pieces(KEY, 7)]
+        lines += [{"model": "m", "response": "", "done": done, "logprobs": [token]} for done in (False, True)]
+        media_type = "application/x-ndjson"
+        return Reply(frames=[json.dumps(line).encode() + b"\n" for line in lines], media_type=media_type)
+
+    hello = {"role": "user", "content": "hello"}
+    for path, body, reply in (
+        ("/v1/chat/completions", {"model": "m", "messages": [hello], "stream": True}, chat),
+        ("/v1beta/models/g:streamGenerateContent?alt=sse", {"contents": [{"parts": [{"text": "hello"}]}]}, gemini),
+        ("/api/generate", {"model": "m", "prompt": "hello"}, ollama),
+    ):
+        upstream.reply = reply
+
+        raw = await post_raw(proxy, path, body)
+
+        assert "[REDACTED_AWS_SECRET]" in raw
+        assert KEY not in raw, path
