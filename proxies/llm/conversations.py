@@ -65,14 +65,16 @@ def keep_conversation(exchange: Exchange, response: Any) -> None:
 
 def conversation_of(surface: Surface, document: dict[str, Any]) -> str:
     """What tells this conversation from others of the same caller: its name, or what it began with."""
-    if surface is Surface.OPENAI_RESPONSES and (name := _continued(document)):
-        return name
+    if surface is Surface.OPENAI_RESPONSES:
+        # What a response began with cannot be told from its name, so the calls of one caller are one conversation where
+        # they name none.
+        return _named(document)
     messages = next((document[name] for name in _BEGINNINGS if name in document), None)
     first: Any = messages
     if type(messages) is list:
         users = (one for one in messages if type(one) is dict and one.get("role") == "user")
-        first = next(users, messages[:1])
-    return hashlib.sha256(dump(first)).hexdigest()
+        first = next(users, messages[0] if messages else None)
+    return hashlib.sha256(dump(_words(first))).hexdigest()
 
 
 def _held_up_to_now(exchange: Exchange) -> RecentFindings | None:
@@ -85,13 +87,27 @@ def _held_up_to_now(exchange: Exchange) -> RecentFindings | None:
     return recent
 
 
+def _words(message: Any) -> Any:
+    """What a message says: a client may write the same text in another form, and mark it for a cache, in the next call."""
+    content = message.get("content", message.get("parts")) if type(message) is dict else message
+    if type(content) is not list:
+        return content
+    texts = [part["text"] for part in content if type(part) is dict and type(part.get("text")) is str]
+    return "".join(texts) if texts else message
+
+
 def _continued(document: dict[str, Any]) -> str:
     """The conversation or response that a request of the Responses API continues."""
+    name = _named(document) or document.get("previous_response_id")
+    return name if type(name) is str else ""
+
+
+def _named(document: dict[str, Any]) -> str:
+    """The conversation that a request of the Responses API names."""
     conversation = document.get("conversation")
     if type(conversation) is dict:
         conversation = conversation.get("id")
-    name = conversation or document.get("previous_response_id")
-    return name if type(name) is str else ""
+    return conversation if type(conversation) is str else ""
 
 
 def _key(exchange: Exchange, name: str) -> Key:

@@ -370,6 +370,9 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
         leaves(document, Target.ERROR, "", texts)
         pipeline.finish_answer(exchange, document, texts, pipeline.inspect_response(exchange, texts))
         return dump(document)
+    if type(document) is not dict and route.surface is not _MODELS:
+        # No call has another answer: what is cut over the elements of a list would be read piece by piece.
+        raise UpstreamProtocolError("The upstream's answer is not a JSON object.")
     if reads_texts:
         texts = response_texts(route.surface, document)
         found = pipeline.inspect_response(exchange, texts)
@@ -382,7 +385,7 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
                 pipeline.judge_tool_calls(exchange, calls)
         pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
     exchange.usage = response_usage(route.surface, document)
-    if type(document) is dict and may_hide(exchange, route.surface):
+    if may_hide(exchange, route.surface):
         forget_tokens(document)
     if route.surface is _OPENAI_RESPONSES:
         keep_conversation(exchange, document)

@@ -185,6 +185,16 @@ async def test_LLM_ERR_2_a_block_in_a_stream_ends_it_with_an_error(proxy, upstre
     assert "and more" not in answer.text
 
 
+async def test_RED_STR_7_an_answer_of_another_shape_does_not_pass(proxy, upstream) -> None:
+    """Were a list read element by element, a value that is cut over two of them would be found in neither."""
+    upstream.reply = lambda body: Reply(body=[streamed({"text": part}).events[0][1] for part in (KEY[:9], KEY[9:])])
+
+    answer = await post(proxy, f"{PATH}:streamGenerateContent", user("hello"))
+
+    assert answer.status_code == 502
+    assert KEY[9:] not in answer.text
+
+
 async def test_a_gemini_key_is_needed_and_never_read_from_the_query(proxy, upstream) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.post(f"{proxy.url}{PATH}:generateContent?key={CLIENT_KEY}", json=user("hi"))
