@@ -25,6 +25,7 @@ from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
 from rules.context_firewall import Citation
 from rules.facts import Facts
+from rules.masking.placeholders import LITERAL_LABEL
 from rules.masking.session import Masked, MaskingSession
 from rules.model import ALLOWED, Finding, Verdict
 from rules.redact import OPAQUE_MARGIN_CHARS, masked_name
@@ -352,7 +353,7 @@ class Exchange:
             findings=findings,
             usage=self.usage,
             timings_ms=self.timings_ms,
-            redactions=self._redactions() if self.redactions else (),
+            redactions=self._redactions() if self.redactions or self.restored else (),
             decision=verdict.decision,
             tool=self._tool_use() if self.tool is not None else None,
             facts=self._recorded_facts() if texts else None,
@@ -372,6 +373,11 @@ class Exchange:
         for masked, count in self.restored.items():
             restored[masked.label, masked.rule_id] = restored.get((masked.label, masked.rule_id), 0) + count
         policy = ", ".join(self.protection.policies.names)
+        counts = dict(self.redactions)
+        for label, rule_id in restored:
+            # What an earlier call of the conversation masked may come back in this one.
+            if label != LITERAL_LABEL:
+                counts.setdefault((label, "request", rule_id), 0)
         return tuple(
             Redaction(
                 type=label,
@@ -381,7 +387,7 @@ class Exchange:
                 rule_id=rule_id,
                 restored=restored.get((label, rule_id), 0) if direction == "request" else 0,
             )
-            for (label, direction, rule_id), count in self.redactions.items()
+            for (label, direction, rule_id), count in counts.items()
         )
 
     def _recorded_facts(self) -> RecordedFacts | None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from math import ceil
 
 import msgspec
-from sqlalchemy import ColumnElement, extract, func, select
+from sqlalchemy import ColumnElement, case, extract, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import DEFAULT_TENANT
@@ -140,7 +140,8 @@ class RedactionReports:
         if len(clients) <= MAX_CLIENTS:
             calls = sum(one.calls for one in clients)
         else:
-            distinct = select(CallRedaction.call_id).where(*conditions).distinct().subquery()
+            masked = (*conditions, CallRedaction.count > 0)
+            distinct = select(CallRedaction.call_id).where(*masked).distinct().subquery()
             calls = await self._session.scalar(select(func.count()).select_from(distinct)) or 0
         count, restored = sum(row.count for row in rows), sum(row.restored for row in rows)
         if len(rows) > MAX_REPORT_ROWS:
@@ -176,7 +177,8 @@ class RedactionReports:
             select(
                 *kinds,
                 func.max(table.proxy_name).label("proxy_name"),
-                func.count().label("calls"),  # A call has one row of each type, direction and rule.
+                # A call has one row of each type, direction and rule.
+                func.sum(case((table.count > 0, 1), else_=0)).label("calls"),
                 func.sum(table.count).label("total"),
                 func.sum(table.restored).label("restored"),
             )
@@ -193,7 +195,7 @@ class RedactionReports:
                 rule_id=row.rule_id,
                 proxy_id=row.proxy_id,
                 proxy_name=row.proxy_name,
-                calls=row.calls,
+                calls=int(row.calls),
                 count=int(row.total),
                 restored=int(row.restored),
             )
@@ -213,7 +215,8 @@ class RedactionReports:
             .group_by(table.call_id)
             .subquery()
         )
-        sums = (func.count().label("calls"), func.sum(of_call.c.total).label("total"), func.sum(of_call.c.restored))
+        calls = func.sum(case((of_call.c.total > 0, 1), else_=0)).label("calls")
+        sums = (calls, func.sum(of_call.c.total).label("total"), func.sum(of_call.c.restored))
         statement = (
             select(of_call.c.client, *sums)
             .group_by(of_call.c.client)
@@ -221,7 +224,7 @@ class RedactionReports:
             .limit(MAX_CLIENTS + 1)
         )
         return [
-            ClientRedactions(client=client, calls=calls, count=int(count), restored=int(restored))
+            ClientRedactions(client=client, calls=int(calls), count=int(count), restored=int(restored))
             for client, calls, count, restored in (await self._session.execute(statement)).all()
         ]
 

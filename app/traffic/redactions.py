@@ -31,7 +31,7 @@ class RedactionView(msgspec.Struct, frozen=True, kw_only=True):
     rule_id: str
     count: int
     restored: int
-    """How often such values were put back into the answer."""
+    """How often such values were put back into the answer, those too that an earlier call of the conversation masked."""
 
 
 def redaction_rows(record: CallRecord, *, tenant_id: str, proxy_name: str) -> list[dict[str, Any]]:

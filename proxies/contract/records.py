@@ -86,7 +86,7 @@ class Redaction(msgspec.Struct, frozen=True, gc=False):
     """The policy that decided, as the verdict names it."""
     rule_id: str
     restored: int = 0
-    """How often values of this kind were put back into the answer."""
+    """How often values of this kind were put back into the answer; those of earlier calls of its conversation may be all."""
 
 
 class CallRecord(msgspec.Struct, frozen=True, gc=False):

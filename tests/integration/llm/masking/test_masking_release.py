@@ -11,7 +11,7 @@ import pytest
 from tests.masking_calls import CLIENT_KEY, OTHER_KEY, QUESTION, placeholder_in, post, post_raw
 from tests.masking_rules import EMAIL, PLACEHOLDER, masking_ruleset
 from tests.proxy_harness import running_proxy
-from tests.scripted_upstream import chat_body, chat_stream, responses_body, responses_stream
+from tests.scripted_upstream import anthropic_body, chat_body, chat_stream, responses_body, responses_stream
 
 
 @pytest.mark.parametrize("make", [chat_body, chat_stream])
@@ -47,6 +47,43 @@ async def test_LLM_SRF_6_a_continued_response_still_restores(upstream, openai_cl
     assert second.output_text == third.output_text == f"You are {EMAIL}."
     assert upstream.bodies[1]["previous_response_id"] == "resp_one"
     assert upstream.bodies[2]["input"] == placeholder
+
+
+async def test_RED_PH_3_a_continued_response_has_the_same_placeholders_in_a_worker_that_does_not_know_it(
+    upstream, openai_client
+) -> None:
+    upstream.reply = lambda body: responses_body(f"You are {placeholder_in(body)}.", id="resp_first")
+    await openai_client.responses.create(model="m", input=f"I am {EMAIL}")
+
+    await openai_client.responses.create(model="m", input=f"{EMAIL}, I said.", previous_response_id="resp_elsewhere")
+
+    assert placeholder_in(upstream.bodies[1]) == placeholder_in(upstream.bodies[0])
+
+
+async def test_RED_PH_3_a_mark_for_the_cache_that_moves_on_begins_no_new_conversation(upstream, proxy) -> None:
+    """Clients mark the end of what is to be cached: the first message in the first turn, a later one in the next."""
+    upstream.reply = lambda body: anthropic_body({"type": "text", "text": "noted"})
+    body: dict[str, Any] = {"model": "m", "max_tokens": 9}
+    text = {"type": "text", "text": QUESTION}
+    marked = {**text, "cache_control": {"type": "ephemeral"}}
+    for first in ([marked], [text], QUESTION):
+        await post(proxy, "/v1/messages", {**body, "messages": [{"role": "user", "content": first}]})
+
+    assert len({placeholder_in(seen) for seen in upstream.bodies}) == 1
+
+
+async def test_SLG_ROAD_4_a_value_of_an_earlier_call_that_comes_back_is_counted(upstream, proxy, openai_client) -> None:
+    upstream.reply = lambda body: responses_body("noted", id="resp_before")
+    await openai_client.responses.create(model="m", input=f"I am {EMAIL}")
+    placeholder = placeholder_in(upstream.bodies[0])
+    upstream.reply = lambda body: responses_body(f"You are {placeholder}.", id="resp_after")
+
+    await openai_client.responses.create(model="m", input="Who am I?", previous_response_id="resp_before")
+
+    [_, record] = await proxy.wait_for_records(2)
+    [redaction] = record.redactions
+    assert (redaction.type, redaction.direction, redaction.rule_id) == ("EMAIL", "request", "PII-EMAIL")
+    assert (redaction.count, redaction.restored) == (0, 1)
 
 
 async def test_LLM_SRF_6_another_caller_gets_nothing_by_naming_the_response(upstream, proxy, openai_client) -> None:

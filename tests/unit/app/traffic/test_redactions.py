@@ -64,6 +64,19 @@ async def test_SLG_ROAD_4_a_report_adds_up_by_type_direction_policy_rule_and_pro
     assert not report.truncated
 
 
+async def test_SLG_ROAD_4_a_call_that_only_gave_back_what_another_masked_is_none_with_masked_values(
+    bench: Bench,
+) -> None:
+    given_back = Redaction("EMAIL", 0, "request", "llm-redaction", "PII-EMAIL-001", restored=2)
+    await bench.features.ingest([masked_call(EMAILS), masked_call(given_back)])
+
+    report = await bench.features.traffic.redactions(ADMIN, last_day())
+
+    assert (report.calls, report.count, report.restored) == (1, 3, 7)
+    assert [(row.calls, row.count, row.restored) for row in report.rows] == [(1, 3, 7)]
+    assert [(one.calls, one.count, one.restored) for one in report.clients] == [(1, 3, 7)]
+
+
 async def test_redactions_are_deleted_with_their_call(bench: Bench) -> None:
     await bench.features.ingest([masked_call()])
     later = clock.utcnow() + timedelta(days=1)
