@@ -48,8 +48,11 @@ _WHY: Final = {
 }
 
 
-async def check_call(exchange: Exchange, message: Message) -> Declaration | None:
-    """The current declaration of what is called; None where nothing is controlled. Raises `Refusal`."""
+async def check_call(exchange: Exchange, message: Message, *, is_masked: bool = False) -> Declaration | None:
+    """The current declaration of what is called; None where nothing is controlled. Raises `Refusal`.
+
+    A schema is about the values of arguments, so those that are masked already are not held against it.
+    """
     server = exchange.proxy.controlled
     if message.method not in CONTROLLED_REQUESTS or server is None or server.control is None:
         return None
@@ -68,7 +71,7 @@ async def check_call(exchange: Exchange, message: Message) -> Declaration | None
         reason = _reason(server, declaration, exchange.principal.id)
         if reason:
             raise _hidden(exchange, kind, name, reason)
-        if kind == "tool" and declaration is not None:
+        if kind == "tool" and declaration is not None and not is_masked:
             arguments = (message.params or {}).get("arguments", {})
             if exchange.request_bytes > off_loop.LARGE_BYTES:
                 await off_loop.away(partial(check_arguments, declaration, arguments))
@@ -111,7 +114,7 @@ async def hold_call(
     if controlled.runtime is not None and not _is_bound_alike(controlled.runtime, exchange):
         raise _outdated(exchange)
     # What was released is a call of the tool as it was shown: it must still be that one, and allowed.
-    now = await check_call(exchange, message)
+    now = await check_call(exchange, message, is_masked=True)
     if now is not None and declaration is not None and now.h_raw != declaration.h_raw:
         raise _hidden(exchange, "tool", declaration.name, "changed")
 

@@ -20,6 +20,7 @@ from rules.policy import Policy
 from rules.policy_evaluation import CompiledPolicy, PolicySet
 from tests.integration.mcp.test_tool_control import Scripted, called, scripted
 from tests.integration.mcp.test_tool_control_streams import until
+from tests.masking_rules import EMAIL, masking_ruleset
 from tests.mcp_control import ControlConsole, accepting, tool
 from tests.mcp_downstreams import websocket
 from tests.mcp_wire import (
@@ -88,6 +89,23 @@ async def test_a_held_call_goes_on_when_a_person_releases_it(era: str) -> None:
     assert (record.outcome, record.action) == ("allowed", Action.HOLD)
     assert record.reason.startswith("Released by ann.")
     assert record.id == waiting.id
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_T_10_a_released_call_is_not_held_against_its_schema_by_the_placeholders_in_it(era: str) -> None:
+    """What the tool takes was judged before values were masked."""
+    fields = {"to": {"type": "string", "pattern": "^[^@]+@[^@]+$"}}
+    pay = tool("pay", inputSchema={"type": "object", "properties": fields})
+    server, console = Scripted(pay, era=era), ControlConsole()
+    mcp, rules = MCPSettings(control=accepting(pay)), masking_ruleset()
+    policies = [{**POLICY, "packs": ["masking"]}]
+    async with scripted(server, console, mcp=mcp, policies=policies, ruleset=rules) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        call = asyncio.create_task(called(ends, session, "pay", to=EMAIL))
+        ends.proxy.holds.release(release(await held(console)))
+        assert (await call)["result"]["content"][0]["text"] == "done"
+        assert EMAIL not in str([seen.body for seen in ends.upstream.requests])
+    assert server.calls == ["pay"]
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
