@@ -195,13 +195,11 @@ class LegacyGate(_Gate):
         return message
 
     async def _conforming(self, message: Message, method: str, size: int) -> Message:
-        """A result that was inspected, or the error in its place. Masked values are put back first: a schema is about them."""
-        put_back = bool(self._session.masking)
-        error = None if put_back else await self._nonconformity(message, size)
+        """A result that was inspected, or the error in its place."""
+        error = await self._nonconformity(message, size)
         if error is None:
             texts = partial(result_texts, method, message.result or {})
             await self._inspect(texts, method, parts_of(message), size)
-            error = await self._nonconformity(message, size) if put_back else None
         return error or message
 
     async def _nonconformity(self, message: Message, size: int) -> Message | None:

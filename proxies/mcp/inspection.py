@@ -141,10 +141,7 @@ def known_findings(exchange: Exchange, before: Judged | None, start: int) -> Kno
 async def inspect_answer(
     exchange: Exchange, texts: Texts, document: dict[str, Any], declaration: Declaration | None, *, size: int
 ) -> None:
-    """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives.
-
-    Values that were masked towards the server are put back first: the schema is about the values.
-    """
+    """`inspect_apart` for a message on the stream of a call: a result must also be one that the called tool gives."""
     if size > off_loop.LARGE_MESSAGE_BYTES:
         await off_loop.away(partial(_inspect_answer, exchange, texts, document, declaration))
     else:
@@ -154,12 +151,9 @@ async def inspect_answer(
 def _inspect_answer(
     exchange: Exchange, texts: Texts, document: dict[str, Any], declaration: Declaration | None
 ) -> None:
-    is_answer = "result" in document or "error" in document
-    if is_answer and not exchange.masking:
+    if "result" in document or "error" in document:
         check_answer(exchange, declaration, document)
     inspect_now(exchange, texts, document)
-    if is_answer and exchange.masking:
-        check_answer(exchange, declaration, document)
 
 
 def _inspect_apart(

@@ -116,6 +116,7 @@ async def forward(
 
         def conform(message: Message) -> Message | None:
             called = (declarations or {}).get((type(message.id), message.id))
+            exchange.masking = exchange.masking or session.masking
             return nonconforming(exchange, called, message)
 
         # The elements of a batch are judged one by one, and so are its answers (L-07).

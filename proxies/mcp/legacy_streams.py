@@ -112,6 +112,7 @@ def _nonconforming(exchange: Exchange, session: Session, message: Message) -> Me
     if name is None or controlled is None or controlled.control is None:
         return None
     part = exchange.fork("tools/call")
+    part.masking = session.masking
     error = nonconforming(part, controlled.catalogue.find("tool", name), message)
     if error is not None:
         part.record()

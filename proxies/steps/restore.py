@@ -13,7 +13,7 @@ from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts
 from proxies.steps.mask import is_fixed, is_of, masking_failed, span_of
 from rules.masking.placeholders import may_hold_placeholder
-from rules.masking.session import MaskingFull
+from rules.masking.session import MaskingFull, MaskingSession
 from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
 from rules.masking.unmask import unmask
 from rules.model import Finding, Target, Text
@@ -86,6 +86,28 @@ def may_restore(exchange: Exchange, document: Any, text: Text) -> bool:
     if not exchange.restores_tool_arguments:
         return False
     return not any(is_of(value, HOSTED_CALLS) or "executableCode" in value for value in containers(document, text.path))
+
+
+def with_values(session: MaskingSession, value: Any) -> Any:
+    """A copy of a JSON value with the values of all its placeholders, also where none may be put back: to judge it, not to
+    send it."""
+    if type(value) is str:
+        return _values_in(session, value) if may_hold_placeholder(value) else value
+    if type(value) is list:
+        return [with_values(session, member) for member in value]
+    if type(value) is dict:
+        return {with_values(session, key): with_values(session, member) for key, member in value.items()}
+    return value
+
+
+def _values_in(session: MaskingSession, text: str) -> str:
+    pieces: list[str] = []
+    position = 0
+    for found in session.find(text):
+        if found.start >= position:
+            pieces += (text[position : found.start], found.masked.value)
+            position = found.end
+    return "".join((*pieces, text[position:]))
 
 
 def redact_text(exchange: Exchange, text: str, spans: Iterable[Span]) -> str:

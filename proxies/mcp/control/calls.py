@@ -23,6 +23,7 @@ from proxies.mcp.refusals import RPCRefusal, invalid_params, printable
 from proxies.refusal import Refusal
 from proxies.runtime import ProxyRuntime
 from proxies.steps.authenticate import still_holds
+from proxies.steps.restore import with_values
 from rules.model import Action, Confidence, Decision, Finding, Severity, Target, Verdict
 from rules.policy import Policy
 from rules.policy_evaluation import PolicySet
@@ -166,11 +167,17 @@ def _argument_keys(arguments: dict[str, Any]) -> tuple[str, ...]:
 
 
 def check_answer(exchange: Exchange, declaration: Declaration | None, document: dict[str, Any]) -> None:
-    """Note how the answer to a call of a tool came out, and refuse a result that the tool does not give."""
+    """Note how the answer to a call of a tool came out, and refuse a result that the tool does not give.
+
+    A schema is about values: the answer is judged before any is taken out of it, and with those in it that were masked
+    towards the server.
+    """
     result = document.get("result")
     if exchange.tool is not None and (result is None or result.get("isError") is True):
         exchange.tool = replace(exchange.tool, is_error=True)
     if result is not None and declaration is not None and declaration.kind == "tool":
+        if exchange.masking and "structuredContent" in result:
+            result = {**result, "structuredContent": with_values(exchange.masking, result["structuredContent"])}
         check_result(declaration, result)
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from proxies.contract import MCPSettings
 from rules.model import Action
+from tests.integration.mcp.test_tool_control import Scripted, called, scripted
 from tests.masking_rules import EMAIL, KEY, PLACEHOLDER, masking_rule, masking_ruleset
+from tests.mcp_control import ControlConsole, accepting, tool
 from tests.mcp_legacy_server import Server, asking, next_message
 from tests.mcp_wire import (
     OTHER_KEY,
@@ -230,3 +233,27 @@ async def test_RED_STR_12_keys_and_numbers_are_masked_in_every_request(method: s
     assert KEY not in body
     assert EMAIL not in body
     assert "4556737586899855" not in body
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("to", [EMAIL, "nobody"])
+async def test_T_10_a_result_is_held_against_its_schema_with_the_values_in_it(era: str, to: str) -> None:
+    """Neither placeholders nor what is taken out of it make a result one that its tool does not give."""
+    address = {"type": "string", "pattern": "^([^@]+@[^@]+|.*nobody)$"}
+    schema = {"type": "object", "properties": {"to": address, "link": address}, "additionalProperties": address}
+    shown = tool("send", outputSchema=schema)
+
+    async def call(raw: RawMessage, _peer: UpstreamPeer) -> bytes:
+        given = rpc(raw)["params"]["arguments"]["to"]
+        told = {"to": given, "link": f"https://a.example/{given}", given: "nobody", "by": "ann@example.com"}
+        return json_answer(result(6, content=[], structuredContent=told))
+
+    server, console = Scripted(shown, era=era, tools_call=call), ControlConsole()
+    async with scripted(server, console, mcp=MCPSettings(control=accepting(shown)), ruleset=masking_ruleset()) as ends:
+        session = await ends.client.initialize() if era == "legacy" else None
+        answer = await called(ends, session, "send", to=to)
+        (seen,) = [one for one in ends.upstream.requests if b'"tools/call"' in one.body]
+
+    given = rpc(seen)["params"]["arguments"]["to"]
+    told = {"to": to, "link": f"https://a.example/{given}", to: "nobody", "by": "[REDACTED_EMAIL]"}
+    assert answer["result"]["structuredContent"] == told
