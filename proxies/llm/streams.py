@@ -17,6 +17,7 @@ from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
 from proxies.llm.response_texts import block_texts, output_item_texts
 from proxies.llm.running_texts import Reading, RunningTexts
+from proxies.llm.tool_calls import begins_another, is_whole
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
 from proxies.steps.mask import is_signed_detail
@@ -46,6 +47,8 @@ class ChatStream:
         self.sequence = 0
         self._running = RunningTexts()
         self._chunk: dict[str, Any] = {}
+        self._calls: dict[str, tuple[str, int]] = {}
+        """By choice and index: the id of the call, and how many had the same index before."""
         self._shapes: dict[str, tuple[int, Callable[[str], dict[str, Any]]]] = {}
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
@@ -110,8 +113,7 @@ class ChatStream:
             prefix = f"{index}."
             for key in self._running.open_keys():
                 if key.startswith(prefix):
-                    reading.ended.append(key)
-                    self._running.end(key, path, reading)
+                    self._end(key, path, reading)
 
     def _audio(self, index: int, audio: dict[str, Any], path: str, choice: dict[str, Any], reading: Reading) -> None:
         if type(audio.get("transcript")) is str:
@@ -151,17 +153,34 @@ class ChatStream:
         if type(call) is not dict:
             leaves(call, Target.TOOL_ARGS, path, reading.texts)
             return
-        number = call.get("index")
+        key = self._call_key(index, call, path, reading)
+        name = "id" if call.get("index") is None else "index"
         for kind, member, mode in _CALL_KINDS:
             body = call.get(kind)
             if type(body) is not dict:
                 continue
             leaves(body.get("name"), Target.TOOL_NAME, f"{path}/{kind}/name", reading.texts)
             if type(body.get(member)) is str:
-                key = f"{index}.tool.{number}"
                 place = _Place(key, f"{path}/{kind}/{member}", body, member, choice)
                 self._piece(place, Target.TOOL_ARGS, reading, mode=mode)
-                self._shapes.setdefault(key, (index, partial(_tool_delta, number, kind, member)))
+                self._shapes.setdefault(key, (index, partial(_tool_delta, {name: call.get(name)}, kind, member)))
+        if is_whole(call):
+            self._end(key, path, reading)
+
+    def _call_key(self, index: int, call: dict[str, Any], path: str, reading: Reading) -> str:
+        """The key of a call, by its index; where another one has the same, that one has ended."""
+        place = f"{index}.tool.{call.get('index')}"
+        id, number = self._calls.get(place, ("", 0))
+        if id and begins_another(call, id):
+            self._end(_numbered(place, number), path, reading)
+            number += 1
+        if type(call.get("id")) is str and call["id"]:
+            self._calls[place] = (call["id"], number)
+        return _numbered(place, number)
+
+    def _end(self, key: str, path: str, reading: Reading) -> None:
+        reading.ended.append(key)
+        self._running.end(key, path, reading)
 
     def _piece(self, place: _Place, target: Target, reading: Reading, *, mode: Mode = "text") -> None:
         text = place.holder[place.member]
@@ -197,8 +216,12 @@ def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _tool_delta(number: Any, kind: str, member: str, text: str) -> dict[str, Any]:
-    return {"delta": {"tool_calls": [{"index": number, kind: {member: text}}]}}
+def _numbered(place: str, number: int) -> str:
+    return f"{place}.{number}" if number else place
+
+
+def _tool_delta(named: dict[str, Any], kind: str, member: str, text: str) -> dict[str, Any]:
+    return {"delta": {"tool_calls": [{**named, kind: {member: text}}]}}
 
 
 def _reasoning_delta(named: dict[str, Any], member: str, text: str) -> dict[str, Any]:

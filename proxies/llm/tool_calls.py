@@ -100,12 +100,34 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(reversed(pairs))
 
 
+def begins_another(call: dict[str, Any], id: str) -> bool:
+    """Whether a piece of a call of Chat Completions is of another one than that with this id, whose index it has: some
+    hosts give all calls the same, or none. Others give each piece an id, but a name to the first only."""
+    if type(call.get("id")) is not str or call["id"] in ("", id):
+        return False
+    return any(type(body := call.get(kind)) is dict and body.get("name") for kind in ("function", "custom"))
+
+
+def is_whole(call: dict[str, Any]) -> bool:
+    """Whether a piece of a call of Chat Completions is all of it: it has no index by which another could be told to go on
+    with it, and arguments that are JSON."""
+    body = call.get("function")
+    if call.get("index") is not None or type(body) is not dict or type(arguments := body.get("arguments")) is not str:
+        return False
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 class OpenCalls:
     """The tool calls of a running stream: `named` as soon as the name is known, `complete` with their arguments."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[list[str], str, list[str]]] = {}
         """By place in the stream: the names that clients may read, the path, the pieces of the arguments."""
+        self._ids: dict[str, str] = {}
         self._characters = 0
         self.named: list[ToolCall] = []
         self.complete: list[ToolCall] = []
@@ -177,8 +199,15 @@ class OpenCalls:
             calls = delta.get("tool_calls")
             for call in calls if type(calls) is list else ():
                 if type(call) is dict:
+                    key = f"{prefix}call {call.get('index')}"
+                    if key in self._ids and begins_another(call, self._ids[key]):
+                        self._end(key)
                     for body in (call.get("function"), call.get("custom")):
-                        self._chat_piece(f"{prefix}call {call.get('index')}", body)
+                        self._chat_piece(key, body)
+                    if is_whole(call):
+                        self._end(key)
+                    elif key in self._open and type(id := call.get("id")) is str and id:
+                        self._ids[key] = id
             self._chat_piece(f"{prefix}function_call", delta.get("function_call"))
         if choice.get("finish_reason"):
             for key in [key for key in self._open if key.startswith(prefix)]:
@@ -214,6 +243,7 @@ class OpenCalls:
             self._open[key][2].append(piece)
 
     def _end(self, key: str) -> None:
+        self._ids.pop(key, None)
         if (call := self._open.pop(key, None)) is not None:
             names, path, pieces = call
             text = "".join(pieces)

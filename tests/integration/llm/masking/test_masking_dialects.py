@@ -114,6 +114,37 @@ async def test_LLM_SRF_3_signed_reasoning_goes_back_to_openrouter_as_it_came(ups
     assert sent[1]["reasoning_details"] == [signed]
 
 
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize("together", [False, True])
+async def test_RED_STR_6_parallel_calls_that_share_an_index_or_have_none_are_told_apart_by_their_ids(
+    upstream, proxy, index: int | None, together: bool
+) -> None:
+    """Some hosts send every call whole, and give none of them an index of its own."""
+    place = {} if index is None else {"index": index}
+
+    def reply(body: Any) -> Reply:
+        arguments = json.dumps({"to": placeholder_in(body), "key": KEY})
+        calls = [
+            {"id": f"call_{n}", "type": "function", "function": {"name": f"f{n}", "arguments": arguments}, **place}
+            for n in range(2)
+        ]
+        chunks = [chat_chunk({"tool_calls": one}) for one in ([calls] if together else [[call] for call in calls])]
+        return Reply(events=[*chunks, chat_chunk({}, finish="tool_calls"), (None, "[DONE]")])
+
+    upstream.reply = reply
+    body = {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+
+    received: dict[str, str] = {}
+    last = ""
+    for chunk in chunks_of(await post_raw(proxy, "/v1/chat/completions", body)):
+        for call in chunk["choices"][0]["delta"].get("tool_calls", ()):
+            assert call.get("index") == index
+            last = call.get("id") or last
+            received[last] = received.get(last, "") + call["function"].get("arguments", "")
+    expected = {"to": EMAIL, "key": "[REDACTED_AWS_SECRET]"}
+    assert {id: json.loads(arguments) for id, arguments in received.items()} == {"call_0": expected, "call_1": expected}
+
+
 async def test_RED_STR_5_what_says_where_in_a_changed_text_something_stands_goes(upstream, proxy) -> None:
     """Most hosts send it in a piece of its own, behind the text."""
     place = {"start_index": 30, "end_index": 40, "url": "https://a.example/", "title": "t"}

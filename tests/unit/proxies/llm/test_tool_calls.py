@@ -65,6 +65,38 @@ def test_AG_PE_2_calls_of_every_shape(message: Any, found: list[tuple[str, Any, 
     assert [(call.name, call.arguments, call.path) for call in calls_in(message, "/m")] == found
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("place", "ids"),
+    [({}, True), ({}, False), ({"index": None}, True), ({"index": None}, False), ({"index": 0}, True)],
+)
+def test_AG_PE_2_calls_that_share_an_index_or_have_none_are_judged_apart(
+    together: bool, place: dict[str, Any], ids: bool
+) -> None:
+    """Joined, their arguments are no JSON, so that no condition on a member of them would hold."""
+    arguments = ['{"path": "/etc/shadow"}', '{"path": "/tmp"}']
+    calls = [
+        {**place, **({"id": f"call_{n}"} if ids else {}), "function": {"name": f"f{n}", "arguments": one}}
+        for n, one in enumerate(arguments)
+    ]
+    chunks = [calls] if together else [[call] for call in calls]
+    events = [{"choices": [{"index": 0, "delta": {"tool_calls": chunk}}]} for chunk in chunks]
+
+    named, complete = names([*events, {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}])
+
+    assert named == ["f0", "f1"]
+    assert complete == [("f0", {"path": "/etc/shadow"}), ("f1", {"path": "/tmp"})]
+
+
+def test_AG_PE_2_pieces_of_one_call_may_each_have_an_id_of_their_own() -> None:
+    pieces = [{"name": "read", "arguments": '{"path":'}, {"arguments": ' "/etc/shadow"}'}]
+    deltas = [{"tool_calls": [{"index": 0, "id": f"id_{n}", "function": one}]} for n, one in enumerate(pieces)]
+
+    _, complete = names([{"choices": [{"index": 0, "delta": delta}]} for delta in deltas])
+
+    assert complete == [("read", {"path": "/etc/shadow"})]
+
+
 DEEP = '{"path": "/etc/shadow", "x": ' + "[" * 200 + "]" * 200 + "}"
 
 
