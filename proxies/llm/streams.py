@@ -20,7 +20,7 @@ from proxies.llm.running_texts import Reading, RunningTexts
 from proxies.llm.tool_calls import begins_another, is_whole
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
-from proxies.steps.mask import is_signed_detail
+from proxies.steps.mask import SIGNED_TYPES, is_of, is_signed_detail
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
 from rules.model import Target, Text
@@ -97,6 +97,8 @@ class ChatStream:
                     self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, ("delta", key))))
                 elif key == "audio" and type(value) is dict:
                     self._audio(index, value, below, choice, reading)
+                elif key == "content" and type(value) is list:
+                    self._parts(index, value, below, choice, reading)
                 elif key == "reasoning_details" and type(value) is list:
                     for number, detail in enumerate(value):
                         self._reasoning(index, detail, f"{below}/{number}", choice, reading)
@@ -120,6 +122,26 @@ class ChatStream:
             key = f"{index}.audio"
             self._piece(_Place(key, f"{path}/transcript", audio, "transcript", choice), Target.COMPLETION, reading)
             self._shapes.setdefault(key, (index, partial(_nested, ("delta", "audio", "transcript"))))
+
+    def _parts(
+        self, index: int, parts: list[Any], path: str, choice: dict[str, Any], reading: Reading, mode: Mode = "text"
+    ) -> None:
+        """Content as Mistral's models give it that think: parts of text, and parts of thoughts with texts in them."""
+        for number, part in enumerate(parts):
+            if type(part) is not dict:
+                leaves(part, Target.COMPLETION, f"{path}/{number}", reading.texts)
+                continue
+            inner: Mode = "fixed" if is_of(part, SIGNED_TYPES) else mode
+            for member, value in part.items():
+                below = pointer(f"{path}/{number}", member)
+                if member == "text" and type(value) is str:
+                    key = f"{index}.content.{inner}"
+                    self._piece(_Place(key, below, part, member, choice), Target.COMPLETION, reading, mode=inner)
+                    self._shapes.setdefault(key, (index, _text_part))
+                elif type(value) is list:
+                    self._parts(index, value, below, choice, reading, inner)
+                else:
+                    leaves(value, Target.COMPLETION, below, reading.texts)
 
     def _reasoning(self, index: int, detail: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         """Reasoning as OpenRouter gives it, in pieces by index. What is signed is read and not changed (RED-STR-11)."""
@@ -214,6 +236,10 @@ def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
     for key in reversed(path):
         value = {key: value}
     return dict(value)
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"delta": {"content": [{"type": "text", "text": text}]}}
 
 
 def _numbered(place: str, number: int) -> str:

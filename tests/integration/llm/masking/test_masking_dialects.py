@@ -114,6 +114,40 @@ async def test_LLM_SRF_3_signed_reasoning_goes_back_to_openrouter_as_it_came(ups
     assert sent[1]["reasoning_details"] == [signed]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_RED_STR_6_content_in_parts_is_masked_and_restored_in_streams_as_in_whole_answers(
+    upstream, proxy, stream: bool
+) -> None:
+    """Mistral's models that think give lists of parts: their thoughts stay as they are, what they say is masked."""
+
+    def reply(body: Any) -> Reply:
+        text = f"{placeholder_in(body)} has {KEY}"
+
+        def thought(piece: str) -> dict[str, Any]:
+            return {"type": "thinking", "thinking": [{"type": "text", "text": piece}]}
+
+        def said(piece: str) -> dict[str, Any]:
+            return {"type": "text", "text": piece}
+
+        if not stream:
+            return chat_body([thought(text), said(text)])  # type: ignore[arg-type]
+        events = [chat_chunk({"content": [make(piece)]}) for make in (thought, said) for piece in pieces(text, 5)]
+        return Reply(events=[*events, chat_chunk({}, finish="stop"), (None, "[DONE]")])
+
+    upstream.reply = reply
+    body = {"model": "m", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+
+    raw = await post_raw(proxy, "/v1/chat/completions", body)
+
+    read = {"text": "", "thinking": ""}
+    for one in chunks_of(raw) if stream else [json.loads(raw)]:
+        [choice] = one["choices"]
+        for part in (choice.get("delta") or choice.get("message", {})).get("content", ()):
+            read[part["type"]] += part.get("text") or "".join(inner["text"] for inner in part.get("thinking", ()))
+    thought = f"{placeholder_in(upstream.bodies[0])} has {KEY}"
+    assert read == {"text": f"{EMAIL} has [REDACTED_AWS_SECRET]", "thinking": thought}
+
+
 @pytest.mark.parametrize("index", [0, None])
 @pytest.mark.parametrize("together", [False, True])
 async def test_RED_STR_6_parallel_calls_that_share_an_index_or_have_none_are_told_apart_by_their_ids(
