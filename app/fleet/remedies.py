@@ -20,6 +20,10 @@ _REMEDIES: Final = tuple(
         ),
         (r"The region of the upstream is missing", "Enter the region under Config, Login at the target."),
         (
+            r"The policy .* is damaged: policy ",
+            "Publish it anew or roll back to an earlier version, then start the proxy; or assign another policy.",
+        ),
+        (
             r"The (policy|rule pack) .* is damaged",
             "Put the file back as it came and restart Ostiary, or assign another policy.",
         ),

@@ -343,8 +343,10 @@ class PolicyService:
         async with self._database.reader() as session:
             published = await PolicyRepository(session).published()
         for row, version in published:
-            value, _ = documents.parse(version.document)
-            policy, problems = documents.read(value)
+            value, problems = documents.parse(version.document)
+            policy = None
+            if not problems:
+                policy, problems = documents.read(value)
             if policy is None:
                 # Proxies that use it fail with that reason; nothing passes for want of a policy.
                 logger.error("The policy %s cannot be read by this version: %s", row.name, problems[0])
