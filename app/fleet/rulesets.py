@@ -23,13 +23,15 @@ from app.policies.library import PolicyLibrary
 from proxies.contract import RulesetSource
 from rules.compiler import pattern_keys
 from rules.packs import Pack, PackError
-from rules.ruleset_cache import KEPT_RULESETS, RulesetFiles, cached_ruleset, find_ruleset
+from rules.ruleset_cache import RulesetFiles, cached_ruleset, find_ruleset
 
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
 TELL_AFTER_SECONDS = 1.0
 THREAD_NAME = "compile-rules"
+REMEMBERED_FILES = 4_096
+"""More than a console has in use: of each one only its hash is kept."""
 _ONE_AT_A_TIME = threading.Lock()
 """Compiling fills a processor: sets of packs are compiled one after the other, so that there is one left for the calls."""
 
@@ -193,7 +195,7 @@ def _stamp(path: str) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_ctime_ns
 
 
-@lru_cache(maxsize=2 * KEPT_RULESETS)
+@lru_cache(maxsize=REMEMBERED_FILES)
 def _sha256(path: str, stamp: tuple[int, int, int]) -> str:
     """Of a file as it was with this stamp: it is read again only when it was changed."""
     with open(path, "rb") as file:
