@@ -36,6 +36,10 @@ _ONE_AT_A_TIME = threading.Lock()
 """Compiling fills a processor: sets of packs are compiled one after the other, so that there is one left for the calls."""
 
 
+REMEDY = "See that the disk has room and that the directory of compiled rules can be written, then try again."
+"""For whoever asked for rules that cannot be compiled."""
+
+
 class Compiled(NamedTuple):
     """A compiled ruleset and how many patterns are in it."""
 
