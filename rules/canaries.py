@@ -8,9 +8,12 @@ overrides do not concern it.
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote, quote_plus
 
 import msgspec
 import re2
@@ -28,6 +31,7 @@ HEAD_CHARS = 12
 """How much of an encoded value is looked for in every text: the shortest value has so much in every encoding."""
 RE2_BYTES = 64 * 1024 * 1024
 """What RE2 may take for all canaries at once; it takes what it needs, which is a hundredth for the first dozens."""
+_ESCAPE: Final = re.compile(r"%[0-9A-F]{2}")
 _URL_ALPHABET: Final = str.maketrans("+/", "-_")
 SCORE = 100
 
@@ -61,9 +65,13 @@ class Canary(msgspec.Struct, frozen=True):
 
 
 def encodings(value: str) -> frozenset[str]:
-    """What a value looks like inside base64, wherever it begins there, and as hexadecimal digits."""
+    """What a value looks like inside base64, wherever it begins there, as hexadecimal digits, in an address and in JSON."""
     data = value.encode()
     found = {data.hex(), data.hex().upper()}
+    escaped = {quote(value), quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1]}
+    escaped |= {json.dumps(value, ensure_ascii=False)[1:-1], "".join(f"%{byte:02X}" for byte in data)}
+    found |= {spelt for one in escaped for spelt in (one, _ESCAPE.sub(lambda escape: escape[0].lower(), one))}
+    found.discard(value)
     for before in range(3):
         # The characters at both ends also hold bits of what stands around the value.
         first, last = -(-8 * before // 6), (8 * (before + len(data))) // 6
@@ -79,7 +87,7 @@ class _Sight(NamedTuple):
 
 
 class CanaryWatch:
-    """Looks for all canaries at once, also inside base64 and hexadecimal; case does not matter, as models change it."""
+    """Looks for all canaries at once, also encoded; the case of what stands in clear does not matter, as models change it."""
 
     __slots__ = ("_by_encoding", "_by_value", "_heads", "_max_chars", "_pattern")
 

@@ -210,6 +210,8 @@ class _Parser:
         high, is_set = self._member()
         if is_set:
             raise NotUnderstood("a class as the end of a range")
+        if high < low:
+            raise NotUnderstood("a range that ends before it begins")
         return high
 
     def _member(self) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from app.alerts.workflow import AlertStatus
 from proxies.contract import CallRecord
 from rules.model import Action, Finding
 from rules.policy import OWN_PACK_PREFIX
+from rules.traffic import PACK as TRAFFIC_PACK
 
 FAILURE_RULE = "GATEWAY-PROXY"
 DAMAGE_RULE = "GATEWAY-RULES"
@@ -51,11 +52,16 @@ def effective_action(record: CallRecord, finding: Finding) -> Action:
 
 def description(record: CallRecord, finding: Finding) -> str:
     """One plain sentence about what was found where, one about what became of the call."""
+    operation = record.operation or record.path
     target = _TARGET_WORDS.get(finding.target.value, finding.target.value.replace("_", " "))
     ending = _SENTENCE_ENDS.get(record.outcome, "The call was let through.")
     if record.outcome == "allowed" and record.decision.would_action is Action.BLOCK:
         ending = "The call was let through, since this is set to log only; it would have been blocked."
-    return f"Rule {finding.rule_id} matched in {target} of {record.operation or record.path}. {ending}"[:1000]
+    if finding.pack == TRAFFIC_PACK:  # No text of this call alone says it.
+        return f"Rule {finding.rule_id} flagged the calls of this caller, at {operation}: {finding.evidence}. {ending}"[
+            :1000
+        ]
+    return f"Rule {finding.rule_id} matched in {target} of {operation}. {ending}"[:1000]
 
 
 def alert_rows(

@@ -20,6 +20,10 @@ _REMEDIES: Final = tuple(
         ),
         (r"The region of the upstream is missing", "Enter the region under Config, Login at the target."),
         (
+            r"The policy .* is damaged: policy ",
+            "Publish it anew or roll back to an earlier version, then start the proxy; or assign another policy.",
+        ),
+        (
             r"The (policy|rule pack) .* is damaged",
             "Put the file back as it came and restart Ostiary, or assign another policy.",
         ),
@@ -27,7 +31,8 @@ _REMEDIES: Final = tuple(
         (r"Rules are being compiled", "It happens once for each set of policies, and takes up to a minute."),
         (
             r"The rules cannot be",
-            "Assign another policy, or delete the directory of compiled rules and restart Ostiary.",
+            "See that the disk has room and that the directory of compiled rules can be written, then start the proxy: "
+            "what is damaged there is compiled anew. Or assign another policy.",
         ),
         (r"The certificate or its key", "Correct the PEM files, then restart the proxy."),
         (r"The upstream cannot be set up", "Correct the target URL, the CA bundle or the client certificate."),

@@ -9,10 +9,12 @@ priority: the end of the program does not wait for them, and the calls through t
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +30,14 @@ logger = logging.getLogger(__name__)
 NICENESS = 10
 TELL_AFTER_SECONDS = 1.0
 THREAD_NAME = "compile-rules"
+REMEMBERED_FILES = 4_096
+"""More than a console has in use: of each one only its hash is kept."""
 _ONE_AT_A_TIME = threading.Lock()
 """Compiling fills a processor: sets of packs are compiled one after the other, so that there is one left for the calls."""
+
+
+REMEDY = "See that the disk has room and that the directory of compiled rules can be written, then try again."
+"""For whoever asked for rules that cannot be compiled."""
 
 
 class Compiled(NamedTuple):
@@ -136,6 +144,8 @@ class Rulesets:
         key = _key(packs)
         found = self._compiled.get(key)
         if found is None or _is_gone(found.result):
+            if found is not None:
+                logger.warning("Compiled rules were changed or removed on disk, and are made anew")
             found = _compile_in_thread(packs, self._cache_directory, frozenset(self._in_use))
             self._compiled[key] = found
             _tell_when_it_takes_long(found.result, len(packs))
@@ -170,10 +180,30 @@ def is_compiling() -> bool:
 
 
 def missing(sources: Iterable[RulesetSource]) -> frozenset[str]:
-    """The digests whose files are gone: the cache is bounded, and another console may share it."""
-    return frozenset(
-        source.digest for source in sources if not all(map(os.path.isfile, (source.packs_path, source.database_path)))
-    )
+    """The digests whose files are gone or are no longer what was compiled: the cache is bounded, another console may share
+    it, and no worker loads a file that was changed."""
+    return frozenset(source.digest for source in sources if not _is_whole(source))
+
+
+def _is_whole(source: RulesetSource) -> bool:
+    files = ((source.packs_path, source.packs_sha256), (source.database_path, source.database_sha256))
+    try:
+        return all(_sha256(path, _stamp(path)) == wanted for path, wanted in files)
+    except OSError:
+        return False
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    """What changes when somebody writes to a file or puts another in its place."""
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_ctime_ns
+
+
+@lru_cache(maxsize=REMEMBERED_FILES)
+def _sha256(path: str, stamp: tuple[int, int, int]) -> str:
+    """Of a file as it was with this stamp: it is read again only when it was changed."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _key(packs: Sequence[Pack]) -> tuple[tuple[str, str], ...]:
@@ -230,6 +260,7 @@ def _compile_in_thread(packs: Sequence[Pack], cache_directory: Path, in_use: fro
                 with _ONE_AT_A_TIME:
                     found = cached_ruleset(packs, cache_directory, in_use)
             result = _compiled(found)
+            missing([result.source])  # Reads the files here rather than, the first time, on the loop.
         except Exception as error:  # Whatever it is belongs to the one who waits for the future.
             failure = error
         try:

@@ -164,11 +164,13 @@ class Fleet:
     # --- What an operator asks for --------------------------------------------------------------------------------
 
     async def start_proxy(self, proxy_id: str) -> ProxyStatus:
-        """Bind and serve; the status once settled, at the latest after five seconds.
+        """Bind and serve, with what could not be resolved before; the status once settled, at the latest after five seconds.
 
         Raises ProxyUnknown, or the AppError of `ports` when the port cannot be bound: then nothing is tried again until
-        the next start. Any other failure is a `failed` status with its reason.
+        the next start; and what `load_configuration` raises. Any other failure is a `failed` status with its reason.
         """
+        if proxy_id in self._newest.broken:
+            await self._load()
         binding = self._binding(proxy_id)
         self._listeners.forgive(binding)
         self._wanted.add(proxy_id)

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from app.errors import Unavailable
-from app.fleet.rulesets import Rulesets, RulesetUnavailable
+from app.fleet.rulesets import REMEDY, Rulesets, RulesetUnavailable
 from app.http.envelope import Envelope, Listing
 from app.policies import documents
 from app.policies.errors import PolicyInvalid, VersionNotFound
@@ -270,7 +270,7 @@ async def recompile(
     try:
         await rulesets.of_packs(packs)
     except RulesetUnavailable as error:
-        raise Unavailable(str(error)) from error
+        raise Unavailable(str(error), remediation=REMEDY) from error
     declared, compiled = rulesets.pattern_counts(packs)
     return Envelope(CompiledView(name=name, active=True, declared=declared, compiled=compiled))
 

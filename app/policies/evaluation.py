@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from app.errors import Unavailable, ValidationFailed
-from app.fleet.rulesets import Rulesets, RulesetUnavailable
+from app.fleet.rulesets import REMEDY, Rulesets, RulesetUnavailable
 from app.policies import documents
 from app.policies.errors import PolicyInvalid, PolicyTooSlow
 from app.policies.library import PolicyLibrary
@@ -164,7 +164,7 @@ class Evaluator:
         try:
             source = await self._rulesets.of_packs(packs)
         except RulesetUnavailable as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable(str(error), remediation=REMEDY) from error
         return await self._kept(source.digest, lambda: read_ruleset(source))
 
     async def _in_memory(self, pack: Pack) -> Ruleset:

@@ -17,7 +17,8 @@ from app import clock, ids
 from app.access.repository import ApiKeyRepository
 from app.audit.service import AuditLog
 from app.database.engine import Database
-from app.errors import ValidationFailed
+from app.errors import Unavailable, ValidationFailed
+from app.fleet import rulesets
 from app.fleet.assignments import policies_of
 from app.fleet.control import Rollout
 from app.fleet.repository import ProxyRepository
@@ -343,8 +344,10 @@ class PolicyService:
         async with self._database.reader() as session:
             published = await PolicyRepository(session).published()
         for row, version in published:
-            value, _ = documents.parse(version.document)
-            policy, problems = documents.read(value)
+            value, problems = documents.parse(version.document)
+            policy = None
+            if not problems:
+                policy, problems = documents.read(value)
             if policy is None:
                 # Proxies that use it fail with that reason; nothing passes for want of a policy.
                 logger.error("The policy %s cannot be read by this version: %s", row.name, problems[0])
@@ -377,7 +380,10 @@ class PolicyService:
         for names in sorted(sets | {(policy.name,)}):
             others = [name for name in names if name != policy.name and not self._library.unknown([name])]
             packs = {pack.name: pack for pack in (*self._library.packs_of(others), *self._library.packs_for(policy))}
-            await self._prepare_packs([packs[name] for name in sorted(packs)])
+            try:
+                await self._prepare_packs([packs[name] for name in sorted(packs)])
+            except rulesets.RulesetUnavailable as error:
+                raise Unavailable(str(error), remediation=rulesets.REMEDY) from error
 
     async def _put_in_force(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from app.traffic.failures import ERROR_CODE
+from app.traffic.failures import is_failure
 from app.traffic.verdict import verdict_of
 from proxies.contract import CallRecord
 
@@ -25,7 +25,7 @@ class TrafficMetrics:
         )
         self._failures = Counter(
             "ostiary_inspection_failures",
-            "Calls that could not be inspected and were refused.",
+            "Calls that could not be inspected or masked, or failed otherwise, and were refused.",
             ("proxy",),
             registry=registry,
         )
@@ -44,7 +44,7 @@ class TrafficMetrics:
         for record in records:
             proxy = proxy_names.get(record.proxy_id, UNKNOWN_PROXY)
             self._calls.labels(proxy, verdict_of(record)).inc()
-            if record.error_code == ERROR_CODE:
+            if is_failure(record):
                 self._failures.labels(proxy).inc()
             self._added.observe(record.added_ms / 1000)
             if record.usage is not None:

@@ -90,7 +90,7 @@ def _finding(suspicion: Suspicion, call: Observation) -> Finding:
         confidence=Confidence.LOW,
         score=0,
         action=Action.ALERT,
-        target=Target.TOOL_ARGS if call.is_mcp else Target.PROMPT,
+        target=suspicion.target or (Target.TOOL_ARGS if call.is_mcp else Target.PROMPT),
         path="",
         start=0,
         end=0,

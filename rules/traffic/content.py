@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections import Counter
 from typing import Final
 
@@ -28,6 +29,10 @@ ENCODINGS: Final = {
     "CONTENT_ENCODINGDETECTED_UNICODE": re.compile(r"(?:\\u[0-9a-fA-F]{4}){128,}"),
 }
 """Runs far longer than keys, hashes, tokens and escaped words are. Files travel so too, which is why it takes this much."""
+_MASKED: Final = re.compile(r"([A-Za-z0-9+/_-]{4})…\((\d{4,9})\)")
+"""What a captured text shows of a long run that could be a credential (`redact.mask`): its beginning and its length."""
+MIN_MASKED_CHARS = 2048
+_HEX_DIGITS: Final = frozenset(string.hexdigits)
 ENCODED_TARGETS: Final = frozenset({Target.TOOL_ARGS, Target.PROMPT})
 """What leaves; a result or an answer that holds an encoded file is everyday."""
 
@@ -55,7 +60,8 @@ def disguised(call: Observation) -> list[Suspicion]:
             continue
         data = _bytes(text.text[:MAX_BYTES])
         if len(data) >= MIN_BYTES and (bits := entropy_bits(data)) > MAX_BITS:
-            found[rule_id] = Suspicion(rule_id, f"{bits:.1f} bits a byte over {len(data)} bytes at {text.path or '/'}")
+            evidence = f"{bits:.1f} bits a byte over {len(data)} bytes at {text.path or '/'}"
+            found[rule_id] = Suspicion(rule_id, evidence, text.target)
     return list(found.values())
 
 
@@ -65,11 +71,26 @@ def encoded(call: Observation) -> list[Suspicion]:
     for text in call.texts:
         if text.target not in ENCODED_TARGETS:
             continue
-        for rule_id, pattern in ENCODINGS.items():
-            if rule_id not in found and (match := pattern.search(text.text[:MAX_BYTES])):
-                size = match.end() - match.start()
-                found[rule_id] = Suspicion(rule_id, f"a run of {size} characters at {text.path or '/'}")
+        part = text.text[:MAX_BYTES]
+        runs = [
+            (rule_id, match.end() - match.start())
+            for rule_id, pattern in ENCODINGS.items()
+            if (match := pattern.search(part))
+        ]
+        for rule_id, size in [*runs, *_masked_runs(part)]:
+            evidence = f"a run of {size} characters at {text.path or '/'}"
+            found.setdefault(rule_id, Suspicion(rule_id, evidence, text.target))
     if "CONTENT_ENCODINGDETECTED_HEX" in found:
         # Hexadecimal digits are letters of base64 as well.
         found.pop("CONTENT_ENCODINGDETECTED_BASE64", None)
     return list(found.values())
+
+
+def _masked_runs(text: str) -> list[tuple[str, int]]:
+    """Runs of which only the beginning is left. One that begins with digits may be a column of numbers."""
+    kinds = {True: "CONTENT_ENCODINGDETECTED_HEX", False: "CONTENT_ENCODINGDETECTED_BASE64"}
+    return [
+        (kinds[_HEX_DIGITS.issuperset(mask[1])], int(mask[2]))
+        for mask in _MASKED.finditer(text)
+        if int(mask[2]) >= MIN_MASKED_CHARS and not mask[1].isdigit()
+    ]

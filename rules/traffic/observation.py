@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rules.model import Severity, Text
+from rules.model import Severity, Target, Text
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +29,8 @@ class Suspicion(msgspec.Struct, frozen=True, gc=False):
 
     rule_id: str
     evidence: str
+    target: Target | None = None
+    """What was looked at; None where it is the calls as such."""
 
 
 class TrafficRule(msgspec.Struct, frozen=True, gc=False):

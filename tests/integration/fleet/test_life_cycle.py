@@ -183,6 +183,14 @@ async def test_RUN_04_unusable_settings_fail_one_proxy_with_a_reason(tmp_path: P
             await bench.until(lambda: bench.state("prx_secret") is ProxyState.RUNNING)
 
 
+async def test_RUN_04_a_proxy_that_is_started_again_finds_what_was_missing_before(tmp_path: Path) -> None:
+    broken = {"prx_a": "The upstream credential file:/run/key cannot be read: No such file or directory."}
+    async with held_upstream() as upstream, running_fleet(tmp_path, [proxy("a", upstream.url)], broken=broken) as bench:
+        assert (await bench.fleet.start_proxy("prx_a")).state is ProxyState.FAILED
+        bench.configuration = configuration([proxy("a", upstream.url)])
+        assert (await bench.fleet.start_proxy("prx_a")).state is ProxyState.RUNNING
+
+
 async def test_RUN_03_proxies_swap_their_ports_in_one_change(tmp_path: Path) -> None:
     async with held_upstream() as one, held_upstream() as two:
         a, b = proxy("a", one.url), proxy("b", two.url)

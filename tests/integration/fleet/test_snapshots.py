@@ -6,9 +6,11 @@ import asyncio
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from app.fleet.supervisor import Configuration, ProxyState
 from tests.support.fleet import (
@@ -54,7 +56,17 @@ async def test_RUN_02_refused_configuration_keeps_the_old_one_and_says_why(tmp_p
             assert (await bench.ask("prx_a")).status_code == 200
 
 
-async def test_RUN_02_a_later_worker_gets_rules_that_were_removed_from_the_cache(tmp_path: Path) -> None:
+def flip_a_bit(path: Path) -> None:
+    """Damage a file whose length stays."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit], ids=["removed", "changed"])
+async def test_RUN_02_a_later_worker_gets_rules_that_were_damaged_in_the_cache(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     kept = phrase_ruleset()
     paths = {"packs_path": tmp_path / "rules.packs", "database_path": tmp_path / "rules.db"}
 
@@ -75,7 +87,7 @@ async def test_RUN_02_a_later_worker_gets_rules_that_were_removed_from_the_cache
         await bench.fleet.refresh()
         assert (await bench.fleet.start_proxy("prx_a")).state is ProxyState.RUNNING
         for path in paths.values():
-            path.unlink()
+            damage(path)
         assert (await bench.ask("prx_a", ATTACK)).status_code == 403
         (worker,) = bench.fleet.workers()
         os.kill(worker.pid, signal.SIGKILL)

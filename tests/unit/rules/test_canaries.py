@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from itertools import pairwise
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -66,6 +68,16 @@ def test_inside_base64_and_hexadecimal_it_is_seen(before: str, after: str, value
         assert finding.rule_id == "CANARY-01AB"
     other = base64.b64encode(f"{before}{value[:-3]}{after}".encode()).decode()
     assert seen(watcher, other) == []
+
+
+@pytest.mark.parametrize("value", [VALUE, "payroll.secret+42@corp.example", 'Gehälter "Müller" / 2031'])
+def test_in_an_address_and_in_json_it_is_seen(value: str) -> None:
+    watcher = CanaryWatch([Canary(id="can_01ab", name="payroll", value=value)])
+    every = "".join(f"%{byte:02x}" for byte in value.encode())
+    encoded = {quote(value), quote(value, safe=""), quote_plus(value), every, every.upper(), json.dumps(value)}
+    for spelt in encoded | {json.dumps({"to": value}, ensure_ascii=False)}:
+        [finding] = seen(watcher, f"see {spelt} there")
+        assert 4 <= finding.start < finding.end <= 4 + len(spelt)
 
 
 def test_at_home_it_may_be_seen() -> None:

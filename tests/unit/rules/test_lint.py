@@ -36,6 +36,8 @@ def test_a_sound_rule_has_no_problem() -> None:
         ("bad\0", "NUL"),
         (r"bad[[:alpha:]]", "not portable"),
         (r"bad\011", "not portable"),
+        ("bad[z-a]", "not portable: a range that ends before it begins"),
+        (r"bad[\x7a-a]", "not portable: a range that ends before it begins"),
         ("(?:ab{1,1000}){1000}", "RE2"),
     ],
 )

@@ -18,6 +18,7 @@ from app.fleet.remedies import remedy
         ("There is no policy named x.", "Assign"),
         ("The rule pack pii is damaged: pii.json#: not valid JSON.", "Put the file back"),
         ("The policy llm-security is damaged: llm-security.json#/packs: is wrong.", "Put the file back"),
+        ("The policy ours is damaged: policy ours#: not valid JSON.", "Publish it anew"),
         ("The rules cannot be loaded: damaged", "compiled rules"),
         ("The certificate or its key cannot be used: no such file", "PEM"),
         ("The upstream cannot be set up: no such file", "CA bundle"),

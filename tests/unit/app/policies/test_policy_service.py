@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import ValidationFailed
+from app.errors import Unavailable, ValidationFailed
+from app.fleet.rulesets import RulesetUnavailable
 from app.policies.errors import (
     DraftOutdated,
     NothingToPublish,
@@ -118,6 +119,22 @@ async def test_a_draft_with_problems_is_kept_but_not_published(policies: PolicyS
     assert '"surprise": 1' in saved.text
     with pytest.raises(PolicyInvalid, match="surprise"):
         await policies.publish(ADMIN, "ours")
+
+
+async def test_rules_that_cannot_be_compiled_leave_the_draft_and_say_why(
+    policies: PolicyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(packs: object) -> object:
+        raise RulesetUnavailable("The rules cannot be compiled: [Errno 28] No space left on device")
+
+    await policies.create(ADMIN, document())
+    monkeypatch.setattr(policies, "_prepare_packs", full)
+    with pytest.raises(Unavailable, match="No space left on device") as refused:
+        await policies.publish(ADMIN, "ours")
+    assert "disk has room" in refused.value.remediation
+    draft = await policies.draft(ADMIN, "ours")
+    assert draft is not None
+    assert draft.status == "draft"
 
 
 async def test_a_policy_in_use_is_not_deleted_and_says_who_uses_it(bench: Bench, policies: PolicyService) -> None:

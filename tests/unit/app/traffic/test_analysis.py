@@ -37,6 +37,7 @@ async def test_SYP_MON_2_what_stands_out_becomes_one_alert_of_traffic_analysis(b
     [alert] = alerts
     assert (alert.rule_id, alert.policy_name) == ("BEHAVIORAL_RAPIDFIRE", "traffic-analysis")
     assert (alert.action, alert.severity) == ("alert", "low")
+    assert alert.description.startswith("Rule BEHAVIORAL_RAPIDFIRE flagged the calls of this caller, at ")
     shown = await bench.features.traffic.get(ADMIN, alert.call_id)
     assert (shown.action, shown.outcome) == ("alert", "allowed")
 

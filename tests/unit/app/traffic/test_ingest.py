@@ -251,9 +251,12 @@ async def test_an_alert_arises_at_the_end_of_its_call(bench: Bench) -> None:
     assert abs(alerts[0].created_at.timestamp() - time.time()) < 60
 
 
-async def test_a_call_that_could_not_be_inspected_raises_an_alert_and_is_audited_once_a_minute(bench: Bench) -> None:
+@pytest.mark.parametrize("error_code", ["inspection_failed", "masking_failed", "gateway_error"])
+async def test_a_call_that_could_not_be_inspected_raises_an_alert_and_is_audited_once_a_minute(
+    bench: Bench, error_code: str
+) -> None:
     proxy = await bench.proxy()
-    failed = {"proxy_id": proxy.id, "outcome": "failed", "error_code": "inspection_failed", "status": 500}
+    failed = {"proxy_id": proxy.id, "outcome": "failed", "error_code": error_code, "status": 500}
     now = time.time()
     await bench.features.ingest([call(**failed, started_at=now - 120), call(**failed, started_at=now - 110)])
     await bench.features.ingest([call(**failed, started_at=now - 100)])

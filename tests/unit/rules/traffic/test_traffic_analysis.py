@@ -8,6 +8,7 @@ import random
 import pytest
 
 from rules.model import Action, Severity, Target, Text
+from rules.redact import masked
 from rules.traffic import Analyst, Observation, analyst
 from rules.traffic.content import entropy_bits
 
@@ -131,6 +132,12 @@ def test_bytes_in_disguise_are_flagged_and_texts_of_any_script_are_not() -> None
         assert flagged([call(0, texts=argument(text))]) == []
 
 
+def test_a_finding_about_a_text_names_what_kind_it_is() -> None:
+    noise = random.Random(7).randbytes(4000).decode("latin-1")
+    (finding,) = Analyst().observe(call(0, texts=(Text(Target.TOOL_RESULT, "/result/content/0/text", noise),)))
+    assert (finding.rule_id, finding.target) == ("CONTENT_HIGHENTROPY_RESULT", Target.TOOL_RESULT)
+
+
 def test_entropy_of_known_distributions() -> None:
     assert entropy_bits(b"") == 0
     assert entropy_bits(b"aaaa") == 0
@@ -173,6 +180,26 @@ def test_calls_that_arrive_out_of_order_do_not_count_as_rapid() -> None:
 def test_a_long_encoded_run_that_leaves_is_flagged_and_never_blocks(text: str, rule_id: str) -> None:
     (finding,) = Analyst().observe(call(0, texts=argument(f"echo {text}")))
     assert (finding.rule_id, finding.action) == (rule_id, Action.ALERT)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule_id"),
+    [
+        (base64.b64encode(random.Random(7).randbytes(2048)).decode(), "CONTENT_ENCODINGDETECTED_BASE64"),
+        ("7b" * 1100, "CONTENT_ENCODINGDETECTED_HEX"),
+    ],
+)
+def test_a_long_encoded_run_is_flagged_in_a_captured_text_as_well(text: str, rule_id: str) -> None:
+    """Captured texts show of such a run only its beginning and its length."""
+    captured = masked(f"echo {text} | sh", ())
+    assert text not in captured.text
+    (finding,) = Analyst().observe(call(0, texts=argument(captured.text)))
+    assert (finding.rule_id, finding.evidence) == (
+        rule_id,
+        f"a run of {len(text)} characters at /params/arguments/command",
+    )
+    numbers = masked(" ".join(str(number) for number in range(1000, 2000)), ())
+    assert flagged([call(0, texts=argument(numbers.text))]) == []
 
 
 @pytest.mark.parametrize("text", ["d41d8cd98f00b204e9800998ecf8427e" * 4, "%20".join(["word"] * 400), "x.y/" * 900])
