@@ -89,9 +89,10 @@ async def import_file(
 ) -> Response[str]:
     """Show what the file brings and what it does not; with `save` keep it as a draft."""
     given = await request.form()
-    content, name = await _uploaded(given)
-    values = {"policy_text": content, "filename": name, "name": str(given.get("name", "")).strip()}
+    values = {"policy_text": str(given.get("policy_text", "")), "name": str(given.get("name", "")).strip()}
     try:
+        content, name = await _uploaded(given)
+        values |= {"policy_text": content, "filename": name}
         found, problems = await import_text(policies, content, name)
         document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
         if given.get("save"):
@@ -457,7 +458,10 @@ async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
             return data.decode("utf-8"), upload.filename[:200]
         except UnicodeDecodeError as error:
             raise ValidationFailed(fields={"file": "The file is not UTF-8 text."}) from error
-    return str(given.get("policy_text", "")), str(given.get("filename", ""))[:200]
+    pasted = str(given.get("policy_text", ""))
+    if not pasted.strip():
+        raise ValidationFailed(fields={"file": "Choose a file, or paste its text."})
+    return pasted, str(given.get("filename", ""))[:200]
 
 
 def _crumbs(name: str) -> tuple[tuple[str, str], ...]:

@@ -319,6 +319,7 @@ async def test_an_import_shows_its_report_before_it_is_kept(tab: Tab) -> None:
     report = await tab.post("/policies/import", {"policy_text": text})
     assert "look-ahead and look-behind" in report.text
     assert 'value="old-rules"' in report.text
+    assert "0 packs, 1 detection, 0 conditional rules" in report.text
     kept = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
     assert kept.headers["location"] == "/policies/old?tab=builder"
     refused = await tab.post("/policies/import", {"policy_text": "{"})
@@ -339,6 +340,19 @@ async def test_a_file_is_uploaded(console: Console, tab: Tab) -> None:
         "/policies/import", data={"_csrf_token": tab.token}, files=binary, headers=tab.headers
     )
     assert answer.status_code == 422
+    assert "The file is not UTF-8 text." in answer.text
+    assert 'name="policy_text"' in answer.text, "the form stays"
+    nothing = await tab.post("/policies/import", {"policy_text": " "})
+    assert "Choose a file, or paste its text." in nothing.text
+
+
+async def test_a_file_that_is_far_too_large_is_called_so(console: Console, tab: Tab) -> None:
+    files = {"file": ("big.json", b"x" * (5 << 20), "application/json")}
+    answer = await console.client.post(
+        "/policies/import", data={"_csrf_token": tab.token}, files=files, headers=tab.headers
+    )
+    assert answer.status_code == 413
+    assert "The request is too large." in answer.text
 
 
 async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(console: Console, tab: Tab) -> None:
