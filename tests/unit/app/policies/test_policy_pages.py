@@ -14,7 +14,7 @@ from rules.model import Action, Decision
 from tests.support.console import Console
 from tests.support.library import PHRASE
 from tests.support.records import finding
-from tests.support.tab import Tab, blocked, ingest, make_proxy
+from tests.support.tab import Tab, blocked, ingest, make_proxy, toasts_of
 from tests.unit.app.policies.test_policy_service import detection, document
 
 HTMX = {"HX-Request": "true"}
@@ -374,6 +374,23 @@ async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(con
     again = await tab.post("/rules/SEC-0001/quieten", {"policy": "llm-standard-security"})
     assert len(json_in(await tab.get(again.headers["location"]))["overrides"]) == 2
     assert (await tab.post("/rules/PI-0001/quieten", {"policy": "nowhere"})).status_code == 404
+
+
+async def test_a_hit_that_is_marked_says_so_and_marking_it_again_takes_no_mark_back(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    await ingest(console, blocked(proxy_id, 1))
+    alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
+    call = f"/traffic/{alert['call_id']}"
+    assert 'action="/feedback/false-positive"' in (await tab.get(call)).text
+    await tab.post(f"/alerts/{alert['id']}/false-positive", {"note": "a poem"})
+    page = await tab.get(call)
+    assert "Called a false positive by admin : a poem" in text_of(page)
+    assert 'action="/feedback/false-positive"' not in page.text
+    hit = {"rule_id": "PI-0001", "call_id": alert["call_id"], "evidence": alert["evidence"], "back": call}
+    again = toasts_of(await tab.post("/feedback/false-positive", hit))  # From a page that was opened before.
+    assert [(toast.text, toast.undo_url) for toast in again] == [
+        ("It was marked as a false positive of PI-0001 already.", "")
+    ]
 
 
 @pytest.mark.parametrize("tab_name", ["overview", "builder", "test", "replay", "versions", "nonsense"])
