@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from rules.model import Action, Decision
-from tests.support.console import Console
+from tests.support.console import PASSWORD, Console
 from tests.support.library import PHRASE
 from tests.support.records import finding
-from tests.support.tab import Tab, blocked, ingest, make_proxy, toasts_of
+from tests.support.tab import Tab, blocked, ingest, make_proxy, tab_of, toasts_of
 from tests.unit.app.policies.test_policy_service import detection, document
 
 HTMX = {"HX-Request": "true"}
@@ -376,6 +376,16 @@ async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(con
     assert (await tab.post("/rules/PI-0001/quieten", {"policy": "nowhere"})).status_code == 404
 
 
+async def test_a_policy_that_only_a_key_has_is_not_shown_as_unused(console: Console, tab: Tab) -> None:
+    await make(console)
+    assert "No proxy uses this policy." in text_of(await tab.get("/policies/ours"))
+    body = {"name": "finance", "policy_names": ["ours"]}
+    assert (await console.client.post("/api/v1/api-keys", json=body, headers=console.admin)).status_code == 201
+    page = text_of(await tab.get("/policies/ours"))
+    assert "No proxy uses this policy." not in page
+    assert "Key with it of its own: finance" in page
+
+
 async def test_a_hit_that_is_marked_says_so_and_marking_it_again_takes_no_mark_back(console: Console, tab: Tab) -> None:
     proxy_id = await make_proxy(console)
     await ingest(console, blocked(proxy_id, 1))
@@ -460,3 +470,14 @@ async def test_an_odd_revision_is_a_refusal_and_no_failure(console: Console, tab
     await make(console, publish=False)
     answer = await tab.post("/policies/ours/draft", {"json": "{}", "side": "json", "revision": revision})
     assert answer.status_code in (409, 422)
+
+
+async def test_a_viewer_who_follows_a_link_to_the_test_tab_is_told_and_offered_no_button(
+    console: Console, tab: Tab
+) -> None:
+    await make(console)
+    await console.create_person("vera", "viewer")
+    answer = await (await tab_of(console, "vera", f"{PASSWORD} too")).get("/policies/ours?tab=test")
+    assert "An administrator can try this policy." in answer.text
+    assert 'id="playground"' not in answer.text
+    assert 'id="playground"' in (await tab.get("/policies/ours?tab=test")).text
