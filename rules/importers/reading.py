@@ -66,7 +66,8 @@ def _yaml(data: bytes) -> Any:
             raise
         place = getattr(error, "problem_mark", None)
         where = f" in line {place.line + 1}" if place is not None else ""
-        why = f": {error.problem[:120]}" if getattr(error, "problem", None) else ""
+        problem = getattr(error, "problem", None)
+        why = f": {problem[:120]}" if problem else ""
         raise ImportRefused(f"The file is neither JSON nor YAML{where}{why}.") from error
 
 
