@@ -94,16 +94,20 @@ async def import_file(
         content, name = await _uploaded(given)
         values |= {"policy_text": content, "filename": name}
         found, problems = await import_text(policies, content, name)
-        document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
-        if given.get("save"):
-            made = await policies.create(actor, document, f"Imported from {found.dialect}")
-            return redirect(request, f"/policies/{made.name}?tab=builder", Toast("The import is kept as a draft."))
     except AppError as error:
         names = {"content": "policy_text"}
         return await _import(request, pages, Form(values).refused(error, names), error.status)
-    values["name"] = values["name"] or str(found.document.get("name", ""))
+    document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
+    values["name"] = str(document.get("name", ""))
+    form, status = Form(values), 200
+    if given.get("save"):
+        try:
+            made = await policies.create(actor, document, f"Imported from {found.dialect}")
+            return redirect(request, f"/policies/{made.name}?tab=builder", Toast("The import is kept as a draft."))
+        except AppError as error:
+            form, status = form.refused(error), error.status
     return await _import(
-        request, pages, Form(values), 200, found=found, problems=problems, text=documents.canonical(document)
+        request, pages, form, status, found=found, problems=problems, text=documents.canonical(document)
     )
 
 

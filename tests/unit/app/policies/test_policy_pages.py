@@ -322,6 +322,10 @@ async def test_an_import_shows_its_report_before_it_is_kept(tab: Tab) -> None:
     assert "0 packs, 1 detection, 0 conditional rules" in report.text
     kept = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
     assert kept.headers["location"] == "/policies/old?tab=builder"
+    taken = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
+    assert taken.status_code == 409
+    assert "There is a policy named old." in taken.text
+    assert 'name="name"' in taken.text, "the report stays, with the field that is to be changed"
     refused = await tab.post("/policies/import", {"policy_text": "{"})
     assert refused.status_code == 422
     assert "not valid JSON" in refused.text
