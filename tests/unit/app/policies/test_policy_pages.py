@@ -14,7 +14,7 @@ from rules.model import Action, Decision
 from tests.support.console import PASSWORD, Console
 from tests.support.library import PHRASE
 from tests.support.records import finding
-from tests.support.tab import Tab, blocked, ingest, make_proxy, tab_of, toasts_of
+from tests.support.tab import Tab, blocked, ingest, make_proxy, tab_of
 from tests.unit.app.policies.test_policy_service import detection, document
 
 HTMX = {"HX-Request": "true"}
@@ -388,23 +388,6 @@ async def test_a_policy_that_only_a_key_has_is_not_shown_as_unused(console: Cons
     page = text_of(await tab.get("/policies/ours"))
     assert "No proxy uses this policy." not in page
     assert "finance key with policies of its own" in page
-
-
-async def test_a_hit_that_is_marked_says_so_and_marking_it_again_takes_no_mark_back(console: Console, tab: Tab) -> None:
-    proxy_id = await make_proxy(console)
-    await ingest(console, blocked(proxy_id, 1))
-    alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
-    call = f"/traffic/{alert['call_id']}"
-    assert 'action="/feedback/false-positive"' in (await tab.get(call)).text
-    await tab.post(f"/alerts/{alert['id']}/false-positive", {"note": "a poem"})
-    page = await tab.get(call)
-    assert "Called a false positive by admin : a poem" in text_of(page)
-    assert 'action="/feedback/false-positive"' not in page.text
-    hit = {"rule_id": "PI-0001", "call_id": alert["call_id"], "evidence": alert["evidence"], "back": call}
-    again = toasts_of(await tab.post("/feedback/false-positive", hit))  # From a page that was opened before.
-    assert [(toast.text, toast.undo_url) for toast in again] == [
-        ("It was marked as a false positive of PI-0001 already.", "")
-    ]
 
 
 @pytest.mark.parametrize("tab_name", ["overview", "builder", "test", "replay", "versions", "nonsense"])
