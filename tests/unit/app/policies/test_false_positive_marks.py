@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.support.console import Console
 from tests.support.tab import Tab, blocked, ingest, make_proxy, toasts_of
 from tests.unit.app.policies.test_policy_pages import text_of
+from tests.unit.app.policies.test_policy_service import document
 
 
 async def test_a_hit_that_is_marked_says_so_and_marking_it_again_takes_no_mark_back(console: Console, tab: Tab) -> None:
@@ -42,3 +45,16 @@ async def test_closing_an_alert_leaves_the_mark_that_somebody_set_on_its_hit(con
     done = await console.client.post("/api/v1/system/alerts/bulk", json=many, headers=console.admin)
     assert done.json()["data"]["changed"] == 1
     assert await marks() == 1
+
+
+async def test_the_draft_that_is_offered_is_of_the_policy_under_which_the_hit_was_called_false(
+    console: Console, tab: Tab
+) -> None:
+    await console.client.post(
+        "/api/v1/policies", headers=console.admin, json={"policy": document(name="earlier"), "publish": True}
+    )
+    hit = {"rule_id": "PI-0001", "pack": "prompt-injection", "call_id": "call_1", "evidence": "x"}
+    await tab.post("/feedback/false-positive", {**hit, "policy_name": "llm-standard-security"})
+    page = (await tab.get("/packs/prompt-injection/PI-0001")).text
+    assert re.findall(r'<option value="([^"]*)" selected', page) == ["llm-standard-security"]
+    assert '<option value="earlier">' in page
