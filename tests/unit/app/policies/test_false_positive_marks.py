@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rules.model import Decision
 from tests.support.console import Console
 from tests.support.tab import Tab, blocked, ingest, make_proxy, toasts_of
 from tests.unit.app.policies.test_policy_pages import text_of
@@ -12,10 +13,13 @@ from tests.unit.app.policies.test_policy_service import document
 
 async def test_a_hit_that_is_marked_says_so_and_marking_it_again_takes_no_mark_back(console: Console, tab: Tab) -> None:
     proxy_id = await make_proxy(console)
-    await ingest(console, blocked(proxy_id, 1))
+    decision = Decision(source="detection", rule_id="PI-0001", policy="llm-standard-security")
+    await ingest(console, blocked(proxy_id, 1, decision=decision))
     alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
     call = f"/traffic/{alert['call_id']}"
-    assert 'action="/feedback/false-positive"' in (await tab.get(call)).text
+    page = await tab.get(call)
+    assert 'action="/feedback/false-positive"' in page.text
+    assert '<input type="hidden" name="policy_name" value="llm-standard-security">' in page.text
     await tab.post(f"/alerts/{alert['id']}/false-positive", {"note": "a poem"})
     page = await tab.get(call)
     assert "Called a false positive by admin : a poem" in text_of(page)
