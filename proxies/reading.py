@@ -6,6 +6,7 @@ in follows from its shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from proxies.llm.facts import messages_and_calls, response_tool_calls
@@ -17,10 +18,20 @@ from proxies.mcp.facts import HOUSEKEEPING
 from proxies.mcp.messages import MessageRefused, parse_message
 from proxies.mcp.texts import error_texts, result_texts
 from proxies.mcp.texts import request_texts as mcp_request_texts
+from proxies.shown_places import hidden_names, shown_place
+from proxies.steps.mask import NotMaskable, is_fixed, settled_places
 from rules.facts import Facts, ToolCall
-from rules.model import Text
+from rules.model import Finding, Text
 
-__all__ = ["HOUSEKEEPING", "Reading", "UnknownMessage", "declared_texts", "read_message"]
+__all__ = [
+    "HOUSEKEEPING",
+    "Reading",
+    "UnknownMessage",
+    "declared_texts",
+    "is_fixed",
+    "read_message",
+    "unmaskable_place",
+]
 
 _ANSWERS: Final[tuple[tuple[str, type, Surface], ...]] = (
     ("choices", list, Surface.OPENAI_CHAT),
@@ -74,6 +85,15 @@ def read_message(value: Any) -> Reading:
 def declared_texts(result: dict[str, Any]) -> list[Text]:
     """Every text of tools, prompts, resources and templates, as lists in one result."""
     return result_texts("tools/list", result)
+
+
+def unmaskable_place(document: Any, texts: Sequence[Text], found: Sequence[Finding]) -> str:
+    """Where a value to mask stands that a request refuses because nothing can be changed there; empty for nowhere."""
+    try:
+        settled_places(document, texts, found)
+    except NotMaskable as stuck:
+        return shown_place(stuck.path, hidden_names(found))
+    return ""
 
 
 def _request_surface(value: dict[str, Any]) -> Surface | None:

@@ -79,12 +79,19 @@ class ApiKeyRepository:
 
     async def usable(self, now: datetime) -> Sequence[ApiKey]:
         """Keys that are neither revoked nor expired."""
-        statement = select(ApiKey).where(
+        return (await self._session.scalars(select(ApiKey).where(*self._usable(now)).order_by(ApiKey.id))).all()
+
+    async def names_under(self, policy: str, now: datetime) -> list[str]:
+        """The names of the usable keys that have this policy of their own."""
+        statement = select(ApiKey.name, ApiKey.policy_names).where(*self._usable(now)).order_by(ApiKey.name)
+        return [name for name, policies in (await self._session.execute(statement)).all() if policy in policies]
+
+    def _usable(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
+        return (
             *self._mine,
             ApiKey.revoked_at.is_(None),
             or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now),
         )
-        return (await self._session.scalars(statement.order_by(ApiKey.id))).all()
 
     async def has_active_named(self, name: str, now: datetime, *, but: str = "") -> bool:
         """Whether a usable key has this name, so that the names in traffic and alerts stay unambiguous."""

@@ -91,10 +91,11 @@ class AlertService:
         """Move an alert to another status; raises AlertNotFound or AlertNotChangeable."""
         async with self._database.writer() as session:
             alert = await _existing(AlertRepository(session, actor.tenant_id), alert_id)
+            before = alert.status
             if not _apply(alert, action, actor=actor, note=note):
                 words = action.value.replace("_", " ")
                 raise AlertNotChangeable(f"The alert is {alert.status.replace('_', ' ')}: {words} does not apply.")
-            await _follow(session, actor, alert)
+            await _follow(session, actor, alert, before)
             await self._audit.record(
                 session,
                 EVENT_TYPES[action],
@@ -111,9 +112,10 @@ class AlertService:
         wanted = set(request.alert_ids)
         async with self._database.writer() as session:
             found = await AlertRepository(session, actor.tenant_id).get_many(wanted)
+            before = {alert.id: alert.status for alert in found}
             changed = [alert for alert in found if _apply(alert, request.action, actor=actor, note=request.note)]
             for alert in changed:
-                await _follow(session, actor, alert)
+                await _follow(session, actor, alert, before[alert.id])
             if changed:
                 await self._audit.record(
                     session,
@@ -140,8 +142,13 @@ def _apply(alert: Alert, action: AlertAction, *, actor: Actor, note: str) -> boo
     return True
 
 
-async def _follow(session: AsyncSession, actor: Actor, alert: Alert) -> None:
-    """An alert that is called a false positive is feedback about its rule; reopening it takes that back."""
+async def _follow(session: AsyncSession, actor: Actor, alert: Alert, before: str) -> None:
+    """An alert that is called a false positive is feedback about its rule; reopening it takes that back.
+
+    Every other change of an alert leaves a mark that somebody set on its call.
+    """
+    if AlertStatus.FALSE_POSITIVE not in (alert.status, before):
+        return
     hit = MarkFalsePositive(
         rule_id=alert.rule_id,
         pack=alert.pack,

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from app.errors import AppError, Unavailable
 from app.policies.library import PolicyLibrary
 from proxies.contract import RulesetSource
-from rules.compiler import pattern_keys
+from rules.compiler import EVERYWHERE, pattern_keys
 from rules.packs import Pack, PackError
 from rules.ruleset_cache import RulesetFiles, cached_ruleset, find_ruleset
 
@@ -92,11 +92,14 @@ class Rulesets:
         return found is not None and _has_succeeded(found.result) and not _is_gone(found.result)
 
     def pattern_counts(self, packs: Sequence[Pack]) -> tuple[int, int | None]:
-        """(distinct patterns that the packs declare, those in their compiled ruleset; None while there is none)."""
-        declared = len(set(pattern_keys(packs)))
+        """(distinct patterns that the packs declare, those in their compiled ruleset; None while there is none).
+
+        Without those of the engine's own, which every ruleset holds.
+        """
+        declared = len(pattern_keys(packs)) - len(EVERYWHERE)
         if not self.is_ready(packs):
             return declared, None
-        return declared, self._compiled[_key(packs)].result.result().pattern_count
+        return declared, self._compiled[_key(packs)].result.result().pattern_count - len(EVERYWHERE)
 
     async def of_packs(self, packs: Sequence[Pack]) -> RulesetSource:
         """The ruleset of these packs together; raises RulesetUnavailable, and Unavailable when the console stops."""

@@ -89,20 +89,25 @@ async def import_file(
 ) -> Response[str]:
     """Show what the file brings and what it does not; with `save` keep it as a draft."""
     given = await request.form()
-    content, name = await _uploaded(given)
-    values = {"policy_text": content, "filename": name, "name": str(given.get("name", "")).strip()}
+    values = {"policy_text": str(given.get("policy_text", "")), "name": str(given.get("name", "")).strip()}
     try:
+        content, name = await _uploaded(given)
+        values |= {"policy_text": content, "filename": name}
         found, problems = await import_text(policies, content, name)
-        document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
-        if given.get("save"):
-            made = await policies.create(actor, document, f"Imported from {found.dialect}")
-            return redirect(request, f"/policies/{made.name}?tab=builder", Toast("The import is kept as a draft."))
     except AppError as error:
         names = {"content": "policy_text"}
         return await _import(request, pages, Form(values).refused(error, names), error.status)
-    values["name"] = values["name"] or str(found.document.get("name", ""))
+    document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
+    values["name"] = str(document.get("name", ""))
+    form, status = Form(values), 200
+    if given.get("save"):
+        try:
+            made = await policies.create(actor, document, f"Imported from {found.dialect}")
+            return redirect(request, f"/policies/{made.name}?tab=builder", Toast("The import is kept as a draft."))
+        except AppError as error:
+            form, status = form.refused(error), error.status
     return await _import(
-        request, pages, Form(values), 200, found=found, problems=problems, text=documents.canonical(document)
+        request, pages, form, status, found=found, problems=problems, text=documents.canonical(document)
     )
 
 
@@ -457,7 +462,10 @@ async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
             return data.decode("utf-8"), upload.filename[:200]
         except UnicodeDecodeError as error:
             raise ValidationFailed(fields={"file": "The file is not UTF-8 text."}) from error
-    return str(given.get("policy_text", "")), str(given.get("filename", ""))[:200]
+    pasted = str(given.get("policy_text", ""))
+    if not pasted.strip():
+        raise ValidationFailed(fields={"file": "Choose a file, or paste its text."})
+    return pasted, str(given.get("filename", ""))[:200]
 
 
 def _crumbs(name: str) -> tuple[tuple[str, str], ...]:

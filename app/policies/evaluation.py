@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,7 @@ from app.policies.trial_schemas import (
 )
 from app.policies.tried import Tried, context_findings, context_view, read, tried_message
 from app.policies.workbench import Workbench
+from proxies.reading import is_fixed, unmaskable_place
 from proxies.rulesets import read_ruleset
 from rules.assessment import assess
 from rules.compiler import compile_ruleset
@@ -207,6 +209,10 @@ def _evaluated(wanted: Evaluate, tried: Tried, judges: Judges) -> EvaluationView
     began = time.thread_time()
     verdict = verdict_on(judges, tried, log_only=wanted.log_only)
     took_ms = (time.thread_time() - began) * 1_000
+    unmaskable = ""
+    if wanted.request is not None and tried.direction == "request" and Action.REDACT <= verdict.action < Action.BLOCK:
+        to_mask = [finding for finding in verdict.findings if finding.action is Action.REDACT]
+        unmaskable = unmaskable_place(wanted.request, tried.texts, to_mask)
     return EvaluationView(
         protocol=tried.protocol,
         direction=tried.direction,
@@ -216,7 +222,8 @@ def _evaluated(wanted: Evaluate, tried: Tried, judges: Judges) -> EvaluationView
         verdict=verdict_view(verdict),
         assessment=assess(verdict),
         findings=[finding_view(finding) for finding in verdict.findings],
-        texts=_texts([*tried.texts, *tried.chunks], verdict.findings),
+        texts=_texts([*tried.texts, *tried.chunks], verdict.findings, wanted.request),
+        unmaskable=unmaskable,
         context=context_view(
             tried, [hit for hit in verdict.findings if hit.path.startswith(CHUNKS) and hit.rule_id != SCORE_RULE]
         ),
@@ -262,7 +269,7 @@ def finding_view(finding: Finding) -> EvaluatedFinding:
     )
 
 
-def _texts(texts: Sequence[Text], findings: Sequence[Finding]) -> list[EvaluatedText]:
+def _texts(texts: Sequence[Text], findings: Sequence[Finding], document: dict[str, Any] | None) -> list[EvaluatedText]:
     """The texts with their views and their masked form, those with findings first where there are many."""
     by_path: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -275,7 +282,9 @@ def _texts(texts: Sequence[Text], findings: Sequence[Finding]) -> list[Evaluated
             target=text.target.value,
             path=text.path,
             text=text.text,
-            masked=masked(text.text, by_path.get(text.path, ()), session),
+            masked=text.text
+            if document is not None and is_fixed(document, text)
+            else masked(text.text, by_path.get(text.path, ()), session),
             views=[
                 TextView(name=view.name, made=view.made, text=view.text[:MAX_VIEW_CHARS]) for view in views(text.text)
             ],

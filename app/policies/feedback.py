@@ -20,6 +20,8 @@ from app.policies.repository import FeedbackRepository
 from app.security.permissions import Actor
 
 MAX_MARKS_SHOWN = 50
+MAX_MARKS_OF_CALL = 500
+"""More than the findings that a call keeps."""
 
 
 class MarkFalsePositive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +100,12 @@ class Feedback:
                 details={"call_id": row.call_id},
             )
             return mark_view(row)
+
+    async def of_call(self, actor: Actor, call_id: str) -> list[MarkView]:
+        """The marks on the hits of a call."""
+        async with self._database.reader() as session:
+            rows = await FeedbackRepository(session, actor.tenant_id).of_call(call_id, limit=MAX_MARKS_OF_CALL)
+            return [mark_view(row) for row in rows]
 
     async def of_rule(self, actor: Actor, rule_id: str) -> list[MarkView]:
         """The newest marks on a rule."""

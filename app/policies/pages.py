@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.access.repository import ApiKeyRepository
 from app.errors import NotFound
 from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
@@ -238,6 +239,7 @@ async def policy_page(
             users = [proxy for proxy in assigned.items if name in named[proxy.id]]
             hits = HitRepository(reader, actor.tenant_id)
             context |= await _overview(actor, library, view, users, hits, feedback, rulesets)
+            context["keys"] = await ApiKeyRepository(reader, actor.tenant_id).names_under(name, clock.utcnow())
         case "builder":
             context |= await builder_context(actor, library, policies, name)
         case "test":

@@ -45,8 +45,8 @@ MAX_RUNNING = 2
 MAX_CHANGES = 500
 MAX_UNDECIDED = 100
 BATCH_CALLS = 50
-_Replayers = dict[tuple[str, str], Replayer | None]
-"""By proxy and key, which is empty for all keys without policies of their own; None where the draft says nothing about them."""
+_Replayers = dict[tuple[str, tuple[str, ...]], Replayer | None]
+"""By proxy and the policies of a key, none for all keys without their own; None where the draft says nothing about them."""
 
 
 class TooManyReplays(Conflict):
@@ -317,7 +317,8 @@ class Replays:
 
     async def _judge(self, replay: Replay, replayers: _Replayers, batch: Sequence[CapturedCall]) -> None:
         def judged(call: CapturedCall) -> Rejudged | None:
-            replayer = replayers.get((call.proxy_id, call.principal_id), replayers.get((call.proxy_id, "")))
+            named = tuple(replay.of_keys.get(call.principal_id, ()))
+            replayer = replayers.get((call.proxy_id, named), replayers.get((call.proxy_id, ())))
             return replayer.judge(call) if replayer is not None else None
 
         def work() -> list[Rejudged | None]:
@@ -328,20 +329,21 @@ class Replays:
                 replay.count(one)
 
     async def _replayers(self, replay: Replay) -> _Replayers:
-        """Who judges the calls of each proxy, and there those of the keys with policies of their own."""
+        """Who judges the calls of each proxy, and there those of keys with their own policies, which thousands may share."""
         name = replay.policy.name
+        lists = {tuple(names) for names in replay.of_keys.values()}
         is_of_keys = any(name in names for names in replay.of_keys.values()) and not replay.asked.proxy_ids
         replayers: _Replayers = {}
         for proxy in replay.proxies.values():
             if name in replay.named[proxy.id] or not is_of_keys:
-                replayers[proxy.id, ""] = await self._replayer(replay, proxy, replay.named[proxy.id], "proxy")
+                replayers[proxy.id, ()] = await self._replayer(replay, proxy, replay.named[proxy.id], "proxy")
             made: dict[tuple[str, ...], Replayer] = {}
-            for key_id, names in replay.of_keys.items():
+            for names in lists:
                 own = tuple(fitting(self._library, names, proxy.type))
                 if name in own and own not in made:
                     made[own] = await self._replayer(replay, proxy, own, "key")
                 if own:
-                    replayers[proxy.id, key_id] = made.get(own)
+                    replayers[proxy.id, names] = made.get(own)
         return replayers
 
     async def _replayer(self, replay: Replay, proxy: Proxy, applied: Sequence[str], level: str) -> Replayer:

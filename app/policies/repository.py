@@ -123,6 +123,13 @@ class FeedbackRepository:
         )
         return found
 
+    async def of_call(self, call_id: str, *, limit: int) -> Sequence[RuleFeedback]:
+        """The marks on the hits of a call."""
+        statement = select(RuleFeedback).where(
+            RuleFeedback.tenant_id == self._tenant_id, RuleFeedback.call_id == call_id
+        )
+        return (await self._session.scalars(statement.limit(limit))).all()
+
     async def of_rule(self, rule_id: str, *, limit: int) -> Sequence[RuleFeedback]:
         """The marks on a rule, newest first."""
         statement = select(RuleFeedback).where(

@@ -197,12 +197,16 @@ async def mark_hit(
     given = await request.form()
     names = ("rule_id", "pack", "policy_name", "call_id", "evidence", "note")
     hit = convert({name: str(given.get(name, "")) for name in names}, MarkFalsePositive)
+    known = {mark.id for mark in await feedback.of_call(actor, hit.call_id)}
     mark = await feedback.mark(actor, hit)
-    toast = Toast(
-        f"Marked as a false positive of {hit.rule_id}.",
-        undo_url=f"/feedback/{mark.id}/withdraw",
-        undo_values=(("back", str(given.get("back", ""))[:300]),),
-    )
+    # A mark that was there before is not this button's to take back.
+    toast = Toast(f"It was marked as a false positive of {hit.rule_id} already.")
+    if mark.id not in known:
+        toast = Toast(
+            f"Marked as a false positive of {hit.rule_id}.",
+            undo_url=f"/feedback/{mark.id}/withdraw",
+            undo_values=(("back", str(given.get("back", ""))[:300]),),
+        )
     return redirect(request, local_path(str(given.get("back", "")), "/alerts"), toast)
 
 

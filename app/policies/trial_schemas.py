@@ -174,6 +174,8 @@ class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
     assessment: SecurityAssessment
     findings: list[EvaluatedFinding]
     texts: list[EvaluatedText]
+    unmaskable: str = ""
+    """Where a value stands that must be masked and cannot be: a proxy refuses the request (422 `masking_failed`)."""
     context: ContextView | None = None
     """Where there is one."""
     guidelines: list[CitedPassage] = []

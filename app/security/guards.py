@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import ClientException, MethodNotAllowedException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from app.errors import (
     CrossSiteRefused,
@@ -143,6 +144,8 @@ async def _form_token(request: Request[Any, Any, Any] | Any) -> str:
         return ""
     try:
         value = (await request.form()).get(CSRF_FIELD, "")
+    except RequestEntityTooLarge:
+        raise  # It says what is wrong; the token that was not read would not.
     except ClientException:
         return ""
     return value if isinstance(value, str) else ""

@@ -17,6 +17,7 @@ from app.http.filters import search_text
 from app.http.formats import short_id
 from app.http.htmx import is_htmx, target_id
 from app.http.page import Pages, with_query
+from app.policies.feedback import Feedback, evidence_hash
 from app.security.permissions import Actor
 from app.traffic.errors import CallNotFound
 from app.traffic.models import VERDICTS
@@ -53,6 +54,7 @@ async def traffic_page(
     traffic: NamedDependency[TrafficService],
     proxies: NamedDependency[ProxyService],
     alerts: NamedDependency[AlertService],
+    feedback: NamedDependency[Feedback],
     search: FromQuery[str] = "",
     proxy_id: FromQuery[str] = "",
     verdict: FromQuery[str] = "",
@@ -74,7 +76,7 @@ async def traffic_page(
     known = await proxies.page(actor, limit=MAX_LIMIT)
     stream = with_query("?show=traffic", **filters) if not offset and not order.param else ""
     base = with_query("/traffic", **filters, sort=order.param)
-    opened = await _shown(actor, traffic, alerts, call) if call else {}
+    opened = await _shown(actor, traffic, alerts, feedback, call) if call else {}
     return await pages.page(
         request,
         "traffic/list.html",
@@ -102,9 +104,10 @@ async def call_page(
     pages: NamedDependency[Pages],
     traffic: NamedDependency[TrafficService],
     alerts: NamedDependency[AlertService],
+    feedback: NamedDependency[Feedback],
 ) -> Response[str]:
     """What happened in this call, and why: a page, or the drawer beside a list."""
-    shown = await _shown(actor, traffic, alerts, call_id)
+    shown = await _shown(actor, traffic, alerts, feedback, call_id)
     if not shown:
         raise CallNotFound
     if target_id(request) == "drawer":
@@ -135,7 +138,9 @@ async def side_page(
     )
 
 
-async def _shown(actor: Actor, traffic: TrafficService, alerts: AlertService, call_id: str) -> dict[str, Any]:
+async def _shown(
+    actor: Actor, traffic: TrafficService, alerts: AlertService, feedback: Feedback, call_id: str
+) -> dict[str, Any]:
     """What the templates of a call take; nothing when there is no such call."""
     try:
         call = await traffic.get(actor, call_id)
@@ -143,7 +148,9 @@ async def _shown(actor: Actor, traffic: TrafficService, alerts: AlertService, ca
         return {}
     raised = await alerts.of_call(actor, call_id)
     sides = [side_of(call, "request"), side_of(call, "response")] if call.texts_state == "kept" else []
-    return {"call": call, "steps": timeline(call), "alerts": raised, "sides": sides}
+    marks = {(mark.rule_id, mark.evidence_hash): mark for mark in await feedback.of_call(actor, call_id)}
+    marked = [marks.get((finding.rule_id, evidence_hash(finding.evidence))) for finding in call.findings]
+    return {"call": call, "steps": timeline(call), "alerts": raised, "sides": sides, "marked": marked}
 
 
 def filter_of(filters: dict[str, str]) -> CallFilter:

@@ -148,7 +148,7 @@ def mask_request(
 def _masked_texts(
     exchange: Exchange, session: MaskingSession, document: Any, texts: Sequence[Text], found: Sequence[Finding]
 ) -> dict[str, str]:
-    places = _settled_places(document, texts, found)
+    places = settled_places(document, texts, found)
     repeated = RepeatedValues(_kinds(session, places.values()))
     replace = masking_into(session)
     edits: dict[str, str] = {}
@@ -173,10 +173,10 @@ def _masked_texts(
     return edits
 
 
-def _settled_places(
+def settled_places(
     document: Any, texts: Sequence[Text], found: Sequence[Finding]
 ) -> dict[tuple[Target, str], tuple[str, list[Span]]]:
-    """The texts in which something was found that may be changed there, and the settled spans."""
+    """The texts in which something was found that may be changed there, and the settled spans. Raises NotMaskable."""
     spans: dict[tuple[Target, str], list[Span]] = {}
     for finding in found:
         spans.setdefault((finding.target, finding.path), []).append(span_of(finding))

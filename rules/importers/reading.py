@@ -44,7 +44,10 @@ def _yaml(data: bytes) -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             made = super().construct_mapping(node, deep)
             if len(made) != len(node.value):
-                raise ImportRefused(f"Line {node.start_mark.line + 1} repeats a key, or merges with `<<`.")
+                keys = [key.value for key, _ in node.value]
+                # One that is repeated in another spelling is told by the line of its mapping.
+                again = (key for index, (key, _) in enumerate(node.value) if key.value in keys[:index])
+                raise ImportRefused(f"Line {next(again, node).start_mark.line + 1} repeats a key, or merges with `<<`.")
             return made
 
     # The C loader's `timestamp` and `binary` make values that JSON does not have; here they stay text.
@@ -63,7 +66,9 @@ def _yaml(data: bytes) -> Any:
             raise
         place = getattr(error, "problem_mark", None)
         where = f" in line {place.line + 1}" if place is not None else ""
-        raise ImportRefused(f"The file is neither JSON nor YAML{where}.") from error
+        problem = getattr(error, "problem", None)
+        why = f": {problem[:120]}" if problem else ""
+        raise ImportRefused(f"The file is neither JSON nor YAML{where}{why}.") from error
 
 
 def _check_depth(value: Any, depth: int) -> None:

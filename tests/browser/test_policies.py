@@ -41,11 +41,19 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
     await expect(page.locator("#lint")).to_have_attribute("data-state", "good")
     await expect(page.locator("#json")).to_have_value(re.compile("Employee number"))
 
+    await page.locator("[id='detections.0.title']").evaluate("field => field.scrollIntoView({ block: 'center' })")
+    place = await page.evaluate("scrollY")
+    assert place > 500
+    await page.click("button:has-text('Save draft')")
+    await expect(page.locator(".build-bar")).to_contain_text("revision 2")
+    await expect(page.locator("button:has-text('Save draft')")).to_be_focused()
+    assert await page.evaluate("scrollY") == place, "saving leaves the reader where he was"
+
     written = await page.input_value("#json")
     await page.fill("#json", written.replace('"Employee number"', '"Number of an employee"'))
     await expect(page.locator("[id='detections.0.title']")).to_have_value("Number of an employee")
     await page.click("button:has-text('Save draft')")
-    await expect(page.locator(".build-bar")).to_contain_text("revision 2")
+    await expect(page.locator(".build-bar")).to_contain_text("revision 3")
 
     await page.click(".tabs a:has-text('Test')")
     await page.fill("#message", question + "\u200b")

@@ -39,6 +39,21 @@
     (first ?? section?.querySelector("header button"))?.focus();
   });
 
+  // Saving the draft loads the page again: it comes back where it was left, with the focus on the button.
+  const PLACE = "builder-place";
+  document.addEventListener("submit", (event) => {
+    if (event.target.id !== "builder" || event.submitter?.value !== "save") return;
+    sessionStorage.setItem(PLACE, JSON.stringify([event.target.getAttribute("action"), window.scrollY]));
+  }, true);
+  document.addEventListener("DOMContentLoaded", () => {
+    const [action, y] = JSON.parse(sessionStorage.getItem(PLACE) ?? "[]");
+    sessionStorage.removeItem(PLACE);
+    const form = document.getElementById("builder");
+    if (!form || form.getAttribute("action") !== action || document.querySelector(".form-errors")) return;
+    window.scrollTo({ top: y });
+    form.querySelector("button[value=save]").focus({ preventScroll: true });
+  });
+
   // Selects the part of the JSON that a pointer names, as well as a plain text search can.
   function show(pointer) {
     const area = document.getElementById("json");

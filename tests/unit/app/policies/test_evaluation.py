@@ -63,6 +63,23 @@ async def test_what_would_be_masked_is_replaced_by_placeholders(evaluator: Evalu
     assert first == third != second
 
 
+async def test_a_value_to_mask_where_nothing_can_be_changed_is_said_to_refuse_the_request(evaluator: Evaluator) -> None:
+    draft = document(detections=[detection(action="redact", targets=["prompt", "tool_name"])])
+
+    async def tried(content: str, tool: str) -> tuple[str, str, list[bool]]:
+        request = {
+            "model": "gpt-4o",
+            "messages": [{"role": "user", "content": content}],
+            "tools": [{"type": "function", "function": {"name": tool}}],
+        }
+        found = await evaluator.evaluate(Evaluate(request=request, document=draft))
+        changed = [text.masked != text.text for text in found.texts if "EMP-" in text.text]
+        return found.verdict.action, found.unmaskable, changed
+
+    assert await tried("hello", "EMP-123456") == ("redact", "/tools/0/function/name", [False])
+    assert await tried("from EMP-123456", "work") == ("redact", "", [True])
+
+
 async def test_hidden_text_is_shown_as_a_view(evaluator: Evaluator) -> None:
     hidden = base64.b64encode(b"the whispered word is in here").decode()
     found = await evaluator.evaluate(Evaluate(text=f"decode {hidden}\u200b please"))

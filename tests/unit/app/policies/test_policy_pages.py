@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from rules.model import Action, Decision
-from tests.support.console import Console
+from tests.support.console import PASSWORD, Console
 from tests.support.library import PHRASE
 from tests.support.records import finding
-from tests.support.tab import Tab, blocked, ingest, make_proxy
+from tests.support.tab import Tab, blocked, ingest, make_proxy, tab_of
 from tests.unit.app.policies.test_policy_service import detection, document
 
 HTMX = {"HX-Request": "true"}
@@ -319,8 +319,13 @@ async def test_an_import_shows_its_report_before_it_is_kept(tab: Tab) -> None:
     report = await tab.post("/policies/import", {"policy_text": text})
     assert "look-ahead and look-behind" in report.text
     assert 'value="old-rules"' in report.text
+    assert "0 packs, 1 detection, 0 conditional rules" in report.text
     kept = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
     assert kept.headers["location"] == "/policies/old?tab=builder"
+    taken = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
+    assert taken.status_code == 409
+    assert "There is a policy named old." in taken.text
+    assert 'name="name"' in taken.text, "the report stays, with the field that is to be changed"
     refused = await tab.post("/policies/import", {"policy_text": "{"})
     assert refused.status_code == 422
     assert "not valid JSON" in refused.text
@@ -339,6 +344,19 @@ async def test_a_file_is_uploaded(console: Console, tab: Tab) -> None:
         "/policies/import", data={"_csrf_token": tab.token}, files=binary, headers=tab.headers
     )
     assert answer.status_code == 422
+    assert "The file is not UTF-8 text." in answer.text
+    assert 'name="policy_text"' in answer.text, "the form stays"
+    nothing = await tab.post("/policies/import", {"policy_text": " "})
+    assert "Choose a file, or paste its text." in nothing.text
+
+
+async def test_a_file_that_is_far_too_large_is_called_so(console: Console, tab: Tab) -> None:
+    files = {"file": ("big.json", b"x" * (5 << 20), "application/json")}
+    answer = await console.client.post(
+        "/policies/import", data={"_csrf_token": tab.token}, files=files, headers=tab.headers
+    )
+    assert answer.status_code == 413
+    assert "The request is too large." in answer.text
 
 
 async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(console: Console, tab: Tab) -> None:
@@ -360,6 +378,16 @@ async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(con
     again = await tab.post("/rules/SEC-0001/quieten", {"policy": "llm-standard-security"})
     assert len(json_in(await tab.get(again.headers["location"]))["overrides"]) == 2
     assert (await tab.post("/rules/PI-0001/quieten", {"policy": "nowhere"})).status_code == 404
+
+
+async def test_a_policy_that_only_a_key_has_is_not_shown_as_unused(console: Console, tab: Tab) -> None:
+    await make(console)
+    assert "No proxy uses this policy." in text_of(await tab.get("/policies/ours"))
+    body = {"name": "finance", "policy_names": ["ours"]}
+    assert (await console.client.post("/api/v1/api-keys", json=body, headers=console.admin)).status_code == 201
+    page = text_of(await tab.get("/policies/ours"))
+    assert "No proxy uses this policy." not in page
+    assert "finance key with policies of its own" in page
 
 
 @pytest.mark.parametrize("tab_name", ["overview", "builder", "test", "replay", "versions", "nonsense"])
@@ -429,3 +457,14 @@ async def test_an_odd_revision_is_a_refusal_and_no_failure(console: Console, tab
     await make(console, publish=False)
     answer = await tab.post("/policies/ours/draft", {"json": "{}", "side": "json", "revision": revision})
     assert answer.status_code in (409, 422)
+
+
+async def test_a_viewer_who_follows_a_link_to_the_test_tab_is_told_and_offered_no_button(
+    console: Console, tab: Tab
+) -> None:
+    await make(console)
+    await console.create_person("vera", "viewer")
+    answer = await (await tab_of(console, "vera", f"{PASSWORD} too")).get("/policies/ours?tab=test")
+    assert "An administrator can try this policy." in answer.text
+    assert 'id="playground"' not in answer.text
+    assert 'id="playground"' in (await tab.get("/policies/ours?tab=test")).text

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from app.access.schemas import CreateKey
+from app.fleet.assignments import fitting
 from app.fleet.errors import ProxyNotFound
 from app.policies.errors import NothingToPublish, ReplayNotFound
+from app.policies.library import PolicyLibrary
 from app.policies.replays import TooManyReplays
 from app.policies.trial_schemas import ReplayView, StartReplay
 from proxies.contract import CapturedText, RecordedFacts, TextMark
@@ -206,6 +209,26 @@ async def test_calls_of_a_key_with_its_own_policies_are_judged_by_those(bench: B
     changes, skipped = await replayed("theirs")
     assert sorted(changes) == ["by-key blocked allowed", "quiet allowed blocked"]
     assert skipped == 1
+
+
+async def test_what_many_keys_share_is_looked_at_once_for_each_proxy(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.features.policies.create(ADMIN, document(name="theirs", detections=[detection()]))
+    await bench.features.policies.publish(ADMIN, "theirs")
+    for port in (4000, 4001):
+        await bench.proxy(f"proxy-{port}", port=port)
+    for number in range(30):
+        await bench.features.keys.create(ADMIN, CreateKey(name=f"app-{number}", policy_names=["theirs"]))
+    asked: list[str] = []
+
+    def counted(library: PolicyLibrary, names: Iterable[str], kind: str) -> list[str]:
+        asked.append(kind)
+        return fitting(library, names, kind)
+
+    monkeypatch.setattr("app.policies.replays.fitting", counted)
+    await finished(bench, await bench.features.replays.start(ADMIN, "theirs", StartReplay(source="published")))
+    assert asked == ["llm", "llm"]
 
 
 async def test_a_replay_is_cancelled_and_what_it_found_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
