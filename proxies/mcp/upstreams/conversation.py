@@ -293,7 +293,6 @@ class Conversation:
             return
         request, answer = found
         call = request.owner
-        call.open.pop(request.wire_id, None)
         refused = call.subscribing.pop(request.wire_id, None) if answer.error is not None else None
         if refused is not None and self._subscriptions is not None:
             self._subscriptions.remove(refused, call.member)
@@ -301,6 +300,8 @@ class Conversation:
         self.answered = True
         self.used_at = self._loop.time()
         body = await off_loop.sized(size, partial(dump, answer.body()))
+        # Only now: whoever is still sending the request takes a call with nothing open for one that is answered.
+        call.open.pop(request.wire_id, None)
         if call.open:
             await call.answer.put(body)
             return

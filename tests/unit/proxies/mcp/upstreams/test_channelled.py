@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from proxies import off_loop
 from proxies.mcp.eras import META_VERSION
 from proxies.mcp.upstreams import channelled, conversation
 from proxies.mcp.upstreams.seats import SeatBounds
@@ -380,3 +382,32 @@ async def test_L_11_leaving_a_legacy_call_keeps_it_open_at_the_server(make) -> N
     channel.say(id=3, result={"second": True})
     assert json.loads(await (await after).read(1000))["result"] == {"second": True}
     assert channel.methods() == ["initialize", "tools/call", "tools/call"]
+
+
+async def test_P_04_a_large_answer_before_the_request_is_acknowledged_reaches_its_caller(make, monkeypatch) -> None:
+    """Servers of HTTP+SSE often answer on the stream before they acknowledge the POST."""
+    is_judged, is_sent = asyncio.Event(), asyncio.Event()
+    works: list[object] = []
+
+    async def away(work: Callable[[], Any]) -> Any:
+        works.append(work)
+        if len(works) == 2:  # The first has read the answer, this one writes it anew for its caller.
+            is_judged.set()
+            await is_sent.wait()
+        return work()
+
+    bench = make()
+    session, channel = await bench.open()
+    take = channel.send
+
+    async def send(message: bytes) -> None:
+        await take(message)
+        sent = channel.sent[-1]
+        channel.say(id=sent["id"], result={"tools": [], "note": "x" * 2 * off_loop.LARGE_BYTES})
+        await is_judged.wait()
+        asyncio.get_running_loop().call_soon(is_sent.set)
+
+    monkeypatch.setattr(off_loop, "away", away)
+    channel.send = send
+    answer = await bench.post(request("tools/list", "a"), session)
+    assert (json.loads(await answer.read(100_000))["id"], len(works)) == ("a", 2)
