@@ -20,6 +20,8 @@ EVIDENCE_REACH_CHARS = CONTEXT_CHARS + OPAQUE_MARGIN_CHARS
 FEW_SPANS = 4
 """So many are not worth a search for those that matter."""
 
+MASK_OF_RUN = re.compile(r"([A-Za-z0-9+/_-]{4})…\((\d{4,9})\)")
+"""What `mask` leaves of a run of a thousand characters and more: its beginning and its length."""
 MIN_DIGITS = 9
 """Of a number that may be one of a person."""
 MIN_RUN_CHARS = 20

@@ -13,7 +13,7 @@ from proxies.base64_texts import base64_text
 from proxies.json_texts import BASE64_SUFFIX, DATA_URL_SUFFIX, is_name, key_pointer, leaves, pointer
 from rules.model import Target, Text
 
-_DATA_URL: Final = re.compile(
+DATA_URL: Final = re.compile(
     r"data:(?:[a-z]{1,20}/[\w.+-]{1,80})?(?:;[a-z]{1,20}=[\w.+-]{1,40}){0,2};base64,", re.ASCII | re.IGNORECASE
 )
 """With a media type and nothing else that could be words, since its head is not read."""
@@ -38,7 +38,7 @@ def payload_texts(value: Any, target: Target, path: str, texts: list[Text]) -> N
     elif type(value) is list:
         for index, member in enumerate(value):
             payload_texts(member, target, f"{path}/{index}", texts)
-    elif type(value) is str and _DATA_URL.match(value):
+    elif type(value) is str and DATA_URL.match(value):
         file_text(value, path, texts)
     else:
         leaves(value, target, path, texts)
@@ -46,7 +46,7 @@ def payload_texts(value: Any, target: Target, path: str, texts: list[Text]) -> N
 
 def file_text(encoded: str, path: str, texts: list[Text]) -> None:
     """Append the text of a file that stands here in base64 or in a `data:` URL, if it is one; what is neither is a text."""
-    url = _DATA_URL.match(encoded)
+    url = DATA_URL.match(encoded)
     text = base64_text(encoded[url.end() :] if url else encoded)
     if text is None:
         leaves(encoded, Target.DOCUMENT, path, texts)

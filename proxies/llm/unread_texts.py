@@ -10,6 +10,7 @@ import re
 from typing import Any, Final
 
 from proxies.json_texts import LEAST_NUMBER, MOST_NUMBER, is_name, key_pointer, number_text, pointer
+from proxies.llm.payloads import DATA_URL
 from rules.model import Target, Text
 
 _PLAIN: Final = re.compile(
@@ -30,7 +31,6 @@ _SEALED: Final = frozenset(
 """Files, which `payloads` reads where they are text, and what only the provider can open."""
 _URLS: Final = frozenset({"url", "image_url", "file_url", ""})
 """Members, and elements of lists, whose `data:` URLs are files as well."""
-_DATA_URL: Final = re.compile(r"data:[^,\s]{0,200};base64,", re.ASCII | re.IGNORECASE)
 _BELOW_ARGUMENTS: Final = "/arguments/"
 _CONTAINERS: Final = frozenset({dict, list})
 
@@ -91,7 +91,7 @@ class _Rest:
             self.found.append(Text(Target.PROMPT, place, key))
 
     def _string(self, key: str, text: str, path: str, index: int = -1) -> None:
-        if not text or _PLAIN.fullmatch(text) is not None or (key in _URLS and _DATA_URL.match(text) is not None):
+        if not text or _PLAIN.fullmatch(text) is not None or (key in _URLS and DATA_URL.match(text) is not None):
             return
         place = pointer(path, key) if index < 0 else f"{path}/{index}"
         if text[0] not in '{["' or place not in self._holders():

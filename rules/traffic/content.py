@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Final
 
 from rules.model import Target
+from rules.redact import MASK_OF_RUN
 from rules.traffic.observation import Observation, Suspicion
 
 MAX_BITS = 7.0
@@ -29,8 +30,6 @@ ENCODINGS: Final = {
     "CONTENT_ENCODINGDETECTED_UNICODE": re.compile(r"(?:\\u[0-9a-fA-F]{4}){128,}"),
 }
 """Runs far longer than keys, hashes, tokens and escaped words are. Files travel so too, which is why it takes this much."""
-_MASKED: Final = re.compile(r"([A-Za-z0-9+/_-]{4})…\((\d{4,9})\)")
-"""What a captured text shows of a long run that could be a credential (`redact.mask`): its beginning and its length."""
 MIN_MASKED_CHARS = 2048
 _HEX_DIGITS: Final = frozenset(string.hexdigits)
 ENCODED_TARGETS: Final = frozenset({Target.TOOL_ARGS, Target.PROMPT})
@@ -87,10 +86,10 @@ def encoded(call: Observation) -> list[Suspicion]:
 
 
 def _masked_runs(text: str) -> list[tuple[str, int]]:
-    """Runs of which only the beginning is left. One that begins with digits may be a column of numbers."""
+    """Runs of which captured texts show only the beginning. One that begins with digits may be a column of numbers."""
     kinds = {True: "CONTENT_ENCODINGDETECTED_HEX", False: "CONTENT_ENCODINGDETECTED_BASE64"}
     return [
         (kinds[_HEX_DIGITS.issuperset(mask[1])], int(mask[2]))
-        for mask in _MASKED.finditer(text)
+        for mask in MASK_OF_RUN.finditer(text)
         if int(mask[2]) >= MIN_MASKED_CHARS and not mask[1].isdigit()
     ]
