@@ -28,6 +28,7 @@ import hyperscan
 
 from rules.database_parts import Compiled, Part
 from rules.form_samples import BEFORE, overlooked
+from rules.loaded_database import LoadedDatabase, load
 from rules.patterns import Expression
 from rules.prefilter import Medium
 from rules.squeezed import Squeezed, Squeezer
@@ -121,9 +122,9 @@ def _noting_places(numbers: Sequence[int]) -> Note:
     return note
 
 
-def _load(serialised: memoryview, mode: int) -> hyperscan.Database:
+def _load(serialised: memoryview, mode: int) -> LoadedDatabase:
     try:
-        return hyperscan.loadb(bytes(serialised), mode)
+        return load(serialised, mode)
     except hyperscan.error as error:
         raise EngineError(f"the pattern database does not fit this machine: {type(error).__name__}") from None
 
@@ -132,7 +133,8 @@ class BlockPart:
     """One loaded part for whole texts; several databases may share it."""
 
     def __init__(self, part: Part) -> None:
-        self.database = _load(part.data, hyperscan.HS_MODE_BLOCK)
+        self._loaded = _load(part.data, hyperscan.HS_MODE_BLOCK)
+        self.database = self._loaded.database
         self.medium = part.medium
         self.note = _noting_places(part.numbers)
 
@@ -227,11 +229,10 @@ class StreamPart:
     """One loaded part for texts in pieces; several databases may share it."""
 
     def __init__(self, part: Part) -> None:
-        self.database = _load(part.data, hyperscan.HS_MODE_STREAM)
-        self.database.scratch = hyperscan.Scratch(self.database)
+        self._loaded = _load(part.data, hyperscan.HS_MODE_STREAM)
+        self.database, self.close_lock = self._loaded.database, self._loaded.close_lock
         self.medium = part.medium
         self.note = _noting_first(part.numbers)
-        self.close_lock = threading.Lock()
         self._local = threading.local()
 
     def scratch(self) -> hyperscan.Scratch:

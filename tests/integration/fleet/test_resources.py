@@ -55,6 +55,18 @@ async def come_and_go(bench: Bench, cycles: int) -> None:
     await bench.until(lambda: {bench.state(item.id) for item in proxies} == {ProxyState.STOPPED})
 
 
+@pytest.mark.parametrize(("wanted", "given"), [(None, str(256 * 1024)), ("1000000", "1000000")])
+async def test_worker_gives_large_pieces_of_memory_back_unless_the_operator_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str | None, given: str
+) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", wanted)
+    async with held_upstream() as upstream, running_fleet(tmp_path, [proxy("a", upstream.url)]) as bench:
+        environment = Path(f"/proc/{await worker_pid(bench)}/environ").read_bytes().split(b"\0")
+    assert f"MALLOC_MMAP_THRESHOLD_={given}".encode() in environment
+
+
 @pytest.mark.parametrize("cycles", [60, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
 async def test_RUN_03_coming_and_going_leaves_no_descriptor_and_no_task_behind(tmp_path: Path, cycles: int) -> None:
     async with held_upstream() as upstream:

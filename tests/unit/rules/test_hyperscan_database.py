@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import threading
+from hashlib import sha256
 
 import hyperscan
 import pytest
 
+from rules import loaded_database
 from rules.database_parts import Part
 from rules.hyperscan_database import (
     MAX_ENDS,
@@ -121,6 +123,26 @@ def test_a_database_from_elsewhere_is_refused() -> None:
         StreamDatabase([StreamPart(Part((), memoryview(block)))]).open_stream()
     with pytest.raises(EngineError):
         BlockDatabase([BlockPart(Part((), memoryview(stream)))]).scan(b"needle")
+
+
+def test_rulesets_with_the_same_part_hold_it_once_and_let_it_go_with_the_last_of_them() -> None:
+    """What a policy of the same packs adds is a few lists; the database takes megabytes."""
+    keys = [PatternKey(word, "") for word in ("noodle", "fork", "spoon")]
+    block, stream = compile_block(of_keys(keys)).data, compile_stream(of_keys(keys, every=False)).data
+    blocks = [BlockPart(Part(numbers, memoryview(bytes(block)))) for numbers in ((0, 1, 2), (7, 8, 9))]
+    streams = [StreamPart(Part((0, 1, 2), memoryview(bytes(stream)))) for _ in range(2)]
+    assert blocks[0].database is blocks[1].database
+    assert streams[0].database is streams[1].database
+    assert streams[0].close_lock is streams[1].close_lock
+    assert blocks[0].database is not streams[0].database
+    first, second = (BlockDatabase([part]).scan(b"a noodle") for part in blocks)
+    assert [first, second] == [{0: 8}, {7: 8}]
+
+    kept = [key for key in loaded_database._in_use if key[0] in (sha256(block).digest(), sha256(stream).digest())]
+    assert len(kept) == 2
+    del blocks, streams
+    gc.collect()
+    assert not set(kept) & set(loaded_database._in_use)
 
 
 def test_patterns_that_do_not_compile_together_are_an_engine_error() -> None:
