@@ -54,7 +54,8 @@ class SeenTexts:
         """Under what the findings of a text are kept. Where it stands in its message does not matter; but nobody learns by the
         time that it takes what somebody else said."""
         data = text.text.encode("utf-8", "surrogatepass")
-        return whose, direction, text.target, hashlib.blake2b(data, digest_size=16, key=self._secret).digest()
+        # The processor itself computes it, which takes half the time of others; nobody sees what could be prolonged.
+        return whose, direction, text.target, hashlib.sha256(self._secret + data).digest()
 
     def recall(self, key: Key) -> tuple[Finding, ...] | None:
         """What was found in a text; None for one that was not seen lately."""
