@@ -9,10 +9,11 @@ from itertools import accumulate
 
 from rules.compiler import GROUP_OF, LONG_RUN_NUMBER
 from rules.hyperscan_database import MAX_ENDS, BlockDatabase, Hits
-from rules.matching import MatchRule, Part
+from rules.matching import MatchRule
 from rules.model import Target, Text
 from rules.patterns import Find, Locators, Regexps
 from rules.prefilter import Reach
+from rules.text_part import Part
 from rules.windows import Windows, close, joined, long_runs, stretched
 
 SEPARATOR = b"\n\x00\n"

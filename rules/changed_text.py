@@ -13,11 +13,12 @@ from rules.buffer import SEPARATOR, TextBuffer
 from rules.compiler import LONG_RUN_NUMBER
 from rules.derived_view import DerivedView
 from rules.hyperscan_database import Hits
-from rules.matching import MatchRule, boundary
+from rules.matching import MatchRule
 from rules.model import Text
 from rules.packs import MAX_WITHIN_CHARS
 from rules.patterns import SURROUNDING_BYTES, Regexps
 from rules.squeezed import FOLDED
+from rules.text_part import boundary
 from rules.windows import Windows, close, joined, long_runs, stretched
 
 MAX_CHANGES = 256

@@ -11,11 +11,12 @@ from rules.buffer import TextBuffer
 from rules.changed_text import ChangedText
 from rules.findings import make_finding
 from rules.hyperscan_database import BlockDatabase, EngineError, Hits
-from rules.matching import Hit, MatchRule, Part, RuleScan, has_anchor
+from rules.matching import Hit, MatchRule, RuleScan, has_anchor
 from rules.model import Finding, Target
 from rules.packs import View
 from rules.patterns import Locators, Regexps
 from rules.redact import merged_spans, spans_near
+from rules.text_part import Part
 from rules.windows import Windows
 
 MAX_FINDINGS = 200

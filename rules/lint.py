@@ -52,6 +52,11 @@ def _pattern_problems(rule: Rule, origin: str, pointer: str) -> list[Problem]:
     problems: list[Problem] = []
     if not rule.match.all and not rule.match.any:
         problems.append(Problem(origin, f"{pointer}/match", "needs a pattern in all or any"))
+    problems += (
+        Problem(origin, f"{pointer}/match/none/{number}/overlaps", "says something only together with within")
+        for number, item in enumerate(rule.match.none)
+        if item.overlaps and item.within is None
+    )
     groups: list[int] = []
     for name in LISTS:
         for number, item in enumerate(getattr(rule.match, name)):

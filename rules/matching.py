@@ -16,7 +16,8 @@ from rules import validators
 from rules.masking.pending import growth
 from rules.model import Action, Confidence, Severity, Target
 from rules.packs import MAX_WITHIN_CHARS, Absent, Near, Pattern, Rule
-from rules.patterns import PatternKey, Regexps, Spans, is_common, is_telling, key_of
+from rules.patterns import PatternKey, Regexps, is_common, is_telling, key_of
+from rules.text_part import Part, boundary
 from rules.windows import Windows
 
 MAX_FINDINGS_PER_RULE = 20
@@ -28,10 +29,6 @@ WINDOW_BYTES = 1024
 KEEP_BYTES = WINDOW_BYTES + 8 * MAX_WITHIN_CHARS + 8
 """How much of a streamed text stays in reach: a match, and the distances around a pending anchor."""
 SNIPPET_BYTES = 512
-COUNTED_BYTES = 256
-"""Characters are counted once for every so many bytes of a text."""
-_CONTINUATIONS = bytes(range(0x80, 0xC0))
-"""The bytes of UTF-8 with which no character begins."""
 
 
 class Hit(NamedTuple):
@@ -46,13 +43,6 @@ class Hit(NamedTuple):
     snippet: str
     """The text around the hit, at most `SNIPPET_BYTES` on each side."""
     snippet_start: int
-
-
-class Condition(NamedTuple):
-    """A pattern that must (not) be near an anchor."""
-
-    patterns: tuple[int, ...]
-    within: int
 
 
 class MatchRule:
@@ -126,12 +116,15 @@ class MatchRule:
         because hardly any holds the anchor."""
         self.must = (*self.required, *(number for number, _ in self.near if number not in self.common))
         """Patterns without which the rule hits nothing."""
-        absent = [(numbers[_key(item)], item.within) for item in rule.match.none]
-        self.none = tuple((number, within) for number, within in absent if within is not None)
-        self.forbidden = tuple(number for number, within in absent if within is None)
+        absent = rule.match.none
+        self.none = tuple(
+            (numbers[_key(item)], item.within, item.overlaps) for item in absent if item.within is not None
+        )
+        """Patterns that must not be near an anchor: their numbers, how near, and whether only where they share text with it."""
+        self.forbidden = tuple(numbers[_key(item)] for item in absent if item.within is None)
         self.conditions = (*self.required, *self.one_of, *self.forbidden)
         """The patterns that matter wherever in the text they occur."""
-        self.widest = max((within for _, within in (*self.near, *self.none)), default=0)
+        self.widest = max((within for _, within, *_ in (*self.near, *self.none)), default=0)
         """How many characters around an anchor matter."""
         self.is_local = not self.conditions and self.min_count <= 1 and "raw" in self.views
         """Whether nothing else than what stands there decides on a hit, which the raw text shows as well."""
@@ -146,7 +139,7 @@ class MatchRule:
     @property
     def patterns(self) -> frozenset[int]:
         """All that are searched for exactly."""
-        return frozenset((*self.watched, *(number for number, _ in (*self.near, *self.none))))
+        return frozenset((*self.watched, *(number for number, *_ in (*self.near, *self.none))))
 
     @property
     def watched(self) -> tuple[int, ...]:
@@ -193,78 +186,6 @@ class _Anchor:
         self.raised = raised
         self.missing = missing
         """Indexes of the `near` conditions not met yet."""
-
-
-class Part:
-    """The part of a text that is in reach."""
-
-    __slots__ = ("_counts", "_found", "_windows", "ascii", "base", "base_chars", "closed", "data", "first")
-
-    def __init__(
-        self,
-        data: bytes,
-        base: int,
-        base_chars: int,
-        first: int,
-        *,
-        closed: bool,
-        windows: Callable[[int], Windows | None] | None = None,
-    ) -> None:
-        self.data = data
-        self.base = base
-        """Offset of `data[0]` in the text, in bytes."""
-        self.base_chars = base_chars
-        self.first = first
-        """The offset in `data` at which a match may begin; what lies before is only context."""
-        self.closed = closed
-        """Whether the text ends with `data`."""
-        self.ascii = data.isascii()
-        self._counts = [0]
-        self._windows = windows
-        self._found: dict[tuple[int, int, int], Spans | None] = {}
-
-    def search(self, regexps: Regexps, number: int, position: int, limit: int) -> Spans | None:
-        """The spans of the first match of a pattern between two offsets; rules that share a pattern share the search."""
-        if number not in regexps.shared:
-            return regexps.finders[number](self.data, position, limit)
-        key = number, position, limit
-        try:
-            return self._found[key]
-        except KeyError:
-            found = self._found[key] = regexps.finders[number](self.data, position, limit)
-            return found
-
-    def windows(self, number: int) -> Windows:
-        """The spans of `data` in which every match of a pattern lies, ascending."""
-        found = self._windows(number) if self._windows else None
-        return [(0, len(self.data))] if found is None else found
-
-    def chars(self, position: int) -> int:
-        """The character offset in the text of a byte offset in `data`."""
-        if self.ascii:
-            return self.base_chars + position
-        counts = self._counts
-        block = position // COUNTED_BYTES
-        while len(counts) <= block:
-            at = (len(counts) - 1) * COUNTED_BYTES
-            counts.append(counts[-1] + _char_count(self.data[at : at + COUNTED_BYTES]))
-        return self.base_chars + counts[block] + _char_count(self.data[block * COUNTED_BYTES : position])
-
-    def around(self, start: int, end: int, within: int) -> tuple[int, int, bool]:
-        """The bounds of the region `within` characters around a span, and whether it can still grow."""
-        if self.ascii:
-            low, high = start - within, end + within
-        else:
-            before = self.data[max(0, start - 4 * within) : start].decode("utf-8", "ignore")[-within:]
-            after = self.data[end : end + 4 * within].decode("utf-8", "ignore")
-            low = start - len(before.encode())
-            high = end + (len(after[:within].encode()) if len(after) >= within else 4 * within)
-        grows = not self.closed and high >= len(self.data)
-        return max(0, low), min(len(self.data), high), grows
-
-
-def _char_count(data: bytes) -> int:
-    return len(data.translate(None, _CONTINUATIONS))
 
 
 def has_anchor(rule: MatchRule, part: Part, hits: Collection[int], regexps: Regexps) -> bool:
@@ -437,9 +358,13 @@ class RuleScan:
                 is_open = True
             else:
                 return False
-        for number, within in self._rule.none:
+        for number, within, overlaps in self._rule.none:
             low, high, grows = part.around(start, end, within)
-            if self._inside(part, number, low, high):
+            if (
+                self._overlaps(part, number, low, high, start, end)
+                if overlaps
+                else self._inside(part, number, low, high)
+            ):
                 return False
             is_open = is_open or grows
         return None if is_open else True
@@ -447,6 +372,18 @@ class RuleScan:
     def _inside(self, part: Part, number: int, low: int, high: int) -> bool:
         spans = part.search(self._regexps, number, low, high)
         return spans is not None and (part.closed or spans[0][1] < len(part.data))
+
+    def _overlaps(self, part: Part, number: int, low: int, high: int, start: int, end: int) -> bool:
+        """Whether a match between `low` and `high` shares text with that between `start` and `end`."""
+        find = self._regexps.finders[number]
+        while low < end and (spans := find(part.data, low, high)) is not None:
+            match_start, match_end = spans[0]
+            if match_start >= end:
+                return False
+            if match_end > start:
+                return part.closed or match_end < len(part.data)
+            low = match_start + 1
+        return False
 
     def _hit(self, part: Part, anchor: _Anchor) -> Hit:
         start, end = anchor.start - part.base, anchor.end - part.base
@@ -486,10 +423,3 @@ class RuleScan:
         self._reported += len(fresh)
         self.done = self._reported >= rule.max_findings
         return fresh
-
-
-def boundary(data: bytes, position: int) -> int:
-    """The first character boundary of UTF-8 `data` at or after `position`."""
-    while position < len(data) and data[position] & 0xC0 == 0x80:
-        position += 1
-    return position

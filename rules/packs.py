@@ -71,11 +71,16 @@ class Near(_Strict, frozen=True):
 
 
 class Absent(_Strict, frozen=True):
-    """A pattern that must not lie in the anchor and `within` characters around it; without `within`, nowhere in the text."""
+    """A pattern that must not lie in the anchor and `within` characters around it; without `within`, nowhere in the text.
+
+    With `overlaps`, which goes with `within`, it may lie there as long as it shares no character with the anchor: what
+    stands beside a value is no reason to let the value go.
+    """
 
     re: PatternText
     within: Within | None = None
     flags: Flags = ""
+    overlaps: bool = False
 
 
 class Match(_Strict, frozen=True):

@@ -16,9 +16,10 @@ import msgspec
 
 from rules.findings import make_finding
 from rules.hyperscan_database import EngineError, Stream
-from rules.matching import KEEP_BYTES, MatchRule, Part, RuleScan, boundary
+from rules.matching import KEEP_BYTES, MatchRule, RuleScan
 from rules.model import Finding, Target, Text
 from rules.patterns import PatternRefused, Regexps
+from rules.text_part import Part, boundary
 
 MAX_FINDINGS = 200
 """Per stream, beside the hits of sensitive rules: each of those is a value that masking may have to replace."""

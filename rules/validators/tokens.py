@@ -20,6 +20,16 @@ _PLACEHOLDER = re.compile(
 )
 
 
+_REFERENCE = re.compile(
+    r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
+    r"|[A-Z]{2,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
+    r"|(?:[A-Za-z_]\w*\.)*(?:environ|env|config|conf|cfg|settings|options|params|self|this|request|req|secrets?|vault)"
+    r"(?:\.[A-Za-z_]\w*)+"
+    r"|(?:[A-Za-z_]\w*\.)*get_?[A-Za-z_]*"
+    r"|vault:[\w./#-]+|projects/[\w.-]+/secrets/[\w./-]+",
+)
+
+
 def entropy(value: str) -> float:
     """Shannon entropy of the characters, in bits per character."""
     size = len(value)
@@ -38,6 +48,11 @@ def not_placeholder(value: str) -> bool:
     steps = Counter(ord(right) - ord(left) for left, right in itertools.pairwise(core))
     straight = max(steps.get(0, 0), steps.get(1, 0), steps.get(-1, 0))
     return straight * 10 < (len(core) - 1) * 6
+
+
+def not_reference(value: str) -> bool:
+    """Whether the value is itself, and not the name of where a program finds it: `config.token`, `$API_KEY`, `API_KEY`."""
+    return _REFERENCE.fullmatch(value) is None
 
 
 def jwt(value: str) -> bool:

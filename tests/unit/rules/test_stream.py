@@ -129,6 +129,32 @@ def test_an_absent_pattern_is_awaited_before_an_anchor_counts() -> None:
     assert other.close() == []
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("order 7712: 41112222", 1),
+        ("order 41112222", 0),
+        ("order order order 41112222", 0),
+        ("41112222 order 7712", 1),
+        ("order: 9, order 41112222; 41113333", 1),
+        ("41112222kg", 0),
+        ("41112222 4 kg", 1),
+    ],
+)
+def test_an_absent_pattern_that_must_share_text_with_the_anchor_lets_its_neighbours_be(text: str, count: int) -> None:
+    """Whole, and cut anywhere: what makes a number none may come after it, or before the piece that holds it."""
+    near = {"flags": "i", "within": 12, "overlaps": True}
+    rules = one_rule(
+        {
+            "any": [{"re": r"\d{8}"}],
+            "none": [{"re": r"\border[\s:]{1,2}\d{3}", **near}, {"re": r"\dkg\b", **near}],
+        }
+    )
+    assert len(whole(rules, text)) == count
+    for place in range(len(text)):
+        assert len(streamed(rules, [text[:place], text[place:]])) == count, place
+
+
 def test_all_patterns_of_a_rule_may_be_far_apart() -> None:
     rules = one_rule({"all": [{"re": "alpha"}, {"re": "omega"}], "any": [{"re": "zeta"}]})
     filler = ["." * 1000] * 30

@@ -1,0 +1,73 @@
+"""A value is found whatever stands beside it: what is no value itself must not let its neighbour go."""
+
+from __future__ import annotations
+
+import pytest
+
+from rules.model import Target, Text
+from rules.packs import SHIPPED, load_directory
+from tests.proxy_harness import shipped_ruleset
+
+SECRET = "CErVpwkV6WWPaBnYbNBJzffzyCEVk01L"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("PII-CARD-001", "order 7712: card 4111111111111111"),
+        ("PII-CARD-001", "4111 1111 1111 1111, invoice 90210"),
+        ("PII-CARD-002", "order 7712: card 4111111111111111"),
+        ("PII-SSN-001", "case 4423, 219-46-8123"),
+        ("PII-EMAIL-001", "postgres://u:p4ss@db.corp.de/x bob.miller@corp-mail.de"),
+        ("PII-EMAIL-001", "ssh root@h1 bob.miller@corp-mail.de"),
+        ("PII-IP-001", "python 3.11.4 on 84.23.11.9"),
+        ("PII-IP-001", "84.23.11.9 has kernel 6-rc"),
+        ("PII-IP-003", "driver 1.2.3 on 192.168.7.9"),
+        ("PII-PHONE-001", "sku of the part, call +49 30 12345678"),
+        ("PII-PHONE-002", "Ticket 1234: (212) 664-7665"),
+        ("PII-PHONE-003", "phone 030 12345678, invoice paid"),
+        ("PII-PHONE-003", "2031-01-02 phone 030 1234567"),
+        ("SEC-GENERIC-001", f"In settings.py: SECRET_KEY = '{SECRET}'"),
+        ("SEC-GENERIC-001", f'api_key = "{SECRET}"  # not os.environ'),
+        ("SEC-GENERIC-001", f"api_key: {SECRET}\nregion: get_region"),
+        ("SEC-GENERIC-001", f"api_key: {SECRET}\nother: $OTHER_KEY"),
+        ("SEC-PASSWORD-001", "my password is Tr0ub4dor&3x, see config.py"),
+        ("SEC-ENV-001", f"vault:ours\nDEPLOY_TOKEN={SECRET}"),
+    ],
+)
+def test_a_value_beside_something_else_is_found(rule: str, text: str) -> None:
+    found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
+    assert rule in {finding.rule_id for finding in found}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "order 4111111111111111",
+        "invoice no: 4111 1111 1111 1111",
+        "case 219-46-8123",
+        "version 84.23.11.9",
+        "release 84.23.11.9-rc1",
+        "postgres://u:p4ss@db.corp.de/x",
+        "ssh deploy@web1.corp.de",
+        "sku +49 30 12345678",
+        "Ticket 212-664-7665",
+        "invoice 030 12345678",
+        "api_key = config.get_client_secret_value",
+        "client_secret: process.env.VENDOR_CLIENT_SECRET",
+        'x-api-key: "$VENDOR_SERVICE_API_KEY"',
+        "encryption_key=DATABASE_ENCRYPTION_KEY",
+        "DEPLOY_TOKEN=projects/one/secrets/deploy_token_2",
+        "DEPLOY_TOKEN=vault:secret/data/deploy#token9",
+    ],
+)
+def test_what_only_looks_like_a_value_is_none(text: str) -> None:
+    found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
+    assert found == []
+
+
+def test_what_makes_a_value_none_always_shares_text_with_it() -> None:
+    """Nothing else may decide that a value is not masked: its sender does not choose what stands beside it."""
+    rules = [rule for pack in load_directory(SHIPPED).values() for rule in pack.rules if rule.is_sensitive]
+    assert any(rule.match.none for rule in rules)
+    assert [rule.id for rule in rules if any(not absent.overlaps for absent in rule.match.none)] == []
