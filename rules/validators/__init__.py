@@ -18,7 +18,16 @@ from rules.validators.addresses import email, host_disguised, host_internal, ip_
 from rules.validators.checksums import card, iban, luhn, mod97, verhoeff
 from rules.validators.national_ids import NATIONAL_IDS
 from rules.validators.phones import phone
-from rules.validators.tokens import base64_text, crc32_base62, entropy, jwt, not_placeholder, not_reference, pem_body
+from rules.validators.tokens import (
+    base64_text,
+    crc32_base62,
+    entropy,
+    jwt,
+    letters_and_digits,
+    not_placeholder,
+    not_reference,
+    pem_body,
+)
 from rules.validators.wallets import base58check, bech32, eip55
 
 _ENTROPY = re.compile(r"entropy>=(\d(?:\.\d{1,2})?)")
@@ -89,6 +98,7 @@ _JUDGES: dict[str, Judge] = {
     "eip55": eip55,
     "not_placeholder": not_placeholder,
     "not_reference": not_reference,
+    "letters_and_digits": letters_and_digits,
     "jwt": jwt,
     "pem_body": pem_body,
     "base64_text": base64_text,

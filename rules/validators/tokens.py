@@ -50,6 +50,11 @@ def not_placeholder(value: str) -> bool:
     return straight * 10 < (len(core) - 1) * 6
 
 
+def letters_and_digits(value: str) -> bool:
+    """Whether the value holds both, as what a machine makes does, and words and numbers do not."""
+    return value.isascii() and any(char.isdigit() for char in value) and any(char.isalpha() for char in value)
+
+
 def not_reference(value: str) -> bool:
     """Whether the value is itself, and not the name of where a program finds it: `config.token`, `$API_KEY`, `API_KEY`."""
     return _REFERENCE.fullmatch(value) is None

@@ -71,3 +71,45 @@ def test_what_makes_a_value_none_always_shares_text_with_it() -> None:
     rules = [rule for pack in load_directory(SHIPPED).values() for rule in pack.rules if rule.is_sensitive]
     assert any(rule.match.none for rule in rules)
     assert [rule.id for rule in rules if any(not absent.overlaps for absent in rule.match.none)] == []
+
+
+KEY = "Zx81mQ0pLk27VbN4tR6y"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"My API key is {KEY}.",
+        f"api key: {KEY}",
+        f"the token is {KEY}",
+        f"<api_key>{KEY}</api_key>",
+        f"curl --api-key {KEY} https://x",
+        f"{{api_key: {KEY}}}",
+        f"| api_key | {KEY} |",
+        f'client.setApiKey("{KEY}")',
+        f'("api_key", "{KEY}")',
+        f"api_key -> {KEY}",
+        f"api_key\t{KEY}",
+        f"https://h/x?token={KEY}",
+        f"config['api_key'] = '{KEY}'",
+        f"api_key: !secret {KEY}",
+        f"api_key: >-\n  {KEY}",
+        f'{{\\"api_key\\": \\"{KEY}\\"}}',
+        f"api_key%3D{KEY}",
+        "Password - Tr0ub4dor3x",
+        "pw: Tr0ub4dor3x",
+        "password (bob): Tr0ub4dor3x",
+        "password[bob] = 'Tr0ub4dor3x'",
+        "DB_PASS=Tr0ub4dor3x99",
+        '{\\"password\\": \\"Tr0ub4dor3x\\"}',
+        "<password>Tr0ub4dor&amp;3x</password>",
+        "contraseña: Verano2031!",
+        "La contraseña es Verano2031!",
+        "пароль: Zima2031x",
+        "パスワードはZima2031x。",
+    ],
+)
+def test_a_secret_is_found_however_its_name_stands_before_it(text: str) -> None:
+    found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
+    values = {text[one.value_start : one.value_end] for one in found if one.pack == "secrets"}
+    assert any(value.rstrip(".!") in text and (KEY in value or "2031" in value or "3x" in value) for value in values)
