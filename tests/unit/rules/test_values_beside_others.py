@@ -113,3 +113,10 @@ def test_a_secret_is_found_however_its_name_stands_before_it(text: str) -> None:
     found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
     values = {text[one.value_start : one.value_end] for one in found if one.pack == "secrets"}
     assert any(value.rstrip(".!") in text and (KEY in value or "2031" in value or "3x" in value) for value in values)
+
+
+@pytest.mark.parametrize("address", ["jürgen@münchen-web.de", "Łukasz.Żak@firma-x.pl", "José.Núñez@correo-x.es"])
+def test_no_letter_of_an_address_is_left_over(address: str) -> None:
+    text = f"Mail:{address}, thanks"
+    found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
+    assert [text[one.value_start : one.value_end] for one in found] == [address]
