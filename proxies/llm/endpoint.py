@@ -10,7 +10,15 @@ import msgspec
 from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
-from proxies.llm.conversations import conversation_of, keep_conversation, recall_findings, resume_conversation
+from proxies.llm.conversations import (
+    conversation_of,
+    fetch_conversation,
+    is_kept_elsewhere,
+    keep_conversation,
+    keeps_conversation,
+    recall_findings,
+    resume_conversation,
+)
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import note_call, request_facts, response_tool_calls
 from proxies.llm.header_texts import HEADERS_PATH, header_texts
@@ -151,6 +159,8 @@ async def serve(exchange: Exchange) -> None:
         streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
+        if reads_texts and route.surface is _OPENAI_RESPONSES and is_kept_elsewhere(exchange, document):
+            await off_loop.away(partial(fetch_conversation, exchange, document))
         prepare = partial(_prepare, exchange, route, document, streaming=streaming, reads_texts=reads_texts)
         body, hide_usage, masked = await off_loop.away(prepare) if is_large else prepare()
     upstream = await _forward(exchange, route, body, masked, streaming=streaming)
@@ -356,7 +366,8 @@ async def _return(
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
     finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
-    body = await off_loop.away(finish) if off_loop.is_large(data) else finish()
+    is_away = off_loop.is_large(data) or keeps_conversation(exchange, route.surface)
+    body = await off_loop.away(finish) if is_away else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 
 

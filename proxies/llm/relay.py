@@ -16,7 +16,7 @@ from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
 from proxies.llm.bedrock_frames import EXCEPTION
-from proxies.llm.conversations import keep_conversation
+from proxies.llm.conversations import keep_conversation, keeps_conversation
 from proxies.llm.errors import stream_event
 from proxies.llm.hidden_tokens import forget_tokens, may_hide
 from proxies.llm.interpreters import Framing, Interpreter
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 MANY_TEXTS: Final = 8
 """An event that ends more running texts than this at once, as the last one does, is worth a thread."""
+_WHOLE_RESPONSE: Final = '"response"'
+"""A member of those events of the Responses API that say it all."""
 
 
 async def relay_stream(
@@ -103,7 +105,11 @@ async def _release(exchange: Exchange, stream: AnswerStream, events: list[SSEEve
     try:
         for event in events:
             characters += len(event.data)
-            if len(event.data) > off_loop.LARGE_EVENT_CHARACTERS or stream.open_texts > MANY_TEXTS:
+            if (
+                len(event.data) > off_loop.LARGE_EVENT_CHARACTERS
+                or stream.open_texts > MANY_TEXTS
+                or stream.keeps(event)
+            ):
                 released += await off_loop.away(partial(stream.inspect, event))
             else:
                 released += stream.inspect(event)
@@ -146,6 +152,10 @@ class AnswerStream:
     def open_texts(self) -> int:
         """How many running texts have not ended."""
         return self._texts.open_count
+
+    def keeps(self, event: SSEEvent) -> bool:
+        """Whether an event may be the one with which the conversation is kept, in a file too."""
+        return _WHOLE_RESPONSE in event.data and keeps_conversation(self._exchange, self.surface)
 
     def inspect(self, event: SSEEvent) -> list[bytes]:
         """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
