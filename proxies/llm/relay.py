@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from proxies.llm.errors import stream_event
 from proxies.llm.hidden_tokens import forget_tokens, may_hide
 from proxies.llm.interpreters import Framing, Interpreter
 from proxies.llm.outlet import Outlet
-from proxies.llm.response_texts import echoed_texts
+from proxies.llm.response_texts import answer_numbers, echoed_texts
 from proxies.llm.running_texts import Reading
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 MANY_TEXTS: Final = 8
 """An event that ends more running texts than this at once, as the last one does, is worth a thread."""
+_LONG_NUMBER: Final = re.compile("[0-9][0-9.eE+]{12}|[0-9][0-9.]{0,12}[eE]")
+"""What the digits of a payment card may look like, also as a fraction or with an exponent."""
 _WHOLE_RESPONSE: Final = '"response"'
 """A member of those events of the Responses API that say it all."""
 
@@ -165,11 +168,14 @@ class AnswerStream:
             return [*held, self.framing.event(event)]
         if not event.data:
             return []
-        return self.inspect_body(event.event, self._parse(event.data))
+        has_numbers = _LONG_NUMBER.search(event.data) is not None
+        return self.inspect_body(event.event, self._parse(event.data), has_numbers=has_numbers)
 
-    def inspect_body(self, event: str | None, body: dict[str, Any]) -> list[bytes]:
+    def inspect_body(self, event: str | None, body: dict[str, Any], *, has_numbers: bool = False) -> list[bytes]:
         """What to release for one parsed event, which has a name where the API gives it one; raises `Refusal`."""
         reading = self.interpreter.read(event, body)
+        if has_numbers:
+            answer_numbers(body, reading.texts)
         if self._calls is not None:
             self._judge_calls(self._calls, body)
         if self._may_hide:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.contract import Usage
-from proxies.json_texts import leaves, pointer
+from proxies.json_texts import leaves, number_leaves, pointer
 from proxies.llm.converse_texts import converse_answer
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.invoke_families import llama_answer, titan_answer
@@ -44,6 +44,10 @@ _USAGE_OF_BODY: Final = {
 """Of APIs whose counts stand in the answer itself."""
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
 """What an answer of the Responses API repeats of its request; it was inspected on the way in."""
+_COUNTED: Final = frozenset({"usage", "usageMetadata", "metrics", "embedding", "embeddings"})
+"""Members whose numbers are counts and vectors."""
+_LISTS: Final = frozenset({Surface.MODELS, Surface.OLLAMA_SHOW})
+"""Answers whose numbers are sizes."""
 
 
 def response_texts(surface: Surface, body: Any) -> list[Text]:
@@ -51,9 +55,18 @@ def response_texts(surface: Surface, body: Any) -> list[Text]:
     texts: list[Text] = []
     if type(body) is dict:
         _SURFACES[surface](body, texts)
+        if surface not in _LISTS:
+            answer_numbers(body, texts)
     else:
         leaves(body, Target.COMPLETION, "", texts)
     return texts
+
+
+def answer_numbers(body: dict[str, Any], texts: list[Text]) -> None:
+    """Long whole numbers anywhere below the members of an answer or an event: an argument, a result."""
+    for key, value in body.items():
+        if key not in _COUNTED:
+            number_leaves(value, Target.TOOL_ARGS, pointer("", key), texts)
 
 
 def echoed_texts(surface: Surface, body: Any, path: str = "") -> list[Text]:
@@ -95,9 +108,9 @@ def _chat_message(message: Any, path: str, texts: list[Text]) -> None:
         below = pointer(path, key)
         if key == "tool_calls" and type(value) is list:
             for index, call in enumerate(value):
-                tool_call_texts(call, f"{below}/{index}", texts)
+                tool_call_texts(call, f"{below}/{index}", texts, has_numbers=True)
         elif key == "function_call":
-            tool_call_texts(value, below, texts)
+            tool_call_texts(value, below, texts, has_numbers=True)
         elif key == "audio" and type(value) is dict:
             leaves(value.get("transcript"), Target.COMPLETION, f"{below}/transcript", texts)
         elif key != "role":
@@ -123,7 +136,7 @@ def output_item_texts(item: Any, path: str, texts: list[Text]) -> None:
         if key in ("id", "call_id", "type", "status", "role", "encrypted_content", "result"):
             continue
         if key == "arguments":
-            argument_texts(value, below, texts)
+            argument_texts(value, below, texts, has_numbers=True)
         elif key == "name":
             leaves(value, Target.TOOL_NAME, below, texts)
         elif key == "output":

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from proxies.json_texts import LEAST_NUMBER, MOST_NUMBER, is_name, key_pointer, number_text, pointer
+from proxies.json_texts import is_name, key_pointer, number_text, pointer
 from proxies.llm.payloads import DATA_URL
+from rules.masking.json_strings import LEAST_NUMBER, MOST_NUMBER
 from rules.model import Target, Text
 
 _PLAIN: Final = re.compile(
