@@ -43,6 +43,7 @@ from proxies.llm.surfaces import (
     speaks_ollama,
     upstream_path,
 )
+from proxies.llm.unread_texts import names
 from proxies.llm.upstream_login import login_fields, signature_refusal
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
@@ -51,6 +52,7 @@ from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.headers import Headers, forwardable_request_headers, forwardable_response_headers
 from proxies.transport.http1_server import Request
 from proxies.transport.pool import UpstreamResponse
+from rules.canaries import MIN_VALUE_CHARS
 from rules.model import Target, Text
 
 # By name, because every look into an enumeration costs a tenth of a microsecond.
@@ -206,7 +208,7 @@ def _inspect(exchange: Exchange, route: Route, document: dict[str, Any]) -> dict
     if exchange.capture is not None:
         note_call(exchange, document, texts, facts)
     recall_findings(exchange, surface, document)
-    found = pipeline.inspect_request(exchange, texts, facts)
+    found = pipeline.inspect_request(exchange, texts, facts, _names(exchange, route, document))
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
         edits = pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
@@ -214,6 +216,15 @@ def _inspect(exchange: Exchange, route: Route, document: dict[str, Any]) -> dict
             add_hint(surface, document)
         return {path.removeprefix(HEADERS_PATH): text for path, text in edits.items() if path.startswith(HEADERS_PATH)}
     return {}
+
+
+def _names(exchange: Exchange, route: Route, document: dict[str, Any]) -> list[Text]:
+    """Where only a canary can be found: in names and ids, the model's in the path too."""
+    found: list[Text] = []
+    if exchange.proxy.canaries:
+        names(document, MIN_VALUE_CHARS, found)
+        names({"model": route.model}, MIN_VALUE_CHARS, found)
+    return found
 
 
 def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -48,6 +48,22 @@ def unread_texts(body: Any, texts: list[Text], path: str = "") -> None:
     texts += rest.found
 
 
+def names(value: Any, shortest: int, texts: list[Text], path: str = "") -> None:
+    """Append every word, name and id that rules need not read, keys included: for those who look for texts that were planted,
+    of which the shortest has so many characters."""
+    if type(value) is dict:
+        for key, member in value.items():
+            below = pointer(path, key)
+            if len(key) >= shortest:
+                texts.append(Text(Target.PROMPT, key_pointer(path, key), key))
+            names(member, shortest, texts, below)
+    elif type(value) is list:
+        for index, member in enumerate(value):
+            names(member, shortest, texts, f"{path}/{index}")
+    elif type(value) is str and len(value) >= shortest and is_plain(value):
+        texts.append(Text(Target.PROMPT, path, value))
+
+
 class _Rest:
     """One walk over a body; `found` is what it came upon."""
 

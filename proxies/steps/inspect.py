@@ -20,9 +20,13 @@ from rules.seams import across_seams
 
 
 def scan(
-    exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"], facts: Facts | None = None
+    exchange: Exchange,
+    texts: Sequence[Text],
+    direction: Literal["request", "response"],
+    facts: Facts | None = None,
+    names: Sequence[Text] = (),
 ) -> list[Finding]:
-    """Inspect whole texts, and ask the conditions of the policies about the facts of the message.
+    """Inspect whole texts, and ask the conditions of the policies about the facts of the message. `names` may be canaries.
 
     Returns the findings whose values must be masked; raises `Refusal` when the verdict is a block.
     """
@@ -43,6 +47,8 @@ def scan(
             seen = canaries(texts)
             findings += seen
             findings += across_seams(texts, canaries, seen)
+            if names:
+                findings += canaries(names)
         conditional = exchange.protection.policies.conditional_findings(facts) if facts is not None else []
     except Exception as error:
         raise inspection_failed(exchange, error) from error
