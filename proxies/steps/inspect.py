@@ -10,10 +10,12 @@ from msgspec.structs import replace
 
 from proxies.capture import RunningText
 from proxies.exchange import Exchange
-from proxies.steps.decide import inspection_failed, weigh
+from proxies.steps.decide import inspection_failed, too_many_values, weigh
 from rules.canaries import CanaryStream
 from rules.definitions import in_definitions
+from rules.encoded_values import beyond_views
 from rules.engine import StreamScan
+from rules.evaluator import TooMuchToMask
 from rules.facts import Facts, ToolCall
 from rules.model import Finding, Target, Text
 from rules.seams import across_seams
@@ -34,9 +36,11 @@ def scan(
     try:
         rules = partial(exchange.protection.ruleset.recall, direction=direction, whose=exchange.principal.id)
         findings = rules(texts)
+        masks = exchange.protection.policies.masks
+        findings += beyond_views(texts, partial(exchange.protection.ruleset.scan, direction=direction), masks, findings)
         findings += across_seams(texts, rules, findings)
         if direction == "request":
-            findings += in_definitions(texts, rules, exchange.protection.policies.masks, findings)
+            findings += in_definitions(texts, rules, masks, findings)
         if proxy.canaries:
             canaries = partial(
                 proxy.canaries.scan,
@@ -50,6 +54,8 @@ def scan(
             if names:
                 findings += canaries(names)
         conditional = exchange.protection.policies.conditional_findings(facts) if facts is not None else []
+    except TooMuchToMask as full:
+        raise too_many_values(exchange, full) from None
     except Exception as error:
         raise inspection_failed(exchange, error) from error
     if exchange.capture:

@@ -16,6 +16,7 @@ from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts, steps
 from proxies.refusal import Refusal
 from proxies.shown_places import hidden_names, shown_place
+from proxies.steps.decide import too_many_values
 from rules.masking.placeholders import LITERAL_LABEL, session_key
 from rules.masking.session import MaskingFull, MaskingSession
 from rules.masking.spans import (
@@ -140,7 +141,9 @@ def mask_request(
             f"A value that must be masked stands in {place}, where nothing can be changed, so the message did not pass.",
             remediation="Send the value as content, not as a name or an identifier.",
         ) from None
-    except (EditImpossible, MaskingFull, ValueError) as error:
+    except MaskingFull as full:
+        raise too_many_values(exchange, full) from None
+    except (EditImpossible, ValueError) as error:
         raise masking_failed(exchange, error) from None
     return edits
 
