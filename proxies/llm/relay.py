@@ -22,11 +22,13 @@ from proxies.llm.errors import stream_event
 from proxies.llm.hidden_tokens import forget_tokens, may_hide
 from proxies.llm.interpreters import Framing, Interpreter
 from proxies.llm.outlet import Outlet
-from proxies.llm.response_texts import answer_numbers, echoed_texts
+from proxies.llm.response_texts import echoed_texts
 from proxies.llm.running_texts import Reading
+from proxies.llm.streams import ResponsesStream
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
-from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
+from proxies.llm.unread_answers import UnreadAnswer
+from proxies.pipeline import finish_answer, has_rules, inspect_response, judge_tool_calls, needs_tool_calls
 from proxies.refusal import Refusal
 from proxies.steps.decide import inspection_failed
 from proxies.steps.restore import drop_stale, drop_stale_apart
@@ -40,8 +42,7 @@ logger = logging.getLogger(__name__)
 
 MANY_TEXTS: Final = 8
 """An event that ends more running texts than this at once, as the last one does, is worth a thread."""
-_LONG_NUMBER: Final = re.compile("[0-9][0-9.eE+]{12}|[0-9][0-9.]{0,12}[eE]")
-"""What the digits of a payment card may look like, also as a fraction or with an exponent."""
+_EVENT_NAME: Final = re.compile("[A-Za-z_.:-]{1,100}")
 _WHOLE_RESPONSE: Final = '"response"'
 """A member of those events of the Responses API that say it all."""
 
@@ -132,8 +133,16 @@ class AnswerStream:
     """The inspection of one stream; no I/O."""
 
     def __init__(
-        self, exchange: Exchange, surface: Surface, interpreter: Interpreter, framing: Framing, *, hide_usage: bool
+        self,
+        exchange: Exchange,
+        surface: Surface,
+        interpreter: Interpreter,
+        framing: Framing,
+        *,
+        hide_usage: bool,
+        reads_rest: bool = True,
     ) -> None:
+        """With `reads_rest` also what no shape of the API names is read."""
         self.framing = framing
         self.outlet = Outlet(exchange)
         self._exchange = exchange
@@ -143,6 +152,7 @@ class AnswerStream:
         self._may_hide = may_hide(exchange, surface)
         self._texts = AnswerTexts(exchange, repeats=interpreter.repeats)
         self._calls = OpenCalls() if needs_tool_calls(exchange) else None
+        self._unread = UnreadAnswer() if reads_rest and has_rules(exchange) else None
         self._inserted = 0
         self.ended = False
 
@@ -165,17 +175,16 @@ class AnswerStream:
         if event.data == "[DONE]" and self.framing.has_done:
             held = self.close()
             self.ended = True
-            return [*held, self.framing.event(event)]
+            return [*held, self.framing.event(SSEEvent(event=None, data=event.data))]
         if not event.data:
             return []
-        has_numbers = _LONG_NUMBER.search(event.data) is not None
-        return self.inspect_body(event.event, self._parse(event.data), has_numbers=has_numbers)
+        return self.inspect_body(event.event, self._parse(event.data))
 
-    def inspect_body(self, event: str | None, body: dict[str, Any], *, has_numbers: bool = False) -> list[bytes]:
+    def inspect_body(self, event: str | None, body: dict[str, Any]) -> list[bytes]:
         """What to release for one parsed event, which has a name where the API gives it one; raises `Refusal`."""
         reading = self.interpreter.read(event, body)
-        if has_numbers:
-            answer_numbers(body, reading.texts)
+        if self._unread is not None:
+            self._pass_rest(self._unread, body, reading)
         if self._calls is not None:
             self._judge_calls(self._calls, body)
         if self._may_hide:
@@ -195,7 +204,7 @@ class AnswerStream:
         if self._inserted and type(number) is int:
             body["sequence_number"] = number + self._inserted
         # The name of the event goes on only where the API has one; id and retry have no meaning in these APIs.
-        name = event if event is not None and event.isprintable() else None
+        name = event if event is not None and _EVENT_NAME.fullmatch(event) is not None else None
         return [*held, self.framing.event(SSEEvent(event=name, data=dump(body).decode()))]
 
     def close(self) -> list[bytes]:
@@ -268,6 +277,19 @@ class AnswerStream:
             beside = [piece.around for piece in reading.pieces]
             drop_stale_apart(self._exchange, body, beside, is_holding=texts.is_holding)
         return held
+
+    def _pass_rest(self, unread: UnreadAnswer, body: dict[str, Any], reading: Reading) -> None:
+        """What no shape names, before what one names is changed."""
+        read = reading.texts
+        if self.interpreter.repeats:
+            read = read + echoed_texts(self.surface, body.get("response"), "/response")
+        rest = unread.texts(body, read, [piece.text for piece in reading.pieces])
+        if rest and type(self.interpreter) is ResponsesStream:
+            rest = self.interpreter.unsaid(rest)
+        if rest:
+            found = inspect_response(self._exchange, rest)
+            unread.note(rest, found)
+            finish_answer(self._exchange, body, rest, found)
 
     def _pass_whole(self, whole: list[Text], body: dict[str, Any], repeated: list[str]) -> None:
         """Texts that did not come in pieces; those in places that only repeat what went out are not read again."""

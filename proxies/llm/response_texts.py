@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxies.contract import Usage
-from proxies.json_texts import leaves, number_leaves, pointer
+from proxies.json_texts import leaves, pointer
 from proxies.llm.converse_texts import converse_answer
 from proxies.llm.gemini_texts import gemini_content
 from proxies.llm.invoke_families import llama_answer, titan_answer
 from proxies.llm.ollama_texts import ollama_answer
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts
+from proxies.llm.unread_answers import UnreadAnswer
 from proxies.llm.usage import (
     anthropic_usage,
     converse_usage,
@@ -44,29 +45,20 @@ _USAGE_OF_BODY: Final = {
 """Of APIs whose counts stand in the answer itself."""
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
 """What an answer of the Responses API repeats of its request; it was inspected on the way in."""
-_COUNTED: Final = frozenset({"usage", "usageMetadata", "metrics", "embedding", "embeddings"})
-"""Members whose numbers are counts and vectors."""
 _LISTS: Final = frozenset({Surface.MODELS, Surface.OLLAMA_SHOW})
-"""Answers whose numbers are sizes."""
+"""Answers of which all is read, and whose numbers are sizes."""
 
 
 def response_texts(surface: Surface, body: Any) -> list[Text]:
-    """The texts of one answer body."""
+    """The texts of one answer body, and behind them what no shape names."""
     texts: list[Text] = []
     if type(body) is dict:
         _SURFACES[surface](body, texts)
         if surface not in _LISTS:
-            answer_numbers(body, texts)
+            texts += UnreadAnswer().texts(body, [*texts, *echoed_texts(surface, body)])
     else:
         leaves(body, Target.COMPLETION, "", texts)
     return texts
-
-
-def answer_numbers(body: dict[str, Any], texts: list[Text]) -> None:
-    """Long whole numbers anywhere below the members of an answer or an event: an argument, a result."""
-    for key, value in body.items():
-        if key not in _COUNTED:
-            number_leaves(value, Target.TOOL_ARGS, pointer("", key), texts)
 
 
 def echoed_texts(surface: Surface, body: Any, path: str = "") -> list[Text]:

@@ -285,6 +285,10 @@ class ResponsesStream:
             self._other(body, reading)
         return reading
 
+    def unsaid(self, texts: list[Text]) -> list[Text]:
+        """Those of the texts of an event that were not said in pieces."""
+        return self._running.unseen(texts)
+
     def _key(self, kind: str, body: dict[str, Any]) -> str:
         parts = (body.get(name) for name in ("output_index", "item_id", "content_index", "summary_index"))
         return kind.rpartition(".")[0] + ":" + ":".join(str(part) for part in parts)
@@ -378,7 +382,7 @@ class AnthropicStream:
         """Interpret one event by its `type`."""
         reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         kind = body.get("type")
-        index = body.get("index")
+        index = number if type(number := body.get("index")) is int else None
         if kind == "content_block_delta":
             self._delta(index, body, reading)
         elif kind == "content_block_start":

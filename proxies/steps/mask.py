@@ -90,6 +90,12 @@ def is_fixed(document: Any, text: Text) -> bool:
     return any(is_of(value, SIGNED_TYPES) or value.get("thought") is True for value in around)
 
 
+def is_name_to_mask(text: Text, *, is_certain: bool) -> bool:
+    """Whether a value stands where the protocol names or tells apart something, and by no accident."""
+    last = steps(text.path)[-1]
+    return last in _WORD_MEMBERS or (is_certain and last in _NAMING_MEMBERS)
+
+
 def is_signed_detail(detail: dict[str, Any]) -> bool:
     """Whether a piece of reasoning among OpenRouter's `reasoning_details` is signed. In a stream the signature comes last,
     but the format says whose it is: only Anthropic signs what can be read."""
@@ -190,11 +196,7 @@ def settled_places(
         if text.path in paths and (place := (text.target, text.path)) in spans:
             if not is_fixed(document, text):
                 places[place] = text.text, settle(spans[place])
-            elif (
-                text.target is Target.TOOL_NAME
-                or (last := steps(text.path)[-1]) in _WORD_MEMBERS
-                or (place in certain and last in _NAMING_MEMBERS)
-            ):
+            elif text.target is Target.TOOL_NAME or is_name_to_mask(text, is_certain=place in certain):
                 raise NotMaskable(text.path)
     return places
 
