@@ -25,7 +25,7 @@ MAX_VIEWS = 8
 """Decoded views of one text."""
 MAX_VIEWS_PER_DECODER = 4
 """Of those, at one level: no flood of one encoding hides the others."""
-MAX_MESSAGE_VIEWS = 1_024
+MAX_MESSAGE_VIEWS = 64
 """Decoded views of one message, the newest texts first."""
 
 _trigger_regexps = tuple(map(regexp, TRIGGERS))

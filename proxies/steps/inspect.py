@@ -37,7 +37,7 @@ def scan(
         rules = partial(exchange.protection.ruleset.recall, direction=direction, whose=exchange.principal.id)
         findings = rules(texts)
         masks = exchange.protection.policies.masks
-        findings += beyond_views(texts, partial(exchange.protection.ruleset.scan, direction=direction), masks, findings)
+        findings += beyond_views(texts, rules, masks, findings)
         findings += across_seams(texts, rules, findings)
         if direction == "request":
             findings += in_definitions(texts, rules, masks, findings)
