@@ -66,26 +66,27 @@ class UnreadAnswer:
             if type(member) is str:
                 if member and member not in self._harmless and id(member) not in self._read and key not in _SEALED:
                     self._string(key, member, pointer(path, key))
+            elif type(member) is int or type(member) is float:
+                if LEAST_NUMBER <= member <= MOST_NUMBER:
+                    number_text(member, Target.TOOL_ARGS, pointer(path, key), self._found)
             elif type(member) is dict:
                 if key not in _SEALED:
                     self._object(member, pointer(path, key))
-            elif type(member) is list:
-                if member and key not in _SEALED:
-                    self._list(member, pointer(path, key))
-            elif (type(member) is int or type(member) is float) and LEAST_NUMBER <= member <= MOST_NUMBER:
-                number_text(member, Target.TOOL_ARGS, pointer(path, key), self._found)
+            elif type(member) is list and member and key not in _SEALED:
+                self._list(member, pointer(path, key))
 
     def _list(self, value: list[Any], path: str) -> None:
         for index, member in enumerate(value):
             if type(member) is str:
                 if member and member not in self._harmless and id(member) not in self._read:
                     self._string("", member, f"{path}/{index}")
+            elif type(member) is int or type(member) is float:
+                if LEAST_NUMBER <= member <= MOST_NUMBER:
+                    number_text(member, Target.TOOL_ARGS, f"{path}/{index}", self._found)
             elif type(member) is dict:
                 self._object(member, f"{path}/{index}")
             elif type(member) is list:
                 self._list(member, f"{path}/{index}")
-            elif (type(member) is int or type(member) is float) and LEAST_NUMBER <= member <= MOST_NUMBER:
-                number_text(member, Target.TOOL_ARGS, f"{path}/{index}", self._found)
 
     def _string(self, key: str, text: str, path: str) -> None:
         if key in _NAMES and _NAME.fullmatch(text) is not None:
