@@ -27,6 +27,8 @@ from rules.model import Finding, Target, Text
 
 MAX_REPEATED_CHARACTERS: Final = 8 * 1024 * 1024
 """Bound of the texts that are kept to be repeated at the end of a stream."""
+SENT_COST_CHARACTERS: Final = 64
+"""What remembering one of them costs besides."""
 MAX_BROKEN_CHARACTERS: Final = 256 * 1024
 """Bound of arguments that are kept to be read again as plain text, should they turn out not to be JSON."""
 MAX_WAITING_CHARACTERS: Final = 4 * 1024 * 1024
@@ -183,7 +185,7 @@ class AnswerTexts:
             raise masking_failed(self._exchange, error) from error
 
     def _remember(self, channel: _Channel) -> None:
-        self._sent_characters += channel.characters
+        self._sent_characters += channel.characters + SENT_COST_CHARACTERS
         if self._sent_characters > MAX_REPEATED_CHARACTERS:
             raise masking_failed(self._exchange, HeldTooLong("the answer is too long to be repeated"))
         self._sent[channel.digest(), channel.is_released] = channel.sent()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from rules.masking.json_strings import LEAST_NUMBER, MOST_NUMBER
 from rules.model import Target, Text
 
 BASE64_SUFFIX: Final = ";base64"
@@ -13,9 +14,6 @@ BASE64_SUFFIX: Final = ";base64"
 DATA_URL_SUFFIX: Final = ";data-url"
 """Ends the place of a text that stands there in the base64 of a `data:` URL."""
 DESCRIPTION_KEYS: Final = frozenset({"description", "title", "$comment"})
-LEAST_NUMBER: Final = 10**12
-MOST_NUMBER: Final = 10**16 - 1
-"""Of 13 and of 16 digits, as the numbers of payment cards have."""
 
 
 def pointer(path: str, key: str | int) -> str:

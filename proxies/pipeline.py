@@ -94,11 +94,16 @@ def needs_tool_calls(exchange: Exchange) -> bool:
     return exchange.protection.policies.needs_tool_calls
 
 
-def inspect_request(exchange: Exchange, texts: Sequence[Text], facts: Facts | None = None) -> list[Finding]:
-    """Inspect everything that would reach the upstream; what must be masked in it. Raises `Refusal` on a block."""
+def inspect_request(
+    exchange: Exchange, texts: Sequence[Text], facts: Facts | None = None, names: Sequence[Text] = ()
+) -> list[Finding]:
+    """Inspect everything that would reach the upstream; what must be masked in it. Raises `Refusal` on a block.
+
+    `names` say nothing that a rule could find; only canaries are looked for in them.
+    """
     exchange.facts = facts
     try:
-        return inspect.scan(exchange, texts, "request", facts)
+        return inspect.scan(exchange, texts, "request", facts, names)
     finally:
         exchange.lap("inspect_request")
 

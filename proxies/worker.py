@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxies import off_loop
 from proxies.channel import Channel
 from proxies.contract import (
     CONTRACT_VERSION,
@@ -44,6 +45,7 @@ from proxies.contract import (
     socket_decoder,
 )
 from proxies.journal import Journal
+from proxies.llm.conversations import KEPT_FILES
 from proxies.loop_lag import LoopLag
 from proxies.scan.orders import Scans
 from proxies.serving import Serving, SnapshotUnusable
@@ -58,6 +60,8 @@ LAST_EVENTS_SECONDS = 2.0
 """How long a drained worker waits for its last events to be committed before it spools them."""
 MAX_DATAGRAM_BYTES = 4096
 MAX_QUEUED_MESSAGES = 1024
+CONVERSATIONS = "conversations"
+"""The directory, beside the spool, of what was masked for responses that a client may continue."""
 GC_YOUNG_OBJECTS = 5000
 """New containers between two looks of the garbage collector: a few megabytes at the most."""
 
@@ -87,6 +91,7 @@ class Worker:
             channel, on_message=self._receive, on_writable=self._may_write_again, on_closed=self._console_left
         )
         self._journal = Journal(self._channel, SpoolFile(spool_dir))
+        KEPT_FILES.open(spool_dir.parent / CONVERSATIONS)
         self._serving = Serving(self._journal, self._report, self._channel.send)
         self._scans = Scans(self._channel.send)
         self._passed: list[tuple[ListenerSocket, socket.socket]] = []
@@ -289,6 +294,8 @@ class Worker:
                 )
             )
             self._report_servers()
+            if KEPT_FILES.is_untidy:
+                await off_loop.away(KEPT_FILES.tidy)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _report_servers(self) -> None:

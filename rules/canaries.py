@@ -117,6 +117,17 @@ class CanaryWatch:
         """A watch over one text that arrives in pieces."""
         return CanaryStream(self, target, path, proxy_id, principal_id, direction)
 
+    def masked(self, text: str) -> str:
+        """A text to be shown, without the canaries that stand in it."""
+        if self._pattern is None:
+            return text
+        pieces: list[str] = []
+        position = 0
+        for match in self._pattern.finditer(text):
+            pieces += (text[position : match.start()], mask(match.group()))
+            position = match.end()
+        return "".join((*pieces, text[position:]))
+
     @property
     def reach_chars(self) -> int:
         """How much of the text before a piece may belong to a canary that ends in the piece."""

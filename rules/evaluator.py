@@ -26,6 +26,12 @@ MAX_VALUES = 20_000
 """Hits of sensitive rules per message; one with more is not inspected but refused."""
 
 Direction = Literal["request", "response"]
+
+
+class TooMuchToMask(EngineError):
+    """A message holds more values than can be masked; the search stopped there."""
+
+
 Found = tuple[int, MatchRule, Hit]
 """The index of a text in its buffer, and what hit there."""
 
@@ -69,7 +75,7 @@ class Evaluator:
         """The hits of every rule that the patterns make possible, in the order of the buffer.
 
         `changed` is what the one text of the buffer is: only those hits matter then that the raw text may not show.
-        Raises `EngineError` when there are more values than can be masked.
+        Raises `TooMuchToMask`.
         """
         by_anchor = self._by_anchor.get((view, direction))
         if by_anchor is None or by_anchor.keys().isdisjoint(hits):
@@ -106,8 +112,8 @@ class Evaluator:
                     fresh = fresh[: MAX_FINDINGS - plain]
                     plain += len(fresh)
                 found += ((text_index, rule, hit) for hit in fresh)
-            if len(found) > MAX_VALUES:
-                raise EngineError("the message holds more values than can be masked")
+                if len(found) > MAX_VALUES:
+                    raise TooMuchToMask(f"the message holds more than {MAX_VALUES:,} values")
         return sorted(found, key=_place)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rules.engine import Ruleset
 from rules.model import Target
+from rules.packs import Pack
 from tests.unit.rules.small_packs import pack, rule, ruleset
 
 EMAIL = "zoe.ohara@example.com"
@@ -23,27 +24,29 @@ def masking_rule(rule_id: str, pattern: str, category: str, **fields: Any) -> di
     return rule(rule_id, {"any": [{"re": pattern}]}, ("a", "b"), category=category, **fields)
 
 
+def masking_pack() -> Pack:
+    return pack(
+        "masking",
+        masking_rule(
+            "PII-EMAIL",
+            r"\b[A-Za-z0-9._-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b",
+            "pii/email",
+            capture={"group": 0, "reversible": True},
+        ),
+        masking_rule("SEC-AWS", r"\bAKIA[A-Z2-7]{16}\b", "secrets/aws"),
+        masking_rule(
+            "SEC-PASSWORD",
+            r"\bpassword\s{0,3}[:=]\s{0,3}([^\s\"']{8,64})",
+            "secrets/password",
+            capture={"group": 1, "redact_as": "PASSWORD"},
+        ),
+        masking_rule("X-DOORS", BLOCKED, "test/any", action="block", confidence="high", score=90),
+    )
+
+
 @cache
 def masking_ruleset() -> Ruleset:
-    return ruleset(
-        pack(
-            "masking",
-            masking_rule(
-                "PII-EMAIL",
-                r"\b[A-Za-z0-9._-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b",
-                "pii/email",
-                capture={"group": 0, "reversible": True},
-            ),
-            masking_rule("SEC-AWS", r"\bAKIA[A-Z2-7]{16}\b", "secrets/aws"),
-            masking_rule(
-                "SEC-PASSWORD",
-                r"\bpassword\s{0,3}[:=]\s{0,3}([^\s\"']{8,64})",
-                "secrets/password",
-                capture={"group": 1, "redact_as": "PASSWORD"},
-            ),
-            masking_rule("X-DOORS", BLOCKED, "test/any", action="block", confidence="high", score=90),
-        )
-    )
+    return ruleset(masking_pack())
 
 
 @cache

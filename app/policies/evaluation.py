@@ -37,6 +37,7 @@ from rules.compiler import compile_ruleset
 from rules.conditions import TooManyHits
 from rules.context_firewall import MEMBER, ORIGIN_RULE, SCORE_RULE, across_chunks
 from rules.definitions import in_definitions
+from rules.encoded_values import beyond_views
 from rules.engine import EngineError, Ruleset
 from rules.json_path import TooManyValues
 from rules.masking.session import MaskingSession
@@ -70,6 +71,7 @@ class Judges(msgspec.Struct, frozen=True):
         for ruleset in self.rulesets:
             rules = partial(ruleset.scan, direction="response" if direction == "response" else "request")
             in_texts = rules(texts)
+            in_texts += beyond_views(texts, rules, PolicySet(self.policies).masks, in_texts)
             found += in_texts + across_seams(texts, rules, in_texts)
             if direction == "request":
                 found += in_definitions(texts, rules, PolicySet(self.policies).masks, in_texts)

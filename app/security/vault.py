@@ -30,7 +30,8 @@ class Vault:
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
         self.masking_key = hmac.digest(key, b"ostiary masking key", "sha256")
-        """What placeholders are made with: derived from the key, and of no use for opening anything."""
+        """What placeholders are made with: derived from the key, and of no use for opening what is sealed here. Workers
+        seal with it what they keep of conversations."""
         self.key_id = hashlib.sha256(b"ostiary key id" + key).hexdigest()[:KEY_ID_CHARACTERS]
 
     def __repr__(self) -> str:

@@ -3,7 +3,8 @@ was found in one supports a block of another.
 
 Most APIs are sent the whole conversation again with every call: its first message tells it from others, the map of the
 call itself is enough, and its messages are judged together. The Responses API remembers for the client: what was masked
-and found for a response is kept for those that continue it, for the same caller only.
+and found for a response is kept for those that continue it, for the same caller only; what was masked in sealed files as well,
+because the next call may come to another worker.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 from proxies.conversation import WINDOW_SECONDS, RecentFindings
 from proxies.exchange import Exchange
 from proxies.llm.kept import Kept, Key
+from proxies.llm.kept_files import KeptFiles
 from proxies.llm.surfaces import Surface
 from proxies.strict_json import dump
 from rules.masking.session import MaskingSession
@@ -27,6 +29,8 @@ MAX_NAME_CHARACTERS: Final = 200
 SESSION_SECONDS: Final = 3600.0
 
 KEPT_SESSIONS: Final[Kept[MaskingSession]] = Kept(seconds=SESSION_SECONDS, max_weight=MAX_CHARACTERS)
+KEPT_FILES: Final = KeptFiles(seconds=SESSION_SECONDS)
+"""The same sessions for other workers, and for the time after this one."""
 KEPT_FINDINGS: Final[Kept[RecentFindings]] = Kept(seconds=WINDOW_SECONDS, max_weight=MAX_FINDINGS)
 
 _BEGINNINGS: Final = ("messages", "contents", "input", "prompt")
@@ -38,6 +42,28 @@ def recall_findings(exchange: Exchange, surface: Surface, document: dict[str, An
     if surface is Surface.OPENAI_RESPONSES and len(KEPT_FINDINGS) and (name := _continued(document)):
         exchange.earlier = KEPT_FINDINGS.find(_key(exchange, name))
         exchange.conversation = exchange.earlier.copy() if exchange.earlier is not None else None
+
+
+def is_kept_elsewhere(exchange: Exchange, document: dict[str, Any]) -> bool:
+    """Whether another worker may know what was masked in the conversation that a request of the Responses API continues."""
+    if not KEPT_FILES.is_open or not (name := _continued(document)):
+        return False
+    # A response never changes; a conversation grows with each call, wherever that is served.
+    return bool(_named(document)) or KEPT_SESSIONS.find(_key(exchange, name)) is None
+
+
+def fetch_conversation(exchange: Exchange, document: dict[str, Any]) -> None:
+    """Take in what other workers have kept of the conversation that a request continues. It reads a file."""
+    key = _key(exchange, _continued(document))
+    if (session := KEPT_FILES.find(exchange.proxy.config.masking.key, key)) is not None:
+        if (known := KEPT_SESSIONS.find(key)) is not None:
+            session.take_in(known.values())
+        KEPT_SESSIONS.keep(key, session, session.characters)
+
+
+def keeps_conversation(exchange: Exchange, surface: Surface) -> bool:
+    """Whether the end of this call's answer writes a file."""
+    return surface is Surface.OPENAI_RESPONSES and bool(exchange.masking) and KEPT_FILES.is_open
 
 
 def resume_conversation(exchange: Exchange, surface: Surface, document: dict[str, Any]) -> None:
@@ -57,10 +83,15 @@ def keep_conversation(exchange: Exchange, response: Any) -> None:
     for holder in (response, conversation if type(conversation) is dict else {}):
         name = holder.get("id")
         if type(name) is str and 0 < len(name) <= MAX_NAME_CHARACTERS:
-            if exchange.masking:
-                KEPT_SESSIONS.keep(_key(exchange, name), exchange.masking, exchange.masking.characters)
+            key = _key(exchange, name)
+            if session := exchange.masking:
+                if holder is conversation and (before := KEPT_SESSIONS.find(key)) is not None and before is not session:
+                    # Another call of the conversation may have ended since this one began.
+                    session.take_in(before.values())
+                KEPT_FILES.keep(exchange.proxy.config.masking.key, key, session)
+                KEPT_SESSIONS.keep(key, session, session.characters)
             if recent is not None:
-                KEPT_FINDINGS.keep(_key(exchange, name), recent, recent.count)
+                KEPT_FINDINGS.keep(key, recent, recent.count)
 
 
 def conversation_of(surface: Surface, document: dict[str, Any]) -> str:

@@ -10,7 +10,15 @@ import msgspec
 from proxies import off_loop, pipeline
 from proxies.exchange import Exchange
 from proxies.json_texts import leaves
-from proxies.llm.conversations import conversation_of, keep_conversation, recall_findings, resume_conversation
+from proxies.llm.conversations import (
+    conversation_of,
+    fetch_conversation,
+    is_kept_elsewhere,
+    keep_conversation,
+    keeps_conversation,
+    recall_findings,
+    resume_conversation,
+)
 from proxies.llm.errors import anthropic_body, bedrock_body, bedrock_type, gemini_body, ollama_body, openai_body
 from proxies.llm.facts import note_call, request_facts, response_tool_calls
 from proxies.llm.header_texts import HEADERS_PATH, header_texts
@@ -35,6 +43,7 @@ from proxies.llm.surfaces import (
     speaks_ollama,
     upstream_path,
 )
+from proxies.llm.unread_texts import names
 from proxies.llm.upstream_login import login_fields, signature_refusal
 from proxies.refusal import Refusal
 from proxies.strict_json import JSONRefused, dump, parse, refuse_case_variants
@@ -43,6 +52,7 @@ from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.headers import Headers, forwardable_request_headers, forwardable_response_headers
 from proxies.transport.http1_server import Request
 from proxies.transport.pool import UpstreamResponse
+from rules.canaries import MIN_VALUE_CHARS
 from rules.model import Target, Text
 
 # By name, because every look into an enumeration costs a tenth of a microsecond.
@@ -151,6 +161,8 @@ async def serve(exchange: Exchange) -> None:
         streaming = _is_streamed(route, document)
         if exchange.proxy.decisions is not None:
             await pipeline.ask_decision_service(exchange, {"model": exchange.operation, "stream": streaming})
+        if reads_texts and route.surface is _OPENAI_RESPONSES and is_kept_elsewhere(exchange, document):
+            await off_loop.away(partial(fetch_conversation, exchange, document))
         prepare = partial(_prepare, exchange, route, document, streaming=streaming, reads_texts=reads_texts)
         body, hide_usage, masked = await off_loop.away(prepare) if is_large else prepare()
     upstream = await _forward(exchange, route, body, masked, streaming=streaming)
@@ -196,7 +208,7 @@ def _inspect(exchange: Exchange, route: Route, document: dict[str, Any]) -> dict
     if exchange.capture is not None:
         note_call(exchange, document, texts, facts)
     recall_findings(exchange, surface, document)
-    found = pipeline.inspect_request(exchange, texts, facts)
+    found = pipeline.inspect_request(exchange, texts, facts, _names(exchange, route, document))
     resume_conversation(exchange, surface, document)
     if found or exchange.masking:
         edits = pipeline.mask_request(exchange, document, texts, found, conversation_of(surface, document))
@@ -204,6 +216,15 @@ def _inspect(exchange: Exchange, route: Route, document: dict[str, Any]) -> dict
             add_hint(surface, document)
         return {path.removeprefix(HEADERS_PATH): text for path, text in edits.items() if path.startswith(HEADERS_PATH)}
     return {}
+
+
+def _names(exchange: Exchange, route: Route, document: dict[str, Any]) -> list[Text]:
+    """Where only a canary can be found: in names and ids, the model's in the path too."""
+    found: list[Text] = []
+    if exchange.proxy.canaries:
+        names(document, MIN_VALUE_CHARS, found)
+        names({"model": route.model}, MIN_VALUE_CHARS, found)
+    return found
 
 
 def render_refusal(exchange: Exchange, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -356,7 +377,8 @@ async def _return(
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
     finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
-    body = await off_loop.away(finish) if off_loop.is_large(data) else finish()
+    is_away = off_loop.is_large(data) or keeps_conversation(exchange, route.surface)
+    body = await off_loop.away(finish) if is_away else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from functools import partial
 from typing import Any, Final
 
@@ -16,16 +17,18 @@ from proxies.answer_texts import AnswerTexts
 from proxies.exchange import Exchange
 from proxies.keepalive import KeepAlive
 from proxies.llm.bedrock_frames import EXCEPTION
-from proxies.llm.conversations import keep_conversation
+from proxies.llm.conversations import keep_conversation, keeps_conversation
 from proxies.llm.errors import stream_event
 from proxies.llm.hidden_tokens import forget_tokens, may_hide
 from proxies.llm.interpreters import Framing, Interpreter
 from proxies.llm.outlet import Outlet
 from proxies.llm.response_texts import echoed_texts
 from proxies.llm.running_texts import Reading
+from proxies.llm.streams import ResponsesStream
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_calls import CallsNotReadable, OpenCalls
-from proxies.pipeline import finish_answer, inspect_response, judge_tool_calls, needs_tool_calls
+from proxies.llm.unread_answers import UnreadAnswer
+from proxies.pipeline import finish_answer, has_rules, inspect_response, judge_tool_calls, needs_tool_calls
 from proxies.refusal import Refusal
 from proxies.steps.decide import inspection_failed
 from proxies.steps.restore import drop_stale, drop_stale_apart
@@ -39,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 MANY_TEXTS: Final = 8
 """An event that ends more running texts than this at once, as the last one does, is worth a thread."""
+_EVENT_NAME: Final = re.compile("[A-Za-z_.:-]{1,100}")
+_WHOLE_RESPONSE: Final = '"response"'
+"""A member of those events of the Responses API that say it all."""
 
 
 async def relay_stream(
@@ -103,7 +109,11 @@ async def _release(exchange: Exchange, stream: AnswerStream, events: list[SSEEve
     try:
         for event in events:
             characters += len(event.data)
-            if len(event.data) > off_loop.LARGE_EVENT_CHARACTERS or stream.open_texts > MANY_TEXTS:
+            if (
+                len(event.data) > off_loop.LARGE_EVENT_CHARACTERS
+                or stream.open_texts > MANY_TEXTS
+                or stream.keeps(event)
+            ):
                 released += await off_loop.away(partial(stream.inspect, event))
             else:
                 released += stream.inspect(event)
@@ -123,8 +133,16 @@ class AnswerStream:
     """The inspection of one stream; no I/O."""
 
     def __init__(
-        self, exchange: Exchange, surface: Surface, interpreter: Interpreter, framing: Framing, *, hide_usage: bool
+        self,
+        exchange: Exchange,
+        surface: Surface,
+        interpreter: Interpreter,
+        framing: Framing,
+        *,
+        hide_usage: bool,
+        reads_rest: bool = True,
     ) -> None:
+        """With `reads_rest` also what no shape of the API names is read."""
         self.framing = framing
         self.outlet = Outlet(exchange)
         self._exchange = exchange
@@ -134,6 +152,7 @@ class AnswerStream:
         self._may_hide = may_hide(exchange, surface)
         self._texts = AnswerTexts(exchange, repeats=interpreter.repeats)
         self._calls = OpenCalls() if needs_tool_calls(exchange) else None
+        self._unread = UnreadAnswer() if reads_rest and has_rules(exchange) else None
         self._inserted = 0
         self.ended = False
 
@@ -147,12 +166,16 @@ class AnswerStream:
         """How many running texts have not ended."""
         return self._texts.open_count
 
+    def keeps(self, event: SSEEvent) -> bool:
+        """Whether an event may be the one with which the conversation is kept, in a file too."""
+        return _WHOLE_RESPONSE in event.data and keeps_conversation(self._exchange, self.surface)
+
     def inspect(self, event: SSEEvent) -> list[bytes]:
         """What to release for one event, nothing to swallow it; raises `Refusal` or `UpstreamError`."""
         if event.data == "[DONE]" and self.framing.has_done:
             held = self.close()
             self.ended = True
-            return [*held, self.framing.event(event)]
+            return [*held, self.framing.event(SSEEvent(event=None, data=event.data))]
         if not event.data:
             return []
         return self.inspect_body(event.event, self._parse(event.data))
@@ -160,6 +183,8 @@ class AnswerStream:
     def inspect_body(self, event: str | None, body: dict[str, Any]) -> list[bytes]:
         """What to release for one parsed event, which has a name where the API gives it one; raises `Refusal`."""
         reading = self.interpreter.read(event, body)
+        if self._unread is not None:
+            self._pass_rest(self._unread, body, reading)
         if self._calls is not None:
             self._judge_calls(self._calls, body)
         if self._may_hide:
@@ -179,7 +204,7 @@ class AnswerStream:
         if self._inserted and type(number) is int:
             body["sequence_number"] = number + self._inserted
         # The name of the event goes on only where the API has one; id and retry have no meaning in these APIs.
-        name = event if event is not None and event.isprintable() else None
+        name = event if event is not None and _EVENT_NAME.fullmatch(event) is not None else None
         return [*held, self.framing.event(SSEEvent(event=name, data=dump(body).decode()))]
 
     def close(self) -> list[bytes]:
@@ -252,6 +277,19 @@ class AnswerStream:
             beside = [piece.around for piece in reading.pieces]
             drop_stale_apart(self._exchange, body, beside, is_holding=texts.is_holding)
         return held
+
+    def _pass_rest(self, unread: UnreadAnswer, body: dict[str, Any], reading: Reading) -> None:
+        """What no shape names, before what one names is changed."""
+        read = reading.texts
+        if self.interpreter.repeats:
+            read = read + echoed_texts(self.surface, body.get("response"), "/response")
+        rest = unread.texts(body, read, [piece.text for piece in reading.pieces])
+        if rest and type(self.interpreter) is ResponsesStream:
+            rest = self.interpreter.unsaid(rest)
+        if rest:
+            found = inspect_response(self._exchange, rest)
+            unread.note(rest, found)
+            finish_answer(self._exchange, body, rest, found)
 
     def _pass_whole(self, whole: list[Text], body: dict[str, Any], repeated: list[str]) -> None:
         """Texts that did not come in pieces; those in places that only repeat what went out are not read again."""

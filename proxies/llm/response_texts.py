@@ -13,6 +13,7 @@ from proxies.llm.invoke_families import llama_answer, titan_answer
 from proxies.llm.ollama_texts import ollama_answer
 from proxies.llm.surfaces import Surface
 from proxies.llm.tool_texts import argument_texts, tool_call_texts
+from proxies.llm.unread_answers import UnreadAnswer
 from proxies.llm.usage import (
     anthropic_usage,
     converse_usage,
@@ -44,13 +45,17 @@ _USAGE_OF_BODY: Final = {
 """Of APIs whose counts stand in the answer itself."""
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
 """What an answer of the Responses API repeats of its request; it was inspected on the way in."""
+_LISTS: Final = frozenset({Surface.MODELS, Surface.OLLAMA_SHOW})
+"""Answers of which all is read, and whose numbers are sizes."""
 
 
 def response_texts(surface: Surface, body: Any) -> list[Text]:
-    """The texts of one answer body."""
+    """The texts of one answer body, and behind them what no shape names."""
     texts: list[Text] = []
     if type(body) is dict:
         _SURFACES[surface](body, texts)
+        if surface not in _LISTS:
+            texts += UnreadAnswer().texts(body, [*texts, *echoed_texts(surface, body)])
     else:
         leaves(body, Target.COMPLETION, "", texts)
     return texts
@@ -95,9 +100,9 @@ def _chat_message(message: Any, path: str, texts: list[Text]) -> None:
         below = pointer(path, key)
         if key == "tool_calls" and type(value) is list:
             for index, call in enumerate(value):
-                tool_call_texts(call, f"{below}/{index}", texts)
+                tool_call_texts(call, f"{below}/{index}", texts, has_numbers=True)
         elif key == "function_call":
-            tool_call_texts(value, below, texts)
+            tool_call_texts(value, below, texts, has_numbers=True)
         elif key == "audio" and type(value) is dict:
             leaves(value.get("transcript"), Target.COMPLETION, f"{below}/transcript", texts)
         elif key != "role":
@@ -123,7 +128,7 @@ def output_item_texts(item: Any, path: str, texts: list[Text]) -> None:
         if key in ("id", "call_id", "type", "status", "role", "encrypted_content", "result"):
             continue
         if key == "arguments":
-            argument_texts(value, below, texts)
+            argument_texts(value, below, texts, has_numbers=True)
         elif key == "name":
             leaves(value, Target.TOOL_NAME, below, texts)
         elif key == "output":

@@ -15,6 +15,12 @@ MAX_ARGUMENTS_CHARACTERS: Final = 256 * 1024
 """Bound of the tool-call arguments that are kept to be read decoded; longer ones are inspected in pieces only."""
 
 
+MAX_KEPT_CHARACTERS: Final = 4 * 1024 * 1024
+"""The same of all arguments of a stream that are kept at once."""
+MAX_SEEN: Final = 50_000
+"""Texts of a stream of which it is known that they were said; what repeats a further one is read again."""
+
+
 class Reading(msgspec.Struct):
     """What one event says."""
 
@@ -36,9 +42,11 @@ class RunningTexts:
     """The running texts of a stream, to recognise repetitions and to read tool arguments once they are complete."""
 
     def __init__(self) -> None:
+        self._ended: list[str] = []
         self._digests: dict[str, Any] = {}
         self._arguments: dict[str, list[str]] = {}
         self._arguments_characters: dict[str, int] = {}
+        self._kept_characters = 0
         self._json: set[str] = set()
         self.seen: set[bytes] = set()
 
@@ -50,19 +58,30 @@ class RunningTexts:
         if piece.target is Target.TOOL_ARGS:
             size = self._arguments_characters.get(piece.key, 0) + len(piece.text)
             self._arguments_characters[piece.key] = size
-            if size <= MAX_ARGUMENTS_CHARACTERS:
+            if size <= MAX_ARGUMENTS_CHARACTERS and self._kept_characters + len(piece.text) <= MAX_KEPT_CHARACTERS:
                 self._arguments.setdefault(piece.key, []).append(piece.text)
+                self._kept_characters += len(piece.text)
+            else:
+                # What is left of them could not be read as what it is.
+                self._arguments_characters[piece.key] = MAX_ARGUMENTS_CHARACTERS + 1
             if piece.mode == "arguments":
                 self._json.add(piece.key)
 
     def end(self, key: str, path: str, reading: Reading) -> None:
         """End one text. Arguments with escapes are read again, decoded: a backslash can hide what a pattern looks for."""
-        if digest := self._digests.pop(key, None):
+        self._ended.append(key)
+        if (digest := self._digests.pop(key, None)) and len(self.seen) < MAX_SEEN:
             self.seen.add(digest.digest())
         arguments = "".join(self._arguments.pop(key, []))
+        self._kept_characters -= len(arguments)
         size = self._arguments_characters.pop(key, 0)
         if size <= MAX_ARGUMENTS_CHARACTERS and "\\" in arguments:
             argument_texts(arguments, path, reading.decoded if key in self._json else reading.reread)
+
+    def take_ended(self) -> list[str]:
+        """The texts that have ended since the last time: nothing more will be said of them."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def open_keys(self) -> list[str]:
         return list(self._digests)

@@ -8,6 +8,7 @@ that differs from its pieces is inspected as new.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,10 @@ from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
 from rules.model import Target, Text
 
+_PLACE_MEMBERS: Final = tuple(
+    "type event_id response_id item_id call_id output_index content_index summary_index sequence_number".split()
+)
+_PLACE: Final = re.compile(r"[A-Za-z0-9_.:-]{0,200}")
 MAX_BLOCKS: Final = 10_000
 """Bound of the blocks whose kind is remembered; calls in later ones get no values back."""
 
@@ -53,6 +58,8 @@ class ChatStream:
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one chunk."""
+        for key in self._running.take_ended():
+            self._shapes.pop(key, None)
         reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         if type(body.get("usage")) is dict:
             self.usage = openai_usage(body["usage"])
@@ -271,6 +278,7 @@ class ResponsesStream:
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one event by its `type`."""
+        self._forget()
         reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         kind = str(body.get("type"))
         if type(body.get("sequence_number")) is int:
@@ -285,16 +293,22 @@ class ResponsesStream:
             self._other(body, reading)
         return reading
 
+    def unsaid(self, texts: list[Text]) -> list[Text]:
+        """Those of the texts of an event that were not said in pieces."""
+        return self._running.unseen(texts)
+
+    def _forget(self) -> None:
+        """What was needed for the rest of texts that have ended."""
+        for key in self._running.take_ended():
+            self._last.pop(key, None)
+
     def _key(self, kind: str, body: dict[str, Any]) -> str:
         parts = (body.get(name) for name in ("output_index", "item_id", "content_index", "summary_index"))
         return kind.rpartition(".")[0] + ":" + ":".join(str(part) for part in parts)
 
     def delta(self, key: str, text: str) -> SSEEvent:
         """An event with more of one text, in the shape of the last one."""
-        body = {name: value for name, value in self._last[key].items() if name != "obfuscation"}
-        body["delta"] = text
-        if "logprobs" in body:
-            body["logprobs"] = []
+        body = {**self._last[key], "delta": text}
         return SSEEvent(event=str(body["type"]), data=dump(body).decode())
 
     def _delta(self, kind: str, body: dict[str, Any], text: str, reading: Reading) -> None:
@@ -314,7 +328,7 @@ class ResponsesStream:
             mode,
             is_said or name in OWN_CALLS,
         )
-        self._last[piece.key] = body
+        self._last[piece.key] = named(body)
         self._running.add(piece)
         reading.pieces.append(piece)
 
@@ -358,6 +372,18 @@ class ResponsesStream:
         reading.texts += self._running.unseen(texts)
 
 
+def named(body: dict[str, Any]) -> dict[str, Any]:
+    """What tells of an event with a piece of a text which text that is, to tell it of the next piece; nothing else of it."""
+    kept: dict[str, Any] = {}
+    for name in _PLACE_MEMBERS:
+        value = body.get(name)
+        if type(value) is int or (type(value) is str and _PLACE.fullmatch(value) is not None):
+            kept[name] = value
+    if "logprobs" in body:
+        kept["logprobs"] = []
+    return kept
+
+
 class AnthropicStream:
     """Messages events: blocks by index, deltas by type, cumulative usage in `message_delta`."""
 
@@ -376,9 +402,11 @@ class AnthropicStream:
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one event by its `type`."""
+        for key in self._running.take_ended():
+            self._last.pop(key, None)
         reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         kind = body.get("type")
-        index = body.get("index")
+        index = number if type(number := body.get("index")) is int else None
         if kind == "content_block_delta":
             self._delta(index, body, reading)
         elif kind == "content_block_start":
@@ -447,7 +475,11 @@ class AnthropicStream:
                 path = f"/content/{index}/{key}"
                 mode = self._MODES.get(key, "text")
                 piece = Piece(f"{index}.{key}", target, path, value, delta, key, delta, mode, own)
-                self._last[piece.key] = body
+                self._last[piece.key] = {
+                    "type": "content_block_delta",
+                    "index": index,
+                    "delta": {"type": delta.get("type") if type(delta.get("type")) is str else None},
+                }
                 self._running.add(piece)
                 reading.pieces.append(piece)
             else:

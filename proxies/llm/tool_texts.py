@@ -50,14 +50,15 @@ def tool_call_texts(call: Any, path: str, texts: list[Text], *, has_numbers: boo
 def argument_texts(arguments: Any, path: str, texts: list[Text], *, has_numbers: bool = False) -> None:
     """Tool arguments: the leaves of the JSON inside the string, or the string itself where it is not JSON.
 
-    With `has_numbers` long numbers as well: only a request can still be changed there.
+    With `has_numbers` long numbers inside the string as well, where the message can still be changed.
     """
-    if type(arguments) is str:
+    is_string = type(arguments) is str
+    if is_string:
         try:
             arguments = parse(arguments.encode("utf-8"))
         except (JSONRefused, UnicodeEncodeError):
             texts.append(Text(Target.TOOL_ARGS, path, arguments))
             return
     leaves(arguments, Target.TOOL_ARGS, path, texts)
-    if has_numbers:
+    if has_numbers and is_string:
         number_leaves(arguments, Target.TOOL_ARGS, path, texts)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from proxies.json_texts import LEAST_NUMBER, MOST_NUMBER, is_name, key_pointer, number_text, pointer
+from proxies.json_texts import is_name, key_pointer, number_text, pointer
 from proxies.llm.payloads import DATA_URL
+from rules.masking.json_strings import LEAST_NUMBER, MOST_NUMBER
 from rules.model import Target, Text
 
 _PLAIN: Final = re.compile(
@@ -45,6 +46,22 @@ def unread_texts(body: Any, texts: list[Text], path: str = "") -> None:
     rest = _Rest(texts)
     rest.read(body, path)
     texts += rest.found
+
+
+def names(value: Any, shortest: int, texts: list[Text], path: str = "") -> None:
+    """Append every word, name and id that rules need not read, keys included: for those who look for texts that were planted,
+    of which the shortest has so many characters."""
+    if type(value) is dict:
+        for key, member in value.items():
+            below = pointer(path, key)
+            if len(key) >= shortest:
+                texts.append(Text(Target.PROMPT, key_pointer(path, key), key))
+            names(member, shortest, texts, below)
+    elif type(value) is list:
+        for index, member in enumerate(value):
+            names(member, shortest, texts, f"{path}/{index}")
+    elif type(value) is str and len(value) >= shortest and is_plain(value):
+        texts.append(Text(Target.PROMPT, path, value))
 
 
 class _Rest:

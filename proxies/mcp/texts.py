@@ -119,6 +119,7 @@ def result_texts(method: str | None, result: dict[str, Any]) -> list[Text]:
             continue
         elif key not in _NOT_CONTENT:
             reader(key, value, path, texts)
+            number_leaves(value, Target.TOOL_RESULT, path, texts)
     return texts
 
 
@@ -146,6 +147,7 @@ def error_texts(error: dict[str, Any]) -> list[Text]:
     """
     texts: list[Text] = []
     _leaves(error, Target.ERROR, "/error", texts)
+    number_leaves(error, Target.ERROR, "/error", texts)
     return texts + [Text(Target.TOOL_RESULT, text.path, text.text) for text in texts]
 
 

@@ -70,13 +70,23 @@ def _countable(exchange: Exchange, masked: list[Finding]) -> list[Finding]:
         place = finding.rule_id, finding.target.value, finding.path
         count = counts[place] = counts.get(place, 0) + 1
         if count >= MAX_VALUES_PER_RULE:
-            raise Refusal(
-                422,
-                "masking_failed",
-                f"A text holds {MAX_VALUES_PER_RULE:,} values of one kind or more, too many to mask, so it did not pass.",
-                remediation="Send it in smaller parts.",
-            )
+            raise _too_many(f"A text holds {MAX_VALUES_PER_RULE:,} values of one kind or more, too many to mask")
     return masked
+
+
+def too_many_values(exchange: Exchange, error: Exception) -> Refusal:
+    """The refusal of a message with more values than are looked for: what was not found would pass."""
+    logger.warning("%s does not pass: %s", exchange.id, error)
+    return _too_many("The message holds more values than can be found and masked")
+
+
+def _too_many(what: str) -> Refusal:
+    return Refusal(
+        422,
+        "masking_failed",
+        f"{what}, so it did not pass.",
+        remediation="Send it in smaller parts.",
+    )
 
 
 def _quiet(exchange: Exchange) -> frozenset[int]:

@@ -10,19 +10,25 @@ from msgspec.structs import replace
 
 from proxies.capture import RunningText
 from proxies.exchange import Exchange
-from proxies.steps.decide import inspection_failed, weigh
+from proxies.steps.decide import inspection_failed, too_many_values, weigh
 from rules.canaries import CanaryStream
 from rules.definitions import in_definitions
+from rules.encoded_values import beyond_views
 from rules.engine import StreamScan
+from rules.evaluator import TooMuchToMask
 from rules.facts import Facts, ToolCall
 from rules.model import Finding, Target, Text
 from rules.seams import across_seams
 
 
 def scan(
-    exchange: Exchange, texts: Sequence[Text], direction: Literal["request", "response"], facts: Facts | None = None
+    exchange: Exchange,
+    texts: Sequence[Text],
+    direction: Literal["request", "response"],
+    facts: Facts | None = None,
+    names: Sequence[Text] = (),
 ) -> list[Finding]:
-    """Inspect whole texts, and ask the conditions of the policies about the facts of the message.
+    """Inspect whole texts, and ask the conditions of the policies about the facts of the message. `names` may be canaries.
 
     Returns the findings whose values must be masked; raises `Refusal` when the verdict is a block.
     """
@@ -30,9 +36,11 @@ def scan(
     try:
         rules = partial(exchange.protection.ruleset.recall, direction=direction, whose=exchange.principal.id)
         findings = rules(texts)
+        masks = exchange.protection.policies.masks
+        findings += beyond_views(texts, rules, masks, findings)
         findings += across_seams(texts, rules, findings)
         if direction == "request":
-            findings += in_definitions(texts, rules, exchange.protection.policies.masks, findings)
+            findings += in_definitions(texts, rules, masks, findings)
         if proxy.canaries:
             canaries = partial(
                 proxy.canaries.scan,
@@ -43,7 +51,11 @@ def scan(
             seen = canaries(texts)
             findings += seen
             findings += across_seams(texts, canaries, seen)
+            if names:
+                findings += canaries(names)
         conditional = exchange.protection.policies.conditional_findings(facts) if facts is not None else []
+    except TooMuchToMask as full:
+        raise too_many_values(exchange, full) from None
     except Exception as error:
         raise inspection_failed(exchange, error) from error
     if exchange.capture:

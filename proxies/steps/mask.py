@@ -16,6 +16,7 @@ from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts, steps
 from proxies.refusal import Refusal
 from proxies.shown_places import hidden_names, shown_place
+from proxies.steps.decide import too_many_values
 from rules.masking.placeholders import LITERAL_LABEL, session_key
 from rules.masking.session import MaskingFull, MaskingSession
 from rules.masking.spans import (
@@ -89,6 +90,12 @@ def is_fixed(document: Any, text: Text) -> bool:
     return any(is_of(value, SIGNED_TYPES) or value.get("thought") is True for value in around)
 
 
+def is_name_to_mask(text: Text, *, is_certain: bool) -> bool:
+    """Whether a value stands where the protocol names or tells apart something, and by no accident."""
+    last = steps(text.path)[-1]
+    return last in _WORD_MEMBERS or (is_certain and last in _NAMING_MEMBERS)
+
+
 def is_signed_detail(detail: dict[str, Any]) -> bool:
     """Whether a piece of reasoning among OpenRouter's `reasoning_details` is signed. In a stream the signature comes last,
     but the format says whose it is: only Anthropic signs what can be read."""
@@ -140,7 +147,9 @@ def mask_request(
             f"A value that must be masked stands in {place}, where nothing can be changed, so the message did not pass.",
             remediation="Send the value as content, not as a name or an identifier.",
         ) from None
-    except (EditImpossible, MaskingFull, ValueError) as error:
+    except MaskingFull as full:
+        raise too_many_values(exchange, full) from None
+    except (EditImpossible, ValueError) as error:
         raise masking_failed(exchange, error) from None
     return edits
 
@@ -187,11 +196,7 @@ def settled_places(
         if text.path in paths and (place := (text.target, text.path)) in spans:
             if not is_fixed(document, text):
                 places[place] = text.text, settle(spans[place])
-            elif (
-                text.target is Target.TOOL_NAME
-                or (last := steps(text.path)[-1]) in _WORD_MEMBERS
-                or (place in certain and last in _NAMING_MEMBERS)
-            ):
+            elif text.target is Target.TOOL_NAME or is_name_to_mask(text, is_certain=place in certain):
                 raise NotMaskable(text.path)
     return places
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from proxies.exchange import Exchange
 from proxies.json_edit import EditImpossible, containers, edit_texts
-from proxies.steps.mask import is_fixed, is_of, masking_failed, span_of
+from proxies.steps.mask import is_fixed, is_name_to_mask, is_of, masking_failed, span_of
 from rules.masking.placeholders import may_hold_placeholder
 from rules.masking.session import MaskingFull, MaskingSession
 from rules.masking.spans import Span, for_good, replace_spans, without_placeholders
 from rules.masking.unmask import unmask
-from rules.model import Finding, Target, Text
+from rules.model import Confidence, Finding, Target, Text
 
 HOSTED_CALLS: Final = frozenset(
     """server_tool_use mcp_call mcp_tool_use mcp_approval_request mcp_list_tools web_search_call file_search_call
@@ -127,6 +127,7 @@ def _finished_texts(
     edits: dict[str, str] = {}
     originals: dict[str, str] = {}
     session = exchange.masking
+    certain = {(finding.target, finding.path) for finding in found if finding.confidence is Confidence.HIGH}
     for text in texts:
         spans = by_place.get((text.target, text.path), ())
         if originals.setdefault(text.path, text.text) != text.text and spans:
@@ -134,6 +135,10 @@ def _finished_texts(
         if not spans and not (session and may_hold_placeholder(text.text)):
             continue
         if is_fixed(document, text):
+            # A client can do without a name that is a value: what it gets is sanitised and not refused.
+            place = text.target, text.path
+            if spans and text.target is not Target.TOOL_NAME and is_name_to_mask(text, is_certain=place in certain):
+                edits[text.path] = redact_text(exchange, text.text, spans)
             continue
         result = redact_text(exchange, text.text, spans) if spans else text.text
         if session and may_restore(exchange, document, text):

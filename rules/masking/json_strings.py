@@ -2,7 +2,8 @@
 
 The arguments of a tool call are JSON inside a string of JSON. A value to find or a placeholder to restore may be
 written with escapes there, and what is put in its place must be escaped. So strings are decoded, transformed one by one
-(a match never crosses the end of a string) and encoded again. A string that was not changed keeps its spelling.
+(a match never crosses the end of a string) and encoded again. A string that was not changed keeps its spelling. A whole
+number that is as long as those of payment cards is read like a string of its digits, and becomes one where that is changed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ from typing import Final, Protocol
 _PLAIN: Final = re.compile(r'[^"\\]+')
 _ESCAPE: Final = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _INCOMPLETE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-_OUTSIDE: Final = re.compile(r"[\s{}\[\]:,0-9+\-.eEtrufalsn]*")
-"""What JSON has outside of strings; anything else shows that the text is not JSON."""
+_OUTSIDE: Final = re.compile(r"[\s{}\[\]:,+.eEtrufalsn]*")
+"""What JSON has outside of strings and numbers; anything else shows that the text is not JSON."""
+_NUMBER: Final = re.compile(r"[-0-9][-+.0-9eE]*")
+LEAST_NUMBER: Final = 10**12
+MOST_NUMBER: Final = 10**16 - 1
+"""Of 13 and of 16 digits, as the numbers of payment cards have."""
+_SHORTEST_NUMBER: Final = 4
+"""`4e12`."""
+MAX_NUMBER_CHARACTERS: Final = 1024
+"""A longer number does not wait for its end."""
 _SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -66,7 +75,8 @@ class JSONStrings:
         if self._plain is not None:
             return self._plain.close()
         if self._string is None:
-            return ""
+            number, self._raw = self._raw, ""
+            return self._number(number)
         rest = self._string.feed(self._raw, self._raw) + self._string.close()
         self._raw = ""
         self._string = None
@@ -80,6 +90,12 @@ class JSONStrings:
         self._raw = self._raw[match.end() :]
         if not self._raw:
             return False
+        if number := _NUMBER.match(self._raw):
+            if number.end() == len(self._raw) <= MAX_NUMBER_CHARACTERS:
+                return False  # It may go on.
+            pieces.append(self._number(number[0]))
+            self._raw = self._raw[number.end() :]
+            return True
         if self._raw[0] != '"':
             self._plain = self._otherwise()
             rest, self._raw = self._raw, ""
@@ -89,6 +105,15 @@ class JSONStrings:
         self._raw = self._raw[1:]
         self._string = _String(self._make())
         return True
+
+    def _number(self, spelt: str) -> str:
+        """A number, or the string that takes its place."""
+        digits = _digits(spelt)
+        if not digits:
+            return spelt
+        transformer = self._make()
+        text = transformer.feed(digits) + transformer.close()
+        return spelt if text == digits else json.dumps(text, ensure_ascii=False)
 
     def _inside(self, pieces: list[str]) -> bool:
         """Take the next piece of the open string; False when more of the text is needed."""
@@ -110,6 +135,17 @@ class JSONStrings:
         pieces.append(string.feed(decoded, self._raw[:size]))
         self._raw = self._raw[size:]
         return True
+
+
+def _digits(spelt: str) -> str:
+    """The digits of a number that may be that of a payment card, however it is written; nothing for any other."""
+    if len(spelt) < _SHORTEST_NUMBER:
+        return ""
+    try:
+        number = json.loads(spelt)
+    except ValueError:
+        return ""
+    return str(int(number)) if LEAST_NUMBER <= number <= MOST_NUMBER and number == int(number) else ""
 
 
 def _escape(raw: str) -> tuple[str, int] | None:

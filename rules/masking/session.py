@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from rules.masking.placeholders import MAX_CHARACTERS, SUFFIX_CHARACTERS, make_placeholder
@@ -70,6 +70,30 @@ class MaskingSession:
         other._characters = self._characters
         return other
 
+    @classmethod
+    def of(cls, key: bytes, masked: Iterable[Masked]) -> MaskingSession:
+        """The session with this key that has masked these values before."""
+        session = cls(key)
+        session.take_in(masked)
+        return session
+
+    @property
+    def key(self) -> bytes:
+        """What the placeholders are made with."""
+        return self._key
+
+    def take_in(self, masked: Iterable[Masked]) -> None:
+        """Know what was masked elsewhere with the same key, as far as there is room; what is known already stays as it is."""
+        with self._adding:
+            for one in masked:
+                if (one.label, one.value) in self._by_value or one.placeholder[
+                    -SUFFIX_CHARACTERS - 1 : -1
+                ] in self._by_suffix:
+                    continue
+                if self._is_full(one.value):
+                    return
+                self._enter(one)
+
     @property
     def characters(self) -> int:
         """The size of all values."""
@@ -88,18 +112,26 @@ class MaskingSession:
         return masked.placeholder
 
     def _add(self, label: str, value: str, rule_id: str) -> Masked:
-        if len(self._by_value) >= MAX_VALUES or self._characters + len(value) > MAX_VALUE_CHARACTERS:
+        if self._is_full(value):
             raise MaskingFull(f"a session masks at most {MAX_VALUES} values")
         attempt = 0
         placeholder = make_placeholder(self._key, label, value)
-        while (suffix := placeholder[-SUFFIX_CHARACTERS - 1 : -1]) in self._by_suffix:
+        while placeholder[-SUFFIX_CHARACTERS - 1 : -1] in self._by_suffix:
             attempt += 1
             placeholder = make_placeholder(self._key, label, value, attempt)
         masked = Masked(placeholder, label, value, rule_id)
-        self._by_value[label, value] = self._by_suffix[suffix] = masked
-        self._characters += len(value)
-        insort(self._cores, placeholder[1:-1].lower())
+        self._enter(masked)
         return masked
+
+    def _is_full(self, value: str) -> bool:
+        return len(self._by_value) >= MAX_VALUES or self._characters + len(value) > MAX_VALUE_CHARACTERS
+
+    def _enter(self, masked: Masked) -> None:
+        placeholder = masked.placeholder
+        self._by_value[masked.label, masked.value] = masked
+        self._by_suffix[placeholder[-SUFFIX_CHARACTERS - 1 : -1]] = masked
+        self._characters += len(masked.value)
+        insort(self._cores, placeholder[1:-1].lower())
 
     def find(self, text: str, before: str = "") -> Iterator[Occurrence]:
         """The placeholders of this session in a text, in order (RED-PH-6).

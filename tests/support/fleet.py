@@ -25,6 +25,7 @@ import msgspec
 from app.fleet.supervisor import Configuration, Fleet, ProxyState, ProxyStatus
 from app.settings import Settings
 from proxies.contract import APIKey, CallRecord, ProxyConfig, ProxyType, RulesetSource
+from rules.packs import Pack
 from rules.ruleset_cache import cached_ruleset
 from tests.support.ports import free_port
 from tests.unit.rules.small_packs import pack, rule
@@ -47,9 +48,14 @@ def phrase_ruleset() -> RulesetSource:
         severity="high",
         score=100,
     )
+    return ruleset_source(pack("fleet-tests", blocking))
+
+
+def ruleset_source(*packs: Pack) -> RulesetSource:
+    """These packs, compiled where they stay until the tests end."""
     directory = Path(mkdtemp(prefix="ostiary-test-rules-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    files = cached_ruleset([pack("fleet-tests", blocking)], directory)
+    files = cached_ruleset(packs, directory)
     return RulesetSource(
         digest=files.digest,
         packs_path=str(files.packs_path),

@@ -44,7 +44,7 @@ class Answer:
         self._interpreter = RealtimeStream()
         exchange.streamed_from = len(exchange.found)
         self._stream = AnswerStream(
-            exchange, Surface.OPENAI_REALTIME, self._interpreter, EventMessages(), hide_usage=False
+            exchange, Surface.OPENAI_REALTIME, self._interpreter, EventMessages(), hide_usage=False, reads_rest=False
         )
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0

@@ -7,7 +7,7 @@ from typing import Any, Final
 from proxies.answer_texts import Mode, Piece
 from proxies.llm.realtime.server_texts import event_texts
 from proxies.llm.running_texts import Reading
-from proxies.llm.streams import ResponsesStream
+from proxies.llm.streams import ResponsesStream, named
 from proxies.llm.usage import openai_usage
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
@@ -30,6 +30,7 @@ class RealtimeStream(ResponsesStream):
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one event by its `type`. Audio is to be taken out before."""
+        self._forget()
         reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         kind = str(body.get("type"))
         if kind.endswith(".delta") and type(text := body.get("delta")) is str:
@@ -51,10 +52,8 @@ class RealtimeStream(ResponsesStream):
     def delta(self, key: str, text: str) -> SSEEvent:
         """An event with more of one text, in the shape of the last one, and with a name of its own."""
         self._inserted += 1
-        body = {name: value for name, value in self._last[key].items() if name != "obfuscation"}
+        body = dict(self._last[key])
         body |= {"event_id": f"event_gateway_{self._inserted}_{str(body.get('event_id'))[:100]}", "delta": text}
-        if "logprobs" in body:
-            body["logprobs"] = []
         return SSEEvent(event=None, data=dump(body).decode())
 
     def _key(self, kind: str, body: dict[str, Any]) -> str:
@@ -70,7 +69,7 @@ class RealtimeStream(ResponsesStream):
         target = Target.TOOL_ARGS if is_call else Target.COMPLETION
         path = f"/{name.removeprefix('response.')}"
         piece = Piece(self._key(kind, body), target, path, text, body, "delta", body, mode, _CALLS.get(name, True))
-        self._last[piece.key] = body
+        self._last[piece.key] = named(body)
         self._running.add(piece)
         reading.pieces.append(piece)
 

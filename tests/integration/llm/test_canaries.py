@@ -8,7 +8,9 @@ import pytest
 from rules.canaries import Canary
 from rules.model import Action
 from tests.llm_upstream import running_llm_upstream
+from tests.masking_calls import send
 from tests.proxy_harness import running_proxy
+from tests.scripted_upstream import running_scripted_upstream
 
 CLIENT_KEY = "ost_" + "k" * 43
 VALUE = "REF-7F3K92QXHM4TB6WD"
@@ -91,3 +93,35 @@ async def test_a_blocking_canary_never_reaches_the_provider() -> None:
         assert "payroll" in caught.value.message
         assert VALUE not in caught.value.message
         assert upstream.seen == []
+
+
+@pytest.mark.parametrize("action", [Action.ALERT, Action.BLOCK])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": VALUE, "messages": []}),
+        (
+            "/v1/chat/completions",
+            {"model": "echo", "messages": [{"role": "tool", "tool_call_id": VALUE, "content": ""}]},
+        ),
+        ("/v1/chat/completions", {"model": "echo", "messages": [], VALUE: 1}),
+        (f"/v1beta/models/{VALUE}:generateContent", {"contents": []}),
+    ],
+)
+async def test_a_canary_that_looks_like_a_name_or_an_id_is_seen(path, body, action) -> None:
+    async with (
+        running_scripted_upstream() as upstream,
+        running_proxy(
+            type="llm",
+            target_url=upstream.url,
+            client_key=CLIENT_KEY,
+            packs=["secrets"],
+            canaries=[canary(action=action)],
+        ) as proxy,
+    ):
+        await send(proxy, path, body)
+        (record,) = await proxy.wait_for_records(1)
+    assert record.action is action
+    assert {finding.rule_id for finding in record.findings} == {"CANARY-01AB"}
+    assert VALUE not in repr(record)
+    assert bool(upstream.bodies) is (action is Action.ALERT)

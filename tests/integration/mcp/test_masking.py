@@ -257,3 +257,20 @@ async def test_T_10_a_result_is_held_against_its_schema_with_the_values_in_it(er
     given = rpc(seen)["params"]["arguments"]["to"]
     told = {"to": to, "link": f"https://a.example/{given}", to: "nobody", "by": "[REDACTED_EMAIL]"}
     assert answer["result"]["structuredContent"] == told
+
+
+@pytest.mark.parametrize("as_error", [False, True])
+async def test_SLG_RESP_1_cards_that_are_numbers_are_taken_out_of_results(as_error: bool) -> None:
+    rules = ruleset(pack("cards", masking_rule("PII-CARD", r"\b4556737586899855\b", "pii/card")))
+    told = {"card": 4556737586899855, "deep": [4556737586899855.0, 12], "at": 1790000000000}
+
+    def answer(message: Any) -> bytes:
+        if as_error:
+            return json_answer(rpc_error(1, -32000, "no", **told))
+        return json_answer(result(1, content=[], structuredContent=told))
+
+    async with wire(server(answer), ruleset=rules) as (client, _upstream, _proxy):
+        reply = (await client.post_modern(request("tools/call", name="send", arguments={}))).json()
+
+    said = reply["error"]["data"] if as_error else reply["result"]["structuredContent"]
+    assert said == {"card": "[REDACTED_CARD]", "deep": ["[REDACTED_CARD]", 12], "at": 1790000000000}

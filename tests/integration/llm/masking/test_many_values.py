@@ -123,3 +123,57 @@ async def test_AG_PE_9_what_only_logs_passes_however_much_is_found(upstream) -> 
         await post(proxy, CHAT, chat(lines(TOO_MANY + 1, "EMP-{:06d}")))
 
     assert asked(upstream.bodies[0]).count("EMP-") == TOO_MANY + 1
+
+
+@pytest.mark.parametrize("form", ["https://a.example/?to=u{}%40example.com", "u{}&#64;example.com"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_RED_STR_12_values_that_only_decoding_shows_are_all_masked(upstream, form: str, stream: bool) -> None:
+    """A text has few decoded views, and may hold more values than they show."""
+    upstream.reply = lambda body: chat_body(lines(2_000, form)) if not stream else chat_stream("ok", split="event")
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=ruleset(pack("views", ADDRESS))
+    ) as proxy:
+        answer = await post_raw(proxy, CHAT, chat(lines(3_000, form), stream=stream))
+        (record,) = await proxy.wait_for_records(1)
+
+    sent = asked(upstream.bodies[0])
+    assert sent.count("[EMAIL_") == 3_000
+    assert "example.com" not in sent
+    if not stream:
+        assert answer.count("[REDACTED_EMAIL]") == 2_000
+    assert sum(one.count for one in record.redactions if one.direction == "request") == 3_000
+
+
+async def test_RED_STR_12_encoded_values_in_very_many_messages_are_all_masked(upstream) -> None:
+    upstream.reply = lambda body: chat_body("ok")
+    messages = [
+        {"role": "user", "content": f"see https://a.example/?to=u{number}%40example.com"} for number in range(500)
+    ]
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=ruleset(pack("views", ADDRESS))
+    ) as proxy:
+        await post(proxy, CHAT, {"model": "m", "messages": messages})
+    assert "example.com" not in str(upstream.bodies)
+
+
+@pytest.mark.parametrize(
+    ("texts", "of_each", "form"),
+    [(60, 400, "u{}@example.com"), (3, 4_000, "u{}@example.com"), (1, 30_000, "u{}%40example.com")],
+    ids=["found", "distinct", "encoded"],
+)
+async def test_RED_STR_7_a_message_with_more_values_than_can_be_masked_does_not_pass(
+    upstream, texts: int, of_each: int, form: str
+) -> None:
+    """However they are spread over its texts, with the same answer."""
+    parts = [
+        {"type": "text", "text": "\n".join(form.format(part * of_each + number) for number in range(of_each))}
+        for part in range(texts)
+    ]
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=ruleset(pack("views", ADDRESS))
+    ) as proxy:
+        refused = await send(proxy, CHAT, {"model": "m", "messages": [{"role": "user", "content": parts}]})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "masking_failed")
+    assert "smaller" in refused.json()["error"]["remediation"]
+    assert upstream.bodies == []

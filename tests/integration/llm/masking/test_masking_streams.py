@@ -162,7 +162,7 @@ async def test_RED_STR_7_a_request_that_cannot_be_masked_does_not_pass(upstream,
     monkeypatch.setattr("rules.masking.session.MAX_VALUES", 1)
     messages = [{"role": "user", "content": f"{EMAIL} ann@example.com"}]
 
-    answer = await post(proxy, "/v1/chat/completions", {"model": "m", "messages": messages}, status=500)
+    answer = await post(proxy, "/v1/chat/completions", {"model": "m", "messages": messages}, status=422)
 
     assert answer["error"]["code"] == "masking_failed"
     assert upstream.bodies == []

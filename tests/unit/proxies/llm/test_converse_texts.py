@@ -125,7 +125,7 @@ def test_signatures_ids_and_binary_files_are_not_read() -> None:
         ]
     }  # fmt: skip
     assert request_texts(CONVERSE, body) == []
-    assert response_texts(CONVERSE, {"stopReason": MARK, "usage": {}, "metrics": {"a": MARK}}) == []
+    assert response_texts(CONVERSE, {"stopReason": "end_turn", "usage": {"inputTokens": 1}, "metrics": {"a": 5}}) == []
 
 
 EVENTS = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from proxies.answer_texts import Piece
 from proxies.llm.errors import stream_event
 from proxies.llm.interpreters import interpreter
-from proxies.llm.running_texts import Reading
+from proxies.llm.running_texts import Reading, RunningTexts
 from proxies.llm.streams import AnthropicStream, ChatStream, ResponsesStream
 from proxies.llm.surfaces import Surface, find_route, speaks_anthropic, upstream_path
 from proxies.refusal import Refusal
@@ -195,3 +196,35 @@ def test_LLM_ERR_2_the_error_that_ends_a_stream_has_the_shape_of_its_api() -> No
     anthropic = stream_event(Surface.ANTHROPIC_MESSAGES, refusal, "call_1", "", 0)
     assert anthropic.event == "error"
     assert json.loads(anthropic.data)["request_id"] == "call_1"
+
+
+def test_RED_STR_8_a_stream_without_end_keeps_nothing_of_texts_that_have_ended() -> None:
+    chat, responses, anthropic = ChatStream(), ResponsesStream(), AnthropicStream()
+    junk = "x" * 10_000
+    for number in range(300):
+        where = {"item_id": f"msg_{number}", "output_index": number, "content_index": 0}
+        responses.read(None, {"type": "response.output_text.delta", **where, "delta": "a", "junk": junk})
+        assert "junk" not in responses.delta(next(iter(responses._last)), "b").data
+        responses.read(None, {"type": "response.output_text.done", **where, "text": "a"})
+        anthropic.read(
+            None, {"type": "content_block_delta", "index": number, "delta": {"type": "text_delta", "text": "a"}}
+        )
+        anthropic.read(None, {"type": "content_block_stop", "index": number, "junk": junk})
+        choice = {"index": number, "delta": {"content": "a"}, "finish_reason": "stop"}
+        chat.read(None, {"choices": [choice]})
+        assert len(responses._last) <= 1
+        assert len(anthropic._last) <= 1
+        assert len(chat._shapes) <= 1
+
+
+def test_RED_STR_8_arguments_that_are_read_again_are_bounded_together() -> None:
+    texts = RunningTexts()
+    for number in range(40):
+        text = '{"a":"\\u0041' + "b" * 200_000 + '"}'
+        texts.add(Piece(f"{number}", Target.TOOL_ARGS, "/a", text, mode="arguments"))
+    assert sum(len(piece) for pieces in texts._arguments.values() for piece in pieces) <= 4 * 1024 * 1024
+    reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
+    for number in range(40):
+        texts.end(f"{number}", "/a", reading)
+    assert 15 < len(reading.decoded) < 40
+    assert texts._kept_characters == 0
