@@ -17,7 +17,7 @@ from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
 from app.policies import builder, builder_fields, documents
-from app.policies.errors import PolicyInvalid, PolicyTooSlow
+from app.policies.errors import PolicyTooSlow
 from app.policies.importing import import_text
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import DocumentView
@@ -120,8 +120,8 @@ async def build(
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
     """One side of the builder was changed: the other side, and what lint says."""
-    given = await _form(request)
-    value, problems = _document(given)
+    given = await read_form(request)
+    value, problems = document_in(given)
     operation = (given.get("do") or [""])[0]
     side = (given.get("side") or ["form"])[0]
     if value is None:
@@ -129,7 +129,7 @@ async def build(
             request, "policies/_build.html", problems=problems, remarks=[], form=None, text=None, name=name
         )
     value = builder.operated(value, operation) if operation else value
-    problems, remarks = await _lint(policies, value)
+    problems, remarks = await lint(policies, value)
     redraw = side == "json" or bool(operation)
     return pages.answer(
         request,
@@ -171,76 +171,6 @@ async def find_rules(
     )
 
 
-@post("/policies/{name:str}/draft", opt=ADMIN, include_in_schema=False)
-async def save_draft(
-    request: Request[Any, Any, Any],
-    name: FromPath[str],
-    actor: NamedDependency[Actor],
-    pages: NamedDependency[Pages],
-    library: NamedDependency[PolicyLibrary],
-    policies: NamedDependency[PolicyService],
-) -> Response[str]:
-    """Save the draft; with `then=publish` put it in force."""
-    given = await _form(request)
-    value, problems = _document(given)
-    revision = number((given.get("revision") or [""])[0])
-    publish = (given.get("then") or [""])[0] == "publish"
-    text = (given.get("json") or [""])[0]
-    try:
-        if value is None:
-            raise PolicyInvalid(problems)
-        text = documents.canonical(value)
-        saved = await policies.save_draft(actor, name, value, revision=revision, note=(given.get("note") or [""])[0])
-        revision = saved.revision
-        if publish:
-            done = await policies.publish(actor, name, revision=saved.revision)
-            return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
-    except AppError as error:
-        return await _refused(request, pages, library, policies, actor, name, value, text, revision, error)
-    return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft is saved (revision {saved.revision})."))
-
-
-@post("/policies/{name:str}/publish", opt=ADMIN, include_in_schema=False)
-async def publish(
-    request: Request[Any, Any, Any],
-    name: FromPath[str],
-    actor: NamedDependency[Actor],
-    policies: NamedDependency[PolicyService],
-) -> Response[str]:
-    """Put the saved draft in force, after a confirmation on the page."""
-    try:
-        done = await policies.publish(actor, name)
-    except AppError as error:
-        return redirect(request, f"/policies/{name}?tab=builder", Toast.refused(error))
-    return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
-
-
-@post("/policies/{name:str}/discard", opt=ADMIN, include_in_schema=False)
-async def discard(
-    request: Request[Any, Any, Any],
-    name: FromPath[str],
-    actor: NamedDependency[Actor],
-    pages: NamedDependency[Pages],
-    policies: NamedDependency[PolicyService],
-) -> Response[str]:
-    """Throw the draft away."""
-    if not await is_confirmed(request):
-        return await confirmation(
-            request,
-            pages,
-            active="policies",
-            crumbs=_crumbs(name),
-            question=f"Discard the draft of {name}?",
-            detail="What is in force stays.",
-            label="Discard draft",
-            back=f"/policies/{name}",
-        )
-    await policies.discard(actor, name)
-    gone = name not in await policies.stored(actor)
-    toast = Toast("The draft is discarded.", undo_url=f"/policies/{name}/restore")
-    return redirect(request, "/policies" if gone else f"/policies/{name}", toast)
-
-
 @post("/policies/{name:str}/rollback", opt=ADMIN, include_in_schema=False)
 async def roll_back(
     request: Request[Any, Any, Any],
@@ -259,7 +189,7 @@ async def roll_back(
             request,
             pages,
             active="policies",
-            crumbs=_crumbs(name),
+            crumbs=crumbs(name),
             question=f"Put version {version} of {name} in force again?",
             detail="Proxies that use the policy serve it at once. The versions between stay.",
             label=f"Roll back to version {version}",
@@ -286,7 +216,7 @@ async def delete_policy(
             request,
             pages,
             active="policies",
-            crumbs=_crumbs(name),
+            crumbs=crumbs(name),
             question=f"Delete the policy {name}?",
             detail="All its versions are removed. Calls and alerts keep its name.",
             label="Delete policy",
@@ -326,7 +256,7 @@ async def builder_context(actor: Actor, library: PolicyLibrary, policies: Policy
     value, problems = documents.parse(found.text)
     remarks: list[Problem] = []
     if not problems:
-        problems, remarks = await _lint(policies, value)
+        problems, remarks = await lint(policies, value)
     return {
         "draft": draft,
         "text": found.text,
@@ -335,6 +265,8 @@ async def builder_context(actor: Actor, library: PolicyLibrary, policies: Policy
         "problems": problems,
         "remarks": remarks,
         "refusal": None,
+        "unsaved": False,
+        "conflict": None,
     }
 
 
@@ -350,7 +282,7 @@ def form_context(library: PolicyLibrary, value: dict[str, Any], name: str) -> di
     }
 
 
-async def _lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:
+async def lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:
     try:
         _, problems, remarks = await policies.check(value)
     except PolicyTooSlow as error:
@@ -358,7 +290,7 @@ async def _lint(policies: PolicyService, value: Any) -> tuple[list[Problem], lis
     return problems, remarks
 
 
-async def _form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
+async def read_form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
     given = await request.form()
     values: dict[str, list[str]] = {}
     for key, item in list(given.multi_items())[:MAX_FORM_FIELDS]:
@@ -366,52 +298,12 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
     return values
 
 
-def _document(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
+def document_in(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
     """The document that was sent: the JSON, with the form written into it when the form was changed last."""
     value, problems = documents.parse((given.get("json") or [""])[0].replace("\r\n", "\n"))
     if value is not None and (given.get("side") or ["form"])[0] == "form":
         value = builder.merged(value, given)
     return value, problems
-
-
-async def _refused(
-    request: Request[Any, Any, Any],
-    pages: Pages,
-    library: PolicyLibrary,
-    policies: PolicyService,
-    actor: Actor,
-    name: str,
-    value: dict[str, Any] | None,
-    text: str,
-    revision: int,
-    error: AppError,
-) -> Response[str]:
-    """The builder again with what was typed, and why it was refused."""
-    problems, remarks = await _lint(policies, value) if value is not None else ([], [])
-    if isinstance(error, PolicyInvalid):
-        problems = list(error.problems)
-    stored = (await policies.stored(actor)).get(name)
-    if stored is None:
-        raise error
-    view = library.policy(name) if not library.unknown([name]) else None
-    return await pages.page(
-        request,
-        "policies/builder_refused.html",
-        title=name,
-        active="policies",
-        crumbs=HOME,
-        status=error.status,
-        name=name,
-        policy=view,
-        stored=stored,
-        draft=await policies.draft(actor, name),
-        text=text,
-        revision=revision,
-        form=form_context(library, value or {}, name),
-        problems=problems,
-        remarks=remarks,
-        refusal=error,
-    )
 
 
 async def _new(
@@ -468,7 +360,7 @@ async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
     return pasted, str(given.get("filename", ""))[:200]
 
 
-def _crumbs(name: str) -> tuple[tuple[str, str], ...]:
+def crumbs(name: str) -> tuple[tuple[str, str], ...]:
     return (*HOME, (f"/policies/{name}", name))
 
 
@@ -479,9 +371,6 @@ routes = [
     import_file,
     build,
     find_rules,
-    save_draft,
-    publish,
-    discard,
     roll_back,
     delete_policy,
     restore_policy,

@@ -33,19 +33,13 @@ from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
 from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
+from app.policies.views import TABS, unpublished
 from app.security.permissions import Actor
 from rules.model import Severity
 from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
 
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
-TABS = (
-    ("overview", "Overview"),
-    ("builder", "Builder"),
-    ("test", "Test"),
-    ("replay", "Replay"),
-    ("versions", "Versions"),
-)
 DEFAULT_COMPARED = 2
 
 
@@ -161,7 +155,7 @@ def _rows(
     views = {view.name: view for view in library.policies()}
     rows = []
     for name in sorted({*views, *stored}):
-        view = views.get(name) or _unpublished(stored[name])
+        view = views.get(name) or unpublished(name, stored[name].type)
         rows.append(
             PolicyRow(
                 name=name,
@@ -185,24 +179,6 @@ def _rows(
             )
         )
     return rows
-
-
-def _unpublished(stored: StoredView) -> PolicyView:
-    return PolicyView(
-        name=stored.name,
-        title="",
-        description="",
-        type=stored.type,
-        packs=[],
-        enforcement="enforce",
-        severity="info",
-        rule_count=0,
-        condition_count=0,
-        detection_count=0,
-        active=False,
-        shipped=False,
-        version=None,
-    )
 
 
 @get("/policies/{name:str}", opt=VIEWER, include_in_schema=False)
@@ -229,7 +205,7 @@ async def policy_page(
     tab = tab if tab in dict(TABS) else "overview"
     if tab == "overview" and stored is not None and library.unknown([name]):
         tab = "builder"
-    view = _unpublished(stored) if stored and library.unknown([name]) else library.policy(name)
+    view = unpublished(name, stored.type) if stored and library.unknown([name]) else library.policy(name)
     problem = library.why_inactive(name) if stored is None or stored.version is not None else ""
     context: dict[str, Any] = {"policy": view, "stored": stored, "tab": tab, "tabs": TABS, "problem": problem}
     match tab:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from app.policies.models import PolicyVersion, StoredPolicy
-from app.policies.schemas import DocumentView, StoredView, VersionView
+from app.policies.schemas import DocumentView, PolicyView, StoredView, VersionView
+
+TABS = (
+    ("overview", "Overview"),
+    ("builder", "Builder"),
+    ("test", "Test"),
+    ("replay", "Replay"),
+    ("versions", "Versions"),
+)
+"""The tabs of a policy's page."""
 
 
 def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:
@@ -41,4 +50,23 @@ def document_view(row: StoredPolicy, version: PolicyVersion) -> DocumentView:
         status=version.status,
         revision=version.revision if version.status == "draft" else 0,
         text=version.document,
+    )
+
+
+def unpublished(name: str, policy_type: str) -> PolicyView:
+    """A policy of which nothing is in force yet."""
+    return PolicyView(
+        name=name,
+        title="",
+        description="",
+        type=policy_type,
+        packs=[],
+        enforcement="enforce",
+        severity="info",
+        rule_count=0,
+        condition_count=0,
+        detection_count=0,
+        active=False,
+        shipped=False,
+        version=None,
     )

@@ -49,7 +49,7 @@
     const [action, y] = JSON.parse(sessionStorage.getItem(PLACE) ?? "[]");
     sessionStorage.removeItem(PLACE);
     const form = document.getElementById("builder");
-    if (!form || form.getAttribute("action") !== action || document.querySelector(".form-errors")) return;
+    if (!form || form.getAttribute("action") !== action || document.querySelector(".form-errors, .panel-refused")) return;
     window.scrollTo({ top: y });
     form.querySelector("button[value=save]").focus({ preventScroll: true });
   });

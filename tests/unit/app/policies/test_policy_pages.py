@@ -161,7 +161,8 @@ async def test_a_draft_is_saved_published_compared_and_rolled_back(console: Cons
     assert saved.headers["location"] == "/policies/ours?tab=builder"
     stale = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "0"})
     assert stale.status_code == 409
-    assert "Load the draft again" in stale.text
+    assert "The draft was changed by admin meanwhile (revision 1)." in text_of(stale)
+    assert "It says the same as the draft that is saved." in text_of(stale)
     assert json_in(stale)["detections"][0]["id"] == "OWN-EMP-1"
     bad = json.dumps(document(packs=["nowhere"]))
     refused = await tab.post("/policies/ours/draft", {"json": bad, "side": "json", "revision": "1", "then": "publish"})
@@ -178,6 +179,55 @@ async def test_a_draft_is_saved_published_compared_and_rolled_back(console: Cons
     assert back.headers["location"] == "/policies/ours?tab=versions"
     assert "version 3" in text_of(await tab.get("/policies/ours"))
     assert (await tab.post("/policies/ours/rollback", {"version": "x"})).status_code == 422
+
+
+async def test_somebody_elses_draft_is_shown_beside_mine_and_replaced_only_knowingly(
+    console: Console, tab: Tab
+) -> None:
+    await make(console)
+    theirs, mine = (json.dumps(document(title=title)) for title in ("Theirs", "Mine"))
+    await tab.post("/policies/ours/draft", {"json": theirs, "side": "json", "revision": "0"})
+    refused = await tab.post("/policies/ours/draft", {"json": mine, "side": "json", "revision": "0"})
+    assert refused.status_code == 409
+    assert re.search(r"Title changed /title \S*Theirs\S* \S*Mine", text_of(refused))
+    assert 'name="over" value="1"' in refused.text
+    assert 'data-dirty="1"' in refused.text, "leaving the page would lose what was typed"
+    fields = {"json": mine, "side": "json", "revision": "0", "over": "1"}
+    assert (await tab.post("/policies/ours/draft", fields)).status_code == 303
+    assert (await tab.post("/policies/ours/draft", fields)).status_code == 409, "meanwhile it is another one"
+    await tab.post("/policies/ours/discard", {"confirmed": "yes"})
+    gone = await tab.post("/policies/ours/draft", {**fields, "over": "", "revision": "2"})
+    assert "The draft was published or discarded meanwhile." in text_of(gone)
+    assert 'name="over" value="0"' in gone.text
+
+
+@pytest.mark.parametrize("publish", [True, False])
+async def test_a_policy_that_was_deleted_in_another_tab_is_made_again_from_what_was_typed(
+    console: Console, tab: Tab, publish: bool
+) -> None:
+    await make(console, publish=publish)
+    fields = {"json": json.dumps(document(title="Typed for long")), "side": "json", "revision": "0" if publish else "1"}
+    await tab.post("/policies/ours/delete" if publish else "/policies/ours/discard", {"confirmed": "yes"})
+    gone = await tab.post("/policies/ours/draft", fields)
+    assert gone.status_code == 404
+    assert json_in(gone)["title"] == "Typed for long"
+    assert 'name="then" value="create"' in gone.text
+    again = await tab.post("/policies/ours/draft", {**fields, "then": "create"})
+    assert again.headers["location"] == "/policies/ours?tab=builder"
+    assert json_in(await tab.get("/policies/ours?tab=builder"))["title"] == "Typed for long"
+    taken = await tab.post("/policies/ours/draft", {**fields, "then": "create"})
+    assert (taken.status_code, json_in(taken)["title"]) == (409, "Typed for long")
+
+
+async def test_what_was_typed_before_the_session_ended_is_shown_and_not_saved(console: Console, tab: Tab) -> None:
+    await make(console)
+    fields = {"json": json.dumps(document()), "side": "form", "title": "Typed", "revision": "0", "then": "show"}
+    shown = await tab.post("/policies/ours/draft", fields)
+    assert (shown.status_code, json_in(shown)["title"]) == (200, "Typed")
+    assert "What you typed is back." in text_of(shown)
+    assert "title" not in json_in(await tab.get("/policies/ours?tab=builder"))
+    broken = await tab.post("/policies/ours/draft", {**fields, "json": "{", "side": "json"})
+    assert "not valid JSON" in broken.text
 
 
 async def test_discarding_and_deleting_ask_first(console: Console, tab: Tab) -> None:
