@@ -93,11 +93,11 @@ async def import_file(
     try:
         content, name = await _uploaded(given)
         values |= {"policy_text": content, "filename": name}
-        found, problems = await import_text(policies, content, name)
+        found, problems = await import_text(policies, content, name, save_as=values["name"])
     except AppError as error:
         names = {"content": "policy_text"}
         return await _import(request, pages, Form(values).refused(error, names), error.status)
-    document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
+    document = found.document
     values["name"] = str(document.get("name", ""))
     form, status = Form(values), 200
     if given.get("save"):

@@ -84,7 +84,7 @@ def test_examples_run_in_the_rules_own_target_direction_and_views() -> None:
 
 
 def test_a_format_problem_ends_the_check() -> None:
-    assert [problem.pointer for problem in lint_pack(b"{}", "some.json")] == [""]
+    assert [problem.pointer for problem in lint_pack(b"{}", "some.json")] == ["/pack"]
 
 
 def test_AG_PE_10_a_pattern_or_pack_that_costs_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

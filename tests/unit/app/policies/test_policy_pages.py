@@ -135,7 +135,7 @@ async def test_a_change_in_the_form_comes_back_as_json_with_what_lint_says(conso
         "/policies/ours/build", {"json": json.dumps({**changed, "rules": [{"id": "x"}]}), "side": "json"}, **HTMX
     )
     assert 'id="err-rules-0"' in redrawn.text
-    assert "missing required field" in redrawn.text
+    assert "/action is missing" in text_of(redrawn)
     named = await tab.post(
         "/policies/ours/build",
         {"json": json.dumps({**changed, "rate_limits": [{"id": "r"}]}), "side": "form", "rate_limits.0": "1"},
@@ -514,7 +514,10 @@ async def test_a_viewer_who_follows_a_link_to_the_test_tab_is_told_and_offered_n
 ) -> None:
     await make(console)
     await console.create_person("vera", "viewer")
-    answer = await (await tab_of(console, "vera", f"{PASSWORD} too")).get("/policies/ours?tab=test")
+    viewer = await tab_of(console, "vera", f"{PASSWORD} too")
+    overview = (await viewer.get("/policies/ours")).text
+    assert ("/api/v1/policies/ours/export" in overview, "/policies/ours/delete" in overview) == (True, False)
+    answer = await viewer.get("/policies/ours?tab=test")
     assert "An administrator can try this policy." in answer.text
     assert 'id="playground"' not in answer.text
     assert 'id="playground"' in (await tab.get("/policies/ours?tab=test")).text

@@ -285,6 +285,13 @@ async def test_SYP_POL_2_export_and_import_give_the_same_bytes(console: Console)
     assert (imported.json()["data"]["notes"], imported.json()["data"]["problems"]) == ([], [])
     again = await console.client.get("/api/v1/policies/theirs/export", headers=headers)
     assert again.text == exported.text.replace('"ours"', '"theirs"')
+    body = {"content": exported.text, "save": True, "save_as": "third"}
+    renamed = await console.client.post("/api/v1/policies/import", headers=headers, json=body)
+    assert (renamed.status_code, renamed.json()["data"]["policy"]["name"]) == (200, "third")
+    third = await console.client.get("/api/v1/policies/third/export", headers=headers)
+    assert third.text == exported.text.replace('"ours"', '"third"')
+    empty = await console.client.post("/api/v1/policies/import", headers=headers, json={"content": " \n"})
+    assert (empty.status_code, empty.json()["error"]) == (422, "The file is empty.")
 
 
 async def test_SYP_POL_5_policies_are_assigned_to_a_proxy_one_by_one_or_all_at_once(console: Console) -> None:
