@@ -16,9 +16,10 @@ from app.errors import AppError, ValidationFailed
 from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
-from app.policies import builder, builder_fields, documents
+from app.policies import builder, builder_fields, builder_view, documents
 from app.policies.errors import PolicyTooSlow
 from app.policies.importing import import_text
+from app.policies.item_words import words_of
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import DocumentView
 from app.policies.service import PolicyService
@@ -33,8 +34,6 @@ ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
 MAX_FORM_FIELDS = 20_000
 FOUND_RULES = 12
-SHOWN_ITEMS = 20
-"""Items of each list that have a form; an import may bring hundreds, which the JSON holds."""
 
 
 @get("/policies/new", opt=ADMIN, include_in_schema=False)
@@ -129,6 +128,7 @@ async def build(
             request, "policies/_build.html", problems=problems, remarks=[], form=None, text=None, name=name
         )
     value = builder.operated(value, operation) if operation else value
+    view = builder_view.after(builder_view.posted_view(given), operation, value)
     problems, remarks = await lint(policies, value)
     redraw = side == "json" or bool(operation)
     return pages.answer(
@@ -136,12 +136,10 @@ async def build(
         "policies/_build.html",
         name=name,
         text=documents.canonical(value) if side == "form" or operation else None,
-        form=form_context(library, value, name) if redraw else None,
+        form=form_context(library, value, name, view) if redraw else None,
         problems=problems,
         remarks=remarks,
-        items=[f"{key}-{index}" for key in builder_fields.ITEMS for index in range(len(builder.shown(value)[key]))][
-            :200
-        ],
+        items=[f"{key}-{index}" for key in builder_fields.ITEMS for index in view.page(value, key)],
     )
 
 
@@ -249,8 +247,10 @@ async def restore_policy(
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
-async def builder_context(actor: Actor, library: PolicyLibrary, policies: PolicyService, name: str) -> dict[str, Any]:
-    """What the builder tab shows: the draft or, without one, what is in force."""
+async def builder_context(
+    actor: Actor, library: PolicyLibrary, policies: PolicyService, name: str, opened: str = ""
+) -> dict[str, Any]:
+    """What the builder tab shows: the draft or, without one, what is in force; `opened` names items to show open."""
     draft = None if library.is_shipped(name) else await policies.draft(actor, name)
     found: DocumentView = draft or await policies.document(actor, name)
     value, problems = documents.parse(found.text)
@@ -261,7 +261,7 @@ async def builder_context(actor: Actor, library: PolicyLibrary, policies: Policy
         "draft": draft,
         "text": found.text,
         "revision": draft.revision if draft else 0,
-        "form": form_context(library, value or {}, name),
+        "form": form_context(library, value or {}, name, builder_view.first_view(value or {}, opened)),
         "problems": problems,
         "remarks": remarks,
         "refusal": None,
@@ -270,14 +270,23 @@ async def builder_context(actor: Actor, library: PolicyLibrary, policies: Policy
     }
 
 
-def form_context(library: PolicyLibrary, value: dict[str, Any], name: str) -> dict[str, Any]:
+def form_context(library: PolicyLibrary, value: dict[str, Any], name: str, view: builder_view.View) -> dict[str, Any]:
     """The form side of the builder."""
+    values = builder.shown(value)
+    pages = {key: view.page(value, key) for key in builder_fields.ITEMS}
     return {
         "name": name,
-        "values": builder.shown(value),
+        "values": values,
         "packs": library.packs(),
         "targets": [target.value for target in Target],
-        "shown": SHOWN_ITEMS,
+        "pages": pages,
+        "words": {
+            key: {index: words_of(key, item) for index in page if (item := values[key][index])}
+            for key, page in pages.items()
+        },
+        "rare": builder.has_rare(value),
+        "page_items": builder_view.PAGE_ITEMS,
+        "open": view.open,
         "json_only": builder_fields.JSON_ONLY,
     }
 

@@ -12,8 +12,8 @@ from litestar.params import FromPath
 from app.errors import AppError
 from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
-from app.http.page import Pages, Toast, redirect
-from app.policies import documents
+from app.http.page import Pages, Toast, redirect, with_query
+from app.policies import builder_view, documents
 from app.policies.builder_pages import ADMIN, HOME, crumbs, document_in, form_context, lint, read_form
 from app.policies.diff import Change, diff
 from app.policies.errors import DraftOutdated, PolicyInvalid, PolicyNotFound
@@ -45,7 +45,7 @@ async def save_draft(
     revision = number(over or _first(given, "revision"))
     try:
         if then == "show":
-            return await _builder(request, pages, library, policies, actor, name, value, text, revision)
+            return await _builder(request, pages, library, policies, actor, name, given, value, text, revision)
         if value is None:
             raise PolicyInvalid(problems)
         if then == "create":
@@ -57,8 +57,9 @@ async def save_draft(
             done = await policies.publish(actor, name, revision=saved.revision)
             return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
     except AppError as error:
-        return await _builder(request, pages, library, policies, actor, name, value, text, revision, error)
-    return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft is saved (revision {saved.revision})."))
+        return await _builder(request, pages, library, policies, actor, name, given, value, text, revision, error)
+    url = with_query(f"/policies/{name}", tab="builder", open=builder_view.posted_view(given).query(value))
+    return redirect(request, url, Toast(f"The draft is saved (revision {saved.revision})."))
 
 
 @post("/policies/{name:str}/publish", opt=ADMIN, include_in_schema=False)
@@ -116,6 +117,7 @@ async def _builder(
     policies: PolicyService,
     actor: Actor,
     name: str,
+    given: dict[str, list[str]],
     value: dict[str, Any] | None,
     text: str,
     revision: int,
@@ -148,7 +150,7 @@ async def _builder(
         draft=draft,
         text=text,
         revision=revision,
-        form=form_context(library, value or {}, name),
+        form=form_context(library, value or {}, name, builder_view.posted_view(given)),
         problems=problems,
         remarks=remarks,
         refusal=error,

@@ -1,8 +1,8 @@
 """Pages of policies, rule packs and rules: the library, one policy in its tabs, one pack, one rule."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, get
@@ -16,7 +16,7 @@ from app.errors import NotFound
 from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
@@ -27,6 +27,7 @@ from app.policies.feedback import Feedback
 from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
 from app.policies.in_force import names_in_force
+from app.policies.item_words import words_of
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.schemas import PolicyView, StoredView
@@ -41,6 +42,10 @@ from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
 DEFAULT_COMPARED = 2
+PAGE_ROWS = 25
+"""Rows of a list on a page, so that a page stays below 60 KB."""
+
+Item = TypeVar("Item")
 
 
 class PolicyRow(msgspec.Struct, frozen=True):
@@ -104,8 +109,10 @@ async def policies_page(
     sort: FromQuery[str] = "",
     pack_sort: FromQuery[str] = "",
     tag: FromQuery[str] = "",
+    change: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All policies and packs; with `tag` the form of the policies of that tag."""
+    """All policies and packs; with `tag` the form of the policies of that tag, with `change=everywhere` that of all."""
     assigned = await proxies.page(actor, limit=MAX_LIMIT)
     users: dict[str, list[str]] = {}
     for proxy_id, names in (await names_in_force(reader, actor.tenant_id, library, assigned.items)).items():
@@ -129,14 +136,14 @@ async def policies_page(
         "policies/list.html",
         title="Policies",
         active="policies",
-        own=[row for row in found if not row.shipped],
+        own=_page([row for row in found if not row.shipped], offset),
         shipped=[row for row in found if row.shipped],
         every=rows,
         packs=[
             pack for pack, _ in PACK_SORTS.arranged([(p, by_pack[p.name]) for p in library.packs()], pack_order.sort)
         ],
         pack_hits=by_pack,
-        filters=filters | {"tag": tag[:40]},
+        filters=filters | {"tag": tag[:40], "change": change[:20]},
         order=order,
         pack_order=pack_order,
         base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),
@@ -144,6 +151,12 @@ async def policies_page(
         by_tag=await tag_policies.views(actor),
         damage=library.damage,
     )
+
+
+def _page(items: Sequence[Item], offset: int) -> Listing[Item]:
+    """A page of a list that is all in memory."""
+    limit, offset = page_of(PAGE_ROWS, offset)
+    return Listing(items[offset : offset + limit], total=len(items), limit=limit, offset=offset)
 
 
 def _rows(
@@ -199,8 +212,11 @@ async def policy_page(
     before: FromQuery[int] = 0,
     after: FromQuery[int] = 0,
     replay: FromQuery[str] = "",
+    open: FromQuery[str] = "",
+    rules_offset: FromQuery[int] = 0,
+    detections_offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """One policy in its tabs."""
+    """One policy in its tabs; `open` names the items that the builder shows open."""
     stored = (await policies.stored(actor)).get(name)
     tab = tab if tab in dict(TABS) else "overview"
     if tab == "overview" and stored is not None and library.unknown([name]):
@@ -215,9 +231,11 @@ async def policy_page(
             users = [proxy for proxy in assigned.items if name in named[proxy.id]]
             hits = HitRepository(reader, actor.tenant_id)
             context |= await _overview(actor, library, view, users, hits, feedback, rulesets)
+            context["conditions"] = _page(context["conditions"], rules_offset)
+            context["detections"] = _page(context["detections"], detections_offset)
             context["keys"] = await ApiKeyRepository(reader, actor.tenant_id).names_under(name, clock.utcnow())
         case "builder":
-            context |= await builder_context(actor, library, policies, name)
+            context |= await builder_context(actor, library, policies, name, open)
         case "test":
             draft = None if view.shipped else await policies.draft(actor, name)
             context |= playground_context(
@@ -255,6 +273,7 @@ async def _overview(
     packs = library.packs_for(policy) if view.active else []
     titles = {rule.id: (pack.name, rule) for pack in packs if pack.name in names for rule in pack.rules}
     busiest = sorted((rule_id for rule_id in week if rule_id in titles), key=lambda rule_id: -week[rule_id].hits)[:12]
+    document = builder.shown(documents.as_value(policy))
     return {
         "packs": [pack for pack in library.packs() if pack.name in policy.packs],
         "proxies": users,
@@ -268,13 +287,19 @@ async def _overview(
             }
             for rule_id in busiest
         ],
-        "document": builder.shown(documents.as_value(policy)),
+        "document": document,
         "counts": rulesets.pattern_counts(library.packs_for(policy)) if view.active else None,
         "conditions": [
-            *({"rule": rule, **_counted(rule.id, day, week, marked)} for rule in policy.rules),
-            *([{"rule": None, **_counted(DEFAULT_ACTION_ID, day, week, marked)}] * (policy.default_action == "deny")),
+            *(
+                {"rule": rule, "words": words_of("rules", values), **_counted(rule.id, day, week, marked)}
+                for rule, values in zip(policy.rules, document["rules"], strict=True)
+            ),
+            *(
+                [{"rule": None, "words": [], **_counted(DEFAULT_ACTION_ID, day, week, marked)}]
+                * (policy.default_action == "deny")
+            ),
         ],
-        "detections": policy.detections,
+        "detections": list(policy.detections),
         "rate_limits": policy.rate_limits,
     }
 

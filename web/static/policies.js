@@ -28,13 +28,15 @@
     const work = event.target.closest?.("#build-form button[hx-vals]");
     if (!work) return;
     const { do: verb } = JSON.parse(work.getAttribute("hx-vals"));
-    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: verb.startsWith("add-") };
+    const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
+    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: verb.startsWith("add-"), opens, item: work.closest(".item")?.id };
   });
   document.addEventListener("htmx:after:swap", () => {
     if (!asked || document.activeElement !== document.body) return;
     const section = document.getElementById(asked.title)?.closest("section");
     const items = section?.querySelectorAll(".item") ?? [];
-    const first = asked.adds ? items[items.length - 1]?.querySelector("input:not([type=hidden]), select, textarea") : null;
+    const entry = asked.adds ? items[items.length - 1] : asked.opens ? document.getElementById(`item-${asked.opens}`) : null;
+    const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? document.getElementById(asked.item)?.querySelector("button");
     asked = null;
     (first ?? section?.querySelector("header button"))?.focus();
   });

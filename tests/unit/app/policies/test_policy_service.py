@@ -346,13 +346,3 @@ async def test_SYP_POL_7_compiled_patterns_are_counted_and_patterns_analysed(con
     assert (first["valid"], first["groups"]) == (True, 1)
     assert not second["valid"]
     assert second["reason"]
-
-
-async def test_a_draft_with_hundreds_of_items_has_a_form_for_the_first_and_keeps_the_others(bench: Bench) -> None:
-    from app.policies.builder import merged
-    from app.policies.builder_pages import SHOWN_ITEMS, form_context
-
-    rules = [{"id": f"r{number}", "action": "deny", "match": {"model": "x"}} for number in range(100)]
-    value = document(rules=rules)
-    assert form_context(bench.features.library, value, "ours")["shown"] == SHOWN_ITEMS
-    assert merged(value, {"rules.0": ["1"], "rules.0.reason": ["why"]})["rules"][1:] == rules[1:]
