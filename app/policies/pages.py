@@ -1,7 +1,7 @@
 """Pages of policies, rule packs and rules: the library, one policy in its tabs, one pack, one rule."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -153,7 +153,7 @@ async def policies_page(
     )
 
 
-def _page(items: Sequence[Item], offset: int) -> Listing[Item]:
+def _page(items: list[Item], offset: int) -> Listing[Item]:
     """A page of a list that is all in memory."""
     limit, offset = page_of(PAGE_ROWS, offset)
     return Listing(items[offset : offset + limit], total=len(items), limit=limit, offset=offset)
@@ -168,12 +168,13 @@ def _rows(
     views = {view.name: view for view in library.policies()}
     rows = []
     for name in sorted({*views, *stored}):
+        draft = stored.get(name)
         view = views.get(name) or unpublished(name, stored[name].type)
         rows.append(
             PolicyRow(
                 name=name,
-                title=view.title or name,
-                description=view.description,
+                title=view.title or (draft.draft_title if draft and not view.version else "") or name,
+                description=view.description or (draft.draft_description if draft and not view.version else ""),
                 type=view.type,
                 enforcement=view.enforcement,
                 severity=view.severity,
@@ -182,7 +183,7 @@ def _rows(
                 condition_count=view.condition_count,
                 shipped=view.shipped,
                 version=view.version,
-                draft=stored.get(name),
+                draft=draft,
                 users=len(users.get(name, [])),
                 hits=sum(
                     hits.get((proxy_id, pack), 0)

@@ -39,6 +39,8 @@ class StoredView(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None
     draft_version: int | None
     draft_by: str
+    draft_title: str
+    draft_description: str
     updated_at: datetime
     created_by: str
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from app.policies import documents
 from app.policies.models import PolicyVersion, StoredPolicy
 from app.policies.schemas import DocumentView, PolicyView, StoredView, VersionView
 
@@ -23,9 +26,25 @@ def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:
         version=row.current_version,
         draft_version=draft.number if draft else None,
         draft_by=draft.author if draft else "",
+        draft_title=_head(draft.document).title if draft else "",
+        draft_description=_head(draft.document).description if draft else "",
         updated_at=row.updated_at,
         created_by=row.created_by,
     )
+
+
+class _Head(msgspec.Struct):
+    """What a list shows of a draft, which need not be sound."""
+
+    title: str = ""
+    description: str = ""
+
+
+def _head(text: str) -> _Head:
+    try:
+        return msgspec.json.decode(text, type=_Head)
+    except msgspec.DecodeError:
+        return _Head()
 
 
 def version_view(version: PolicyVersion) -> VersionView:
@@ -49,7 +68,7 @@ def document_view(row: StoredPolicy, version: PolicyVersion) -> DocumentView:
         version=version.number,
         status=version.status,
         revision=version.revision if version.status == "draft" else 0,
-        text=version.document,
+        text=documents.visible(version.document),
     )
 
 

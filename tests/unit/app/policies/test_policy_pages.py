@@ -547,3 +547,29 @@ async def test_the_pages_of_300_policies_and_of_500_rules_are_small_and_lead_to_
         True,
     )
     assert {len(page.content) < 60_000 for page in (first, overview)} == {True}
+
+
+async def test_INJ_01_the_json_of_a_policy_shows_characters_that_nobody_sees(console: Console, tab: Tab) -> None:
+    hidden = "a\u202eb\u200bc\U000e0041d\u00e9\U0001f600"
+    await make(console, title=hidden, publish=False)
+    page = await tab.get("/policies/ours?tab=builder")
+    assert "a\\u202eb\\u200bc\\udb40\\udc41d\u00e9\U0001f600" in page.text
+    assert json_in(page)["title"] == hidden
+    exported = await console.client.get("/api/v1/policies/ours/export", headers=console.admin)
+    assert exported.json()["title"] == hidden
+    assert "\u202e" not in exported.text
+    again = {"content": exported.text, "save": True, "save_as": "again"}
+    assert (await console.client.post("/api/v1/policies/import", headers=console.admin, json=again)).status_code == 200
+    second = await console.client.get("/api/v1/policies/again/export", headers=console.admin)
+    assert second.text == exported.text.replace('"ours"', '"again"')
+
+
+async def test_a_draft_that_was_never_published_is_listed_under_its_title(console: Console, tab: Tab) -> None:
+    await make(console, publish=False, title="Ward", description="For the ward")
+    listed = text_of(await tab.get("/policies?search=ward"))
+    assert "Ward draft by admin For the ward" in listed
+    assert "<h2><bdi" in (await tab.get("/policies/ours?tab=builder")).text
+    await tab.post(
+        "/policies/ours/draft", {"json": json.dumps({"name": "ours", "title": 7}), "side": "json", "revision": "1"}
+    )
+    assert "ours draft by admin" in text_of(await tab.get("/policies"))
