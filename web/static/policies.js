@@ -13,6 +13,51 @@
     }, true);
   }
 
+  // Only one side is ahead of the other: while the answer to a change of one is awaited the other takes none, and while a
+  // button adds, removes or opens an item nothing does. Otherwise the answer would write over what was typed meanwhile.
+  const ahead = new Set();
+  let working = null;
+  function hold() {
+    const form = document.getElementById("build-form");
+    const json = document.getElementById("json");
+    if (!form || !json) return;
+    form.inert = Boolean(working) || ahead.has("json");
+    form.setAttribute("aria-busy", String(form.inert));
+    json.readOnly = Boolean(working) || ahead.has("form");
+  }
+  const sideOf = (source) => source?.closest?.("[data-side]")?.dataset.side;
+  document.addEventListener("input", (event) => {
+    const side = sideOf(event.target);
+    if (!side || event.target.name === "q") return;
+    ahead.add(side);
+    hold();
+  });
+  document.addEventListener("htmx:before:request", (event) => {
+    const { sourceElement: source } = event.detail.ctx;
+    if (source.matches("#build-form button[hx-vals]")) {
+      working = { source, focused: document.activeElement };
+      window.htmx.trigger("#build-form", "htmx:abort");
+      hold();
+    } else if (working && source.matches("[data-side]")) {
+      event.preventDefault(); // What it would send is on its way with the button.
+    }
+  });
+  document.addEventListener("htmx:finally:request", (event) => {
+    const { sourceElement: source, status } = event.detail.ctx;
+    const done = status === "swapped";
+    if (working?.source === source) {
+      const { focused } = working;
+      working = null;
+      if (done) ahead.clear();
+      hold();
+      if (focused.isConnected && document.activeElement === document.body) focused.focus();
+      else refocus();
+    } else if (done && source.matches("[data-side]")) {
+      ahead.delete(source.dataset.side);
+      hold();
+    }
+  });
+
   // The head of an item repeats fields of it; it follows while they are typed.
   function mirror(event) {
     for (const copy of event.target.closest?.(".item")?.querySelectorAll("[data-mirror]") ?? []) {
@@ -31,7 +76,7 @@
     const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
     asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: verb.startsWith("add-"), opens, item: work.closest(".item")?.id };
   });
-  document.addEventListener("htmx:after:swap", () => {
+  function refocus() {
     if (!asked || document.activeElement !== document.body) return;
     const section = document.getElementById(asked.title)?.closest("section");
     const items = section?.querySelectorAll(".item") ?? [];
@@ -39,7 +84,7 @@
     const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? document.getElementById(asked.item)?.querySelector("button");
     asked = null;
     (first ?? section?.querySelector("header button"))?.focus();
-  });
+  }
 
   // Saving the draft loads the page again: it comes back where it was left, with the focus on the button.
   const PLACE = "builder-place";
