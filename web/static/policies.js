@@ -101,6 +101,11 @@
     form.querySelector("button[value=save]").focus({ preventScroll: true });
   });
 
+  // Enter in the search for a rule searches; it is no wish to save the draft.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.id === "rule-search") event.preventDefault();
+  });
+
   // Selects the part of the JSON that a pointer names, as well as a plain text search can.
   function show(pointer) {
     const area = document.getElementById("json");

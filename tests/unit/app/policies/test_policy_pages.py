@@ -288,7 +288,7 @@ async def test_the_playground_reads_what_is_pasted_as_what_it_is(console: Consol
         answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
         assert answer.status_code == 200
         assert f"<dt>Read as</dt><dd>{kind}" in answer.text
-        assert ("Blocked" in answer.text) is (kind == "mcp")
+        assert ("Denied" in answer.text) is (kind == "mcp")
 
 
 async def test_AG_PE_10_the_test_tab_names_what_is_wrong_with_a_draft(console: Console, tab: Tab) -> None:
