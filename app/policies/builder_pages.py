@@ -92,7 +92,7 @@ async def import_file(
     try:
         content, name = await _uploaded(given)
         values |= {"policy_text": content, "filename": name}
-        found, problems = await import_text(policies, content, name, save_as=values["name"])
+        found, problems, remarks = await import_text(policies, content, name, save_as=values["name"])
     except AppError as error:
         names = {"content": "policy_text"}
         return await _import(request, pages, Form(values).refused(error, names), error.status)
@@ -106,7 +106,14 @@ async def import_file(
         except AppError as error:
             form, status = form.refused(error), error.status
     return await _import(
-        request, pages, form, status, found=found, problems=problems, text=documents.canonical(document)
+        request,
+        pages,
+        form,
+        status,
+        found=found,
+        problems=problems,
+        remarks=remarks,
+        text=documents.canonical(document),
     )
 
 
@@ -338,6 +345,7 @@ async def _import(
     *,
     found: Any = None,
     problems: Sequence[Problem] = (),
+    remarks: Sequence[Problem] = (),
     text: str = "",
 ) -> Response[str]:
     return await pages.page(
@@ -349,6 +357,7 @@ async def _import(
         form=form,
         found=found,
         problems=problems,
+        remarks=remarks,
         text=text,
         status=status,
     )

@@ -14,8 +14,10 @@ from rules.packs import Problem
 
 async def import_text(
     policies: PolicyService, content: str, name: str, *, save_as: str = ""
-) -> tuple[Imported, list[Problem]]:
-    """(what the file brings, what must be corrected before it can be published); raises ValidationFailed, PolicyTooSlow.
+) -> tuple[Imported, list[Problem], list[Problem]]:
+    """(what the file brings, what must be corrected before it can be published, remarks on what has no effect).
+
+    Raises ValidationFailed and PolicyTooSlow.
 
     `name` is the file's name, for a policy that names itself nowhere; `save_as` takes the place of its own name.
     """
@@ -29,8 +31,8 @@ async def import_text(
         raise ValidationFailed(str(error), fields={"content": str(error)}) from error
     if save_as:
         found = msgspec.structs.replace(found, document={**found.document, "name": save_as})
-    _, problems, _ = await policies.check(found.document)
-    return found, problems
+    _, problems, notes = await policies.check(found.document)
+    return found, problems, notes
 
 
 def import_view(found: Imported, problems: list[Problem], *, saved: bool) -> ImportView:
