@@ -59,6 +59,8 @@ def posted_view(values: Mapping[str, Sequence[str]]) -> View:
 
 def after(view: View, operation: str, document: Mapping[str, Any]) -> View:
     """The view after a button of the form, of the document that it made."""
+    if operation.startswith("override:"):
+        return View(view.open, {**view.starts, "overrides": _count(document, "overrides") - 1})
     found = _OPERATION.fullmatch(operation)
     if found is None:
         return view

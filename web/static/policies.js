@@ -64,6 +64,9 @@
       const fields = copy.dataset.mirror.split(" ").map((name) => document.getElementById(name)?.value.trim());
       copy.textContent = fields.find(Boolean) || copy.dataset.none || "";
     }
+    if (event.target.name?.endsWith(".id")) {
+      for (const button of event.target.closest(".item")?.querySelectorAll("[data-verb]") ?? []) button.setAttribute("aria-label", `${button.dataset.verb} ${event.target.value}`);
+    }
   }
   for (const kind of ["input", "change"]) document.addEventListener(kind, mirror);
 
@@ -74,14 +77,14 @@
     if (!work) return;
     const { do: verb } = JSON.parse(work.getAttribute("hx-vals"));
     const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
-    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: verb.startsWith("add-"), opens, item: work.closest(".item")?.id };
+    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
   });
   function refocus() {
     if (!asked || document.activeElement !== document.body) return;
     const section = document.getElementById(asked.title)?.closest("section");
     const items = section?.querySelectorAll(".item") ?? [];
     const entry = asked.adds ? items[items.length - 1] : asked.opens ? document.getElementById(`item-${asked.opens}`) : null;
-    const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? document.getElementById(asked.item)?.querySelector("button");
+    const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? (entry ?? document.getElementById(asked.item))?.querySelector("button");
     asked = null;
     (first ?? section?.querySelector("header button"))?.focus();
   }

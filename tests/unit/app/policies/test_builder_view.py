@@ -42,7 +42,8 @@ def test_buttons_open_close_turn_and_keep_what_is_open_in_its_place() -> None:
     assert (turned.open, turned.page({"rules": rules(45)}, "rules")) == (frozenset(), range(30, 45))
     added = after(view, "add-rules", {"rules": rules(61)})
     assert ("rules.60" in added.open, added.page({"rules": rules(61)}, "rules")) == (True, range(60, 61))
-    assert after(view, "override:PI-0001", {}) == view
+    assert after(view, "override:PI-0001", {"overrides": [{}] * 20}).starts["overrides"] == 19
+    assert after(view, "anything", {}) == view
     assert View(starts={"rules": 9999}).page({"rules": rules(20)}, "rules") == range(PAGE_ITEMS, 20)
     assert View().page({"rules": "odd"}, "rules") == range(0)
 
