@@ -216,6 +216,7 @@ async def policy_page(
     open: FromQuery[str] = "",
     rules_offset: FromQuery[int] = 0,
     detections_offset: FromQuery[int] = 0,
+    versions_offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """One policy in its tabs; `open` names the items that the builder shows open."""
     stored = (await policies.stored(actor)).get(name)
@@ -246,7 +247,7 @@ async def policy_page(
             context |= _replay(actor, replays, name, replay)
             context["proxies"] = (await proxies.page(actor, limit=MAX_LIMIT)).items
         case "versions":
-            context |= await _versions(actor, policies, name, before, after)
+            context |= await _versions(actor, policies, name, before, after, versions_offset)
     return await pages.page(
         request,
         "policies/policy.html",
@@ -324,13 +325,17 @@ def _replay(actor: Actor, replays: Replays, name: str, replay_id: str) -> dict[s
     return {"replays": found, "replay": chosen}
 
 
-async def _versions(actor: Actor, policies: PolicyService, name: str, before: int, after: int) -> dict[str, Any]:
+async def _versions(
+    actor: Actor, policies: PolicyService, name: str, before: int, after: int, offset: int
+) -> dict[str, Any]:
     versions = await policies.versions(actor, name)
     numbers = [version.number for version in versions]
     if len(numbers) >= DEFAULT_COMPARED and not (before in numbers and after in numbers):
         before, after = numbers[1], numbers[0]
     changes = await policies.diff(actor, name, before, after) if before in numbers and after in numbers else None
-    return {"versions": versions, "before": before, "after": after, "changes": changes}
+    page = _page(versions, offset)
+    elsewhere = [one for one in versions if one.number in (before, after) and one not in page.items]
+    return {"versions": page, "compared": elsewhere, "before": before, "after": after, "changes": changes}
 
 
 @get("/packs/{name:str}", opt=VIEWER, include_in_schema=False)
@@ -397,6 +402,7 @@ async def rule_page(
         week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),
         series=await hits.series(rule_id, now),
         marks=await feedback.of_rule(actor, rule_id),
+        marked=(await feedback.counts(actor, [name])).get(rule_id, 0),
     )
 
 

@@ -91,3 +91,11 @@ async def test_the_draft_that_is_offered_is_of_the_policy_under_which_the_hit_wa
     page = (await tab.get("/packs/prompt-injection/PI-0001")).text
     assert re.findall(r'<option value="([^"]*)" selected', page) == ["llm-standard-security"]
     assert '<option value="earlier">' in page
+
+
+async def test_a_rule_counts_all_its_marks_and_lists_the_newest(console: Console, tab: Tab) -> None:
+    for number in range(53):
+        hit = {"rule_id": "PI-0001", "pack": "prompt-injection", "call_id": f"call_{number}", "evidence": "x"}
+        made = await console.client.post("/api/v1/feedback/false-positives", headers=console.admin, json=hit)
+        assert made.status_code == 201
+    assert "Called false 53" in text_of(await tab.get("/packs/prompt-injection/PI-0001"))

@@ -582,3 +582,20 @@ async def test_an_import_that_brings_nothing_says_so(tab: Tab) -> None:
     assert "decides nothing" in report, "lint says it as well"
     refused = await tab.post("/policies/import", {"policy_text": "{"})
     assert text_of(refused).count("The file is not valid JSON") == 2, "once at the top, once at the field"
+
+
+async def test_a_policy_of_many_versions_shows_them_a_page_at_a_time_and_compares_any_two(
+    console: Console, tab: Tab
+) -> None:
+    await make(console)
+    for number in range(2, 31):
+        changed = {"policy": document(description=f"Number {number}"), "publish": True}
+        assert (await console.client.put("/api/v1/policies/ours", headers=console.admin, json=changed)).is_success
+    newest = await tab.get("/policies/ours?tab=versions")
+    assert "1–25 of 30" in text_of(newest)
+    assert "From version 29 to version 30" in text_of(newest)
+    assert 'aria-label="From version 1"' not in newest.text
+    oldest = await tab.get("/policies/ours?tab=versions&before=1&after=30&versions_offset=25")
+    assert "From version 1 to version 30" in text_of(oldest)
+    assert 'aria-label="From version 1" checked' in oldest.text
+    assert 'aria-label="To version 30" checked' in oldest.text, "what is compared stays chosen, on whichever page it is"
