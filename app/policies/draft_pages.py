@@ -16,7 +16,7 @@ from app.http.page import Pages, Toast, redirect, with_query
 from app.policies import builder_view, documents
 from app.policies.builder_pages import ADMIN, HOME, crumbs, document_in, form_context, lint, read_form
 from app.policies.diff import Change, diff
-from app.policies.errors import DraftOutdated, PolicyInvalid, PolicyNotFound
+from app.policies.errors import DraftOutdated, PolicyInvalid
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import DocumentView
 from app.policies.service import PolicyService
@@ -49,8 +49,8 @@ async def save_draft(
         if value is None:
             raise PolicyInvalid(problems)
         if then == "create":
-            await policies.create(actor, value, note)
-            return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The policy {name} is a draft again."))
+            made = await policies.create(actor, value, note)
+            return redirect(request, f"/policies/{made.name}?tab=builder", Toast(f"{made.name} is a draft again."))
         saved = await policies.save_draft(actor, name, value, revision=revision, note=note)
         revision = saved.revision
         if then == "publish":
@@ -128,8 +128,6 @@ async def _builder(
     if isinstance(error, PolicyInvalid):
         problems = list(error.problems)
     stored = (await policies.stored(actor)).get(name)
-    if stored is None and library.unknown([name]) and not (error is None or isinstance(error, PolicyNotFound)):
-        raise error
     draft = None if stored is None else await policies.draft(actor, name)
     is_in_force = not library.unknown([name])
     theirs: DocumentView | None = draft

@@ -212,6 +212,10 @@ async def test_a_policy_that_was_deleted_in_another_tab_is_made_again_from_what_
     assert gone.status_code == 404
     assert json_in(gone)["title"] == "Typed for long"
     assert 'name="then" value="create"' in gone.text
+    unnamed = {**fields, "json": json.dumps({"name": "Not Good", "title": "Typed"}), "then": "create"}
+    wrong = await tab.post("/policies/ours/draft", unnamed)
+    assert (wrong.status_code, json_in(wrong)["title"]) == (422, "Typed")
+    assert "Use small letters, digits and hyphens" in text_of(wrong)
     again = await tab.post("/policies/ours/draft", {**fields, "then": "create"})
     assert again.headers["location"] == "/policies/ours?tab=builder"
     assert json_in(await tab.get("/policies/ours?tab=builder"))["title"] == "Typed for long"
