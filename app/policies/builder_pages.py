@@ -293,6 +293,9 @@ def form_context(library: PolicyLibrary, value: dict[str, Any], name: str, view:
         },
         "rare": builder.has_rare(value),
         "page_items": builder_view.PAGE_ITEMS,
+        "beyond": {
+            key: max(0, len(items) - builder.MAX_ITEMS) for key in pages if isinstance(items := value.get(key), list)
+        },
         "open": view.open,
         "json_only": builder_fields.JSON_ONLY,
     }

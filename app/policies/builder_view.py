@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from app.policies.builder import MAX_ITEMS
 from app.policies.builder_fields import ITEMS
 
 PAGE_ITEMS = 15
@@ -93,4 +94,4 @@ def _without(item: str, name: str, removed: int) -> str:
 
 def _count(document: Mapping[str, Any], name: str) -> int:
     items = document.get(name)
-    return len(items) if isinstance(items, list) else 0
+    return min(len(items), MAX_ITEMS) if isinstance(items, list) else 0

@@ -97,7 +97,7 @@ def test_other_items_say_what_they_do() -> None:
 
 
 async def test_the_builder_of_a_policy_with_hundreds_of_items_is_a_small_page(console: Console, tab: Tab) -> None:
-    many = document(rules=rules(500), detections=[detection(id=f"OWN-{number}") for number in range(100)])
+    many = document(rules=rules(150), detections=[detection(id=f"OWN-{number}") for number in range(20)])
     made = await console.client.post("/api/v1/policies", headers=console.admin, json={"policy": many})
     assert made.status_code == 201, made.text
     page = await tab.get("/policies/ours?tab=builder")
@@ -106,14 +106,27 @@ async def test_the_builder_of_a_policy_with_hundreds_of_items_is_a_small_page(co
     assert "r14" in form
     assert "r15 " not in text_of(page)
     assert 'name="rules.0"' not in form
-    fields = {"json": json.dumps(many), "side": "form", "do": "page-rules-480", "at.rules": "0"}
+    fields = {"json": json.dumps(many), "side": "form", "do": "page-rules-135", "at.rules": "0"}
     last = await tab.post("/policies/ours/build", fields, **HTMX)
-    assert "481–495 of 500" in text_of(last)
-    opened = await tab.post("/policies/ours/build", {**fields, "at.rules": "495", "do": "open-rules-499"}, **HTMX)
-    assert 'id="rules.499.match.model" name="rules.499.match.model" value="m499-*"' in opened.text
-    changed = {"rules.499": "1", "rules.499.match.model": "other-*", "at.rules": "480"}
+    assert "136–150 of 150" in text_of(last)
+    opened = await tab.post("/policies/ours/build", {**fields, "at.rules": "135", "do": "open-rules-149"}, **HTMX)
+    assert 'id="rules.149.match.model" name="rules.149.match.model" value="m149-*"' in opened.text
+    changed = {"rules.149": "1", "rules.149.match.model": "other-*", "at.rules": "135"}
     answer = await tab.post("/policies/ours/build", {**fields, "do": "", **changed}, **HTMX)
     assert '"model": "other-*"' in answer.text.replace("&#34;", '"')
     saved = await tab.post("/policies/ours/draft", {**fields, **changed, "do": "", "revision": "1"})
-    assert saved.headers["location"] == "/policies/ours?tab=builder&open=rules.499"
-    assert 'name="rules.499" value="1"' in (await tab.get(saved.headers["location"])).text
+    assert saved.headers["location"] == "/policies/ours?tab=builder&open=rules.149"
+    assert 'name="rules.149" value="1"' in (await tab.get(saved.headers["location"])).text
+
+
+async def test_a_draft_with_more_items_than_a_policy_may_have_is_shown_to_its_last_page(
+    console: Console, tab: Tab
+) -> None:
+    many = document(rules=rules(600))
+    made = await console.client.post("/api/v1/policies", headers=console.admin, json={"policy": many})
+    assert made.status_code == 201, made.text
+    fields = {"json": json.dumps(many), "side": "form", "do": "page-rules-495"}
+    last = text_of(await tab.post("/policies/ours/build", fields, **HTMX))
+    assert "496–500 of 500" in last
+    assert "100 more are in the JSON" in last
+    assert (await tab.get("/policies/ours?tab=builder&open=rules.599")).status_code == 200
