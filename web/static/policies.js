@@ -43,8 +43,8 @@
     }
   });
   document.addEventListener("htmx:finally:request", (event) => {
-    const { sourceElement: source, status } = event.detail.ctx;
-    const done = status === "swapped";
+    const { sourceElement: source, status, response } = event.detail.ctx;
+    const done = status === "swapped" && response.status < 400;
     if (working?.source === source) {
       const { focused } = working;
       working = null;
