@@ -53,7 +53,7 @@ from app.overview import pages as overview_pages
 from app.overview.badges import RailBadges
 from app.paths import DataDirectory
 from app.policies import api as policies_api
-from app.policies import assignment_api, builder_pages, trial_api, trial_pages
+from app.policies import assignment_api, builder_pages, draft_pages, trial_api, trial_pages
 from app.policies import assignment_pages as policy_assignment_pages
 from app.policies import global_api as global_policies_api
 from app.policies import pages as policies_pages
@@ -112,6 +112,7 @@ PAGE_ROUTES: Sequence[Sequence[ControllerRouterHandler]] = (
     alerts_pages.routes,
     policy_assignment_pages.routes,
     builder_pages.routes,
+    draft_pages.routes,
     trial_pages.routes,
     policies_pages.routes,
     access_pages.routes,

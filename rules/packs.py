@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rules.format_words import in_words
 from rules.model import Target
 
 MAX_PACK_BYTES = 16 * 1024 * 1024
@@ -47,7 +48,6 @@ Direction = Literal["request", "response"]
 
 _NOT_IN_LABEL = re.compile("[^A-Z0-9]+")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_LENGTH = re.compile(r"Expected `(str|array|object)` of length (>=|<=) (\d+)")
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -257,25 +257,17 @@ def convert_problem(value: Any, expected: type, origin: str, prefix: str) -> lis
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
-        return [Problem(origin, prefix + _pointer(path.rstrip("`")), _plain(reason))]
+        steps, words = in_words(reason, _steps(path.rstrip("`")), expected)
+        return [Problem(origin, prefix + _pointer(steps), words)]
     return []
 
 
-def _plain(reason: str) -> str:
-    """The reason in words for whoever writes the document, where the converter speaks of lengths of types."""
-    found = _LENGTH.fullmatch(reason)
-    if found is None:
-        return reason
-    kind, bound, number = found.groups()
-    unit = "character" if kind == "str" else "entry"
-    if number != "1":
-        unit = "characters" if kind == "str" else "entries"
-    return f"needs at least {number} {unit}" if bound == ">=" else f"has more than {number} {unit}"
+def _steps(path: str) -> list[str]:
+    """The steps of a path as msgspec writes it (`.rules[0].id`)."""
+    return [name or index for name, index in _STEP.findall(path)]
 
 
-def _pointer(path: str) -> str:
-    """The JSON pointer for a path as msgspec writes it (`.rules[0].id`)."""
-    steps = [name or index for name, index in _STEP.findall(path)]
+def _pointer(steps: Sequence[str]) -> str:
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 

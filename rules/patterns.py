@@ -396,4 +396,5 @@ def _check_hyperscan(key: PatternKey) -> None:
 
 def _text(error: Exception) -> str:
     value = error.args[0] if error.args else error
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.rstrip(". ")

@@ -145,7 +145,7 @@ def _apply(alert: Alert, action: AlertAction, *, actor: Actor, note: str) -> boo
 async def _follow(session: AsyncSession, actor: Actor, alert: Alert, before: str) -> None:
     """An alert that is called a false positive is feedback about its rule; reopening it takes that back.
 
-    Every other change of an alert leaves a mark that somebody set on its call.
+    A mark that somebody set on its call stays.
     """
     if AlertStatus.FALSE_POSITIVE not in (alert.status, before):
         return
@@ -157,7 +157,7 @@ async def _follow(session: AsyncSession, actor: Actor, alert: Alert, before: str
         evidence=alert.evidence,
         note=alert.note[:1_000],
     )
-    await follow_alert(session, actor, hit, is_false=alert.status == AlertStatus.FALSE_POSITIVE)
+    await follow_alert(session, actor, alert.id, hit, is_false=alert.status == AlertStatus.FALSE_POSITIVE)
 
 
 def alert_view(alert: Alert) -> AlertView:

@@ -9,7 +9,7 @@ import html
 import logging
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from litestar import Request, Response
@@ -31,6 +31,7 @@ from app.errors import (
     ValidationFailed,
 )
 from app.http.envelope import Failure
+from app.security.origin import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +121,8 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
 def _for_browser(request: Request[Any, Any, Any], told: AppError, request_id: str) -> Response[Any]:
     target = ""
     if isinstance(told, NotAuthenticated):
-        came_from = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        target = f"{LOGIN_PAGE}?next={quote(came_from)}" if request.method == "GET" else LOGIN_PAGE
+        came_from = _page_of(request)
+        target = f"{LOGIN_PAGE}?next={quote(came_from)}" if came_from else LOGIN_PAGE
     elif isinstance(told, PasswordChangeRequired):
         target = PASSWORD_PAGE
     if target and request.headers.get("hx-request"):
@@ -139,6 +140,17 @@ def _for_browser(request: Request[Any, Any, Any], told: AppError, request_id: st
     return Response(
         _plain_page(told, request_id), status_code=told.status, media_type="text/html", headers=dict(told.headers)
     )
+
+
+def _page_of(request: Request[Any, Any, Any]) -> str:
+    """The page that the person sees, to come back to: of a form or a part of a page that is where it was sent from."""
+    address = request.url
+    if request.headers.get("hx-request") or request.method != "GET":
+        sent_from = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+        if sent_from.netloc != address.netloc:
+            return address.path if request.method == "GET" else ""
+        return local_path(sent_from.path + (f"?{sent_from.query}" if sent_from.query else ""))
+    return address.path + (f"?{address.query}" if address.query else "")
 
 
 def _plain_page(told: AppError, request_id: str) -> str:

@@ -89,8 +89,9 @@ async def validate_policy(data: JSONBody[CheckPolicy], policies: NamedDependency
 async def import_policy(
     data: JSONBody[ImportPolicy], actor: NamedDependency[Actor], policies: NamedDependency[PolicyService]
 ) -> Envelope[ImportView]:
-    """Read a policy file in any known dialect and say what could not be carried over; with `save` keep it as a draft."""
-    found, problems = await import_text(policies, data.content, data.name)
+    """Read a policy file in any known dialect and say what could not be carried over; with `save` keep it as a draft,
+    with `save_as` under that name."""
+    found, problems, _ = await import_text(policies, data.content, data.name, save_as=data.save_as)
     if data.save:
         await policies.create(actor, found.document, f"Imported from {found.dialect}")
     return Envelope(import_view(found, problems, saved=data.save))

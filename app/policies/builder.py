@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.policies.builder_fields import DEFAULTS, HEAD, ITEMS, KEPT_EMPTY, SEVERITY_DEFAULT, Field
+from app.policies.builder_fields import DEFAULTS, HEAD, ITEMS, KEPT_EMPTY, RARE, SEVERITY_DEFAULT, Field
 from app.policies.builder_texts import entries, is_shown, is_untouched, lines, parsed, shown_text
 
 Values = Mapping[str, Sequence[str]]
@@ -68,6 +68,11 @@ def shown(document: Mapping[str, Any]) -> dict[str, Any]:
             for item in _list(document.get(name))[:MAX_ITEMS]
         ]
     return values
+
+
+def has_rare(document: Mapping[str, Any]) -> bool:
+    """Whether a document sets one of the members that the form keeps folded."""
+    return any(document.get(name) is not None for name in RARE)
 
 
 def _item_values(name: str, item: dict[str, Any], fields: Sequence[Field]) -> dict[str, Any]:

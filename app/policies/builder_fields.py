@@ -63,6 +63,11 @@ DEFAULTS: dict[str, Any] = {
 }
 """What a field of the head means when it is absent; a field with that value is left out."""
 
+RARE = frozenset(
+    """context hold_seconds placeholder_hint realtime_audio realtime_close restore_tool_arguments tainted_arguments""".split()
+)
+"""Members of the head that most policies leave as they are: their fields are folded until one is set."""
+
 ITEMS: dict[str, tuple[Field, ...]] = {
     "overrides": (
         Field("rules", "glob"),

@@ -16,9 +16,10 @@ from app.errors import AppError, ValidationFailed
 from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
-from app.policies import builder, builder_fields, documents
-from app.policies.errors import PolicyInvalid, PolicyTooSlow
+from app.policies import builder, builder_fields, builder_view, documents
+from app.policies.errors import PolicyTooSlow
 from app.policies.importing import import_text
+from app.policies.item_words import words_of
 from app.policies.library import PolicyLibrary
 from app.policies.schemas import DocumentView
 from app.policies.service import PolicyService
@@ -33,8 +34,6 @@ ADMIN = {"role": "admin"}
 HOME = (("/policies", "Policies"),)
 MAX_FORM_FIELDS = 20_000
 FOUND_RULES = 12
-SHOWN_ITEMS = 20
-"""Items of each list that have a form; an import may bring hundreds, which the JSON holds."""
 
 
 @get("/policies/new", opt=ADMIN, include_in_schema=False)
@@ -93,11 +92,11 @@ async def import_file(
     try:
         content, name = await _uploaded(given)
         values |= {"policy_text": content, "filename": name}
-        found, problems = await import_text(policies, content, name)
+        found, problems, remarks = await import_text(policies, content, name, save_as=values["name"])
     except AppError as error:
         names = {"content": "policy_text"}
         return await _import(request, pages, Form(values).refused(error, names), error.status)
-    document = {**found.document, **({"name": values["name"]} if values["name"] else {})}
+    document = found.document
     values["name"] = str(document.get("name", ""))
     form, status = Form(values), 200
     if given.get("save"):
@@ -107,7 +106,14 @@ async def import_file(
         except AppError as error:
             form, status = form.refused(error), error.status
     return await _import(
-        request, pages, form, status, found=found, problems=problems, text=documents.canonical(document)
+        request,
+        pages,
+        form,
+        status,
+        found=found,
+        problems=problems,
+        remarks=remarks,
+        text=documents.canonical(document),
     )
 
 
@@ -120,8 +126,8 @@ async def build(
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
     """One side of the builder was changed: the other side, and what lint says."""
-    given = await _form(request)
-    value, problems = _document(given)
+    given = await read_form(request)
+    value, problems = document_in(given)
     operation = (given.get("do") or [""])[0]
     side = (given.get("side") or ["form"])[0]
     if value is None:
@@ -129,19 +135,18 @@ async def build(
             request, "policies/_build.html", problems=problems, remarks=[], form=None, text=None, name=name
         )
     value = builder.operated(value, operation) if operation else value
-    problems, remarks = await _lint(policies, value)
+    view = builder_view.after(builder_view.posted_view(given), operation, value)
+    problems, remarks = await lint(policies, value)
     redraw = side == "json" or bool(operation)
     return pages.answer(
         request,
         "policies/_build.html",
         name=name,
         text=documents.canonical(value) if side == "form" or operation else None,
-        form=form_context(library, value, name) if redraw else None,
+        form=form_context(library, value, name, view) if redraw else None,
         problems=problems,
         remarks=remarks,
-        items=[f"{key}-{index}" for key in builder_fields.ITEMS for index in range(len(builder.shown(value)[key]))][
-            :200
-        ],
+        items=[f"{key}-{index}" for key in builder_fields.ITEMS for index in view.page(value, key)],
     )
 
 
@@ -171,76 +176,6 @@ async def find_rules(
     )
 
 
-@post("/policies/{name:str}/draft", opt=ADMIN, include_in_schema=False)
-async def save_draft(
-    request: Request[Any, Any, Any],
-    name: FromPath[str],
-    actor: NamedDependency[Actor],
-    pages: NamedDependency[Pages],
-    library: NamedDependency[PolicyLibrary],
-    policies: NamedDependency[PolicyService],
-) -> Response[str]:
-    """Save the draft; with `then=publish` put it in force."""
-    given = await _form(request)
-    value, problems = _document(given)
-    revision = number((given.get("revision") or [""])[0])
-    publish = (given.get("then") or [""])[0] == "publish"
-    text = (given.get("json") or [""])[0]
-    try:
-        if value is None:
-            raise PolicyInvalid(problems)
-        text = documents.canonical(value)
-        saved = await policies.save_draft(actor, name, value, revision=revision, note=(given.get("note") or [""])[0])
-        revision = saved.revision
-        if publish:
-            done = await policies.publish(actor, name, revision=saved.revision)
-            return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
-    except AppError as error:
-        return await _refused(request, pages, library, policies, actor, name, value, text, revision, error)
-    return redirect(request, f"/policies/{name}?tab=builder", Toast(f"The draft is saved (revision {saved.revision})."))
-
-
-@post("/policies/{name:str}/publish", opt=ADMIN, include_in_schema=False)
-async def publish(
-    request: Request[Any, Any, Any],
-    name: FromPath[str],
-    actor: NamedDependency[Actor],
-    policies: NamedDependency[PolicyService],
-) -> Response[str]:
-    """Put the saved draft in force, after a confirmation on the page."""
-    try:
-        done = await policies.publish(actor, name)
-    except AppError as error:
-        return redirect(request, f"/policies/{name}?tab=builder", Toast.refused(error))
-    return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
-
-
-@post("/policies/{name:str}/discard", opt=ADMIN, include_in_schema=False)
-async def discard(
-    request: Request[Any, Any, Any],
-    name: FromPath[str],
-    actor: NamedDependency[Actor],
-    pages: NamedDependency[Pages],
-    policies: NamedDependency[PolicyService],
-) -> Response[str]:
-    """Throw the draft away."""
-    if not await is_confirmed(request):
-        return await confirmation(
-            request,
-            pages,
-            active="policies",
-            crumbs=_crumbs(name),
-            question=f"Discard the draft of {name}?",
-            detail="What is in force stays.",
-            label="Discard draft",
-            back=f"/policies/{name}",
-        )
-    await policies.discard(actor, name)
-    gone = name not in await policies.stored(actor)
-    toast = Toast("The draft is discarded.", undo_url=f"/policies/{name}/restore")
-    return redirect(request, "/policies" if gone else f"/policies/{name}", toast)
-
-
 @post("/policies/{name:str}/rollback", opt=ADMIN, include_in_schema=False)
 async def roll_back(
     request: Request[Any, Any, Any],
@@ -259,7 +194,7 @@ async def roll_back(
             request,
             pages,
             active="policies",
-            crumbs=_crumbs(name),
+            crumbs=crumbs(name),
             question=f"Put version {version} of {name} in force again?",
             detail="Proxies that use the policy serve it at once. The versions between stay.",
             label=f"Roll back to version {version}",
@@ -286,7 +221,7 @@ async def delete_policy(
             request,
             pages,
             active="policies",
-            crumbs=_crumbs(name),
+            crumbs=crumbs(name),
             question=f"Delete the policy {name}?",
             detail="All its versions are removed. Calls and alerts keep its name.",
             label="Delete policy",
@@ -319,38 +254,54 @@ async def restore_policy(
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
-async def builder_context(actor: Actor, library: PolicyLibrary, policies: PolicyService, name: str) -> dict[str, Any]:
-    """What the builder tab shows: the draft or, without one, what is in force."""
+async def builder_context(
+    actor: Actor, library: PolicyLibrary, policies: PolicyService, name: str, opened: str = ""
+) -> dict[str, Any]:
+    """What the builder tab shows: the draft or, without one, what is in force; `opened` names items to show open."""
     draft = None if library.is_shipped(name) else await policies.draft(actor, name)
     found: DocumentView = draft or await policies.document(actor, name)
     value, problems = documents.parse(found.text)
     remarks: list[Problem] = []
     if not problems:
-        problems, remarks = await _lint(policies, value)
+        problems, remarks = await lint(policies, value)
     return {
         "draft": draft,
         "text": found.text,
         "revision": draft.revision if draft else 0,
-        "form": form_context(library, value or {}, name),
+        "form": form_context(library, value or {}, name, builder_view.first_view(value or {}, opened)),
         "problems": problems,
         "remarks": remarks,
         "refusal": None,
+        "unsaved": False,
+        "conflict": None,
     }
 
 
-def form_context(library: PolicyLibrary, value: dict[str, Any], name: str) -> dict[str, Any]:
+def form_context(library: PolicyLibrary, value: dict[str, Any], name: str, view: builder_view.View) -> dict[str, Any]:
     """The form side of the builder."""
+    values = builder.shown(value)
+    pages = {key: view.page(value, key) for key in builder_fields.ITEMS}
     return {
         "name": name,
-        "values": builder.shown(value),
+        "values": values,
         "packs": library.packs(),
         "targets": [target.value for target in Target],
-        "shown": SHOWN_ITEMS,
+        "pages": pages,
+        "words": {
+            key: {index: words_of(key, item) for index in page if (item := values[key][index])}
+            for key, page in pages.items()
+        },
+        "rare": builder.has_rare(value),
+        "page_items": builder_view.PAGE_ITEMS,
+        "beyond": {
+            key: max(0, len(items) - builder.MAX_ITEMS) for key in pages if isinstance(items := value.get(key), list)
+        },
+        "open": view.open,
         "json_only": builder_fields.JSON_ONLY,
     }
 
 
-async def _lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:
+async def lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:
     try:
         _, problems, remarks = await policies.check(value)
     except PolicyTooSlow as error:
@@ -358,7 +309,7 @@ async def _lint(policies: PolicyService, value: Any) -> tuple[list[Problem], lis
     return problems, remarks
 
 
-async def _form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
+async def read_form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
     given = await request.form()
     values: dict[str, list[str]] = {}
     for key, item in list(given.multi_items())[:MAX_FORM_FIELDS]:
@@ -366,52 +317,12 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
     return values
 
 
-def _document(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
+def document_in(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
     """The document that was sent: the JSON, with the form written into it when the form was changed last."""
     value, problems = documents.parse((given.get("json") or [""])[0].replace("\r\n", "\n"))
     if value is not None and (given.get("side") or ["form"])[0] == "form":
         value = builder.merged(value, given)
     return value, problems
-
-
-async def _refused(
-    request: Request[Any, Any, Any],
-    pages: Pages,
-    library: PolicyLibrary,
-    policies: PolicyService,
-    actor: Actor,
-    name: str,
-    value: dict[str, Any] | None,
-    text: str,
-    revision: int,
-    error: AppError,
-) -> Response[str]:
-    """The builder again with what was typed, and why it was refused."""
-    problems, remarks = await _lint(policies, value) if value is not None else ([], [])
-    if isinstance(error, PolicyInvalid):
-        problems = list(error.problems)
-    stored = (await policies.stored(actor)).get(name)
-    if stored is None:
-        raise error
-    view = library.policy(name) if not library.unknown([name]) else None
-    return await pages.page(
-        request,
-        "policies/builder_refused.html",
-        title=name,
-        active="policies",
-        crumbs=HOME,
-        status=error.status,
-        name=name,
-        policy=view,
-        stored=stored,
-        draft=await policies.draft(actor, name),
-        text=text,
-        revision=revision,
-        form=form_context(library, value or {}, name),
-        problems=problems,
-        remarks=remarks,
-        refusal=error,
-    )
 
 
 async def _new(
@@ -437,6 +348,7 @@ async def _import(
     *,
     found: Any = None,
     problems: Sequence[Problem] = (),
+    remarks: Sequence[Problem] = (),
     text: str = "",
 ) -> Response[str]:
     return await pages.page(
@@ -448,6 +360,7 @@ async def _import(
         form=form,
         found=found,
         problems=problems,
+        remarks=remarks,
         text=text,
         status=status,
     )
@@ -468,7 +381,7 @@ async def _uploaded(given: FormMultiDict) -> tuple[str, str]:
     return pasted, str(given.get("filename", ""))[:200]
 
 
-def _crumbs(name: str) -> tuple[tuple[str, str], ...]:
+def crumbs(name: str) -> tuple[tuple[str, str], ...]:
     return (*HOME, (f"/policies/{name}", name))
 
 
@@ -479,9 +392,6 @@ routes = [
     import_file,
     build,
     find_rules,
-    save_draft,
-    publish,
-    discard,
     roll_back,
     delete_policy,
     restore_policy,

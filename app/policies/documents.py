@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from app.http.hostile import is_deceptive
 from rules.packs import Problem, parse_json
 from rules.policy import MAX_POLICY_BYTES, Policy, dump_policy, read_document
 
@@ -38,8 +39,18 @@ def canonical(value: Any) -> str:
     """The text of a document: in canonical form where it is a policy, in its own order where it is not yet one."""
     policy, _ = read(value)
     if policy is not None:
-        return dump_policy(policy).decode()
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        return visible(dump_policy(policy).decode())
+    return visible(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def visible(text: str) -> str:
+    """The same JSON with characters that nobody sees, or that turn the line around, as escapes: an editor shows no others."""
+    if text.isascii():
+        return text
+    return "".join(
+        json.dumps(character)[1:-1] if character != "\n" and is_deceptive(character) else character
+        for character in text
+    )
 
 
 def as_value(policy: Policy) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class Feedback:
                 repository.add(row)
             else:
                 row.note, row.marked_by, row.marked_at = hit.note or row.note, actor.username, clock.utcnow()
+                row.alert_id = ""
             await self._audit.record(
                 session,
                 "rule.false_positive",
@@ -119,17 +120,22 @@ class Feedback:
             return await FeedbackRepository(session, actor.tenant_id).counts(packs)
 
 
-async def follow_alert(session: AsyncSession, actor: Actor, hit: MarkFalsePositive, *, is_false: bool) -> None:
-    """Keep the mark on the hit behind an alert in step with the alert, in the transaction that changes it."""
+async def follow_alert(
+    session: AsyncSession, actor: Actor, alert_id: str, hit: MarkFalsePositive, *, is_false: bool
+) -> None:
+    """Keep the mark on the hit behind an alert in step with the alert, in the transaction that changes it.
+
+    A mark that somebody set on the hit itself stays whatever becomes of the alert.
+    """
     repository = FeedbackRepository(session, actor.tenant_id)
     row = await repository.find(hit.rule_id, hit.call_id, evidence_hash(hit.evidence))
     if is_false and row is None:
-        repository.add(_row(actor, hit))
-    elif not is_false and row is not None:
+        repository.add(_row(actor, hit, alert_id))
+    elif not is_false and row is not None and row.alert_id == alert_id:
         await repository.delete(row)
 
 
-def _row(actor: Actor, hit: MarkFalsePositive) -> RuleFeedback:
+def _row(actor: Actor, hit: MarkFalsePositive, alert_id: str = "") -> RuleFeedback:
     return RuleFeedback(
         id=ids.new_id("fpm"),
         rule_id=hit.rule_id,
@@ -138,6 +144,7 @@ def _row(actor: Actor, hit: MarkFalsePositive) -> RuleFeedback:
         call_id=hit.call_id,
         evidence_hash=evidence_hash(hit.evidence),
         note=hit.note,
+        alert_id=alert_id,
         marked_by=actor.username,
         marked_at=clock.utcnow(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from app.errors import ValidationFailed
 from app.policies.schemas import ImportNote, ImportView, ProblemView
 from app.policies.service import PolicyService
@@ -10,19 +12,27 @@ from rules.importers.report import Imported, ImportRefused
 from rules.packs import Problem
 
 
-async def import_text(policies: PolicyService, content: str, name: str) -> tuple[Imported, list[Problem]]:
-    """(what the file brings, what must be corrected before it can be published); raises ValidationFailed, PolicyTooSlow.
+async def import_text(
+    policies: PolicyService, content: str, name: str, *, save_as: str = ""
+) -> tuple[Imported, list[Problem], list[Problem]]:
+    """(what the file brings, what must be corrected before it can be published, remarks on what has no effect).
 
-    `name` is the file's name, for a policy that names itself nowhere.
+    Raises ValidationFailed and PolicyTooSlow.
+
+    `name` is the file's name, for a policy that names itself nowhere; `save_as` takes the place of its own name.
     """
+    if not content.strip():
+        raise ValidationFailed("The file is empty.", fields={"content": "The file is empty."})
     data = content.encode("utf-8", "replace")
     stem = name.rpartition("/")[2].rpartition(".")[0] or name
     try:
         found = await policies.workbench.run(lambda: import_policy(data, name=stem))
     except ImportRefused as error:
         raise ValidationFailed(str(error), fields={"content": str(error)}) from error
-    _, problems, _ = await policies.check(found.document)
-    return found, problems
+    if save_as:
+        found = msgspec.structs.replace(found, document={**found.document, "name": save_as})
+    _, problems, notes = await policies.check(found.document)
+    return found, problems, notes
 
 
 def import_view(found: Imported, problems: list[Problem], *, saved: bool) -> ImportView:

@@ -73,6 +73,8 @@ class RuleFeedback(Base, Tenanted):
     call_id: Mapped[str] = mapped_column(String(64))
     evidence_hash: Mapped[str] = mapped_column(String(64))
     note: Mapped[str] = mapped_column(Text)
+    alert_id: Mapped[str] = mapped_column(String(40))
+    """The alert that made the mark when it was closed; empty where somebody set it on the hit itself."""
     marked_by: Mapped[str] = mapped_column(String(100))
     marked_at: Mapped[datetime] = mapped_column(UTCDateTime)
 

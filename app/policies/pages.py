@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, get
@@ -16,7 +16,7 @@ from app.errors import NotFound
 from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT
+from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
@@ -27,26 +27,25 @@ from app.policies.feedback import Feedback
 from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
 from app.policies.in_force import names_in_force
+from app.policies.item_words import words_of
 from app.policies.library import PolicyLibrary
 from app.policies.replays import Replays
 from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
 from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
+from app.policies.views import TABS, unpublished
 from app.security.permissions import Actor
 from rules.model import Severity
 from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
 
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
-TABS = (
-    ("overview", "Overview"),
-    ("builder", "Builder"),
-    ("test", "Test"),
-    ("replay", "Replay"),
-    ("versions", "Versions"),
-)
 DEFAULT_COMPARED = 2
+PAGE_ROWS = 25
+"""Rows of a list on a page, so that a page stays below 60 KB."""
+
+Item = TypeVar("Item")
 
 
 class PolicyRow(msgspec.Struct, frozen=True):
@@ -110,8 +109,10 @@ async def policies_page(
     sort: FromQuery[str] = "",
     pack_sort: FromQuery[str] = "",
     tag: FromQuery[str] = "",
+    change: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """All policies and packs; with `tag` the form of the policies of that tag."""
+    """All policies and packs; with `tag` the form of the policies of that tag, with `change=everywhere` that of all."""
     assigned = await proxies.page(actor, limit=MAX_LIMIT)
     users: dict[str, list[str]] = {}
     for proxy_id, names in (await names_in_force(reader, actor.tenant_id, library, assigned.items)).items():
@@ -135,14 +136,14 @@ async def policies_page(
         "policies/list.html",
         title="Policies",
         active="policies",
-        own=[row for row in found if not row.shipped],
+        own=_page([row for row in found if not row.shipped], offset),
         shipped=[row for row in found if row.shipped],
         every=rows,
         packs=[
             pack for pack, _ in PACK_SORTS.arranged([(p, by_pack[p.name]) for p in library.packs()], pack_order.sort)
         ],
         pack_hits=by_pack,
-        filters=filters | {"tag": tag[:40]},
+        filters=filters | {"tag": tag[:40], "change": change[:20]},
         order=order,
         pack_order=pack_order,
         base=with_query("/policies", **filters, sort=order.param, pack_sort=pack_order.param),
@@ -150,6 +151,12 @@ async def policies_page(
         by_tag=await tag_policies.views(actor),
         damage=library.damage,
     )
+
+
+def _page(items: list[Item], offset: int) -> Listing[Item]:
+    """A page of a list that is all in memory."""
+    limit, offset = page_of(PAGE_ROWS, offset)
+    return Listing(items[offset : offset + limit], total=len(items), limit=limit, offset=offset)
 
 
 def _rows(
@@ -161,12 +168,13 @@ def _rows(
     views = {view.name: view for view in library.policies()}
     rows = []
     for name in sorted({*views, *stored}):
-        view = views.get(name) or _unpublished(stored[name])
+        draft = stored.get(name)
+        view = views.get(name) or unpublished(name, stored[name].type)
         rows.append(
             PolicyRow(
                 name=name,
-                title=view.title or name,
-                description=view.description,
+                title=view.title or (draft.draft_title if draft and not view.version else "") or name,
+                description=view.description or (draft.draft_description if draft and not view.version else ""),
                 type=view.type,
                 enforcement=view.enforcement,
                 severity=view.severity,
@@ -175,7 +183,7 @@ def _rows(
                 condition_count=view.condition_count,
                 shipped=view.shipped,
                 version=view.version,
-                draft=stored.get(name),
+                draft=draft,
                 users=len(users.get(name, [])),
                 hits=sum(
                     hits.get((proxy_id, pack), 0)
@@ -185,24 +193,6 @@ def _rows(
             )
         )
     return rows
-
-
-def _unpublished(stored: StoredView) -> PolicyView:
-    return PolicyView(
-        name=stored.name,
-        title="",
-        description="",
-        type=stored.type,
-        packs=[],
-        enforcement="enforce",
-        severity="info",
-        rule_count=0,
-        condition_count=0,
-        detection_count=0,
-        active=False,
-        shipped=False,
-        version=None,
-    )
 
 
 @get("/policies/{name:str}", opt=VIEWER, include_in_schema=False)
@@ -223,13 +213,17 @@ async def policy_page(
     before: FromQuery[int] = 0,
     after: FromQuery[int] = 0,
     replay: FromQuery[str] = "",
+    open: FromQuery[str] = "",
+    rules_offset: FromQuery[int] = 0,
+    detections_offset: FromQuery[int] = 0,
+    versions_offset: FromQuery[int] = 0,
 ) -> Response[str]:
-    """One policy in its tabs."""
+    """One policy in its tabs; `open` names the items that the builder shows open."""
     stored = (await policies.stored(actor)).get(name)
     tab = tab if tab in dict(TABS) else "overview"
     if tab == "overview" and stored is not None and library.unknown([name]):
         tab = "builder"
-    view = _unpublished(stored) if stored and library.unknown([name]) else library.policy(name)
+    view = unpublished(name, stored.type) if stored and library.unknown([name]) else library.policy(name)
     problem = library.why_inactive(name) if stored is None or stored.version is not None else ""
     context: dict[str, Any] = {"policy": view, "stored": stored, "tab": tab, "tabs": TABS, "problem": problem}
     match tab:
@@ -239,9 +233,11 @@ async def policy_page(
             users = [proxy for proxy in assigned.items if name in named[proxy.id]]
             hits = HitRepository(reader, actor.tenant_id)
             context |= await _overview(actor, library, view, users, hits, feedback, rulesets)
+            context["conditions"] = _page(context["conditions"], rules_offset)
+            context["detections"] = _page(context["detections"], detections_offset)
             context["keys"] = await ApiKeyRepository(reader, actor.tenant_id).names_under(name, clock.utcnow())
         case "builder":
-            context |= await builder_context(actor, library, policies, name)
+            context |= await builder_context(actor, library, policies, name, open)
         case "test":
             draft = None if view.shipped else await policies.draft(actor, name)
             context |= playground_context(
@@ -251,7 +247,7 @@ async def policy_page(
             context |= _replay(actor, replays, name, replay)
             context["proxies"] = (await proxies.page(actor, limit=MAX_LIMIT)).items
         case "versions":
-            context |= await _versions(actor, policies, name, before, after)
+            context |= await _versions(actor, policies, name, before, after, versions_offset)
     return await pages.page(
         request,
         "policies/policy.html",
@@ -279,6 +275,7 @@ async def _overview(
     packs = library.packs_for(policy) if view.active else []
     titles = {rule.id: (pack.name, rule) for pack in packs if pack.name in names for rule in pack.rules}
     busiest = sorted((rule_id for rule_id in week if rule_id in titles), key=lambda rule_id: -week[rule_id].hits)[:12]
+    document = builder.shown(documents.as_value(policy))
     return {
         "packs": [pack for pack in library.packs() if pack.name in policy.packs],
         "proxies": users,
@@ -292,13 +289,19 @@ async def _overview(
             }
             for rule_id in busiest
         ],
-        "document": builder.shown(documents.as_value(policy)),
+        "document": document,
         "counts": rulesets.pattern_counts(library.packs_for(policy)) if view.active else None,
         "conditions": [
-            *({"rule": rule, **_counted(rule.id, day, week, marked)} for rule in policy.rules),
-            *([{"rule": None, **_counted(DEFAULT_ACTION_ID, day, week, marked)}] * (policy.default_action == "deny")),
+            *(
+                {"rule": rule, "words": words_of("rules", values), **_counted(rule.id, day, week, marked)}
+                for rule, values in zip(policy.rules, document["rules"], strict=True)
+            ),
+            *(
+                [{"rule": None, "words": [], **_counted(DEFAULT_ACTION_ID, day, week, marked)}]
+                * (policy.default_action == "deny")
+            ),
         ],
-        "detections": policy.detections,
+        "detections": list(policy.detections),
         "rate_limits": policy.rate_limits,
     }
 
@@ -322,13 +325,17 @@ def _replay(actor: Actor, replays: Replays, name: str, replay_id: str) -> dict[s
     return {"replays": found, "replay": chosen}
 
 
-async def _versions(actor: Actor, policies: PolicyService, name: str, before: int, after: int) -> dict[str, Any]:
+async def _versions(
+    actor: Actor, policies: PolicyService, name: str, before: int, after: int, offset: int
+) -> dict[str, Any]:
     versions = await policies.versions(actor, name)
     numbers = [version.number for version in versions]
     if len(numbers) >= DEFAULT_COMPARED and not (before in numbers and after in numbers):
         before, after = numbers[1], numbers[0]
     changes = await policies.diff(actor, name, before, after) if before in numbers and after in numbers else None
-    return {"versions": versions, "before": before, "after": after, "changes": changes}
+    page = _page(versions, offset)
+    elsewhere = [one for one in versions if one.number in (before, after) and one not in page.items]
+    return {"versions": page, "compared": elsewhere, "before": before, "after": after, "changes": changes}
 
 
 @get("/packs/{name:str}", opt=VIEWER, include_in_schema=False)
@@ -395,6 +402,7 @@ async def rule_page(
         week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),
         series=await hits.series(rule_id, now),
         marks=await feedback.of_rule(actor, rule_id),
+        marked=(await feedback.counts(actor, [name])).get(rule_id, 0),
     )
 
 

@@ -39,6 +39,8 @@ class StoredView(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None
     draft_version: int | None
     draft_by: str
+    draft_title: str
+    draft_description: str
     updated_at: datetime
     created_by: str
 
@@ -130,7 +132,10 @@ class ImportPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     content: Annotated[str, Meta(max_length=1_048_576)]
     name: Annotated[str, Meta(max_length=200)] = ""
+    """The name of the file, for a policy that names itself nowhere."""
     save: bool = False
+    save_as: Annotated[str, Meta(max_length=60)] = ""
+    """The name under which it is kept, in the place of its own."""
 
 
 class ImportNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from app.policies import documents
 from app.policies.models import PolicyVersion, StoredPolicy
-from app.policies.schemas import DocumentView, StoredView, VersionView
+from app.policies.schemas import DocumentView, PolicyView, StoredView, VersionView
+
+TABS = (
+    ("overview", "Overview"),
+    ("builder", "Builder"),
+    ("test", "Test"),
+    ("replay", "Replay"),
+    ("versions", "Versions"),
+)
+"""The tabs of a policy's page."""
 
 
 def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:
@@ -14,9 +26,25 @@ def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:
         version=row.current_version,
         draft_version=draft.number if draft else None,
         draft_by=draft.author if draft else "",
+        draft_title=_head(draft.document).title if draft else "",
+        draft_description=_head(draft.document).description if draft else "",
         updated_at=row.updated_at,
         created_by=row.created_by,
     )
+
+
+class _Head(msgspec.Struct):
+    """What a list shows of a draft, which need not be sound."""
+
+    title: str = ""
+    description: str = ""
+
+
+def _head(text: str) -> _Head:
+    try:
+        return msgspec.json.decode(text, type=_Head)
+    except msgspec.DecodeError:
+        return _Head()
 
 
 def version_view(version: PolicyVersion) -> VersionView:
@@ -40,5 +68,24 @@ def document_view(row: StoredPolicy, version: PolicyVersion) -> DocumentView:
         version=version.number,
         status=version.status,
         revision=version.revision if version.status == "draft" else 0,
-        text=version.document,
+        text=documents.visible(version.document),
+    )
+
+
+def unpublished(name: str, policy_type: str) -> PolicyView:
+    """A policy of which nothing is in force yet."""
+    return PolicyView(
+        name=name,
+        title="",
+        description="",
+        type=policy_type,
+        packs=[],
+        enforcement="enforce",
+        severity="info",
+        rule_count=0,
+        condition_count=0,
+        detection_count=0,
+        active=False,
+        shipped=False,
+        version=None,
     )

@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.inspection import EXTENTS, inspect_all
 from tests.browser.site import Site
@@ -92,7 +92,8 @@ async def test_SYP_POL_6_a_policy_is_built_tried_published_assigned_and_blocks(s
 
 @EXTENTS
 async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, admin: Page, both_themes: bool) -> None:
-    rules = [{"id": "no-shell", "match": {"tool_name": "shell"}, "action": "deny"}]
+    match = {"tool_name": "read_file", "tool_arguments": [{"path": "$.path", "matches": "^/etc/" + "long-" * 9}]}
+    rules = [{"id": one, "match": match, "action": "deny"} for one in ("no-shell", "no-etc")]
     name = "long-rounds" if both_themes else "rounds"
     await site.create("/policies", policy={"name": name, "packs": ["secrets"], "rules": rules}, publish=True)
     changed = {"policy": {"name": name, "overrides": [{"rules": "SEC-*", "log_only": True}], "rules": rules}}
@@ -103,5 +104,42 @@ async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, 
         "/policies/import",
         "/policies/playground",
         *(f"/policies/{name}?tab={tab}" for tab in ("overview", "builder", "test", "replay", "versions")),
+        f"/policies/{name}?tab=builder&open=rules.1",
+        "/policies?change=everywhere",
     ]
     assert await inspect_all(admin, site.url, addresses, both_themes=both_themes) == {}
+
+
+async def test_nothing_typed_in_the_builder_is_lost_while_a_slow_answer_is_awaited(site: Site, admin: Page) -> None:
+    await site.create("/policies", policy={"name": "slow-ward", "rules": [{"id": "a", "action": "deny"}]})
+    go_on = asyncio.Event()
+    sent: list[str] = []
+
+    async def wait(route: Route) -> None:
+        sent.append(route.request.post_data or "")
+        await go_on.wait()
+        await route.continue_()
+
+    await admin.goto(f"{site.url}/policies/slow-ward?tab=builder")
+    await admin.route("**/policies/slow-ward/build", wait)
+    form, written = admin.locator("#build-form"), admin.locator("#json")
+    await admin.fill("#title", "First")
+    await expect(written).not_to_be_editable()
+    await admin.click("button:has-text('Add rule')")
+    await expect(form).to_have_attribute("inert", "")
+    go_on.set()
+    await expect(admin.locator("#item-rules-1")).to_be_visible()
+    await expect(admin.locator("[id='rules.1.id']")).to_be_focused()
+    await expect(form).not_to_have_attribute("inert", "")
+    await expect(written).to_be_editable()
+    await expect(written).to_have_value(re.compile('"title": "First"(.|\n)*"new-rule-1"'))
+    [button] = [index for index, body in enumerate(sent) if "do=add-rules" in body]
+    assert all("new-rule-1" in body for body in sent[button + 1 :]), "nothing older goes out behind the button"
+
+    go_on.clear()
+    await written.fill((await written.input_value()).replace('"First"', '"Second"'))
+    await expect(form).to_have_attribute("inert", "")
+    go_on.set()
+    await expect(admin.locator("#title")).to_have_value("Second")
+    await expect(form).not_to_have_attribute("inert", "")
+    await admin.unroute("**/policies/slow-ward/build")

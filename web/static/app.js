@@ -400,7 +400,7 @@ document.addEventListener("click", (event) => {
   else if (at("[data-pill-for]")) reloadList(at("[data-pill-for]").dataset.pillFor);
   else if (at("[data-next]")) nextStep(at(".wizard"));
   else if (at("[data-back]")) showStep(at(".wizard"), Number(at(".wizard").dataset.step) - 1);
-  else if (event.target instanceof HTMLDialogElement) event.target.close();
+  else if (event.target instanceof HTMLDialogElement && event.detail < 2) event.target.close(); // The second half of a double click is no wish to leave.
 });
 
 document.addEventListener("click", (event) => {

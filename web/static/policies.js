@@ -13,11 +13,59 @@
     }, true);
   }
 
+  // Only one side is ahead of the other: while the answer to a change of one is awaited the other takes none, and while a
+  // button adds, removes or opens an item nothing does. Otherwise the answer would write over what was typed meanwhile.
+  const ahead = new Set();
+  let working = null;
+  function hold() {
+    const form = document.getElementById("build-form");
+    const json = document.getElementById("json");
+    if (!form || !json) return;
+    form.inert = Boolean(working) || ahead.has("json");
+    form.setAttribute("aria-busy", String(form.inert));
+    json.readOnly = Boolean(working) || ahead.has("form");
+  }
+  const sideOf = (source) => source?.closest?.("[data-side]")?.dataset.side;
+  document.addEventListener("input", (event) => {
+    const side = sideOf(event.target);
+    if (!side || event.target.name === "q") return;
+    ahead.add(side);
+    hold();
+  });
+  document.addEventListener("htmx:before:request", (event) => {
+    const { sourceElement: source } = event.detail.ctx;
+    if (source.matches("#build-form button[hx-vals]")) {
+      working = { source, focused: document.activeElement };
+      window.htmx.trigger("#build-form", "htmx:abort");
+      hold();
+    } else if (working && source.matches("[data-side]")) {
+      event.preventDefault(); // What it would send is on its way with the button.
+    }
+  });
+  document.addEventListener("htmx:finally:request", (event) => {
+    const { sourceElement: source, status, response } = event.detail.ctx;
+    const done = status === "swapped" && response.status < 400;
+    if (working?.source === source) {
+      const { focused } = working;
+      working = null;
+      if (done) ahead.clear();
+      hold();
+      if (focused.isConnected && document.activeElement === document.body) focused.focus();
+      else refocus();
+    } else if (done && source.matches("[data-side]")) {
+      ahead.delete(source.dataset.side);
+      hold();
+    }
+  });
+
   // The head of an item repeats fields of it; it follows while they are typed.
   function mirror(event) {
     for (const copy of event.target.closest?.(".item")?.querySelectorAll("[data-mirror]") ?? []) {
       const fields = copy.dataset.mirror.split(" ").map((name) => document.getElementById(name)?.value.trim());
       copy.textContent = fields.find(Boolean) || copy.dataset.none || "";
+    }
+    if (event.target.name?.endsWith(".id")) {
+      for (const button of event.target.closest(".item")?.querySelectorAll("[data-verb]") ?? []) button.setAttribute("aria-label", `${button.dataset.verb} ${event.target.value}`);
     }
   }
   for (const kind of ["input", "change"]) document.addEventListener(kind, mirror);
@@ -28,16 +76,18 @@
     const work = event.target.closest?.("#build-form button[hx-vals]");
     if (!work) return;
     const { do: verb } = JSON.parse(work.getAttribute("hx-vals"));
-    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: verb.startsWith("add-") };
+    const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
+    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
   });
-  document.addEventListener("htmx:after:swap", () => {
+  function refocus() {
     if (!asked || document.activeElement !== document.body) return;
     const section = document.getElementById(asked.title)?.closest("section");
     const items = section?.querySelectorAll(".item") ?? [];
-    const first = asked.adds ? items[items.length - 1]?.querySelector("input:not([type=hidden]), select, textarea") : null;
+    const entry = asked.adds ? items[items.length - 1] : asked.opens ? document.getElementById(`item-${asked.opens}`) : null;
+    const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? (entry ?? document.getElementById(asked.item))?.querySelector("button");
     asked = null;
     (first ?? section?.querySelector("header button"))?.focus();
-  });
+  }
 
   // Saving the draft loads the page again: it comes back where it was left, with the focus on the button.
   const PLACE = "builder-place";
@@ -49,9 +99,14 @@
     const [action, y] = JSON.parse(sessionStorage.getItem(PLACE) ?? "[]");
     sessionStorage.removeItem(PLACE);
     const form = document.getElementById("builder");
-    if (!form || form.getAttribute("action") !== action || document.querySelector(".form-errors")) return;
+    if (!form || form.getAttribute("action") !== action || document.querySelector(".form-errors, .panel-refused")) return;
     window.scrollTo({ top: y });
     form.querySelector("button[value=save]").focus({ preventScroll: true });
+  });
+
+  // Enter in the search for a rule searches; it is no wish to save the draft.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.id === "rule-search") event.preventDefault();
   });
 
   // Selects the part of the JSON that a pointer names, as well as a plain text search can.

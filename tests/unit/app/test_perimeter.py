@@ -234,6 +234,16 @@ async def test_pages_send_people_to_the_login_and_htmx_out_of_the_fragment(tmp_p
         assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/page%3Fa%3D1%26b%3D2")
         fragment = await console.client.get("/page", headers={"HX-Request": "true"})
         assert (fragment.status_code, fragment.headers["hx-redirect"]) == (401, "/login?next=/page")
+        part = {"HX-Request": "true", "HX-Current-URL": f"{BASE_URL}/pages?tab=all"}
+        fragment = await console.client.get("/page", headers=part)
+        assert fragment.headers["hx-redirect"] == "/login?next=/pages%3Ftab%3Dall"
+        for referer, back in (
+            (f"{BASE_URL}/pages?a=1", "/login?next=/pages%3Fa%3D1"),
+            ("https://evil.example/x", "/login"),
+        ):
+            form = {"Origin": BASE_URL, "Referer": referer}
+            answer = await console.client.post("/logout", headers=form, data={"a": "1"}, follow_redirects=False)
+            assert (answer.status_code, answer.headers["location"]) == (303, back)
         cookie, _ = await browser_session(console, console.one_time_password)
         answer = await console.client.get("/page", headers=cookie, follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, "/password")

@@ -39,11 +39,13 @@ def test_a_sound_rule_has_no_problem() -> None:
         ("bad[z-a]", "not portable: a range that ends before it begins"),
         (r"bad[\x7a-a]", "not portable: a range that ends before it begins"),
         ("(?:ab{1,1000}){1000}", "RE2"),
+        ("(?:^bad){2}", "Hyperscan refuses it: "),
     ],
 )
 def test_AG_PE_10_a_pattern_that_an_engine_refuses_is_named(pattern: str, words: str) -> None:
     ((pointer, reason),) = lint({"any": [{"re": "bad"}, {"re": pattern}]})
     assert (pointer, words in reason) == ("/rules/0/match/any/1/re", True), reason
+    assert not reason.endswith("."), "it becomes a part of a sentence"
 
 
 @pytest.mark.parametrize("pattern", [r"bad[\w.+-]{0,9}x?", r"bad\.{0,9}", r"bad[.*+]?", r"bad.{0,80}?"])
@@ -84,7 +86,7 @@ def test_examples_run_in_the_rules_own_target_direction_and_views() -> None:
 
 
 def test_a_format_problem_ends_the_check() -> None:
-    assert [problem.pointer for problem in lint_pack(b"{}", "some.json")] == [""]
+    assert [problem.pointer for problem in lint_pack(b"{}", "some.json")] == ["/pack"]
 
 
 def test_AG_PE_10_a_pattern_or_pack_that_costs_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

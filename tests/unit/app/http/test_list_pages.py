@@ -82,7 +82,7 @@ async def test_proxies_sort_by_state_and_a_filtered_list_of_policies_keeps_what_
     await console.client.post(f"/api/v1/proxies/{running}/start", headers=console.admin)
     page = (await tab.get("/proxies?sort=-state")).text
     assert page.index("idle") < page.index("busy")
-    policies = (await tab.get("/policies?search=nothing-has-this-name")).text
+    policies = (await tab.get("/policies?search=nothing-has-this-name&change=everywhere")).text
     assert "None of yours matches the filter." in policies
     assert 'name="policy_names" value="llm-standard-security"' in policies, "saving must not drop what is filtered out"
     names = re.findall(r'class="name" href="/policies/([^"]+)"', (await tab.get("/policies?sort=-title")).text)

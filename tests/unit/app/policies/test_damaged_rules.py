@@ -51,7 +51,10 @@ def test_AG_PE_10_a_damaged_file_is_named_by_place_and_reason_and_takes_nothing_
     directories: tuple[Path, Path],
 ) -> None:
     library = PolicyLibrary.shipped(*directories)
-    assert [(problem.file, problem.pointer) for problem in library.damage] == [("pii.json", ""), ("llm-three.json", "")]
+    assert [(problem.file, problem.pointer) for problem in library.damage] == [
+        ("pii.json", ""),
+        ("llm-three.json", "/enforcment"),
+    ]
     assert [pack.name for pack in library.packs()] == ["prompt-injection", "secrets"]
     assert [(view.name, view.active) for view in library.policies()] == [("llm-one", True), ("llm-two", False)]
     with pytest.raises(PackNotFound, match=r"The rule pack pii is damaged: pii\.json#: not valid JSON"):
@@ -113,7 +116,7 @@ async def test_the_same_damage_is_one_alert_a_day_and_one_audit_entry_a_start(
     [
         (
             '{"name": "mine", "rules": [{"id": "a", "action": "explode"}]}',
-            "policy mine#/rules/0/action: Invalid enum value 'explode'",
+            "policy mine#/rules/0/action: 'explode' is not known here: use alert, allow, deny, hold, log, redact or tag",
         ),
         ('{"name": mine', "policy mine#: not valid JSON: "),
         ("[]", "policy mine#: is not an object"),

@@ -51,6 +51,35 @@ async def test_closing_an_alert_leaves_the_mark_that_somebody_set_on_its_hit(con
     assert await marks() == 1
 
 
+async def test_reopening_an_alert_takes_back_the_mark_that_it_made_and_no_other(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    await ingest(console, blocked(proxy_id, 1))
+    alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
+    hit = {"rule_id": "PI-0001", "call_id": alert["call_id"], "evidence": alert["evidence"], "note": "by hand"}
+
+    async def notes() -> list[str]:
+        answer = await console.client.get("/api/v1/rules/PI-0001/false-positives", headers=console.admin)
+        return [mark["note"] for mark in answer.json()["data"]]
+
+    for verb, left in (("false-positive", [""]), ("reopen", [])):
+        assert (await tab.post(f"/alerts/{alert['id']}/{verb}")).status_code == 303
+        assert await notes() == left, verb
+    await console.client.post("/api/v1/feedback/false-positives", headers=console.admin, json=hit)
+    for verb in ("false-positive", "reopen"):
+        assert (await tab.post(f"/alerts/{alert['id']}/{verb}")).status_code == 303
+        assert await notes() == ["by hand"], verb
+    await tab.post(f"/alerts/{alert['id']}/false-positive")
+    marks = await console.client.get("/api/v1/rules/PI-0001/false-positives", headers=console.admin)
+    await console.client.delete(
+        f"/api/v1/feedback/false-positives/{marks.json()['data'][0]['id']}", headers=console.admin
+    )
+    for verb in ("reopen", "false-positive"):
+        assert (await tab.post(f"/alerts/{alert['id']}/{verb}")).status_code == 303
+    await console.client.post("/api/v1/feedback/false-positives", headers=console.admin, json=hit)
+    await tab.post(f"/alerts/{alert['id']}/reopen")
+    assert await notes() == ["by hand"], "what somebody confirmed by hand is a mark of its own"
+
+
 async def test_the_draft_that_is_offered_is_of_the_policy_under_which_the_hit_was_called_false(
     console: Console, tab: Tab
 ) -> None:
@@ -62,3 +91,11 @@ async def test_the_draft_that_is_offered_is_of_the_policy_under_which_the_hit_wa
     page = (await tab.get("/packs/prompt-injection/PI-0001")).text
     assert re.findall(r'<option value="([^"]*)" selected', page) == ["llm-standard-security"]
     assert '<option value="earlier">' in page
+
+
+async def test_a_rule_counts_all_its_marks_and_lists_the_newest(console: Console, tab: Tab) -> None:
+    for number in range(53):
+        hit = {"rule_id": "PI-0001", "pack": "prompt-injection", "call_id": f"call_{number}", "evidence": "x"}
+        made = await console.client.post("/api/v1/feedback/false-positives", headers=console.admin, json=hit)
+        assert made.status_code == 201
+    assert "Called false 53" in text_of(await tab.get("/packs/prompt-injection/PI-0001"))

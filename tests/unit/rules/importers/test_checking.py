@@ -57,5 +57,7 @@ def test_what_is_nothing_at_all_is_refused() -> None:
 def test_AG_PE_10_a_mistyped_member_of_our_own_policy_is_a_problem_and_not_dropped() -> None:
     rules = [{"id": "a", "action": "deny", "match": {"model": "x"}}]
     found = checked({"name": "ours", "type": "llm", "defualt_action": "deny", "rules": rules})
-    assert [problem.reason for problem in found.problems] == ["Object contains unknown field `defualt_action`"]
+    assert [problem.reason for problem in found.problems] == [
+        "there is no such member here; is `default_action` meant?"
+    ]
     assert found.notes == ()
