@@ -1,4 +1,5 @@
-"""Encodings that are undone before a text is read again: base64, hexadecimal, binary, escapes, percent and entities.
+"""Encodings that are undone before a text is read again: base64, base32, hexadecimal, binary, escapes, percent,
+quoted-printable and entities.
 
 Each decoder has a trigger, a pattern without which it has nothing to do; Hyperscan looks for the triggers while it
 scans the text anyway. Runs (base64) come back as segments that point to the whole run; characters written one by one
@@ -149,6 +150,13 @@ def _from_base64(run: str) -> str:
         return ""
 
 
+def _from_base32(run: str) -> str:
+    compact = run.rstrip("=")
+    # No number of bytes ends in a group of so many characters: the last one belongs to something else.
+    compact = compact[: len(compact) - (len(compact) % 8 in (1, 3, 6))]
+    return _bytes_read(base64.b32decode(compact + "=" * (-len(compact) % 8)))
+
+
 def _from_hexadecimal(run: str) -> str:
     hexadecimal = re.sub("0x|[^0-9A-Fa-f]", "", run)
     return _bytes_read(bytes.fromhex(hexadecimal[: len(hexadecimal) // 2 * 2]))
@@ -172,6 +180,11 @@ def _from_percent(token: str) -> str:
     return unquote(unquote(token, errors="replace"), errors="replace")
 
 
+def _from_quoted_printable(token: str) -> str:
+    """Bytes as `=69`; a line that ends with `=` goes on in the next one."""
+    return binascii.a2b_qp(token).decode("utf-8", "replace")
+
+
 def _from_entities(token: str) -> str:
     return html.unescape(token).replace("\xa0", " ")
 
@@ -190,6 +203,7 @@ def _token_decoder(name: str, trigger: str, pattern: str, mark: str, read: _Read
 
 _BASE64 = "[A-Za-z0-9+/_-]"
 _HEX = "[0-9A-Fa-f]"
+_BASE32 = "[A-Z2-7]"
 
 ENCODINGS = (
     _run_decoder(
@@ -228,6 +242,15 @@ ENCODINGS = (
         f"(?:%(?:25){{0,2}}{_HEX}{{2}})+",
         "%",
         _from_percent,
+    ),
+    _run_decoder("base32", _BASE32 + "{24}", f"{_BASE32}{{24,}}={{0,6}}", MAX_VIEW_CHARS // 5 * 8, _from_base32),
+    _token_decoder(
+        "quoted-printable",
+        # Links hold such a byte here and there, so it takes several together, or the name.
+        "=[2-7][0-9a-f]=[2-7][0-9a-f]=[2-7][0-9a-f]|quoted-printable",
+        rf"(?:={_HEX}{{2}}|=\r?\n)+",
+        "=",
+        _from_quoted_printable,
     ),
     _token_decoder(
         "entities",

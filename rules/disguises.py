@@ -1,4 +1,4 @@
-"""Ways to write a text that a reader undoes at sight: rot13, reversed, spaced letters, digits for letters.
+"""Ways to write a text that a reader undoes at sight: rot13, reversed, spaced letters, digits for letters, accents.
 
 Nothing marks them but the words themselves, so the triggers are the words that attacks are made of, in disguise, and
 the names of the disguises. Only the surroundings of the first one are read; those of a name only where words in
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -37,6 +38,19 @@ WORDS = (
 )
 """Words of attacks, long enough to mean nothing else when they are written in disguise."""
 
+ACCENTED_WORDS = (
+    "ignore",
+    "disregard",
+    "forget",
+    "previous",
+    "instructions",
+    "system",
+    "prompt",
+    "password",
+    "override",
+)
+"""Of those, the ones that no other language writes with accents, but where `_SPELT_WITH_ACCENT` says so."""
+
 COMMON_WORDS = (
     "the and you your for with that this from they have what when will how all out can any use get one his her has had"
     " its them then than some into more over only also could would should about their there which please write show tell"
@@ -49,6 +63,18 @@ _LEET = {"a": "4@", "b": "8", "e": "3", "g": "9", "i": "1!|", "l": "1|", "o": "0
 _FROM_LEET = str.maketrans({"4": "a", "@": "a", "8": "b", "3": "e", "9": "g", "1": "i", "|": "i", "!": "i"}) | (
     str.maketrans({"0": "o", "5": "s", "$": "s", "7": "t"})
 )
+_FROM_ACCENTED = {
+    code: parts[0]
+    for code in range(0xC0, 0x250)
+    if len(parts := unicodedata.normalize("NFD", chr(code))) > 1 and parts[0].isascii()
+}
+_ACCENTS = {
+    vowel: "".join(chr(code) for code, plain in _FROM_ACCENTED.items() if plain == vowel and code < 0x180)
+    for vowel in "aeiouy"
+}
+"""By vowel: what it is with an accent in the languages of Europe."""
+_SPELT_WITH_ACCENT = {("ignore", 5), ("system", 4)}
+"""Words and the places at which another language does write an accent: ignoré, système."""
 _LEET_WORD = re.compile(r"[A-Za-z0-9@$|!]*[A-Za-z][A-Za-z0-9@$|!]*[A-Za-z0-9@$|]")
 _SPACED = r"\b[A-Za-z](?:[ ._*-]{1,3}[A-Za-z]\b){6,}"
 _WORDS = re.compile(r"(\w+)")
@@ -64,6 +90,14 @@ def _leet_forms(word: str) -> Iterator[str]:
         if letter in _LEET:
             rest = "".join(f"[{char}{_LEET[char]}]" if char in _LEET else char for char in word[index + 1 :])
             yield f"{word[:index]}[{_LEET[letter]}]{rest}"
+
+
+def _accented_forms(word: str) -> Iterator[str]:
+    """Patterns for every spelling of a word in which at least one vowel bears an accent that no language gives it."""
+    for index, letter in enumerate(word):
+        if letter in _ACCENTS and (word, index) not in _SPELT_WITH_ACCENT:
+            rest = "".join(f"[{char}{_ACCENTS[char]}]" if char in _ACCENTS else char for char in word[index + 1 :])
+            yield f"{word[:index]}[{_ACCENTS[letter]}]{rest}"
 
 
 class _Cues(NamedTuple):
@@ -137,6 +171,10 @@ def _undo_leet(text: str) -> str:
     return _LEET_WORD.sub(lambda word: word[0].translate(_FROM_LEET) if not word[0].isdigit() else word[0], text)
 
 
+def _undo_accents(text: str) -> str:
+    return text.translate(_FROM_ACCENTED)
+
+
 def _spaced(find: Find) -> Callable[[Source], Iterator[Segment]]:
     def decode(source: Source) -> Iterator[Segment]:
         for start, end in source.spans(find):
@@ -180,6 +218,7 @@ def _mirrored(text: str) -> str:
 _ROT13_NAME = r"\brot-?13\b"
 _REVERSED_NAME = r"\b(?:reversed|backwards)\b"
 _LEET_TRIGGER = "|".join(form for word in WORDS for form in _leet_forms(word))
+_ACCENT_TRIGGER = "|".join(form for word in ACCENTED_WORDS for form in _accented_forms(word))
 
 DISGUISES = (
     Decoder("spaced", key_of(_SPACED.replace("{6,}", "{6}"), ""), _spaced(find_with(key_of(_SPACED, "")))),
@@ -196,4 +235,5 @@ DISGUISES = (
         is_its_own=True,
     ),
     Decoder("leet", key_of(_LEET_TRIGGER, "i"), _letter_by_letter(_Cues(_find(_LEET_TRIGGER)), _undo_leet)),
+    Decoder("accents", key_of(_ACCENT_TRIGGER, "i"), _letter_by_letter(_Cues(_find(_ACCENT_TRIGGER)), _undo_accents)),
 )

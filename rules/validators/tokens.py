@@ -22,7 +22,8 @@ _PLACEHOLDER = re.compile(
 
 _REFERENCE = re.compile(
     r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
-    r"|[A-Z]{2,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
+    r"|[A-Z][A-Z0-9]{1,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
+    r"|(?:[A-Za-z_]\w*\.)+\w*(?i:password|passwd|token|key|secret|credentials?)"  # a member that is called so
     r"|(?:[A-Za-z_]\w*\.)*(?:environ|env|config|conf|cfg|settings|options|params|self|this|request|req|secrets?|vault)"
     r"(?:\.[A-Za-z_]\w*)+"
     r"|(?:[A-Za-z_]\w*\.)*get_?[A-Za-z_]*"

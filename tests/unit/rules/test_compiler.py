@@ -23,6 +23,7 @@ from rules.patterns import Expression, PatternKey, expressions, key_of
 from rules.policy import OWN_PACK_PREFIX
 from rules.prefilter import Medium
 from rules.ruleset_cache import cached_ruleset
+from rules.views import TRIGGERS
 from tests.unit.rules.small_packs import one_rule, pack, prompt, rule, small_packs, spans
 
 
@@ -297,6 +298,7 @@ def test_forms_outside_ascii_are_compiled_a_few_at_a_time() -> None:
     made = compile_ruleset([pack("one", rule("T-1", {"any": patterns}, ("ЖЖx", "good"), targets=["prompt"]))])
     file = msgspec.msgpack.decode(made.database_bytes, type=compiler.DatabaseFile)
     sizes = [len(part.numbers) for parts in file.blocks for part in parts if part.medium is Medium.FOREIGN]
-    assert sizes == [compiler.MAX_FOREIGN_FORMS] * 3
+    triggers = sum(not trigger.re.isascii() for trigger in TRIGGERS)
+    assert sizes == [*[compiler.MAX_FOREIGN_FORMS] * 3, triggers]
     ruleset = Ruleset.load(made.packs_bytes, made.database_bytes)
     assert len(ruleset.scan([prompt("ЖЖx, ЙЙx")], direction="request")) == 2
