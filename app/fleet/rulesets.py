@@ -71,7 +71,8 @@ class Rulesets:
         """Called when a ruleset that `at_hand` did not have is there, or cannot be made."""
         self._awaited: set[tuple[tuple[str, str], ...]] = set()
         """What `at_hand` did not have."""
-        self._is_closed = False
+        self.is_closed = False
+        """Whether the console is shutting down."""
         self._in_use: set[str] = set()
         """Digests whose files stay: those of the newest configuration, and what was asked for since."""
 
@@ -135,14 +136,14 @@ class Rulesets:
 
     def close(self) -> None:
         """Whoever waits for rules hears that the console is shutting down; the threads end with the program."""
-        self._is_closed = True
+        self.is_closed = True
         for compilation in self._compiled.values():
             if not compilation.result.done():
                 compilation.result.set_exception(_shutting_down())
                 compilation.looked_up.set()
 
     def _compilation(self, packs: Sequence[Pack]) -> _Compilation:
-        if self._is_closed:
+        if self.is_closed:
             raise _shutting_down()
         key = _key(packs)
         found = self._compiled.get(key)
@@ -156,7 +157,7 @@ class Rulesets:
 
     def _note_compiled(self, key: tuple[tuple[str, str], ...]) -> None:
         self._awaited.discard(key)
-        if not self._is_closed:
+        if not self.is_closed:
             self.on_compiled()
 
     def keep_only(self, digests: Iterable[str]) -> None:

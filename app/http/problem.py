@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, Valida
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.database.trouble import disk_trouble_of
 from app.errors import (
     AppError,
     BadRequest,
@@ -97,6 +98,11 @@ def as_app_error(error: Exception) -> AppError:
             return BadRequest()
         case IntegrityError():
             return Conflict()
+        case OperationalError() if trouble := disk_trouble_of(error):
+            return Unavailable(
+                f"The database cannot be written: its disk {trouble}.",
+                remediation="Make room on the disk of the data directory, or see why it cannot be written. No restart is needed.",
+            )
         case OperationalError() | PoolTimeout():
             return Unavailable("The database is not available at the moment.")
     return AppError()
