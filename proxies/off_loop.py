@@ -23,6 +23,9 @@ _MARKED_SHARE: Final = 10
 """One character in so many that is a digit or stands in an address makes a body dense; prose and JSON have far fewer."""
 LARGE_EVENT_CHARACTERS: Final = 2 * 1024
 """The same for one event of a stream, whose text is read several times: in pieces, in windows, and by the redactor."""
+HELD_CHARACTERS: Final = 32
+"""A stream that holds more than this back is in the middle of a long token, whose every piece may show the automaton of its
+beginnings something new: milliseconds each, with the interpreter's lock open."""
 SLICE_CHARACTERS: Final = 512
 """After so many characters of small events others get their turn."""
 THREADS: Final = 2
