@@ -361,3 +361,27 @@ async def test_ADM_09_session_cookies_have_their_attributes(console: Console) ->
     assert (session.httponly, session.samesite, session.secure) == (True, "lax", False)
     assert (csrf.httponly, csrf.samesite) == (False, "strict")
     assert [cookie.max_age for cookie in cookies.end()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "nested too deeply"),
+        (b"[" * 200_000 + b"]" * 200_000, "nested too deeply"),
+        (b'{"username":"\xff\xfe","password":"x"}', "not UTF-8 text"),
+        (b'{"username":"a","password":"b","username":"c"}', "names 'username' twice"),
+        (b'{"username":"a","filler":"' + b"x" * 100_000 + b'","filler":""}', "names 'filler' twice"),
+        (b'\xef\xbb\xbf{"username":"a","password":"b"}', "could not be read"),
+        ('{"username":"a","password":"b"}'.encode("utf-16"), "could not be read"),
+        (b'{"username":NaN}', "could not be read"),
+        (b'{"username":' + b"9" * 5_000 + b"}", "could not be read"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_the_callers_fault_and_logs_no_error(
+    console: Console, caplog: pytest.LogCaptureFixture, body: bytes, words: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await console.client.post("/api/v1/auth/login", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
