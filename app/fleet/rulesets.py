@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from app.errors import AppError, Unavailable
 from app.policies.library import PolicyLibrary
+from app.unusable import reason
 from proxies.contract import RulesetSource
 from rules.compiler import EVERYWHERE, pattern_keys
 from rules.packs import Pack, PackError
@@ -114,10 +115,15 @@ class Rulesets:
             # Whatever is wrong with one set of packs stays with the proxies and keys that want it.
             if self._compiled.pop(_key(packs), None) is not None and not isinstance(error, PackError | OSError):
                 logger.error("compiling rules failed in an unforeseen way", exc_info=error)
-            reason = str(error) if isinstance(error, PackError | OSError) else f"{type(error).__name__}, see the log"
-            raise RulesetUnavailable(f"The rules cannot be compiled: {reason}") from error
+            raise RulesetUnavailable(f"The rules cannot be compiled: {self._reason(error)}") from error
         self._in_use.add(source.digest)
         return source
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            path = Path(os.fsdecode(error.filename or self._cache_directory))
+            return f"cannot use {path}: {reason(error, path)}"
+        return str(error) if isinstance(error, PackError) else f"{type(error).__name__}, see the log"
 
     async def at_hand(self, packs: Sequence[Pack]) -> RulesetSource | None:
         """The ruleset when it need not be compiled; None while it is, and `on_compiled` is called at its end.
