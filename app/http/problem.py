@@ -105,6 +105,11 @@ def as_app_error(error: Exception) -> AppError:
             )
         case OperationalError() | PoolTimeout():
             return Unavailable("The database is not available at the moment.")
+        case MemoryError():
+            return Unavailable(
+                "There is not enough memory for this at the moment.",
+                remediation="Try again later, or give the console more memory; nothing was changed.",
+            )
     return AppError()
 
 

@@ -286,11 +286,16 @@ async def test_ADM_22_a_fault_says_nothing_but_its_request_id(tmp_path: Path, us
     async def integrity() -> str:
         raise IntegrityError(secret_text, {}, Exception("UNIQUE constraint failed"))
 
+    @get("/api/memory", opt={"role": "public"})
+    async def memory() -> str:
+        raise MemoryError
+
+    places = {"/api/fault": 500, "/api/database": 503, "/api/integrity": 409, "/api/memory": 503, "/fault": 500}
     async with console_app(tmp_path, data_from=used_data) as console:
-        for handler in (fault, database, integrity):
+        for handler in (fault, database, integrity, memory):
             console.app.register(handler)
         client = console.client
-        for path, status in (("/api/fault", 500), ("/api/database", 503), ("/api/integrity", 409), ("/fault", 500)):
+        for path, status in places.items():
             answer = await client.get(path)
             assert answer.status_code == status
             assert answer.headers["x-request-id"] in answer.text
