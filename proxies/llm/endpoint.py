@@ -142,7 +142,7 @@ async def serve(exchange: Exchange) -> None:
     streaming = False
     if route.surface is not _MODELS:
         data = await _receive(exchange, route)
-        is_large = off_loop.is_large(data)
+        is_large = off_loop.is_large(data, exchange.protection.policies.reading_conditions)
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
         if route.surface is _BEDROCK_INVOKE:
@@ -356,7 +356,8 @@ async def _return(
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
     finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
-    body = await off_loop.away(finish) if off_loop.is_large(data) else finish()
+    is_large = off_loop.is_large(data, exchange.protection.policies.reading_conditions)
+    body = await off_loop.away(finish) if is_large else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 
 
