@@ -60,10 +60,15 @@ async def away(work: Callable[[], Result]) -> Result:
         raise
 
 
+def has_many_conditions(size: int, conditions: int) -> bool:
+    """Whether so many conditions look into each text or call of a message that even one of this size is worth a thread."""
+    return size * conditions > CONDITION_BYTES
+
+
 def is_large(data: bytes, conditions: int = 0) -> bool:
     """Whether work over this body does not belong on the loop. `conditions` look into each of its texts or calls."""
     size = len(data)
-    if size * conditions > CONDITION_BYTES:
+    if has_many_conditions(size, conditions):
         return True
     if size <= DENSE_BYTES or size > LARGE_BYTES:
         return size > LARGE_BYTES
