@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,19 @@ async def test_a_disk_that_takes_nothing_is_said_by_ready_and_by_whoever_would_w
     assert refused.status_code == 503
     assert refused.json()["error"] == "The database cannot be written: its disk is full."
     assert "Make room" in refused.json()["remediation"]
+    assert database.write_trouble == "is full"
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def refuse() -> Any:
+        raise OperationalError("UPDATE", {}, full)
+
+    monkeypatch.setattr(database, "writer", refuse)
     answer = await console.client.get("/ready")
     assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "cannot be written: its disk is full")
-    async with database.writer() as session:
-        await session.execute(text("PRAGMA max_page_count = 1000000"))
-    assert (await console.client.get("/ready")).status_code == 200
+    monkeypatch.undo()
+    assert (await console.client.get("/ready")).status_code == 200, "it is tried again without anybody's change"
+    assert database.write_trouble == ""
     monkeypatch.setattr(service, "disk_trouble", lambda _: "is read-only")
     assert (await console.client.get("/ready")).json()["checks"][
         "database"
