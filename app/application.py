@@ -43,6 +43,7 @@ from app.http.events import EventBus
 from app.http.headers import OuterLayer
 from app.http.page import Pages
 from app.http.problem import handle_exception
+from app.http.request import ConsoleRequest
 from app.launch import api as launch_api
 from app.launch import pages as launch_pages
 from app.lifespan import Part, lifespan
@@ -153,6 +154,7 @@ def assemble(state: State) -> Litestar:
         state=state,
         before_send=[_observe],
         openapi_config=_openapi(),
+        request_class=ConsoleRequest,
         request_max_body_size=settings.max_request_bytes,
         logging_config=None,
         debug=False,

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from app.paths import PRIVATE_FILE_MODE
 
+_HELD: type[OSError] = OSError if os.name == "nt" else BlockingIOError
+"""What says that somebody else holds the lock; anything else is the file's or the file system's own trouble."""
+
 
 class AlreadyRunning(Exception):
     """Another console owns the data directory; `pid` is what it wrote into the lock file."""
@@ -30,16 +33,19 @@ class InstanceLock:
         return f"<InstanceLock {self._path} {'held' if self._descriptor is not None else 'free'}>"
 
     def acquire(self) -> None:
-        """Take the lock and write the pid; raises AlreadyRunning."""
+        """Take the lock and write the pid; raises AlreadyRunning, and OSError where the file cannot be used."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)
         try:
             _lock(descriptor)
-        except OSError as error:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except _HELD as error:
             pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise AlreadyRunning(self._path.parent, pid) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -18,12 +20,14 @@ from app.instance import InstanceLock
 from app.paths import DataDirectory
 from app.security.keys import Keys, load_keys
 from app.settings import Settings, SettingsError
+from app.unusable import require_room, usable
 from app.unused_variables import unused
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 512
 PRIVATE_UMASK = 0o077
+UNPRIVILEGED_PORTS = 1024
 
 
 def prepare(settings: Settings) -> tuple[DataDirectory, Keys]:
@@ -33,12 +37,25 @@ def prepare(settings: Settings) -> tuple[DataDirectory, Keys]:
     """
     directory = DataDirectory(settings.data_dir)
     path = database_path(settings, directory)
-    is_first_start = not database_exists(path, directory)
-    if is_first_start and settings.admin_password_file is not None and settings.admin_password_file.exists():
-        raise SettingsError("admin_password_file", "exists already; it is never overwritten.")
-    keys = load_keys(settings, directory, may_generate=is_first_start)
-    upgrade_database(path, directory, keys)
+    with usable("data_dir", directory.root):
+        require_room("data_dir", directory.root)
+        is_first_start = not database_exists(path, directory)
+        if is_first_start and settings.admin_password_file is not None:
+            _check_password_file(settings.admin_password_file)
+        keys = load_keys(settings, directory, may_generate=is_first_start)
+        upgrade_database(path, directory, keys)
     return directory, keys
+
+
+def _check_password_file(path: Path) -> None:
+    """Whether the one-time password of a first start will find its place, before there is an account that needs it."""
+    with usable("admin_password_file", path):
+        if path.exists():
+            raise SettingsError("admin_password_file", "exists already; it is never overwritten.")
+        if not path.parent.is_dir():
+            raise SettingsError("admin_password_file", f"its directory {path.parent} does not exist. Make it first.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -52,8 +69,19 @@ def bind(settings: Settings) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise SettingsError("port", f"cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from error
+        raise SettingsError(
+            "port", f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. {_remedy(error, settings)}"
+        ) from error
     return listener
+
+
+def _remedy(error: OSError, settings: Settings) -> str:
+    """What to do about an address that cannot be had."""
+    if error.errno in (errno.EACCES, errno.EPERM) and settings.port < UNPRIVILEGED_PORTS:
+        return "Choose a port from 1024 on, or give the program CAP_NET_BIND_SERVICE."
+    if error.errno == errno.EADDRINUSE:
+        return "Stop what listens there, or choose another --port."
+    return "Choose another --host or --port."
 
 
 def serve(settings: Settings) -> None:
@@ -63,11 +91,11 @@ def serve(settings: Settings) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(PRIVATE_UMASK)
     directory = DataDirectory(settings.data_dir)
-    try:
-        directory.create()
-    except OSError as error:
-        raise SettingsError("data_dir", f"cannot use {directory.root}: {error.strerror}.") from error
-    with InstanceLock(directory.lock), contextlib.closing(bind(settings)) as listener:
+    with contextlib.ExitStack() as held:
+        with usable("data_dir", directory.root):
+            directory.create()
+            held.enter_context(InstanceLock(directory.lock))
+        listener = held.enter_context(contextlib.closing(bind(settings)))
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         _, keys = prepare(settings)
         for variable, reason in unused(os.environ).items():

@@ -111,6 +111,11 @@ class AnswerTexts:
         return self._inspector.open_count
 
     @property
+    def held_characters(self) -> int:
+        """How much is not decided yet, of all texts together."""
+        return sum([channel.held_characters for channel in self._channels.values()])
+
+    @property
     def is_holding(self) -> bool:
         """Whether something of a text waits that may go out changed."""
         return any(channel.held_characters or channel.waiting_characters for channel in self._channels.values())
@@ -174,7 +179,7 @@ class AnswerTexts:
         """Run a transformer; whatever goes wrong in one ends the answer, and what was held stays held (RED-STR-7)."""
         try:
             out = work()
-            if sum(channel.held_characters for channel in self._channels.values()) > MAX_HELD_CHARACTERS:
+            if self.held_characters > MAX_HELD_CHARACTERS:
                 raise HeldTooLong(f"more than {MAX_HELD_CHARACTERS} characters of one answer wait")
             if sum(channel.waiting_characters for channel in self._channels.values()) > MAX_WAITING_CHARACTERS:
                 raise _arguments_too_large()

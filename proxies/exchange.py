@@ -20,7 +20,7 @@ from proxies.conversation import RecentFindings
 from proxies.principal import ANONYMOUS
 from proxies.recorded_facts import CallNotes
 from proxies.runtime import ProxyRuntime
-from proxies.shown_places import hidden_names, shown_place
+from proxies.shown_places import hidden_names, shown_model, shown_place
 from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
 from rules.context_firewall import Citation
@@ -322,6 +322,9 @@ class Exchange:
         agent = request.headers.get("user-agent", "")
         texts = self._texts()
         findings = tuple(self.added_findings[:MAX_RECORDED_FINDINGS]) if self.added_findings else ()
+        operation, path = self.operation, request.path
+        if findings:
+            operation, path = shown_model(operation, path, findings)
         if hidden := hidden_names(self.added_findings):
             replace = msgspec.structs.replace
             findings = tuple([replace(one, path=shown_place(one.path, hidden)) for one in findings])
@@ -334,9 +337,9 @@ class Exchange:
             duration_ms=duration_seconds * 1000,
             added_ms=max(0.0, duration_seconds - self.waited_seconds) * 1000,
             method=request.method,
-            path=_name(proxy.canaries.masked(request.path), MAX_PATH_CHARACTERS),
+            path=_name(proxy.canaries.masked(path), MAX_PATH_CHARACTERS),
             protocol=self.protocol,
-            operation=_name(proxy.canaries.masked(self.operation), MAX_PATH_CHARACTERS),
+            operation=_name(proxy.canaries.masked(operation), MAX_PATH_CHARACTERS),
             client_ip=request.peer_ip,
             client_agent=_name(agent, MAX_AGENT_CHARACTERS),
             principal_id=principal.id,

@@ -18,11 +18,16 @@ LARGE_MESSAGE_BYTES: Final = 2 * 1024
 """The same for a message of MCP that rules read, whose text may be values from end to end, like the rows of a table."""
 DENSE_BYTES: Final = 1536
 """The same for a body that is full of values: each of them is checked, shown in a record and masked."""
+CONDITION_BYTES: Final = 48 * 1024
+"""The same for a body times the conditions that look into each of its texts or calls, of which many fit in a small one."""
 _MARKS_OF_VALUES: Final = b"0123456789@"
 _MARKED_SHARE: Final = 10
 """One character in so many that is a digit or stands in an address makes a body dense; prose and JSON have far fewer."""
 LARGE_EVENT_CHARACTERS: Final = 2 * 1024
 """The same for one event of a stream, whose text is read several times: in pieces, in windows, and by the redactor."""
+HELD_CHARACTERS: Final = 32
+"""A stream that holds more than this back is in the middle of a long token, whose every piece may show the automaton of its
+beginnings something new: milliseconds each, with the interpreter's lock open."""
 SLICE_CHARACTERS: Final = 512
 """After so many characters of small events others get their turn."""
 THREADS: Final = 2
@@ -55,9 +60,16 @@ async def away(work: Callable[[], Result]) -> Result:
         raise
 
 
-def is_large(data: bytes) -> bool:
-    """Whether work over this body does not belong on the loop."""
+def has_many_conditions(size: int, conditions: int) -> bool:
+    """Whether so many conditions look into each text or call of a message that even one of this size is worth a thread."""
+    return size * conditions > CONDITION_BYTES
+
+
+def is_large(data: bytes, conditions: int = 0) -> bool:
+    """Whether work over this body does not belong on the loop. `conditions` look into each of its texts or calls."""
     size = len(data)
+    if has_many_conditions(size, conditions):
+        return True
     if size <= DENSE_BYTES or size > LARGE_BYTES:
         return size > LARGE_BYTES
     return (size - len(data.translate(None, _MARKS_OF_VALUES))) * _MARKED_SHARE > size

@@ -1,10 +1,16 @@
-"""Places of texts as records and errors show them: the name of a member may itself be a value to hide."""
+"""Places of texts and names of models as records and errors show them: a name may itself be a value to hide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import quote
 
 from rules.model import Finding
+from rules.redact import mask, masked
+
+MODEL_PATH: Final = "/model"
+"""Where findings in the name of a model say that they are, wherever the API has it: in the body, or in the path."""
 
 
 def hidden_names(findings: Iterable[Finding]) -> dict[str, str]:
@@ -24,3 +30,13 @@ def _shown(step: str, hidden: Mapping[str, str]) -> str:
     if step in hidden:
         return hidden[step]
     return f"{hidden[step[:-1]]}#" if step[-1:] == "#" and step[:-1] in hidden else step
+
+
+def shown_model(model: str, path: str, findings: Iterable[Finding]) -> tuple[str, str]:
+    """The name of a model, and the path that may hold it, without the values that rules found in the name."""
+    spans = [(one.value_start, one.value_end) for one in findings if one.sensitive and one.path == MODEL_PATH]
+    for start, end in spans:
+        value = model[start:end]
+        for spelling in {value, quote(value), quote(value, safe="")} - {""}:
+            path = path.replace(spelling, mask(value))
+    return (masked(model, spans).text, path) if spans else (model, path)

@@ -45,6 +45,10 @@ class ConditionalRules:
         """Whether tool calls of an answer concern any rule."""
         self.reads_views = any(conditions.reads_views for _, conditions in self._rules)
         """Whether they look into texts also as normalisation makes them."""
+        self.reading_count = sum(
+            (rule.match.message_content is not None) + len(rule.match.tool_arguments) for rule in policy.rules
+        )
+        """How many conditions look into every text or the arguments of every call: what they cost grows with both."""
         self.by_id = {rule.id: rule for rule in policy.rules}
         self.header_names = frozenset(name for _, compiled in self._rules for name in compiled.header_names)
 

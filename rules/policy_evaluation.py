@@ -151,6 +151,8 @@ class PolicySet:
         self._packs = frozenset(pack for policy in self.policies for pack in policy.packs)
         self.needs_facts = any(policy.conditional for policy in self.policies)
         self._reads_views = any(policy.conditional.reads_views for policy in self.policies)
+        self.reading_conditions = sum(policy.conditional.reading_count for policy in self.policies)
+        """How many conditions look into every text or the arguments of every call."""
         self.needs_tool_calls = any(policy.conditional.about_tools for policy in self.policies)
         """Whether the tool calls of an answer must be known."""
         self.has_rate_limits = any(policy.policy.rate_limits for policy in self.policies)

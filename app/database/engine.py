@@ -16,10 +16,11 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.database.connection import Connection
+from app.database.trouble import disk_trouble_of
 from app.database.unit_of_work import run_after_commit
 from app.errors import Unavailable
 from app.paths import DataDirectory
@@ -67,6 +68,8 @@ class Database:
         self._read = async_sessionmaker(self._reader_engine, expire_on_commit=False, autoflush=False)
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self.write_trouble = ""
+        """What was wrong with the disk when something was written last, as a predicate; empty where nothing was."""
 
     def __repr__(self) -> str:
         return f"<Database {self.path.name}>"
@@ -81,6 +84,10 @@ class Database:
         try:
             async with self._write() as session, session.begin():
                 yield session
+            self.write_trouble = ""
+        except DBAPIError as error:
+            self.write_trouble = disk_trouble_of(error)
+            raise
         finally:
             self._turn.release()
         await run_after_commit(session)
@@ -121,6 +128,8 @@ def _engine(path: Path, pragmas: Mapping[str, object], *, begin: str, connection
         pool_size=connections,
         max_overflow=0,
         pool_timeout=READER_WAIT_SECONDS,
+        # An error of the driver would tell the log what was written: paths, evidence, hashes of passwords and keys.
+        hide_parameters=True,
     )
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -15,10 +15,13 @@ import re
 import sqlite3
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
 from app.clock import utcnow
 from app.ids import new_id
 from app.paths import MIGRATIONS, PRIVATE_FILE_MODE, DataDirectory, write_private
 from app.security.keys import Keys
+from app.unusable import denied, reason
 
 BUSY_TIMEOUT_SECONDS = 10.0
 BACKUPS_KEPT = 5
@@ -52,12 +55,16 @@ def upgrade_database(path: Path, directory: DataDirectory, keys: Keys, migration
             "Ostiary. Start that version, or restore a copy from before the upgrade."
         )
     if current != head:
-        if exists:
-            copy_database(path, directory.backups / f"before-{head}-{utcnow():%Y%m%dT%H%M%S%f}.db")
-            _prune(directory.backups)
-        else:
+        if not exists:
             _create_private(path)
-        _migrate(path, keys, migrations)
+        elif current is not None:
+            _keep_copy(path, directory.backups / f"before-{head}-{utcnow():%Y%m%dT%H%M%S%f}.db")
+        try:
+            _migrate(path, keys, migrations)
+        except DBAPIError as error:
+            raise DatabaseRefused(
+                f"The database {path} cannot be brought to this version's schema: {_driver_word(error.orig)} It is as it was."
+            ) from error
     if not directory.marker.exists():
         write_private(directory.marker, f"{path}\n".encode())
     _close_to_others(path)
@@ -86,6 +93,38 @@ def copy_database(source: Path, target: Path) -> None:
         origin.backup(copy)
 
 
+def _keep_copy(path: Path, target: Path) -> None:
+    """Copy the database before it is changed. What is not whole does not stay: somebody might restore it."""
+    try:
+        copy_database(path, target)
+    except (sqlite3.Error, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise DatabaseRefused(
+            f"The database {path} cannot be copied to {target.parent} before its schema changes: {_driver_word(error)} "
+            "It is as it was."
+        ) from error
+    _prune(target.parent)
+
+
+def unreadable(path: Path, error: Exception) -> DatabaseRefused:
+    """Why a database that exists cannot be opened, in an operator's words."""
+    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    # SQLite says only that it could not. Whose the files are, the system knows; also readers write to both companions.
+    for file in (path.parent, path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            return DatabaseRefused(f"The database {path} cannot be used: {denied(file)}")
+    return DatabaseRefused(f"The database {path} cannot be read: {_driver_word(original)}")
+
+
+def _driver_word(error: BaseException | None) -> str:
+    """What SQLite or the system says, with a remedy where there is one."""
+    if isinstance(error, OSError):
+        return reason(error, Path(os.fsdecode(error.filename or "")))
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return "its disk is full. Make room there."
+    return f"{error}."
+
+
 def key_check(keys: Keys, installation_id: str) -> str:
     """What proves, without revealing anything, that a database was made with these keys."""
     return hmac.new(keys.key_check, installation_id.encode(), hashlib.sha256).hexdigest()
@@ -104,7 +143,7 @@ def _inspect(path: Path, keys: Keys) -> str | None:
             installation = connection.execute("SELECT id, key_check FROM installation").fetchone()
             connection.execute("PRAGMA user_version")
     except sqlite3.Error as error:
-        raise DatabaseRefused(f"The database {path} cannot be read: {error}.") from error
+        raise unreadable(path, error) from error
     if installation is None or revision is None:
         raise DatabaseRefused(f"The database {path} is incomplete.")
     if not hmac.compare_digest(installation[1], key_check(keys, installation[0])):

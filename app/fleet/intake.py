@@ -60,7 +60,7 @@ class Intake:
         self._committing = asyncio.Lock()
         self._commits = 0
         self.calls_dropped = 0
-        """Calls without findings that workers dropped under pressure, since the start."""
+        """Calls that workers dropped under pressure, since the start: with findings only where the disk is full as well."""
         self.texts_dropped = 0
         """Calls whose captured texts workers dropped under pressure, since the start."""
         self.failing = ""
@@ -73,7 +73,7 @@ class Intake:
         """Take a batch."""
         if events.calls_dropped:
             self.calls_dropped += events.calls_dropped
-            logger.warning("a worker dropped %d calls without findings under pressure", events.calls_dropped)
+            logger.warning("a worker dropped %d calls under pressure", events.calls_dropped)
         if events.texts_dropped:
             self.texts_dropped += events.texts_dropped
             logger.warning("a worker dropped the texts of %d calls under pressure", events.texts_dropped)

@@ -32,7 +32,7 @@ class FleetMetrics(Collector):
         )
         yield CounterMetricFamily(
             "ostiary_calls_dropped",
-            "Calls without findings that workers left out of the log under pressure.",
+            "Calls that workers left out of the log under pressure.",
             value=self._fleet.calls_dropped,
         )
         yield CounterMetricFamily(

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from app.errors import AppError, Unavailable
 from app.policies.library import PolicyLibrary
+from app.unusable import reason
 from proxies.contract import RulesetSource
 from rules.compiler import EVERYWHERE, pattern_keys
 from rules.packs import Pack, PackError
@@ -71,7 +72,8 @@ class Rulesets:
         """Called when a ruleset that `at_hand` did not have is there, or cannot be made."""
         self._awaited: set[tuple[tuple[str, str], ...]] = set()
         """What `at_hand` did not have."""
-        self._is_closed = False
+        self.is_closed = False
+        """Whether the console is shutting down."""
         self._in_use: set[str] = set()
         """Digests whose files stay: those of the newest configuration, and what was asked for since."""
 
@@ -113,10 +115,15 @@ class Rulesets:
             # Whatever is wrong with one set of packs stays with the proxies and keys that want it.
             if self._compiled.pop(_key(packs), None) is not None and not isinstance(error, PackError | OSError):
                 logger.error("compiling rules failed in an unforeseen way", exc_info=error)
-            reason = str(error) if isinstance(error, PackError | OSError) else f"{type(error).__name__}, see the log"
-            raise RulesetUnavailable(f"The rules cannot be compiled: {reason}") from error
+            raise RulesetUnavailable(f"The rules cannot be compiled: {self._reason(error)}") from error
         self._in_use.add(source.digest)
         return source
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            path = Path(os.fsdecode(error.filename or self._cache_directory))
+            return f"cannot use {path}: {reason(error, path)}"
+        return str(error) if isinstance(error, PackError) else f"{type(error).__name__}, see the log"
 
     async def at_hand(self, packs: Sequence[Pack]) -> RulesetSource | None:
         """The ruleset when it need not be compiled; None while it is, and `on_compiled` is called at its end.
@@ -135,14 +142,14 @@ class Rulesets:
 
     def close(self) -> None:
         """Whoever waits for rules hears that the console is shutting down; the threads end with the program."""
-        self._is_closed = True
+        self.is_closed = True
         for compilation in self._compiled.values():
             if not compilation.result.done():
                 compilation.result.set_exception(_shutting_down())
                 compilation.looked_up.set()
 
     def _compilation(self, packs: Sequence[Pack]) -> _Compilation:
-        if self._is_closed:
+        if self.is_closed:
             raise _shutting_down()
         key = _key(packs)
         found = self._compiled.get(key)
@@ -156,7 +163,7 @@ class Rulesets:
 
     def _note_compiled(self, key: tuple[tuple[str, str], ...]) -> None:
         self._awaited.discard(key)
-        if not self._is_closed:
+        if not self.is_closed:
             self.on_compiled()
 
     def keep_only(self, digests: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import jinja2
 import msgspec
@@ -57,6 +57,8 @@ MAX_TOAST_COOKIE_CHARACTERS = 3500
 MAX_TOASTS = 4
 TOAST_COOKIE_SECONDS = 30
 THEMES = ("light", "dark", "system")
+_ADDRESS_CHARACTERS = "/?#[]@!$&'()*+,;=:%"
+"""What an address may hold besides letters, digits and `-._~`; an escape in it stays as it is."""
 
 
 class Toast(msgspec.Struct, frozen=True):
@@ -292,6 +294,8 @@ def redirect(
     request: Request[Any, Any, Any], url: str, toast: Toast | None = None, cookies: list[Cookie] | None = None
 ) -> Response[str]:
     """Go to a local address after a change; the toast is shown there, beside those that can still be taken back."""
+    # A name that the request's address brought may stand in it: whatever no header can hold is escaped.
+    url = quote(url, safe=_ADDRESS_CHARACTERS)
     kept = list(cookies or [])
     waiting = [other for other in read_toasts(request) if other.undo_url and other.undo_url != request.url.path]
     if toast is not None:

@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, Valida
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.database.trouble import disk_trouble_of
 from app.errors import (
     AppError,
     BadRequest,
@@ -98,14 +99,26 @@ def as_app_error(error: Exception) -> AppError:
             return BadRequest()
         case IntegrityError():
             return Conflict()
+        case OperationalError() if trouble := disk_trouble_of(error):
+            return Unavailable(
+                f"The database cannot be written: its disk {trouble}.",
+                remediation="Make room on the disk of the data directory, or see why it cannot be written. No restart is needed.",
+            )
         case OperationalError() | PoolTimeout():
             return Unavailable("The database is not available at the moment.")
+        case MemoryError():
+            return Unavailable(
+                "There is not enough memory for this at the moment.",
+                remediation="Try again later, or give the console more memory; nothing was changed.",
+            )
     return AppError()
 
 
 def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Litestar's exception handler for everything."""
     told = as_app_error(error)
+    if isinstance(told, TooLarge):
+        told = _too_large(request)
     request_id = request.scope["state"].get("request_id", "")
     if told.status == NotAuthenticated.status:
         told.headers.setdefault("WWW-Authenticate", CHALLENGE)
@@ -116,6 +129,15 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
             failure_json(told, request_id), status_code=told.status, media_type=PROBLEM_TYPE, headers=dict(told.headers)
         )
     return _for_browser(request, told, request_id)
+
+
+def _too_large(request: Request[Any, Any, Any]) -> TooLarge:
+    """How much this address takes, and whether a setting changes that."""
+    limit = request.route_handler.resolve_request_max_body_size() or 0
+    message = f"The request is larger than {limit // 1024:,} KiB."
+    if limit == request.app.state.settings.max_request_bytes:
+        return TooLarge(message)
+    return TooLarge(message, remediation="Send less: no setting changes this limit.")
 
 
 def _for_browser(request: Request[Any, Any, Any], told: AppError, request_id: str) -> Response[Any]:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.paths import DataDirectory, write_private
 from app.settings import Settings, SettingsError, check_secret
+from app.unusable import reason
 
 KEY_BYTES = 32
 GENERATED_ENTROPY_BYTES = 48
@@ -67,7 +68,9 @@ def _key_file(name: str, path: Path, may_generate: bool) -> str:
         raise SettingsError(name, f"{path} can be read by others. Close it with: chmod 600 {path}")
     try:
         secret = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(name, f"cannot read {path}.") from error
+    except OSError as error:
+        raise SettingsError(name, f"cannot read {path}: {reason(error, path)}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(name, f"{path} is not the text of a key. Restore the file from a backup.") from error
     check_secret(name, secret)
     return secret

@@ -20,6 +20,7 @@ from app import clock
 from app.database.engine import Database
 from app.errors import AppError
 from app.settings import Settings
+from app.unusable import disk_trouble
 from app.version import __version__
 
 READINESS_TIMEOUT_SECONDS = 2.0
@@ -88,7 +89,8 @@ class System:
         return HealthView(status="healthy", timestamp=clock.utcnow(), version=__version__)
 
     async def readiness(self) -> ReadinessView:
-        """Started, not stopping, the proxies that start by themselves have their rules, the database answers in time.
+        """Started, not stopping, the proxies that start by themselves have their rules, the database answers in time and
+        can be written.
 
         A proxy that is made later and waits for its rules changes nothing: the others serve.
         """
@@ -103,8 +105,25 @@ class System:
                 await session.execute(text("SELECT 1"))
         except (SQLAlchemyError, AppError, TimeoutError):
             checks["database"] = "does not answer"
+        else:
+            # What is known to be wrong with the disk, and what the last write met: a quota shows itself only there.
+            trouble = await asyncio.to_thread(disk_trouble, self._database.path.parent)
+            if not trouble and self._database.write_trouble:
+                trouble = await self._write_again()
+            if trouble:
+                checks["database"] = f"cannot be written: its disk {trouble}"
         is_ready = all(result == "ok" for result in checks.values())
         return ReadinessView(status="ready" if is_ready else "not ready", checks=checks)
+
+    async def _write_again(self) -> str:
+        """What is still wrong with the disk, by writing what is there already: nobody else may write for a long time, least
+        of all calls, which do not come while this is not ready."""
+        try:
+            async with asyncio.timeout(READINESS_TIMEOUT_SECONDS), self._database.writer() as session:
+                await session.execute(text("UPDATE installation SET created_at = created_at"))
+        except (SQLAlchemyError, AppError, TimeoutError):
+            return self._database.write_trouble or "does not take what is written"
+        return ""
 
     def info(self, live_connections: int) -> SystemView:
         """For the settings page."""

@@ -78,6 +78,8 @@ class DeclarationRules:
         try:
             await self.ruleset()
         except Unavailable as error:
+            if self._rulesets.is_closed:
+                return  # Nothing is wrong: the console stops before they are compiled.
             logger.error("Declarations of MCP servers cannot be read by the rules: %s", error)
 
     async def ruleset(self) -> Ruleset:

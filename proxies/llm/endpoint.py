@@ -152,7 +152,7 @@ async def serve(exchange: Exchange) -> None:
     streaming = False
     if route.surface is not _MODELS:
         data = await _receive(exchange, route)
-        is_large = off_loop.is_large(data)
+        is_large = off_loop.is_large(data, exchange.protection.policies.reading_conditions)
         read = partial(_read_request, exchange, route, data)
         document = await off_loop.away(read) if is_large else read()
         if route.surface is _BEDROCK_INVOKE:
@@ -377,7 +377,9 @@ async def _return(
     if media_type != "application/json":
         _refuse_other_media_type(upstream.status)
     finish = partial(_finish, exchange, route, upstream.status, data, reads_texts=reads_texts)
-    is_away = off_loop.is_large(data) or keeps_conversation(exchange, route.surface)
+    is_away = off_loop.is_large(data, exchange.protection.policies.reading_conditions) or keeps_conversation(
+        exchange, route.surface
+    )
     body = await off_loop.away(finish) if is_away else finish()
     exchange.answer(upstream.status, [*JSON_HEADERS, *headers], body)
 

@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Final
 
 from proxies.llm.unread_texts import is_plain
+from proxies.shown_places import MODEL_PATH
 from proxies.transport.headers import Headers
 from rules.model import Target, Text
 
 HEADERS_PATH: Final = "/headers/"
-MODEL_PATH: Final = "/model"
 _ADDRESS_OR_NUMBER: Final = re.compile(r"@|(?:[0-9][ -]?){9}")
 _LONG_WORD: Final = re.compile(r"[A-Za-z0-9+_=]{16,}")
 _DIGIT: Final = re.compile("[0-9]")

@@ -99,7 +99,7 @@ async def _pump(exchange: Exchange, stream: AnswerStream, upstream: UpstreamResp
 
 async def _close(stream: AnswerStream) -> list[bytes]:
     """What only the end of the stream decides, for one running text after the other."""
-    return await off_loop.away(stream.close) if stream.open_texts > MANY_TEXTS else stream.close()
+    return await off_loop.away(stream.close) if stream.is_costly else stream.close()
 
 
 async def _release(exchange: Exchange, stream: AnswerStream, events: list[SSEEvent], keepalive: KeepAlive) -> None:
@@ -109,11 +109,7 @@ async def _release(exchange: Exchange, stream: AnswerStream, events: list[SSEEve
     try:
         for event in events:
             characters += len(event.data)
-            if (
-                len(event.data) > off_loop.LARGE_EVENT_CHARACTERS
-                or stream.open_texts > MANY_TEXTS
-                or stream.keeps(event)
-            ):
+            if len(event.data) > off_loop.LARGE_EVENT_CHARACTERS or stream.is_costly or stream.keeps(event):
                 released += await off_loop.away(partial(stream.inspect, event))
             else:
                 released += stream.inspect(event)
@@ -162,9 +158,9 @@ class AnswerStream:
         return self.interpreter.sequence + self._inserted
 
     @property
-    def open_texts(self) -> int:
-        """How many running texts have not ended."""
-        return self._texts.open_count
+    def is_costly(self) -> bool:
+        """Whether even a small event is worth a thread."""
+        return self._texts.open_count > MANY_TEXTS or self._texts.held_characters > off_loop.HELD_CHARACTERS
 
     def keeps(self, event: SSEEvent) -> bool:
         """Whether an event may be the one with which the conversation is kept, in a file too."""

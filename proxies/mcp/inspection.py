@@ -47,8 +47,10 @@ async def inspect_message(
     """
     exchange.hold, exchange.may_hold = None, message.method == "tools/call"
     work = partial(_inspect_request, exchange, message, session=session, is_declared=is_declared)
+    size, conditions = exchange.request_bytes, exchange.protection.policies.reading_conditions
+    is_large = size > off_loop.LARGE_MESSAGE_BYTES or off_loop.has_many_conditions(size, conditions)
     try:
-        return await off_loop.away(work) if exchange.request_bytes > off_loop.LARGE_MESSAGE_BYTES else work()
+        return await off_loop.away(work) if is_large else work()
     finally:
         exchange.may_hold = False
 

@@ -12,7 +12,7 @@ import msgspec
 from proxies.child_environment import server_environment
 from proxies.contract.mcp import StdioServer
 from proxies.mcp.upstreams.server_log import ServerLog
-from proxies.mcp.upstreams.stdio import start_server
+from proxies.mcp.upstreams.stdio import LAST_WORDS_SECONDS, start_server
 from proxies.scan.link import MAX_MESSAGES, MAX_REPLY_BYTES, MAX_TEXT_CHARS, Fields, Reply, messages_in
 from proxies.strict_json import JSONRefused, dump
 from proxies.transport.lines import LineTooLong
@@ -55,6 +55,7 @@ class StdioLink:
         try:
             await self._child.write(body.replace(b"\n", b" ") + b"\n")
         except ConnectionError:
+            await self._hear_out()
             return _ENDED
         if wanted is None and b'"method"' in body and b'"id"' not in body:
             return Reply(status=202)
@@ -66,6 +67,7 @@ class StdioLink:
                 while size < MAX_REPLY_BYTES and len(messages) < MAX_MESSAGES:
                     line = await self._child.read_line()
                     if line is None:
+                        await self._hear_out()
                         return msgspec.structs.replace(_ENDED, messages=tuple(messages))
                     size += len(line)
                     with contextlib.suppress(JSONRefused):  # A line that is no JSON is a log line in the wrong place.
@@ -98,6 +100,10 @@ class StdioLink:
         """End the process with its children."""
         await self._child.stop()
         self._errors.cancel()
+
+    async def _hear_out(self) -> None:
+        """It has ended: wait a moment for what is still in the pipe of its standard error, where it says why."""
+        await asyncio.wait({self._errors}, timeout=LAST_WORDS_SECONDS)
 
     def _note(self, line: bytes) -> None:
         self._log.take(line, asyncio.get_running_loop().time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rules.importers.report import ImportRefused
@@ -9,6 +10,7 @@ from rules.packs import parse_json
 
 MAX_IMPORT_BYTES = 1024 * 1024
 MAX_DEPTH = 32
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def read_document(data: bytes) -> dict[str, Any]:
@@ -78,9 +80,18 @@ def _check_depth(value: Any, depth: int) -> None:
         for name, member in value.items():
             if not isinstance(name, str):
                 raise ImportRefused(f"The key {name!r} is not text; put it in quotes.")
+            _check_text(name)
             _check_depth(member, depth + 1)
     elif isinstance(value, list):
         for member in value:
             _check_depth(member, depth + 1)
-    elif not isinstance(value, (str, int, float, bool, type(None))):
+    elif isinstance(value, str):
+        _check_text(value)
+    elif not isinstance(value, (int, float, bool, type(None))):
         raise ImportRefused(f"The file holds a value of the type {type(value).__name__}, which JSON does not know.")
+
+
+def _check_text(text: str) -> None:
+    """JSON can spell halves of characters, which can be neither stored nor shown."""
+    if not text.isascii() and not text.isprintable() and _HALF.search(text):
+        raise ImportRefused("The file holds half a character (a lone surrogate, \\ud800 to \\udfff).")

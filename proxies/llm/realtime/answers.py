@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from proxies import pipeline
+from proxies import off_loop, pipeline
 from proxies.conversation import RecentFindings
 from proxies.exchange import Exchange
 from proxies.llm.outlet import too_large_to_hold
@@ -54,6 +54,11 @@ class Answer:
     def has_ended(self) -> bool:
         """Whether its last event has come."""
         return self._stream.ended
+
+    @property
+    def large_characters(self) -> int:
+        """The size beyond which its next event is worth a thread."""
+        return 0 if self._stream.is_costly else off_loop.LARGE_EVENT_CHARACTERS
 
     def read(self, event: dict[str, Any]) -> list[bytes]:
         """What goes to the client for one event; raises `Refusal` or `UpstreamError`."""

@@ -138,9 +138,7 @@ class ProviderSide:
         if answer.refusal is None:
             self._mute(answer, event)
             try:
-                messages = await off_loop.sized(
-                    size, partial(answer.read, event), large=off_loop.LARGE_EVENT_CHARACTERS
-                )
+                messages = await off_loop.sized(size, partial(answer.read, event), large=answer.large_characters)
             except Refusal as refusal:
                 refused = refusal
         exchange.lap("inspect_response")
@@ -230,7 +228,7 @@ class ProviderSide:
         if answer.refusal is None:
             try:
                 read = partial(_read_heard, answer, event)
-                messages = await off_loop.sized(size, read, large=off_loop.LARGE_EVENT_CHARACTERS)
+                messages = await off_loop.sized(size, read, large=answer.large_characters)
             except Refusal as refusal:
                 refused = refusal
         if refused is not None:

@@ -45,3 +45,25 @@ async def test_AG_SH_4_a_secret_is_nowhere_in_the_record_of_its_call(place: str)
         assert record.client_agent == "OpenAI/Python 3.51.0"
     if place not in ("model", "path"):
         assert record.operation == "gpt-4o-2024-08-06"
+
+
+@pytest.mark.parametrize("place", ["body", "path"])
+async def test_personal_data_in_the_name_of_a_model_is_nowhere_in_the_record_of_its_call(place: str) -> None:
+    policy = msgspec.to_builtins(load_policies()["llm-data-redaction"])
+    card, mail = "4111111111111111", "ann.lee@secretmail.example"
+    name = f"pay {card} of {mail}" if place == "body" else card
+    async with (
+        running_scripted_upstream() as upstream,
+        running_proxy(type="llm", target_url=upstream.url, policies=[policy]) as proxy,
+        httpx.AsyncClient(timeout=20) as client,
+    ):
+        if place == "body":
+            await client.post(f"{proxy.url}/v1/chat/completions", json={**BODY, "model": name})
+        else:
+            contents = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+            await client.post(f"{proxy.url}/v1beta/models/{name}:generateContent", json=contents)
+        [record] = await proxy.wait_for_records(1)
+    kept = msgspec.json.encode(record).decode()
+    assert record.findings
+    for value in (card, mail):
+        assert value not in kept

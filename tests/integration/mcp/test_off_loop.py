@@ -173,6 +173,18 @@ async def test_LIM_15_what_is_small_stays_on_the_loop(works) -> None:
     assert all(work.on_loop for work in works)
 
 
+async def test_LIM_15_a_small_call_for_many_conditions_is_judged_in_a_thread(works) -> None:
+    match = {"tool_arguments": [{"path": "$..*", "matches": "^evil$"}]}
+    rules = [{"id": f"r{number}", "action": "deny", "match": match} for number in range(60)]
+    policy = {"name": "many", "type": "mcp", "rules": rules}
+    async with wire(echoing(as_stream=False), policies=[policy]) as ends:
+        answer = await call(ends, "modern", "word " * 200)
+    assert answer["result"]["structuredContent"]
+    (judged,) = [work for work in works if work.step == "request_texts" and work.size > 500]
+    assert not judged.on_loop
+    assert judged.size < off_loop.LARGE_MESSAGE_BYTES
+
+
 async def test_LIM_15_arguments_and_results_are_held_against_their_schemas_in_a_thread(works) -> None:
     console = ControlConsole(accept_all)
     respond = echoing(as_stream=False)

@@ -296,11 +296,16 @@ async def test_ADM_22_a_fault_says_nothing_but_its_request_id(tmp_path: Path, us
     async def integrity() -> str:
         raise IntegrityError(secret_text, {}, Exception("UNIQUE constraint failed"))
 
+    @get("/api/memory", opt={"role": "public"})
+    async def memory() -> str:
+        raise MemoryError
+
+    places = {"/api/fault": 500, "/api/database": 503, "/api/integrity": 409, "/api/memory": 503, "/fault": 500}
     async with console_app(tmp_path, data_from=used_data) as console:
-        for handler in (fault, database, integrity):
+        for handler in (fault, database, integrity, memory):
             console.app.register(handler)
         client = console.client
-        for path, status in (("/api/fault", 500), ("/api/database", 503), ("/api/integrity", 409), ("/fault", 500)):
+        for path, status in places.items():
             answer = await client.get(path)
             assert answer.status_code == status
             assert answer.headers["x-request-id"] in answer.text
@@ -371,3 +376,27 @@ async def test_ADM_09_session_cookies_have_their_attributes(console: Console) ->
     assert (session.httponly, session.samesite, session.secure) == (True, "lax", False)
     assert (csrf.httponly, csrf.samesite) == (False, "strict")
     assert [cookie.max_age for cookie in cookies.end()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "nested too deeply"),
+        (b"[" * 200_000 + b"]" * 200_000, "nested too deeply"),
+        (b'{"username":"\xff\xfe","password":"x"}', "not UTF-8 text"),
+        (b'{"username":"a","password":"b","username":"c"}', "names 'username' twice"),
+        (b'{"username":"a","filler":"' + b"x" * 100_000 + b'","filler":""}', "names 'filler' twice"),
+        (b'\xef\xbb\xbf{"username":"a","password":"b"}', "could not be read"),
+        ('{"username":"a","password":"b"}'.encode("utf-16"), "could not be read"),
+        (b'{"username":NaN}', "could not be read"),
+        (b'{"username":' + b"9" * 5_000 + b"}", "could not be read"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_the_callers_fault_and_logs_no_error(
+    console: Console, caplog: pytest.LogCaptureFixture, body: bytes, words: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await console.client.post("/api/v1/auth/login", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

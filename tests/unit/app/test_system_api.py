@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from app.system import service
 from app.version import __version__
 from rules import engine
 from tests.support.console import Console, console_app
@@ -45,6 +48,49 @@ async def test_ready_follows_the_lifespan_and_the_database(console: Console, mon
     answer = await console.client.get("/ready")
     assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "does not answer")
     assert "disk" not in answer.text
+
+
+async def test_a_disk_that_takes_nothing_is_said_by_ready_and_by_whoever_would_write(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = console.app.state.database
+    async with database.writer() as session:
+        (pages,) = (await session.execute(text("PRAGMA page_count"))).one()
+        await session.execute(text(f"PRAGMA max_page_count = {pages}"))  # SQLite's own word for a full disk.
+    refused = None
+    for number in range(200):  # Until the free places in its pages are used up.
+        refused = await console.client.post("/api/v1/canaries", json={"name": f"c{number}"}, headers=console.admin)
+        if refused.status_code != 201:
+            break
+    assert refused is not None
+    assert refused.status_code == 503
+    assert refused.json()["error"] == "The database cannot be written: its disk is full."
+    assert "Make room" in refused.json()["remediation"]
+    assert database.write_trouble == "is full"
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def refuse() -> Any:
+        raise OperationalError("UPDATE", {}, full)
+
+    monkeypatch.setattr(database, "writer", refuse)
+    answer = await console.client.get("/ready")
+    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "cannot be written: its disk is full")
+    monkeypatch.undo()
+    assert (await console.client.get("/ready")).status_code == 200, "it is tried again without anybody's change"
+    assert database.write_trouble == ""
+    monkeypatch.setattr(service, "disk_trouble", lambda _: "is read-only")
+    assert (await console.client.get("/ready")).json()["checks"][
+        "database"
+    ] == "cannot be written: its disk is read-only"
+
+
+async def test_what_was_written_is_in_no_error_of_the_driver(console: Console) -> None:
+    for session_of in (console.app.state.database.writer, console.app.state.database.reader):
+        with pytest.raises(OperationalError) as error:
+            async with session_of() as session:
+                await session.execute(text("SELECT missing FROM users WHERE username = :name"), {"name": "planted"})
+        assert "planted" not in str(error.value)
 
 
 async def test_ADM_23_metrics_need_a_token_and_count_by_route(console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -167,6 +168,19 @@ async def test_a_compiler_that_fails_in_an_unforeseen_way_breaks_only_the_proxie
         assert "of the engine" in caplog.text
     await bench.fleet.refresh()
     assert bench.fleet.configuration.broken == {}
+
+
+async def test_a_place_for_compiled_rules_that_cannot_be_used_is_named_with_what_to_do(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/parts")
+
+    await bench.proxy()
+    monkeypatch.setattr(rulesets, "cached_ruleset", fail)
+    other = await bench.proxy("Two", 4001, type="mcp")
+    said = "The rules cannot be compiled: cannot use /somewhere/parts: its disk is full. Make room there."
+    assert bench.fleet.configuration.broken == {other.id: said}
 
 
 async def test_sets_of_rules_are_compiled_one_after_the_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,24 @@ async def test_a_key_is_shown_once_and_revoked_after_a_question(console: Console
     assert "No key matches the filter." in (await tab.get("/access?state=active")).text
 
 
+async def test_a_key_form_with_a_mistake_comes_back_for_every_proxy_as_well(console: Console, tab: Tab) -> None:
+    proxy_id = await make_proxy(console)
+    for scope in ({"scope": "all"}, {"scope": "some", "proxy_ids": proxy_id}):
+        refused = await tab.post("/access/new", {"name": "", **scope})
+        assert refused.status_code == 422
+        assert ('id="scope-all" name="scope" value="all" checked' in refused.text) is (scope["scope"] == "all")
+
+
+@pytest.mark.parametrize("name", ["%F0%9F%98%80", "%FF", "%00", "%0D%0AX-Planted:%201"])
+async def test_a_name_in_an_address_cannot_break_the_redirect_that_repeats_it(tab: Tab, name: str) -> None:
+    for path in (f"/policies/{name}/publish", f"/inventory/{name}/revert"):
+        answer = await tab.post(path)
+        assert answer.status_code in (303, 404, 422)
+        assert "x-planted" not in answer.headers
+        assert answer.headers.get("location", "/").isascii()
+        assert answer.headers.get("location", "/").isprintable()
+
+
 @pytest.mark.parametrize(
     ("form", "field"),
     [({"name": ""}, "name"), ({"name": "x", "scope": "some"}, "proxy_ids")],

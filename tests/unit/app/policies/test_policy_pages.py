@@ -410,7 +410,9 @@ async def test_a_file_that_is_far_too_large_is_called_so(console: Console, tab: 
         "/policies/import", data={"_csrf_token": tab.token}, files=files, headers=tab.headers
     )
     assert answer.status_code == 413
-    assert "The request is too large." in answer.text
+    assert "The request is larger than 2,048 KiB." in answer.text
+    assert "no setting changes this limit" in answer.text
+    assert "MAX_REQUEST_SIZE_MB" not in answer.text
 
 
 async def test_a_false_positive_is_marked_and_one_click_makes_the_rule_quiet(console: Console, tab: Tab) -> None:

@@ -417,6 +417,8 @@ def test_unbounded_gaps_are_bounded_and_reported() -> None:
         ("\xff\xfe", "no object"),
         ('{"rules": ' + "[" * 40 + "]" * 40 + "}", "nested too deeply"),
         ("a: " + "[" * 2000, "nested too deeply"),
+        (r'{"title": "\ud800", "rules": []}', "half a character"),
+        (r'{"a\udfff": 1, "rules": []}', "half a character"),
     ],
 )
 def test_what_is_no_policy_is_refused_with_its_reason(content: str, reason: str) -> None:
