@@ -12,14 +12,16 @@ import zlib
 from collections import Counter
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_STAND_INS = (
+    r"example|placeholder|changeme|change_me|change-me|dummy|sample|redacted|your|replace|insert|foobar|todo"
+    r"|test[-_]?(?:key|token|secret|password)"
+)
 _PLACEHOLDER = re.compile(
-    r"example|placeholder|changeme|change_me|dummy|sample|redacted|your[-_ ]?|replace|insert|foobar|todo"
-    r"|xxxx|\*\*\*|\.\.\."
-    r"|<[^<>]*>|\$\{|\{\{|%\(|test[-_]?(?:key|token|secret|password)",
+    # Such a word inside of others is part of what somebody chose: `Iloveyour2cats`.
+    rf"(?:^|[^A-Za-z0-9])(?:{_STAND_INS})|(?:{_STAND_INS})(?:key|token|secret)?(?:$|[^A-Za-z0-9])"
+    r"|xxxx|\*\*\*|\.\.\.|<[^<>]*>|\$\{|\{\{|%\(",
     re.IGNORECASE,
 )
-
-
 _REFERENCE = re.compile(
     r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
     r"|[A-Z][A-Z0-9]{1,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
