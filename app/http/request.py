@@ -39,7 +39,8 @@ def _check_keys(body: bytes) -> None:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        repeated = next(name for position, name in enumerate(names) if name in names[:position])
-        raise BadRequest(f"The JSON of the request names {repeated[:60]!r} twice in one object. Write it once.")
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise BadRequest(f"The JSON of the request names {name[:60]!r} twice in one object. Write it once.")
+        names.add(name)
