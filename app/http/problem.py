@@ -9,7 +9,7 @@ import html
 import logging
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response
@@ -32,7 +32,7 @@ from app.errors import (
     ValidationFailed,
 )
 from app.http.envelope import Failure
-from app.security.origin import local_path
+from app.security.origin import address_parts, local_path
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def _page_of(request: Request[Any, Any, Any]) -> str:
     """The page that the person sees, to come back to: of a form or a part of a page that is where it was sent from."""
     address = request.url
     if request.headers.get("hx-request") or request.method != "GET":
-        sent_from = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+        sent_from = address_parts(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
         if sent_from.netloc != address.netloc:
             return address.path if request.method == "GET" else ""
         return local_path(sent_from.path + (f"?{sent_from.query}" if sent_from.query else ""))

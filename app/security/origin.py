@@ -8,7 +8,7 @@ script sends none and has no cookie that would be misused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -76,7 +76,7 @@ def refusal_reason(method: str, headers: Mapping[str, str], allowed: Perimeter) 
     if not is_safe and mode == "no-cors":
         return "A change must not be made by a no-cors request."
     if not is_safe and origin is None and site is None and (referer := headers.get("referer")) is not None:
-        parts = urlsplit(referer)
+        parts = address_parts(referer)
         if f"{parts.scheme}://{parts.netloc}" not in allowed.origins:
             return "The Referer header names another site."
     return ""
@@ -85,6 +85,14 @@ def refusal_reason(method: str, headers: Mapping[str, str], allowed: Perimeter) 
 def is_proven_same_origin(headers: Mapping[str, str], allowed: Perimeter) -> bool:
     """Whether the browser itself vouches that one of our own pages made the request (a login form has no CSRF token yet)."""
     return headers.get("origin") in allowed.origins or headers.get("sec-fetch-site") == "same-origin"
+
+
+def address_parts(address: str) -> SplitResult:
+    """The parts of the address in a header, which anybody can send; of one that is none they are empty."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def local_path(target: str | None, default: str = "/") -> str:

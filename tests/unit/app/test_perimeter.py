@@ -240,6 +240,7 @@ async def test_pages_send_people_to_the_login_and_htmx_out_of_the_fragment(tmp_p
         for referer, back in (
             (f"{BASE_URL}/pages?a=1", "/login?next=/pages%3Fa%3D1"),
             ("https://evil.example/x", "/login"),
+            ("http://[x", "/login"),
         ):
             form = {"Origin": BASE_URL, "Referer": referer}
             answer = await console.client.post("/logout", headers=form, data={"a": "1"}, follow_redirects=False)
