@@ -13,7 +13,6 @@ import hashlib
 import logging
 import os
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +34,9 @@ MAX_FILE_BYTES: Final = 32 * 1024 * 1024
 TIDY_SECONDS: Final = 60.0
 TIDY_BYTES: Final = 8 * 1024 * 1024
 """What is written before the directory is looked at out of turn."""
+LOCK_SECONDS: Final = 2.0
+"""How long a worker waits for the others, which hold the lock for milliseconds unless they were stopped."""
+_LOCK_PAUSE_SECONDS: Final = 0.01
 _NONCE_BYTES: Final = 12
 _LOCK: Final = "lock"
 
@@ -61,7 +63,6 @@ class KeptFiles:
         """Nothing is kept before `open`; then each file for so long."""
         self._seconds = seconds
         self._directory: Path | None = None
-        self._in_here = threading.Lock()
         self._tidy_at = 0.0
         self._written = 0
         self._is_failing = False
@@ -150,12 +151,11 @@ class KeptFiles:
 
     @contextmanager
     def _alone(self, directory: Path) -> Iterator[None]:
-        """No other thread or worker changes a file meanwhile."""
+        """No other thread or worker changes a file meanwhile; raises OSError where one of them does not come to an end."""
         descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            with self._in_here:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield
+            _lock(descriptor)
+            yield
         finally:
             os.close(descriptor)
 
@@ -177,6 +177,19 @@ class KeptFiles:
             size += length
             if changed_at + self._seconds <= now or count > MAX_KEPT or size > MAX_BYTES:
                 Path(path).unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _sealing_key(master: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_a_directory_that_cannot_be_written_is_said_once(tmp_path, caplog) -> No
     assert files.find(MASTER, KEY) is None
     assert caplog.text.count("known to this worker only") == 1
     files.tidy()
+
+
+def test_a_worker_that_was_stopped_in_the_middle_holds_up_no_other(files, monkeypatch, caplog) -> None:
+    files.keep(MASTER, KEY, session_with("ann@example.com"))
+    monkeypatch.setattr(kept_files, "LOCK_SECONDS", 0.0)
+    with (files._directory / "lock").open() as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        files.keep(MASTER, KEY, session_with("bob@example.com"))
+        assert "known to this worker only" in caplog.text
+        assert values(files.find(MASTER, KEY)) == {"ann@example.com"}
+    files.keep(MASTER, KEY, session_with("bob@example.com"))
+    assert values(files.find(MASTER, KEY)) == {"ann@example.com", "bob@example.com"}
 
 
 def test_nothing_is_kept_without_a_directory_or_a_key(tmp_path) -> None:
