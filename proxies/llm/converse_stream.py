@@ -37,6 +37,7 @@ class ConverseStream:
 
     def read(self, event: str | None, body: dict[str, Any]) -> Reading:
         """Interpret one event by its name."""
+        self._running.take_ended()  # Nothing else is kept of them.
         reading = Reading(pieces=[], texts=[], decoded=[], reread=[], ended=[])
         index = number if type(number := body.get("contentBlockIndex")) is int else 0
         if event == "contentBlockStop":

@@ -13,8 +13,6 @@ from rules.model import Target, Text
 
 MAX_ARGUMENTS_CHARACTERS: Final = 256 * 1024
 """Bound of the tool-call arguments that are kept to be read decoded; longer ones are inspected in pieces only."""
-
-
 MAX_KEPT_CHARACTERS: Final = 4 * 1024 * 1024
 """The same of all arguments of a stream that are kept at once."""
 MAX_SEEN: Final = 50_000

@@ -269,7 +269,9 @@ def test_answer_text_is_read_with_its_target(surface: Surface, body: Any, path: 
 
 
 def test_an_answer_without_readable_text_has_none() -> None:
-    assert response_texts(Surface.ANTHROPIC_MESSAGES, {"content": [{"type": "redacted_thinking", "data": MARK}]}) == []
+    assert (
+        response_texts(Surface.ANTHROPIC_MESSAGES, {"content": [{"type": "redacted_thinking", "data": BINARY}]}) == []
+    )
 
 
 def test_LLM_USE_1_usage_of_whole_answers() -> None:
