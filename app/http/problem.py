@@ -36,6 +36,8 @@ from app.security.origin import address_parts, local_path
 
 logger = logging.getLogger(__name__)
 
+_NO_BODY = "'data'"
+"""What Litestar says of a body that is missing."""
 PROBLEM_TYPE = "application/problem+json"
 API_PREFIXES = ("/api/", "/admin/", "/schema/", "/health", "/ready", "/metrics")
 API_PATHS = frozenset({"/mcp", "/scan"})
@@ -193,6 +195,8 @@ def _fields(error: ValidationException) -> dict[str, str]:
         if isinstance(item, dict):
             message = str(item.get("message", "is not valid"))
             key = str(item.get("key", "data"))
+            if key == "data" and message == _NO_BODY:
+                message = "The request has no body."
             fields[(_named_in(message) or "body") if key == "data" else key] = message
     return fields
 

@@ -401,3 +401,8 @@ async def test_a_body_that_cannot_be_read_is_the_callers_fault_and_logs_no_error
     assert answer.status_code == 400
     assert words in answer.json()["error"]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_body_that_is_missing_is_said_to_be(console: Console) -> None:
+    answer = await console.client.post("/api/v1/auth/login")
+    assert (answer.status_code, answer.json()["fields"]) == (422, {"body": "The request has no body."})

@@ -373,7 +373,10 @@ async def test_an_import_shows_its_report_before_it_is_kept(tab: Tab) -> None:
     report = await tab.post("/policies/import", {"policy_text": text})
     assert "look-ahead and look-behind" in report.text
     assert 'value="old-rules"' in report.text
-    assert re.search("1 detection(; [0-9]+ places? of the file dropped, [0-9]+ places? changed)?[.]", text_of(report))
+    assert "1 detection; 1 place of the file dropped, 1 place changed." in text_of(report)
+    whole = {"name": "mine", "rules": [{"id": "a", "action": "deny", "match": {"tool_name": "x"}}], "unknown": 1}
+    only_dropped = await tab.post("/policies/import", {"policy_text": json.dumps(whole)})
+    assert "1 conditional rule; 1 place of the file dropped." in text_of(only_dropped)
     kept = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
     assert kept.headers["location"] == "/policies/old?tab=builder"
     taken = await tab.post("/policies/import", {"policy_text": text, "name": "old", "save": "yes"})
