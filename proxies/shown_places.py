@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from rules.model import Finding
 from rules.redact import mask, masked
@@ -37,6 +37,7 @@ def shown_model(model: str, path: str, findings: Iterable[Finding]) -> tuple[str
     spans = [(one.value_start, one.value_end) for one in findings if one.sensitive and one.path == MODEL_PATH]
     for start, end in spans:
         value = model[start:end]
-        for spelling in {value, quote(value), quote(value, safe="")} - {""}:
-            path = path.replace(spelling, mask(value))
+        # Any character of a path may be written as an escape, in either case.
+        if value and value in (plain := unquote(path)):
+            path = plain.replace(value, mask(value))
     return (masked(model, spans).text, path) if spans else (model, path)

@@ -86,7 +86,8 @@ class Database:
                 yield session
             self.write_trouble = ""
         except DBAPIError as error:
-            self.write_trouble = disk_trouble_of(error)
+            # Another error, such as a value that is taken, says nothing about the disk.
+            self.write_trouble = disk_trouble_of(error) or self.write_trouble
             raise
         finally:
             self._turn.release()

@@ -11,7 +11,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.system import service
 from app.version import __version__
@@ -67,6 +67,10 @@ async def test_a_disk_that_takes_nothing_is_said_by_ready_and_by_whoever_would_w
     assert refused.json()["error"] == "The database cannot be written: its disk is full."
     assert "Make room" in refused.json()["remediation"]
     assert database.write_trouble == "is full"
+    with pytest.raises(IntegrityError):
+        async with database.writer() as session:
+            await session.execute(text("INSERT INTO users (id) VALUES (NULL)"))
+    assert database.write_trouble == "is full", "what was refused for another reason was not written"
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
 
