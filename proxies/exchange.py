@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple, Protocol
+from urllib.parse import unquote
 
 import msgspec
 
@@ -325,6 +326,9 @@ class Exchange:
         operation, path = self.operation, request.path
         if findings:
             operation, path = shown_model(operation, path, findings)
+        if (shown := proxy.canaries.masked(operation)) != operation:
+            # The path may write the same name with escapes.
+            operation, path = shown, unquote(path)
         if hidden := hidden_names(self.added_findings):
             replace = msgspec.structs.replace
             findings = tuple([replace(one, path=shown_place(one.path, hidden)) for one in findings])
@@ -339,7 +343,7 @@ class Exchange:
             method=request.method,
             path=_name(proxy.canaries.masked(path), MAX_PATH_CHARACTERS),
             protocol=self.protocol,
-            operation=_name(proxy.canaries.masked(operation), MAX_PATH_CHARACTERS),
+            operation=_name(operation, MAX_PATH_CHARACTERS),
             client_ip=request.peer_ip,
             client_agent=_name(agent, MAX_AGENT_CHARACTERS),
             principal_id=principal.id,

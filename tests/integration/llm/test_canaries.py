@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import openai
 import pytest
 
@@ -14,6 +16,7 @@ from tests.scripted_upstream import running_scripted_upstream
 
 CLIENT_KEY = "ost_" + "k" * 43
 VALUE = "REF-7F3K92QXHM4TB6WD"
+ESCAPED = VALUE.replace("7", "%37").replace("K", "%4b")
 
 
 def canary(**home: object) -> Canary:
@@ -106,6 +109,7 @@ async def test_a_blocking_canary_never_reaches_the_provider() -> None:
         ),
         ("/v1/chat/completions", {"model": "echo", "messages": [], VALUE: 1}),
         (f"/v1beta/models/{VALUE}:generateContent", {"contents": []}),
+        (f"/v1beta/models/{ESCAPED}:generateContent", {"contents": []}),
     ],
 )
 async def test_a_canary_that_looks_like_a_name_or_an_id_is_seen(path, body, action) -> None:
@@ -123,5 +127,5 @@ async def test_a_canary_that_looks_like_a_name_or_an_id_is_seen(path, body, acti
         (record,) = await proxy.wait_for_records(1)
     assert record.action is action
     assert {finding.rule_id for finding in record.findings} == {"CANARY-01AB"}
-    assert VALUE not in repr(record)
+    assert VALUE not in unquote(repr(record))
     assert bool(upstream.bodies) is (action is Action.ALERT)
