@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote
 
 import msgspec
 
@@ -21,7 +20,7 @@ from proxies.conversation import RecentFindings
 from proxies.principal import ANONYMOUS
 from proxies.recorded_facts import CallNotes
 from proxies.runtime import ProxyRuntime
-from proxies.shown_places import hidden_names, shown_model, shown_place
+from proxies.shown_places import hidden_names, shown_address, shown_model, shown_place
 from proxies.transport.http1_server import Request, Response
 from proxies.transport.sse import SSEEvent, encode_event
 from rules.context_firewall import Citation
@@ -326,9 +325,10 @@ class Exchange:
         operation, path = self.operation, request.path
         if findings:
             operation, path = shown_model(operation, path, findings)
-        if (shown := proxy.canaries.masked(operation)) != operation:
-            # The path may write the same name with escapes.
-            operation, path = shown, unquote(path)
+        reason = self.reason or verdict.reason
+        if proxy.canaries:
+            path = shown_address(path, proxy.canaries.masked)
+            reason = shown_address(reason, proxy.canaries.masked)
         if hidden := hidden_names(self.added_findings):
             replace = msgspec.structs.replace
             findings = tuple([replace(one, path=shown_place(one.path, hidden)) for one in findings])
@@ -341,9 +341,9 @@ class Exchange:
             duration_ms=duration_seconds * 1000,
             added_ms=max(0.0, duration_seconds - self.waited_seconds) * 1000,
             method=request.method,
-            path=_name(proxy.canaries.masked(path), MAX_PATH_CHARACTERS),
+            path=_name(path, MAX_PATH_CHARACTERS),
             protocol=self.protocol,
-            operation=_name(operation, MAX_PATH_CHARACTERS),
+            operation=_name(proxy.canaries.masked(operation), MAX_PATH_CHARACTERS),
             client_ip=request.peer_ip,
             client_agent=_name(agent, MAX_AGENT_CHARACTERS),
             principal_id=principal.id,
@@ -352,7 +352,7 @@ class Exchange:
             outcome=self.outcome,
             action=verdict.action,
             error_code=self.error_code,
-            reason=masked_name(self.reason or verdict.reason),
+            reason=masked_name(reason),
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             streamed=self.streamed,

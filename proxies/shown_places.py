@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -41,3 +41,10 @@ def shown_model(model: str, path: str, findings: Iterable[Finding]) -> tuple[str
         if value and value in (plain := unquote(path)):
             path = plain.replace(value, mask(value))
     return (masked(model, spans).text, path) if spans else (model, path)
+
+
+def shown_address(text: str, hide: Callable[[str], str]) -> str:
+    """A path, or a sentence that repeats one, as `hide` leaves it, also where it is written with escapes."""
+    plain = unquote(text)
+    shown = hide(plain)
+    return text if shown == plain else shown
