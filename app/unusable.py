@@ -73,7 +73,10 @@ def disk_trouble(directory: Path, min_free_bytes: int = MIN_FREE_BYTES) -> str:
 def denied(path: Path) -> str:
     """Whose a path is that this process may not use, and what to do."""
     owned = _nearest(path)
-    us, owner = _name(os.geteuid()), _name(owned.stat().st_uid) if owned is not None else ""
+    us, owner = (
+        _name(os.geteuid() if hasattr(os, "geteuid") else 0),
+        _name(owned.stat().st_uid) if owned is not None else "",
+    )
     if not owner or owner == us:
         return f"{us}, as whom Ostiary runs, may not. Change the rights, or name another path."
     belongs = f"{'it' if owned == path else owned} belongs to {owner}, and Ostiary runs as {us}."
