@@ -98,6 +98,7 @@ def test_ADM_03_other_sites_are_refused_for_reading_and_changing(method: str, he
     [
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"},
         {"referer": "https://evil.test/page"},
+        {"referer": "http://[x"},
         {"sec-fetch-mode": "no-cors", "sec-fetch-site": "same-origin"},
     ],
 )
