@@ -25,11 +25,12 @@ _WORDS: Final = frozenset(
     input output parameters properties description required string object number integer boolean array parts""".split()
 )
 """Of these the most frequent ones, which are found sooner in a table."""
-_SEALED: Final = frozenset(
-    """data bytes file_data signature encrypted_content thoughtSignature thought_signature redactedContent images image
-    """.split()
-)
-"""Files, which `payloads` reads where they are text, and what only the provider can open."""
+_SEALED: Final = frozenset("signature encrypted_content thoughtSignature thought_signature redactedContent".split())
+"""What only the provider can open."""
+_FILES: Final = frozenset("data bytes file_data images image".split())
+"""Files, which `payloads` reads where they are text: where they are written like files."""
+_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_=\r\n-]{64,}|[A-Za-z0-9+/_-]{2,}={1,2}")
+"""Base64, longer than a value or with its own end: no rule finds anything in it, and an image has megabytes of it."""
 _URLS: Final = frozenset({"url", "image_url", "file_url", ""})
 """Members, and elements of lists, whose `data:` URLs are files as well."""
 _BELOW_ARGUMENTS: Final = "/arguments/"
@@ -75,25 +76,30 @@ class _Rest:
         self._keys: frozenset[str] | None = None
         self._parsed: frozenset[str] | None = None
 
-    def read(self, value: Any, path: str) -> None:
-        """Read everything below a container."""
+    def read(self, value: Any, path: str, *, has_files: bool = False) -> None:
+        """Read everything below a container, of which the elements may be files."""
         if type(value) is dict:
             for key, member in value.items():
                 if key not in _WORDS and not is_name(key):
                     self._key(key, path)
                 if type(member) is str:
-                    if member not in _WORDS and id(member) not in self._read and key not in _SEALED:
+                    if (
+                        member not in _WORDS
+                        and id(member) not in self._read
+                        and key not in _SEALED
+                        and (key not in _FILES or value.get("type") != "redacted_thinking")
+                    ):
                         self._string(key, member, path)
                 elif type(member) is int or type(member) is float:
                     if LEAST_NUMBER <= member <= MOST_NUMBER:
                         number_text(member, Target.PROMPT, pointer(path, key), self.found)
                 elif type(member) is dict or (type(member) is list and key not in _SEALED):
-                    self.read(member, pointer(path, key))
+                    self.read(member, pointer(path, key), has_files=key in _FILES)
         elif type(value) is list:
             for index, member in enumerate(value):
                 if type(member) is str:
                     if id(member) not in self._read:
-                        self._string("", member, path, index)
+                        self._string("data" if has_files else "", member, path, index)
                 elif type(member) is int or type(member) is float:
                     if LEAST_NUMBER <= member <= MOST_NUMBER:
                         number_text(member, Target.PROMPT, f"{path}/{index}", self.found)
@@ -108,11 +114,22 @@ class _Rest:
             self.found.append(Text(Target.PROMPT, place, key))
 
     def _string(self, key: str, text: str, path: str, index: int = -1) -> None:
-        if not text or _PLAIN.fullmatch(text) is not None or (key in _URLS and DATA_URL.match(text) is not None):
+        if (
+            not text
+            or _PLAIN.fullmatch(text) is not None
+            or ((key in _URLS or key in _FILES) and DATA_URL.match(text) is not None)
+        ):
             return
         place = pointer(path, key) if index < 0 else f"{path}/{index}"
+        if key in _FILES and (_ENCODED.fullmatch(text) is not None or self._was_decoded(place)):
+            return
         if text[0] not in '{["' or place not in self._holders():
             self.found.append(Text(Target.PROMPT, place, text))
+
+    def _was_decoded(self, place: str) -> bool:
+        """Whether what stands there in base64 was read."""
+        inside = f"{place};"
+        return any(text.path.startswith(inside) for text in self._texts)
 
     def _holders(self) -> frozenset[str]:
         """The places of arguments whose JSON was read: what was read in them lies below."""

@@ -28,7 +28,7 @@ _REFERENCE = re.compile(
     r"|(?:[A-Za-z_]\w*\.)+\w*(?i:password|passwd|token|key|secret|credentials?)"  # a member that is called so
     r"|(?:[A-Za-z_]\w*\.)*(?:environ|env|config|conf|cfg|settings|options|params|self|this|request|req|secrets?|vault)"
     r"(?:\.[A-Za-z_]\w*)+"
-    r"|(?:[A-Za-z_]\w*\.)*get_?[A-Za-z_]*"
+    r"|(?:[A-Za-z_]\w*\.)*get_[A-Za-z_]+"
     r"|vault:[\w./#-]+|projects/[\w.-]+/secrets/[\w./-]+",
 )
 

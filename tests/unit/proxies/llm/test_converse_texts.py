@@ -116,7 +116,7 @@ def test_LLM_SRF_3_texts_of_answers(body: Any, path: str, target: Target) -> Non
 
 
 def test_signatures_ids_and_binary_files_are_not_read() -> None:
-    picture = base64.b64encode(b"\x89PNG\r\n\x1a\n\xff").decode()
+    picture = base64.b64encode(b"\x89PNG\r\n\x1a\n\xff" * 9).decode()
     reasoning = {"reasoningText": {"text": "", "signature": MARK}, "redactedContent": MARK, "signature": MARK}
     body = {
         "messages": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from copy import deepcopy
@@ -12,6 +13,8 @@ import pytest
 from proxies.json_edit import edit_texts
 from proxies.llm.request_texts import request_texts
 from proxies.llm.surfaces import Surface
+from proxies.llm.unread_texts import unread_texts
+from rules.model import Target, Text
 
 VALUES = ("zoe.ohara@example.com", "AKIA" + "Q3EGRM5NAZT7W2LB", "4556 7375 8689 9855")
 ARGUMENTS = json.dumps({"to": "bob", "n": [1, {"k": "v"}]})
@@ -145,3 +148,25 @@ def test_RED_STR_12_a_card_is_read_however_its_number_is_written(number: str) ->
 
     edit_texts(body, {text.path: "masked" for text in read})
     assert body["metadata"] == {"n": ["masked"], "m": "masked"}
+
+
+PHOTO = base64.b64encode(bytes(range(256)) * 4).decode()
+
+
+@pytest.mark.parametrize("name", ["data", "bytes", "file_data", "image", "images"])
+def test_members_for_files_hide_no_words(name: str) -> None:
+    """Only what is written like a file is passed over, however its member is called."""
+    words = "write to bob@corp-mail.de"
+    body = {name: words, "list": {name: [words, PHOTO, {"deep": words}]}, "file": {name: PHOTO}}
+    body["url"] = {name: f"data:image/png;base64,{PHOTO}"}
+    found: list[Text] = []
+    unread_texts(body, found)
+    assert [text.path for text in found] == [f"/{name}", f"/list/{name}/0", f"/list/{name}/2/deep"]
+
+
+def test_a_short_file_that_was_read_is_not_read_again() -> None:
+    encoded = base64.b64encode(b"bob@corp-mail.de").decode()
+    body = {"inlineData": {"mimeType": "text/plain", "data": encoded}}
+    found = [Text(Target.PROMPT, "/inlineData/data;base64", "bob@corp-mail.de")]
+    unread_texts(body, found)
+    assert [text.path for text in found] == ["/inlineData/data;base64"]
