@@ -51,6 +51,8 @@ class DerivedScan:
         for index, rule, hit in found:
             self._note(index, rule.id, hit.start, hit.end)
         self._left = MAX_FINDINGS
+        self._told: set[str] = set()
+        """The rules with a finding: of every other one the first is kept, however many there are."""
         self.is_cut = False
         """Whether there may be more than was looked at, because the message as a whole is too much."""
         self._findings: list[tuple[int, Finding]] = []
@@ -178,10 +180,12 @@ class DerivedScan:
         start, end = item.view.raw_span(finding.start, finding.end)
         is_whole = finding.sensitive or finding.action is Action.REDACT
         counts = not finding.sensitive
-        if (counts and not self._left) or self._is_known(item, finding.rule_id, start, end, is_whole=is_whole):
+        is_flood = counts and not self._left and finding.rule_id in self._told
+        if is_flood or self._is_known(item, finding.rule_id, start, end, is_whole=is_whole):
             return
         self._note(item.number, finding.rule_id, start, end)
-        self._left -= counts
+        self._told.add(finding.rule_id)
+        self._left = max(0, self._left - counts)
         value_start, value_end = item.view.raw_span(finding.value_start, finding.value_end)
         severity = finding.severity if item.view.is_plain else min(finding.severity + 1, Severity.CRITICAL)
         placed = msgspec.structs.replace(

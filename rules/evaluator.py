@@ -20,8 +20,9 @@ from rules.text_part import Part
 from rules.windows import Windows
 
 MAX_FINDINGS = 200
-"""Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Hits of sensitive rules do not
-count: each is a value that masking may have to replace."""
+"""Per message; blocking rules are evaluated first, so a flood of others cannot hide them. Of each rule after it one more is
+reported, so that no flood hides what a policy would act on behind what it would not. Hits of sensitive rules do not count:
+each is a value that masking may have to replace."""
 MAX_VALUES = 20_000
 """Hits of sensitive rules per message; one with more is not inspected but refused."""
 
@@ -89,10 +90,9 @@ class Evaluator:
         plain = 0
         for index in sorted(indexes):
             rule = self._rules[index]
-            if plain >= MAX_FINDINGS and not rule.sensitive:
-                continue
             if not rule.possible(hits) or rule.targets.isdisjoint(buffer.targets):
                 continue
+            room = max(MAX_FINDINGS - plain, 1)
             for text_index in buffer.candidates(rule, hits, self.regexps, self.locators):
                 part = parts.get(text_index)
                 if part is None:
@@ -109,9 +109,12 @@ class Evaluator:
                     continue
                 fresh = RuleScan(rule, self.regexps, narrowed).advance(part, hits)
                 if not rule.sensitive:
-                    fresh = fresh[: MAX_FINDINGS - plain]
+                    fresh = fresh[:room]
                     plain += len(fresh)
+                    room -= len(fresh)
                 found += ((text_index, rule, hit) for hit in fresh)
+                if not room:
+                    break
                 if len(found) > MAX_VALUES:
                     raise TooMuchToMask(f"the message holds more than {MAX_VALUES:,} values")
         return sorted(found, key=_place)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from rules.compiler import DatabaseFile, compile_ruleset
-from rules.engine import EngineError, Ruleset
+from rules.engine import MAX_FINDINGS, EngineError, Ruleset
 from rules.lint import lint_pack
 from rules.model import Action, Confidence, Finding, Severity, Target, Text
 from tests.unit.rules.small_packs import INJECTION, SECRETS, one_rule, pack, prompt, rule, ruleset, small_packs, spans
@@ -172,9 +172,37 @@ def test_findings_are_capped_per_rule_and_blocking_rules_are_not_crowded_out() -
     blocking = rule("Z-1", {"any": [{"re": "stop"}]}, ("stop", "b"), action="block", confidence="high")
     rules = ruleset(pack("noisy", *noisy, blocking))
     found = rules.scan([prompt("a" * 1000 + "stop")], direction="request")
-    assert len(found) == 200
+    assert len(found) == MAX_FINDINGS + 5, "of each rule after the last that is counted one more"
     assert [finding.rule_id for finding in found].count("Z-1") == 1
     assert [finding.rule_id for finding in found].count("N-0") == 20
+
+
+def test_a_flood_of_hits_of_one_rule_leaves_one_of_every_other_rule_to_be_seen() -> None:
+    """A policy may have switched off the rule that is flooded, or pay it no heed."""
+    rules = ruleset(
+        pack(
+            "flood",
+            rule("T-1", {"any": [{"re": "loud"}]}, ("loud", "b"), action="block", confidence="high"),
+            rule("T-2", {"any": [{"re": "quiet"}]}, ("quiet", "b")),
+        )
+    )
+    texts = [prompt("loud " * 30) for _ in range(20)]
+    found = rules.scan([*texts, prompt("quiet quiet"), prompt("quiet")], direction="request")
+    assert [one.rule_id for one in found] == ["T-1"] * MAX_FINDINGS + ["T-2"]
+
+
+def test_a_flood_of_hits_in_other_views_leaves_one_of_every_other_rule_to_be_seen() -> None:
+    rules = ruleset(
+        pack(
+            "flood",
+            rule("T-1", {"any": [{"re": "loud"}]}, ("loud", "b"), views=["raw", "normalized"], action="tag"),
+            rule("T-2", {"any": [{"re": "quiet one"}]}, ("quiet one", "b"), views=["raw", "decoded"], action="block"),
+        )
+    )
+    texts = [prompt("l\u200boud " * 30) for _ in range(20)]
+    hidden = prompt(base64.b64encode(b"this is a quiet one in a text").decode())
+    found = rules.scan([*texts, hidden], direction="request")
+    assert [one.rule_id for one in found] == ["T-1"] * MAX_FINDINGS + ["T-2"]
 
 
 def test_lone_surrogates_and_nul_are_scanned_like_any_text(small: Ruleset) -> None:
