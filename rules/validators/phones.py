@@ -5,7 +5,7 @@ The plans are a megabyte of tables: they are read when the first candidate turns
 
 from __future__ import annotations
 
-_SEPARATORS = frozenset(" ./()-x")
+_SEPARATORS = frozenset(" ./()-x–‑")
 _SHORTEST = 8
 """Characters of the shortest number with its country code."""
 

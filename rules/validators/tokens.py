@@ -22,6 +22,8 @@ _PLACEHOLDER = re.compile(
     r"|xxxx|\*\*\*|\.\.\.|<[^<>]*>|\$\{|\{\{|%\(",
     re.IGNORECASE,
 )
+_FEW_CHARS = 8
+"""Characters of which the longest stand-ins are made; what a machine makes has more, but never more than its alphabet."""
 _REFERENCE = re.compile(
     r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
     r"|[A-Z][A-Z0-9]{1,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
@@ -46,7 +48,7 @@ def not_placeholder(value: str) -> bool:
     core = [char.lower() for char in value if char.isalnum()]
     if len(core) < 4:
         return True
-    if len(set(core)) <= max(2, len(core) // 12):
+    if len(set(core)) <= max(2, min(len(core) // 12, _FEW_CHARS)):
         return False
     steps = Counter(ord(right) - ord(left) for left, right in itertools.pairwise(core))
     straight = max(steps.get(0, 0), steps.get(1, 0), steps.get(-1, 0))
@@ -112,10 +114,17 @@ def _decode_base64(value: str) -> bytes | None:
 _TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
+_AROUND_LINE = re.compile(r"^[\s>|#\"'-]+|[\"']\s*\+?\s*$|\s+$")
+"""What quoting, a comment, a margin or the strings of a program put around a line."""
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/]+=*|(?:[A-Za-z0-9+/]{60,80} )+[A-Za-z0-9+/]+=*(?: .*)?")
+"""A line of a body, or several that were joined with spaces."""
+
+
 def pem_body(value: str) -> bool:
     """Whether the text between the lines of a PEM file (RFC 7468) is base64, wherever it may be cut off."""
-    lines = [line.strip() for line in value.replace("\\n", "\n").replace("\\r", "").split("\n")]
+    lines = [_AROUND_LINE.sub("", line) for line in value.replace("\\n", "\n").replace("\\r", "").split("\n")]
     # Headers such as Proc-Type stand in old files before the body.
-    compact = "".join(line for line in lines if line and ":" not in line and not line.startswith("-----"))
+    body = [line for line in lines if line and ":" not in line]
+    compact = "".join(itertools.takewhile(_BASE64_LINE.fullmatch, body)).replace(" ", "")
     whole = compact.rstrip("=")
     return len(whole) >= 24 and _decode_base64(whole[: len(whole) // 4 * 4]) is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from rules.model import Target, Text
@@ -120,3 +122,91 @@ def test_no_letter_of_an_address_is_left_over(address: str) -> None:
     text = f"Mail:{address}, thanks"
     found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
     assert [text[one.value_start : one.value_end] for one in found] == [address]
+
+
+CARD, AMEX, IBAN = "4111111111111111", "378282246310005", "DE89 3704 0044 0532 0130 00"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        # A number beside the number.
+        ("amount 5000 4111 1111 1111 1111", "4111 1111 1111 1111"),
+        ("2031-01-02 4111-1111-1111-1111", "4111-1111-1111-1111"),
+        (f"{AMEX} 12/29 123", AMEX),
+        ("3782 822463 10005 123", "3782 822463 10005"),
+        ("SSN: 219 46 8123 1990-02-03", "219 46 8123"),
+        # What separates the groups.
+        ("4111  1111  1111  1111", "4111  1111  1111  1111"),
+        ("4111_1111_1111_1111", "4111_1111_1111_1111"),
+        ("4111/1111/1111/1111", "4111/1111/1111/1111"),
+        ("4111–1111–1111–1111", "4111–1111–1111–1111"),
+        ("4111 1111\n1111 1111", "4111 1111\n1111 1111"),
+        ("+49–30–12345678", "+49–30–12345678"),
+        # Escaped line breaks, names of files, markup, a line of a diff.
+        (f"card:\\n{CARD}\\n", CARD),
+        ("seen\\n84.23.11.9\\n", "84.23.11.9"),
+        (f"scan_{CARD}.pdf", CARD),
+        ("__219-46-8123__", "219-46-8123"),
+        (f"+{CARD},bob", CARD),
+        ("inet6 addr:2a01:4f8:1c0c:4a1f::1", "2a01:4f8:1c0c:4a1f::1"),
+        ("HWaddr:00:1A:2B:3C:4D:5E", "00:1A:2B:3C:4D:5E"),
+        ("mac:001a.2b3c.4d5e", "001a.2b3c.4d5e"),
+        # Names of fields.
+        ('"peselNumber": "44051401359"', "44051401359"),
+        ("user_cpf: 52998224725", "52998224725"),
+        ("userOib: 69435151530", "69435151530"),
+        ("nhs_number=9434765919", "9434765919"),
+        ("bsnNo=111222333", "111222333"),
+        ('"dateOfBirth": "1990-04-02"', "1990-04-02"),
+        ("| DOB | 02/04/1990 |", "02/04/1990"),
+        ("Geburtstag: 2. April 1990", "2. April 1990"),
+        ("生年月日：1990/04/02", "1990/04/02"),
+        ("passport_number: C01X00T47", "C01X00T47"),
+        ("drivers_license: S530-4609-8765", "S530-4609-8765"),
+        ('"accountNumber": "000123456789"', "000123456789"),
+        ('"patientId":"12345678"', "12345678"),
+        ("ni_number=ab123456c", "ab123456c"),
+        # Secrets.
+        (f"\\n{'ghp'}_16C7e42F292c6912E7710c838347Ae178B4a\\n", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"),
+        (f"\x1b[32m{'ghp'}_16C7e42F292c6912E7710c838347Ae178B4a", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"),
+        (f"api key {KEY}", KEY),
+        (f"**API Key:** `{KEY}`", KEY),
+        (f"API key:\n```\n{KEY}\n```", KEY),
+        (f"- name: API_KEY\n  value: {KEY}", KEY),
+        (f'<add key="ApiKey" value="{KEY}"/>', KEY),
+        (f"const apiKey: string = '{KEY}';", KEY),
+        (f'api_key=SecretStr("{KEY}")', KEY),
+        (f"Cookie: JSESSIONID={KEY}", KEY),
+        (f"STRIPE_KEY={KEY}", KEY),
+        (f"clé API : {KEY}", KEY),
+        ("api_key=9f86d081884c7d659a2feaa0c55ad015", "9f86d081884c7d659a2feaa0c55ad015"),
+        ("user=bob&password=Tr0ub4dor3x&x=1", "Tr0ub4dor3x"),
+        ("**Password:** Tr0ub4dor3x", "Tr0ub4dor3x"),
+        ("| Password | Tr0ub4dor3x |", "Tr0ub4dor3x"),
+        ('password="Tr0ub,4dor(3x)"', "Tr0ub,4dor(3x)"),
+        ('dbPassword = "Tr0ub4dor3x"', "Tr0ub4dor3x"),
+        ("CREATE USER u IDENTIFIED BY 'Tr0ub4dor3x'", "Tr0ub4dor3x"),
+        ("- name: DB_PASSWORD\n  value: Tr0ub4dor3x", "Tr0ub4dor3x"),
+        ("auth=('bob', 'Tr0ub4dor3x')", "Tr0ub4dor3x"),
+        ("redis://:Tr0ub4dor3x@h:6379/0", "Tr0ub4dor3x"),
+        ("postgres://u:p@ssw0rd9@db/x", "p@ssw0rd9"),
+    ],
+)
+def test_a_value_is_found_whole_in_every_ordinary_writing(text: str, value: str) -> None:
+    found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
+    assert any(value in text[one.value_start : one.value_end] for one in found)
+
+
+@pytest.mark.parametrize("before", ["", "    ", "> ", "+", "-", "# ", "  | "])
+def test_a_long_private_key_is_found_to_its_last_line_and_no_further(before: str) -> None:
+    body = base64.b64encode(bytes((n * 73 + n * n) % 256 for n in range(1200))).decode()
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    kind = "PRIVATE KEY"
+    whole = [f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", "What kind of key is this?"]
+    text = "\n".join(before + line for line in whole)
+    found = shipped_ruleset(("pii", "secrets")).scan([Text(Target.PROMPT, "/p", text)], direction="request")
+    value = next(text[one.value_start : one.value_end] for one in found if one.rule_id == "SEC-PEM-001")
+    assert lines[0] in value
+    assert lines[-1] in value
+    assert "What kind" not in value
