@@ -28,7 +28,8 @@ _SENTENCE_ENDS = {
 
 
 def alerting_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """The strongest finding of each rule whose action is at least alert, in the order of their first hit."""
+    """The strongest finding of each rule whose action is at least alert, in the order of their first hit. Two rules that say the
+    same of the same words, because they are of one category, raise one alert; the call shows both."""
     strongest: dict[str, Finding] = {}
     for finding in findings:
         if finding.action < Action.ALERT:
@@ -40,7 +41,16 @@ def alerting_findings(findings: Sequence[Finding]) -> list[Finding]:
             known.score,
         ):
             strongest[finding.rule_id] = finding
-    return list(strongest.values())
+    chosen: list[Finding] = []
+    for finding in sorted(strongest.values(), key=lambda one: (one.action, one.severity, one.score), reverse=True):
+        if not any(_says_the_same(finding, other) for other in chosen):
+            chosen.append(finding)
+    return [finding for finding in strongest.values() if finding in chosen]
+
+
+def _says_the_same(one: Finding, other: Finding) -> bool:
+    is_alike = (one.pack, one.category, one.target, one.path) == (other.pack, other.category, other.target, other.path)
+    return is_alike and one.start < other.end and other.start < one.end
 
 
 def effective_action(record: CallRecord, finding: Finding) -> Action:
