@@ -111,10 +111,11 @@ async def test_SYP_POL_3_story_3_a_call_passes_an_attack_is_refused_and_raises_o
     assert len(gateway.upstream.seen) == seen
     calls = await gateway.until("traffic", 2)
     blocked = next(call for call in calls if call["outcome"] == "blocked")
-    rules = {finding["rule_id"] for finding in blocked["findings"] if finding["action"] in ("alert", "redact", "block")}
-    alerts = await gateway.until("system/alerts", 1)
-    # Rules of one kind about the same words raise one alert together.
-    assert {alert["rule_id"] for alert in alerts} <= rules
+    alerting = [finding for finding in blocked["findings"] if finding["action"] in ("alert", "redact", "block")]
+    # All rules of one kind speak of the same words here, and raise one alert together: that of the strongest.
+    strongest = {found["category"]: found["rule_id"] for found in sorted(alerting, key=lambda one: int(one["score"]))}
+    alerts = await gateway.until("system/alerts", len(strongest))
+    assert {alert["category"]: alert["rule_id"] for alert in alerts} == strongest
     assert {alert["call_id"] for alert in alerts} == {blocked["id"]}
     assert {alert["principal_name"] for alert in alerts} == {"app"}
     assert {alert["proxy_name"] for alert in alerts} == {"OpenAI"}
