@@ -9,7 +9,7 @@ from typing import Any
 from app import ids
 from app.alerts.workflow import AlertStatus
 from proxies.contract import CallRecord
-from rules.model import Action, Finding
+from rules.model import Action, Finding, Severity
 from rules.policy import OWN_PACK_PREFIX
 from rules.traffic import PACK as TRAFFIC_PACK
 
@@ -32,25 +32,21 @@ def alerting_findings(findings: Sequence[Finding]) -> list[Finding]:
     same of the same words, because they are of one category, raise one alert; the call shows both."""
     strongest: dict[str, Finding] = {}
     for finding in findings:
-        if finding.action < Action.ALERT:
-            continue
         known = strongest.get(finding.rule_id)
-        if known is None or (finding.action, finding.severity, finding.score) > (
-            known.action,
-            known.severity,
-            known.score,
-        ):
+        if finding.action >= Action.ALERT and (known is None or _strength(finding) > _strength(known)):
             strongest[finding.rule_id] = finding
-    chosen: list[Finding] = []
-    for finding in sorted(strongest.values(), key=lambda one: (one.action, one.severity, one.score), reverse=True):
-        if not any(_says_the_same(finding, other) for other in chosen):
-            chosen.append(finding)
-    return [finding for finding in strongest.values() if finding in chosen]
+    told: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in sorted(strongest.values(), key=_strength, reverse=True):
+        alike = told.setdefault((finding.pack, finding.category, finding.target, finding.path), [])
+        if any(finding.start < other.end and other.start < finding.end for other in alike):
+            del strongest[finding.rule_id]
+        else:
+            alike.append(finding)
+    return list(strongest.values())
 
 
-def _says_the_same(one: Finding, other: Finding) -> bool:
-    is_alike = (one.pack, one.category, one.target, one.path) == (other.pack, other.category, other.target, other.path)
-    return is_alike and one.start < other.end and other.start < one.end
+def _strength(finding: Finding) -> tuple[Action, Severity, int]:
+    return finding.action, finding.severity, finding.score
 
 
 def effective_action(record: CallRecord, finding: Finding) -> Action:

@@ -76,8 +76,8 @@ class _Rest:
         self._keys: frozenset[str] | None = None
         self._parsed: frozenset[str] | None = None
 
-    def read(self, value: Any, path: str, *, has_files: bool = False) -> None:
-        """Read everything below a container, of which the elements may be files."""
+    def read(self, value: Any, path: str, name: str = "") -> None:
+        """Read everything below a container, which is the value of the member `name`."""
         if type(value) is dict:
             for key, member in value.items():
                 if key not in _WORDS and not is_name(key):
@@ -94,12 +94,12 @@ class _Rest:
                     if LEAST_NUMBER <= member <= MOST_NUMBER:
                         number_text(member, Target.PROMPT, pointer(path, key), self.found)
                 elif type(member) is dict or (type(member) is list and key not in _SEALED):
-                    self.read(member, pointer(path, key), has_files=key in _FILES)
+                    self.read(member, pointer(path, key), key)
         elif type(value) is list:
             for index, member in enumerate(value):
                 if type(member) is str:
                     if id(member) not in self._read:
-                        self._string("data" if has_files else "", member, path, index)
+                        self._string(name if name in _FILES else "", member, path, index)
                 elif type(member) is int or type(member) is float:
                     if LEAST_NUMBER <= member <= MOST_NUMBER:
                         number_text(member, Target.PROMPT, f"{path}/{index}", self.found)

@@ -12,7 +12,6 @@ import pytest
 
 from rules.model import Action, Decision
 from tests.support.console import PASSWORD, Console
-from tests.support.library import PHRASE
 from tests.support.records import finding
 from tests.support.tab import Tab, blocked, ingest, make_proxy, tab_of
 from tests.unit.app.policies.test_policy_service import detection, document
@@ -94,22 +93,6 @@ async def test_conditional_rules_show_their_own_hits_and_marks(console: Console,
     assert counted(await tab.get("/policies/theirs"), "shell") == ["2", "2", "2", "0"]
 
 
-async def test_a_template_becomes_a_draft_in_the_builder(tab: Tab) -> None:
-    page = await tab.get("/policies/llm-standard-security")
-    assert "/policies/new?template=llm-standard-security" in page.text
-    assert "stays as it is" in (await tab.get("/policies/llm-standard-security?tab=builder")).text
-    form = await tab.get("/policies/new?template=llm-standard-security")
-    assert 'value="llm-standard-security-own"' in form.text
-    made = await tab.post("/policies/new", {"template": "llm-standard-security", "name": "mine", "title": "Mine"})
-    assert (made.status_code, made.headers["location"]) == (303, "/policies/mine?tab=builder")
-    builder = await tab.get("/policies/mine?tab=builder")
-    assert json_in(builder)["packs"] == ["prompt-injection", "secrets"]
-    assert "No problems" in builder.text
-    taken = await tab.post("/policies/new", {"name": "mine"})
-    assert taken.status_code == 409
-    assert "There is a policy named mine" in taken.text
-
-
 async def test_a_change_in_the_form_comes_back_as_json_with_what_lint_says(console: Console, tab: Tab) -> None:
     await make(console, publish=False)
     start = json_in(await tab.get("/policies/ours?tab=builder"))
@@ -152,204 +135,6 @@ async def test_rules_are_found_and_overridden(console: Console, tab: Tab) -> Non
     fields = {"json": json.dumps(document()), "do": "override:PI-0001"}
     answer = await tab.post("/policies/ours/build", fields, **HTMX)
     assert json_in(answer)["overrides"] == [{"rules": "PI-0001", "log_only": True}]
-
-
-async def test_a_draft_is_saved_published_compared_and_rolled_back(console: Console, tab: Tab) -> None:
-    await make(console)
-    second = json.dumps(document(detections=[detection()]))
-    saved = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "0", "then": "save"})
-    assert saved.headers["location"] == "/policies/ours?tab=builder"
-    stale = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "0"})
-    assert stale.status_code == 409
-    assert "The draft was changed by admin meanwhile (revision 1)." in text_of(stale)
-    assert "It says the same as the draft that is saved." in text_of(stale)
-    assert json_in(stale)["detections"][0]["id"] == "OWN-EMP-1"
-    bad = json.dumps(document(packs=["nowhere"]))
-    refused = await tab.post("/policies/ours/draft", {"json": bad, "side": "json", "revision": "1", "then": "publish"})
-    assert refused.status_code == 422
-    assert "there is no pack named nowhere" in refused.text
-    done = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "2", "then": "publish"})
-    assert done.headers["location"] == "/policies/ours"
-    versions = text_of(await tab.get("/policies/ours?tab=versions"))
-    assert "From version 1 to version 2" in versions
-    assert "Detection OWN-EMP-1 added" in versions
-    question = await tab.post("/policies/ours/rollback", {"version": "1"})
-    assert "Put version 1 of ours in force again?" in question.text
-    back = await tab.post("/policies/ours/rollback", {"version": "1", "confirmed": "yes"})
-    assert back.headers["location"] == "/policies/ours?tab=versions"
-    assert "version 3" in text_of(await tab.get("/policies/ours"))
-    assert (await tab.post("/policies/ours/rollback", {"version": "x"})).status_code == 422
-
-
-async def test_somebody_elses_draft_is_shown_beside_mine_and_replaced_only_knowingly(
-    console: Console, tab: Tab
-) -> None:
-    await make(console)
-    theirs, mine = (json.dumps(document(title=title)) for title in ("Theirs", "Mine"))
-    await tab.post("/policies/ours/draft", {"json": theirs, "side": "json", "revision": "0"})
-    refused = await tab.post("/policies/ours/draft", {"json": mine, "side": "json", "revision": "0"})
-    assert refused.status_code == 409
-    assert re.search(r"Title changed /title \S*Theirs\S* \S*Mine", text_of(refused))
-    assert 'name="over" value="1"' in refused.text
-    assert 'data-dirty="1"' in refused.text, "leaving the page would lose what was typed"
-    fields = {"json": mine, "side": "json", "revision": "0", "over": "1"}
-    assert (await tab.post("/policies/ours/draft", fields)).status_code == 303
-    assert (await tab.post("/policies/ours/draft", fields)).status_code == 409, "meanwhile it is another one"
-    await tab.post("/policies/ours/discard", {"confirmed": "yes"})
-    gone = await tab.post("/policies/ours/draft", {**fields, "over": "", "revision": "2"})
-    assert "The draft was published or discarded meanwhile." in text_of(gone)
-    assert 'name="over" value="0"' in gone.text
-
-
-@pytest.mark.parametrize("publish", [True, False])
-async def test_a_policy_that_was_deleted_in_another_tab_is_made_again_from_what_was_typed(
-    console: Console, tab: Tab, publish: bool
-) -> None:
-    await make(console, publish=publish)
-    fields = {"json": json.dumps(document(title="Typed for long")), "side": "json", "revision": "0" if publish else "1"}
-    await tab.post("/policies/ours/delete" if publish else "/policies/ours/discard", {"confirmed": "yes"})
-    gone = await tab.post("/policies/ours/draft", fields)
-    assert gone.status_code == 404
-    assert json_in(gone)["title"] == "Typed for long"
-    assert 'name="then" value="create"' in gone.text
-    unnamed = {**fields, "json": json.dumps({"name": "Not Good", "title": "Typed"}), "then": "create"}
-    wrong = await tab.post("/policies/ours/draft", unnamed)
-    assert (wrong.status_code, json_in(wrong)["title"]) == (422, "Typed")
-    assert "Use small letters, digits and hyphens" in text_of(wrong)
-    again = await tab.post("/policies/ours/draft", {**fields, "then": "create"})
-    assert again.headers["location"] == "/policies/ours?tab=builder"
-    assert json_in(await tab.get("/policies/ours?tab=builder"))["title"] == "Typed for long"
-    taken = await tab.post("/policies/ours/draft", {**fields, "then": "create"})
-    assert (taken.status_code, json_in(taken)["title"]) == (409, "Typed for long")
-
-
-async def test_what_was_typed_before_the_session_ended_is_shown_and_not_saved(console: Console, tab: Tab) -> None:
-    await make(console)
-    fields = {"json": json.dumps(document()), "side": "form", "title": "Typed", "revision": "0", "then": "show"}
-    shown = await tab.post("/policies/ours/draft", fields)
-    assert (shown.status_code, json_in(shown)["title"]) == (200, "Typed")
-    assert "What you typed is back." in text_of(shown)
-    assert "title" not in json_in(await tab.get("/policies/ours?tab=builder"))
-    broken = await tab.post("/policies/ours/draft", {**fields, "json": "{", "side": "json"})
-    assert "not valid JSON" in broken.text
-
-
-async def test_discarding_and_deleting_ask_first(console: Console, tab: Tab) -> None:
-    await make(console)
-    await make_proxy(console, policy_names=["ours"])
-    in_use = await tab.post("/policies/ours/delete", {"confirmed": "yes"})
-    assert in_use.headers["location"] == "/policies/ours"
-    await make(console, publish=False, name="later")
-    assert "Discard the draft of later?" in (await tab.post("/policies/later/discard")).text
-    gone = await tab.post("/policies/later/discard", {"confirmed": "yes"})
-    assert gone.headers["location"] == "/policies"
-    await make(console, name="spare")
-    assert "Delete the policy spare?" in (await tab.post("/policies/spare/delete")).text
-    assert (await tab.post("/policies/spare/delete", {"confirmed": "yes"})).headers["location"] == "/policies"
-    assert (await tab.get("/policies/spare")).status_code == 404
-
-
-async def test_the_playground_draws_hits_and_hidden_characters(console: Console, tab: Tab) -> None:
-    await make(console, publish=False, detections=[detection(action="redact", capture={"redact_as": "EMPLOYEE"})])
-    page = await tab.get("/policies/playground?subject=draft:ours")
-    assert '<option value="draft:ours" selected>' in page.text
-    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request"}
-    message = f"the {PHRASE} of EMP-123456\u200b"
-    plain = await tab.post("/policies/playground", {**fields, "message": message, "client": "agent"})
-    assert plain.text.startswith("<!doctype html>"), "without scripts it is a page"
-    assert message.split()[0] in plain.text.partition('id="message"')[2].partition("</textarea>")[0]
-    assert 'class="whence" open' in plain.text
-    refused_plain = await tab.post("/policies/playground", {**fields, "message": message, "at": "yesterday"})
-    assert (refused_plain.status_code, refused_plain.text.startswith("<!doctype html>")) == (422, True)
-    answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
-    assert answer.status_code == 200
-    assert "Blocked" in answer.text
-    assert '<mark class="mark-high" title="PI-0001">' in answer.text
-    assert 'class="tok"' in answer.text
-    assert "[REDACTED_EMPLOYEE]" in text_of(answer)
-    whole = json.dumps({"model": "m", "messages": [{"role": "user", "content": PHRASE}]})
-    answer = await tab.post("/policies/playground", {**fields, "target": "message", "message": whole}, **HTMX)
-    assert "/messages/0/content" in answer.text
-    for refused in ({"message": " "}, {"message": "{", "target": "message"}, {"message": "x", "subject": "draft:none"}):
-        wrong = await tab.post("/policies/playground", {**fields, **refused}, **HTMX)
-        assert wrong.status_code in (404, 422)
-        assert "form-errors" in wrong.text
-
-
-async def test_the_playground_reads_what_is_pasted_as_what_it_is(console: Console, tab: Tab) -> None:
-    await make(console, rules=[{"id": "no-run", "action": "deny", "match": {"tool_name": "run"}}])
-    page = await tab.get("/policies/playground")
-    assert '<option value="what-it-is" selected>' in page.text
-    fields = {"subject": "ours", "target": "what-it-is", "direction": "request"}
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "run", "arguments": {}}}
-    for message, kind in (
-        (json.dumps(call), "mcp"),
-        (json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}), "openai.chat"),
-        ('{"model": "m", "messages": [', "plain text"),
-        ('{"no": "message"}', "plain text"),
-        ("hello", "plain text"),
-    ):
-        answer = await tab.post("/policies/playground", {**fields, "message": message}, **HTMX)
-        assert answer.status_code == 200
-        assert f"<dt>Read as</dt><dd>{kind}" in answer.text
-        assert ("Denied" in answer.text) is (kind == "mcp")
-
-
-async def test_AG_PE_10_the_test_tab_names_what_is_wrong_with_a_draft(console: Console, tab: Tab) -> None:
-    wrong = {"id": "r", "action": "deny", "match": {"ip": ["999"]}}
-    await make(console, publish=False, rules=[wrong])
-    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
-    answer = await tab.post("/policies/playground", fields, **HTMX)
-    assert answer.status_code == 422
-    assert "/rules/0/match/ip/0" in answer.text
-
-
-async def test_the_playground_tries_who_where_and_when(console: Console, tab: Tab) -> None:
-    match = {
-        "client": "night-*",
-        "ip": ["192.0.2.0/24"],
-        "header": {"x-region": "eu-*"},
-        "model": "gpt-*",
-        "schedule": {"cron": "* 8 * * mon"},
-    }
-    await make(console, publish=False, rules=[{"id": "night", "action": "deny", "reason": "Not here.", "match": match}])
-    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
-    whence = {
-        "client": "night-shift",
-        "client_ip": "192.0.2.7",
-        "headers": "X-Region: eu-west\r\naccept: */*",
-        "model": "gpt-4o",
-        "at": "2026-11-23T08:30:00Z",
-    }
-    assert "Not here." in (await tab.post("/policies/playground", {**fields, **whence}, **HTMX)).text
-    for left_out in whence:
-        some = {name: value for name, value in whence.items() if name != left_out}
-        if left_out == "at":
-            some["at"] = "2026-11-24T08:30:00Z"
-        assert "Not here." not in (await tab.post("/policies/playground", {**fields, **some}, **HTMX)).text
-    for name, value in (("client_ip", "here"), ("at", "soon"), ("at", "2026-11-23T08:30:00"), ("headers", "x")):
-        wrong = await tab.post("/policies/playground", {**fields, name: value}, **HTMX)
-        assert (wrong.status_code, "form-errors" in wrong.text) == (422, True)
-
-
-async def test_the_playground_tries_a_context_firewall(console: Console, tab: Tab) -> None:
-    await make(console, publish=False, detections=[detection(targets=["document"])])
-    fields = {"subject": "draft:ours", "target": "prompt", "direction": "request", "message": "hello"}
-    page = await tab.get("/policies/playground?subject=draft:ours")
-    assert "which check no context now" in page.text
-    context = {"context_source": "kb://approved/hr", "context_chunks": "Holidays.\r\n---\r\nAsk EMP-123456."}
-    loose = await tab.post("/policies/playground", {**fields, **context}, **HTMX)
-    assert "No context firewall checks it" in loose.text
-    strict = await tab.post("/policies/playground", {**fields, **context, "context_threshold": "10"}, **HTMX)
-    assert "Context that gives orders to the model" in strict.text
-    assert "refused from 10" in strict.text
-    assert "/context/chunks/1/content" in strict.text
-    elsewhere = {**context, "context_origins": "kb://other/, kb://third/"}
-    answer = await tab.post("/policies/playground", {**fields, **elsewhere}, **HTMX)
-    assert "the origin is not allowed" in answer.text
-    for wrong in ({**context, "context_source": " "}, {**context, "context_threshold": "much"}):
-        refused = await tab.post("/policies/playground", {**fields, **wrong}, **HTMX)
-        assert (refused.status_code, "form-errors" in refused.text) == (422, True)
 
 
 async def test_a_replay_is_started_watched_and_cancelled(console: Console, tab: Tab) -> None:
@@ -511,13 +296,6 @@ async def test_why_names_policy_version_level_and_threshold(console: Console, ta
         assert words in page
 
 
-@pytest.mark.parametrize("revision", ["abc", "9" * 5000, "-1", ""])
-async def test_an_odd_revision_is_a_refusal_and_no_failure(console: Console, tab: Tab, revision: str) -> None:
-    await make(console, publish=False)
-    answer = await tab.post("/policies/ours/draft", {"json": "{}", "side": "json", "revision": revision})
-    assert answer.status_code in (409, 422)
-
-
 async def test_a_viewer_who_follows_a_link_to_the_test_tab_is_told_and_offered_no_button(
     console: Console, tab: Tab
 ) -> None:
@@ -571,17 +349,6 @@ async def test_INJ_01_the_json_of_a_policy_shows_characters_that_nobody_sees(con
     assert (await console.client.post("/api/v1/policies/import", headers=console.admin, json=again)).status_code == 200
     second = await console.client.get("/api/v1/policies/again/export", headers=console.admin)
     assert second.text == exported.text.replace('"ours"', '"again"')
-
-
-async def test_a_draft_that_was_never_published_is_listed_under_its_title(console: Console, tab: Tab) -> None:
-    await make(console, publish=False, title="Ward", description="For the ward")
-    listed = text_of(await tab.get("/policies?search=ward"))
-    assert "Ward draft by admin For the ward" in listed
-    assert "<h2><bdi" in (await tab.get("/policies/ours?tab=builder")).text
-    await tab.post(
-        "/policies/ours/draft", {"json": json.dumps({"name": "ours", "title": 7}), "side": "json", "revision": "1"}
-    )
-    assert "ours draft by admin" in text_of(await tab.get("/policies"))
 
 
 async def test_an_import_that_brings_nothing_says_so(tab: Tab) -> None:
