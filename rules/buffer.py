@@ -147,14 +147,33 @@ class TextBuffer:
                 continue
             windows = self.windows(index, hits, regexps, number)
             for near, within in rule.near:
-                if not windows:
+                if windows is not None and not windows:
                     break
                 places = self.windows(index, hits, regexps, near) if near not in rule.common else None
                 if places is not None:
-                    windows = close(windows, places, within if self.is_ascii else 4 * within)
+                    distance = within if self.is_ascii else 4 * within
+                    windows = (
+                        self._around(index, hits, regexps, number, places, distance)
+                        if windows is None
+                        else close(windows, places, distance)
+                    )
             found[number] = windows
             is_anywhere = is_anywhere or windows is None or bool(windows)
         return found if is_anywhere else {}
+
+    def _around(
+        self, index: int, hits: Hits, regexps: Regexps, number: int, places: Windows, distance: int
+    ) -> Windows | None:
+        """Where the matches of a pattern are that have one of the places so near; None when they may be anywhere."""
+        length = regexps.extents[number].match
+        runs = self._long_runs(index) if LONG_RUN_NUMBER in hits else ()
+        if length is None or runs is None:
+            return None
+        size = length + distance
+        spans = [(low - size, high + size) for low, high in places]
+        if runs:
+            spans = sorted(stretched(low, high, size, runs) for low, high in spans)
+        return joined(spans, len(self._encoded[index]))
 
     def _long_runs(self, index: int) -> Windows | None:
         """The runs of a text over which an unbounded repetition may stretch; None when there are too many."""

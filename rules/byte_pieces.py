@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import inf, log2
 from string import ascii_letters, ascii_uppercase
 
-from rules.stretches import CAPITAL_BITS, FIRST_IDEOGRAPH, IDEOGRAPH_BITS, LETTER_BITS, Piece
+from rules.stretches import CAPITAL_BITS, DIGIT_BITS, FIRST_IDEOGRAPH, IDEOGRAPH_BITS, LETTER_BITS, Piece
 from rules.utf8_classes import byte_sequences
 
 TOKEN_RUN_BYTES = 128
@@ -52,6 +52,8 @@ _SHARES = {
 
 
 _CAPITAL_SHARE = 0.03 / 26
+_OF_NUMBERS = frozenset("0123456789 \t\r\n\v\f.,:;/+-()_")
+"""The digits, and what stands between those of dates, times, amounts and coordinates."""
 _OTHER = re.compile(r"[0-9]|\\x")
 
 
@@ -71,21 +73,32 @@ def class_bits(body: str, *, is_caseless: bool) -> float:
 
 
 @lru_cache(maxsize=1_024)
+def number_bits(body: str) -> float | None:
+    """What a class of ASCII characters tells in a number, see `Piece.number`."""
+    members = re.compile(f"[{body}]", re.ASCII)
+    found = {chr(code) for code in range(128) if members.match(chr(code))}
+    if not found <= _OF_NUMBERS:
+        return None
+    digits = found.intersection("0123456789")
+    return DIGIT_BITS + log2(10 / len(digits)) if digits == found else 0.0
+
+
+@lru_cache(maxsize=1_024)
 def literal(char: str, *, is_caseless: bool) -> Piece:
     """One character in its UTF-8 bytes; outside ASCII in both cases, since Hyperscan folds only ASCII there."""
     if char in ("^", "$"):
-        return Piece(char.encode(), 1, 0)
+        return Piece(char.encode(), 1, 0, number=0.0)
     if char.isascii():
         text = char.encode() if char.isprintable() and char not in "{}" else b"\\x%02x" % ord(char)
         if char.isalpha():
             bits = CAPITAL_BITS if char.isupper() and not is_caseless else LETTER_BITS
             return Piece(text, 1, 1, bits=bits, letter=True, reach=1)
-        return Piece(text, 1, 1, bits=0.0 if char == " " else 5.0, reach=1)
+        return Piece(text, 1, 1, bits=0.0 if char == " " else 5.0, number=number_bits(member_text(char)), reach=1)
     sequences = byte_sequences([(ord(char), ord(char))])
     assert sequences
     text = b"(?:" + b"|".join(sequences) + b")"
     if char >= FIRST_IDEOGRAPH:
-        return Piece(text, 3, 1, bits=IDEOGRAPH_BITS, reach=4, foreign=True)
+        return Piece(text, 3, 2, bits=IDEOGRAPH_BITS, reach=4, foreign=True)
     return Piece(text, 3, 1, bits=LETTER_BITS, letter=True, reach=4, foreign=True)
 
 
@@ -104,6 +117,7 @@ def escape(kind: str) -> Piece:
         0 if kind in "bB" else 1,
         wide=kind in WIDE_ESCAPES,
         bits=ESCAPE_BITS.get(kind, 4.0),
+        number=0.0 if kind in "bB" else None if kind in WIDE_ESCAPES else number_bits(f"\\{kind}"),
         reach=0 if kind in "bB" else 4 if kind in WIDE_ESCAPES else 1,
     )
 
@@ -122,7 +136,8 @@ def char_class(body: str, others: tuple[tuple[int, int], ...], has_wide_set: boo
     if not others or sequences is None or has_wide_set:
         wide = has_wide_set or bool(others)
         text = f"[{body}{_NON_ASCII_BYTES if wide else ''}]"
-        return Piece(text.encode(), 1, 1, wide, gap, bits=bits, reach=4 if wide else 1)
+        number = None if wide else number_bits(body)
+        return Piece(text.encode(), 1, 1, wide, gap, bits=bits, number=number, reach=4 if wide else 1)
     return choice(body, sequences)._replace(gap=gap, bits=bits)
 
 

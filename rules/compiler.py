@@ -48,7 +48,7 @@ from rules.prefilter import LONG_RUN, Extent, Medium, Reach
 from rules.validators import parse as parse_validators
 from rules.views import TRIGGERS
 
-FORMAT = 15
+FORMAT = 16
 """Raise it whenever the meaning of the files changes."""
 
 GROUPS: tuple[frozenset[Target], ...] = (

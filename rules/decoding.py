@@ -131,10 +131,18 @@ def _tokens(text: str, token: re.Pattern[str], mark: str) -> Iterator[re.Match[s
         at = text.find(mark, match.end() if match else at + 1)
 
 
+_POSSIBLE = bytes({*b"\t\n\r", *range(0x20, 0xF5)} - {0x7F, 0xC0, 0xC1})
+"""The bytes of readable text in UTF-8."""
+_NO_HEXADECIMAL = re.compile("0x|[^0-9A-Fa-f]")
+
+
 def _bytes_read(data: bytes) -> str:
-    """Bytes as text: UTF-16 where every second byte is zero (as PowerShell writes commands), UTF-8 otherwise."""
+    """Bytes as text: UTF-16 where every second byte is zero (as PowerShell writes commands), UTF-8 otherwise; nothing where
+    so many cannot be of a text that it would not be readable, as most hashes and keys."""
     if len(data) >= 8 and not any(data[1:8:2]) and data[0]:
         return data[: len(data) // 2 * 2].decode("utf-16-le", "replace")
+    if len(data.translate(None, _POSSIBLE)) * 10 > len(data):
+        return ""
     return data.decode("utf-8", "replace")
 
 
@@ -158,7 +166,7 @@ def _from_base32(run: str) -> str:
 
 
 def _from_hexadecimal(run: str) -> str:
-    hexadecimal = re.sub("0x|[^0-9A-Fa-f]", "", run)
+    hexadecimal = run if run.isalnum() and "x" not in run else _NO_HEXADECIMAL.sub("", run)
     return _bytes_read(bytes.fromhex(hexadecimal[: len(hexadecimal) // 2 * 2]))
 
 

@@ -253,6 +253,7 @@ class _Parser:
                 text=text + b"{%d,%d}" % (minimum, maximum),
                 shortest=shortest * minimum,
                 bits=piece.bits if minimum else 0.0,
+                number=_repeated_number(piece, minimum),
                 letter=False,
                 reach=reach_bytes,
                 foreign=piece.foreign and minimum > 0,
@@ -268,6 +269,7 @@ class _Parser:
                 text + sign,
                 positions,
                 0,
+                number=_repeated_number(piece, 0),
                 reach=reach_bytes,
                 has_runs=has_runs,
                 loops=loops,
@@ -288,6 +290,7 @@ class _Parser:
             size,
             shortest * minimum,
             bits=max(bits, RUN_BITS) if is_run else bits,
+            number=_repeated_number(piece, minimum),
             reach=reach_bytes,
             has_runs=has_runs,
             least=least,
@@ -319,3 +322,7 @@ class _Parser:
         elif self._peek() in ("+", "*") or _COUNT.match(self._pattern, self.position):
             raise NotUnderstood("a quantifier of a quantifier")
         return bounds
+
+
+def _repeated_number(piece: Piece, minimum: int) -> float | None:
+    return None if piece.number is None else piece.number * minimum

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import inf, log2
 from typing import Literal, NamedTuple
@@ -34,6 +34,10 @@ IDEOGRAPH_BITS = 8.0
 """How much one character of a script tells that writes words with one or two."""
 REPEATED_BITS = 1.0
 """How much one more of the same tells: digits stand in numbers."""
+NUMBER_BITS = 1.0
+"""How much it tells that a number stands there. Prose has few, but tables, logs and coordinates consist of them."""
+DIGIT_BITS = 0.5
+"""How much each digit of one tells, whichever it is; what stands between its digits tells nothing."""
 RUN_CHARS = 12
 RUN_BITS = 6.0
 """How much so many characters without a space tell, whichever they are."""
@@ -62,7 +66,7 @@ class Piece(NamedTuple):
     positions: int
     """Its size in the automaton."""
     shortest: int
-    """The fewest characters that it matches."""
+    """The fewest characters that it matches; one of a script that writes words with one or two counts as two."""
     wide: bool = False
     """Whether one of its characters may be several bytes."""
     gap: bool = False
@@ -71,6 +75,8 @@ class Piece(NamedTuple):
     """Whether it only changes the flags of what follows."""
     bits: float = 0.0
     """How rare it is in running text, as a binary logarithm."""
+    number: float | None = None
+    """What it tells in a number: nothing where it holds no digit; None where it cannot be a part of one."""
     letter: bool = False
     """Whether it is a single letter, the neighbours of which say less than it does."""
     reach: float = 0.0
@@ -133,6 +139,7 @@ def any_of(branches: Sequence[Piece]) -> Piece:
         positions=sum(branch.positions for branch in branches),
         shortest=min(branch.shortest for branch in branches),
         bits=max(0.0, -log2(sum(2.0**-branch.bits for branch in branches))),
+        number=_number(branches, min),
         reach=max(branch.reach for branch in branches),
         has_runs=any(branch.has_runs for branch in branches),
         loops=sum(branch.loops for branch in branches),
@@ -179,6 +186,7 @@ def joined(part: Sequence[Piece]) -> Piece:
         positions=positions,
         shortest=shortest,
         bits=min(_bits(part), MAX_BITS),
+        number=_number(part, sum),
         reach=reach,
         has_runs=has_runs,
         loops=loops,
@@ -189,6 +197,12 @@ def joined(part: Sequence[Piece]) -> Piece:
         word_end=bool(inner) and inner[-1].word_end,
         loose=_loose(part),
     )
+
+
+def _number(pieces: Sequence[Piece], of_all: Callable[[Iterable[float]], float]) -> float | None:
+    """What the pieces tell in a number, where each of them may be a part of one."""
+    told = [piece.number for piece in pieces if not piece.flags]
+    return None if None in told else of_all(number for number in told if number is not None)
 
 
 def _loose(pieces: Sequence[Piece]) -> str:
@@ -209,7 +223,7 @@ class _Rarity:
     """How rare a sequence is, piece by piece. A word tells only so much, however long it is, and one that every text has next to
     nothing."""
 
-    __slots__ = ("_bits", "_in_number", "_letters", "_most", "_word")
+    __slots__ = ("_bits", "_in_number", "_letters", "_most", "_number", "_word")
 
     def __init__(self) -> None:
         self._bits = 0.0
@@ -219,9 +233,13 @@ class _Rarity:
         self._most = WORD_BITS
         """What the word tells with its first letters; further ones add little."""
         self._in_number = False
+        self._number: float | None = 0.0
+        """What all of it tells as a number."""
 
     def add(self, piece: Piece) -> None:
         """The next piece of the sequence."""
+        if not piece.flags:
+            self._number = None if self._number is None or piece.number is None else self._number + piece.number
         if piece.letter:
             if not self._letters:
                 self._most = NAME_BITS if piece.bits == CAPITAL_BITS else WORD_BITS
@@ -237,7 +255,8 @@ class _Rarity:
     @property
     def bits(self) -> float:
         """Of everything so far."""
-        return self._bits + _word_bits(self._letters, self._word)
+        bits = self._bits + _word_bits(self._letters, self._word)
+        return min(bits, NUMBER_BITS + self._number) if self._number else bits
 
 
 def _bits(part: Sequence[Piece]) -> float:

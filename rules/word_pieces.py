@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 
-from rules.byte_pieces import TOKEN_BYTES, TOKEN_RUN_BYTES, WIDE_ESCAPES, choice, class_bits
+from rules.byte_pieces import TOKEN_BYTES, TOKEN_RUN_BYTES, WIDE_ESCAPES, choice, class_bits, number_bits
 from rules.squeezed import FOLDED
 from rules.stretches import ANYTHING, LETTER_BITS, Element, Piece
 from rules.utf8_classes import byte_sequences
 
 _ASCII = [chr(code) for code in range(128)]
 
-NOTHING = Piece(b"", 0, 0)
+NOTHING = Piece(b"", 0, 0, number=0.0)
 """Where a match may stand, of which the squeezed text does not tell."""
-BOUNDARY = Piece(rb"\b", 1, 0)
+BOUNDARY = Piece(rb"\b", 1, 0, number=0.0)
 MAX_LOOSE_BYTES = 128
 """So many characters of a class that holds separators and others keep their bound; more of them are anything."""
 FEW_LOOSE_BYTES = 8
-SPACE = Piece(b" ", 1, 1, reach=1, separator=True, starts=True, ends=True, loose=" ")
-MAYBE_SPACE = Piece(b" ?", 1, 0, reach=1, separator=True, starts=True, ends=True, loose=" ")
+SPACE = Piece(b" ", 1, 1, number=0.0, reach=1, separator=True, starts=True, ends=True, loose=" ")
+MAYBE_SPACE = Piece(b" ?", 1, 0, number=0.0, reach=1, separator=True, starts=True, ends=True, loose=" ")
 GAP = Piece(ANYTHING, 1, 0, gap=True, reach=4, loops=1)
 
 
@@ -37,7 +37,10 @@ def character(char: str) -> Piece:
     if folded == " ":
         return SPACE
     bits, is_letter = (LETTER_BITS, True) if folded.isalpha() else (5.0, False)
-    return Piece(folded.encode(), 1, 1, bits=bits, letter=is_letter, reach=1, word_start=True, word_end=True)
+    number = number_bits(folded)
+    return Piece(
+        folded.encode(), 1, 1, bits=bits, number=number, letter=is_letter, reach=1, word_start=True, word_end=True
+    )
 
 
 def folded_members(chars: Sequence[str]) -> str:
@@ -81,7 +84,8 @@ def char_class(body: str, others: tuple[tuple[int, int], ...], has_wide_set: boo
     bits = class_bits(folded, is_caseless=True) if folded else 6.0
     if sequences:
         return choice(folded, sequences)._replace(bits=bits)
-    return Piece(f"[{folded}]".encode(), 1, 1, bits=bits, reach=1, word_start=True, word_end=True)
+    number = number_bits(folded) if folded else None
+    return Piece(f"[{folded}]".encode(), 1, 1, bits=bits, number=number, reach=1, word_start=True, word_end=True)
 
 
 def repeated(piece: Piece, minimum: int, maximum: int | None) -> Piece | None:

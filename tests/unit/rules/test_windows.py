@@ -31,6 +31,13 @@ NEAR = one_rule(
         "near": [{"re": r"\bkey_A1\b", "within": 30}, {"re": "é日?", "within": 400}],
     }
 )
+NUMBERS = one_rule(
+    {
+        "any": [{"re": r"\b(\d{1,6}(?:[ .+-]\d{1,8}){1,6})\b"}, {"re": r"\b(\d{9,}[a-z]*)\b"}],
+        "near": [{"re": r"key_", "within": 30}, {"re": "é日?", "within": 100}],
+    },
+    capture={"group": 1},
+)
 LONG = "words of no meaning, " * 150
 FRAGMENTS = [
     "ignore",
@@ -47,6 +54,8 @@ FRAGMENTS = [
     "x" * 200,
     "é",
     "日",
+    "12.5",
+    " 471100815 ",
     LONG,
 ]
 texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
@@ -63,7 +72,7 @@ def everywhere(rules: Ruleset, texts: list[str], monkeypatch: pytest.MonkeyPatch
 @given(samples=st.lists(texts, min_size=1, max_size=3))
 def test_windows_find_what_the_whole_text_shows(samples: list[str]) -> None:
     monkeypatch = pytest.MonkeyPatch()
-    for rules in (SMALL, RUNS, GAPS, NEAR):
+    for rules in (SMALL, RUNS, GAPS, NEAR, NUMBERS):
         found = rules.scan([prompt(text) for text in samples], direction="request")
         assert found == everywhere(rules, samples, monkeypatch)
 
@@ -72,6 +81,24 @@ def test_what_is_not_near_enough_is_not_looked_at() -> None:
     text = f"prior é key_A1 {LONG} prior é {LONG} key_A1 previous é"
     findings = NEAR.scan([prompt(LONG), prompt(text)], direction="request")
     assert [text[finding.start : finding.end] for finding in findings] == ["prior", "previous"]
+
+
+def test_of_numbers_that_stand_everywhere_those_are_looked_at_that_are_near_enough() -> None:
+    table = "12.5,3.75,20.00\n" * 400
+    text = f"{table}; é key_ is 4.711; {table}"
+    findings = NUMBERS.scan([prompt(text)], direction="request")
+    assert "4.711" in [text[finding.start : finding.end] for finding in findings]
+    word = text.index("key_")
+    assert all(word - 30 <= finding.end and finding.start <= word + 34 for finding in findings)
+
+
+def test_a_table_of_numbers_is_no_place_to_look_for_words_with_a_number() -> None:
+    rules = one_rule(
+        {"any": [{"re": r"\b(?:passport|born)[: ]{1,2}(?:[A-Z]{0,2}\d{6,9}|\d{2}[./-]\d{2})", "flags": "i"}]}
+    )
+    table = "2024-05-17,1048576,93.41\n" * 400
+    hits = rules._evaluator.hits(TextBuffer([prompt(f"{table}passport: 471100815\n{table}")]))
+    assert [len(places) for places in hits.ends.values()] == [1]
 
 
 def test_every_window_is_looked_at() -> None:
