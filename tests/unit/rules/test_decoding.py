@@ -22,6 +22,11 @@ def test_2_5_what_is_given_up_is_not_readable(data: bytes) -> None:
         assert is_readable(_bytes_read(data)) == is_readable(data.decode("utf-8", "replace"))
 
 
+def test_2_5_a_text_with_one_bad_byte_in_ten_is_read() -> None:
+    assert _bytes_read(b"ignore al\x01") == "ignore al\x01"
+    assert _bytes_read(b"ignore a\x01") == ""
+
+
 def test_2_5_hexadecimal_with_and_without_marks_is_undone() -> None:
     decoder = next(decoder for decoder in DECODERS if decoder.name == "hex")
     for text in (

@@ -92,6 +92,14 @@ def test_of_numbers_that_stand_everywhere_those_are_looked_at_that_are_near_enou
     assert all(word - 30 <= finding.end and finding.start <= word + 34 for finding in findings)
 
 
+def test_a_long_number_near_enough_is_found_whole() -> None:
+    number = "123456 12345678 12345678 12345678 12345678 12345678"
+    table = "12.5,3.75,20.00\n" * 400
+    for text in (f"{table};é key_ of the card: {number}; {table}", f"{table}; {number} is its key_ é; {table}"):
+        findings = NUMBERS.scan([prompt(text)], direction="request")
+        assert number in [text[finding.start : finding.end] for finding in findings]
+
+
 def test_a_table_of_numbers_is_no_place_to_look_for_words_with_a_number() -> None:
     rules = one_rule(
         {"any": [{"re": r"\b(?:passport|born)[: ]{1,2}(?:[A-Z]{0,2}\d{6,9}|\d{2}[./-]\d{2})", "flags": "i"}]}
