@@ -95,8 +95,11 @@ def test_of_numbers_that_stand_everywhere_those_are_looked_at_that_are_near_enou
 def test_a_long_number_near_enough_is_found_whole() -> None:
     number = "123456 12345678 12345678 12345678 12345678 12345678"
     table = "12.5,3.75,20.00\n" * 400
-    for text in (f"{table};é key_ of the card: {number}; {table}", f"{table}; {number} is its key_ é; {table}"):
-        findings = NUMBERS.scan([prompt(text)], direction="request")
+    rules = one_rule(
+        {"any": [{"re": r"\b\d{1,6}(?:[ .+-]\d{1,8}){1,6}\b"}], "near": [{"re": r"\bkey_A1\b", "within": 30}]}
+    )
+    for text in (f"{table}; key_A1 of the card: {number}; {table}", f"{table}; {number} is its key_A1; {table}"):
+        findings = rules.scan([prompt(text)], direction="request")
         assert number in [text[finding.start : finding.end] for finding in findings]
 
 
