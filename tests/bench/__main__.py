@@ -152,6 +152,15 @@ def real_text(size_chars: int, number: int) -> str:
     return text[start : start + size_chars]
 
 
+def table_of_numbers(size_chars: int, number: int) -> str:
+    """Dates, amounts and prices, as agents read them all day."""
+    rows = range(number, number + size_chars // 16)
+    lines = (
+        f"2024-{row % 12 + 1:02}-{row % 28 + 1:02},{row * 7919 % 100_000},{row % 997}.{row % 100:02}" for row in rows
+    )
+    return "\n".join(lines)[:size_chars]
+
+
 def measure_policy(table: Table, count: int) -> None:
     """Evaluation alone: all LLM packs over one message."""
     packs = load_directory(SHIPPED)
@@ -161,7 +170,7 @@ def measure_policy(table: Table, count: int) -> None:
     ruleset = Ruleset.load(compiled.packs_bytes, compiled.database_bytes)
     for _ in ruleset.prepare():
         pass  # As a worker does behind its first calls.
-    for name, make in (("prose", repeated_prose), ("real text", real_text)):
+    for name, make in (("prose", repeated_prose), ("real text", real_text), ("numbers", table_of_numbers)):
         for size, bar, reach in ((2048, "p99 0.5 ms", "0.15 ms"), (20480, "p99 2 ms", "1 ms")):
             times: list[float] = []
             for number in range(count):
