@@ -91,9 +91,11 @@ def card(value: str) -> bool:
 
 
 def _is_of_table(value: str) -> bool:
-    """Whether groups are numbers of their own: in cells or one below the other, or rising in small steps as in a sorted
-    list. A card is broken once, where a line ends."""
+    """Whether groups are numbers of their own: fractions, in cells or one below the other, or rising in small steps as in a
+    sorted list. A card is broken once, where a line ends."""
     groups = value.split()
+    if "." in value and len(groups) > 1:
+        return True
     if len(groups) < 4:
         return False
     if value.count("\n") + value.count("\t") > 1:

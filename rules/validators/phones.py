@@ -25,9 +25,7 @@ def phone(value: str) -> bool:
         return False
     number = "+" + value[2:] if is_plain else value
     ends = [place for place, char in enumerate(number) if char in _SEPARATORS]
-    return any(
-        _is_in_plan(number[:end], whole=is_plain) for end in (len(number), *reversed(ends)) if end >= _SHORTEST
-    )
+    return any(_is_in_plan(number[:end], whole=is_plain) for end in (len(number), *reversed(ends)) if end >= _SHORTEST)
 
 
 def _is_in_plan(number: str, *, whole: bool) -> bool:

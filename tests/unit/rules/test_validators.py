@@ -108,6 +108,8 @@ def jose(header: object) -> str:
         ("card", "4541\n3729\n6243\n9536", False),
         ("card", "4118\t1837\n7158\t3197", False),
         ("card", "3542 3543 3544 3552", False),
+        ("card", "550781 0.449219 1 1 1", False),
+        ("card", "4111.1111.1111.1111", True),
         ("card", "4242 4242 4242 4242", True),
         ("iban", "NO9386011117947", True),
         ("iban", "XX82WEST12345698765432", False),
