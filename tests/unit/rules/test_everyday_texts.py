@@ -12,8 +12,7 @@ MCP_PACKS = tuple(load_policies()["mcp-advanced-security"].packs)
 
 
 def loud(text: str, target: Target = Target.PROMPT, packs: tuple[str, ...] = LLM_PACKS) -> list[Finding]:
-    direction = "request" if target in (Target.PROMPT, Target.DOCUMENT, Target.TOOL_ARGS) else "response"
-    findings = shipped_ruleset(packs).scan([Text(target, "/messages/0/content", text)], direction=direction)
+    findings = shipped_ruleset(packs).scan([Text(target, "/messages/0/content", text)], direction="request")
     return [finding for finding in findings if finding.action >= Action.ALERT]
 
 
