@@ -169,10 +169,19 @@ class DerivedScan:
             hits = self._evaluator.hits(buffer)
             found = self._evaluator.evaluate(buffer, hits, name, self._direction)
             self.is_cut = self.is_cut or len(found) >= MAX_FINDINGS
-            for (index, _, _), finding in zip(found, findings_of(found, buffer, name), strict=True):
-                self._keep(chosen[buffer.origin[index]], finding)
+            for (index, rule, _), finding in zip(found, findings_of(found, buffer, name), strict=True):
+                item = chosen[buffer.origin[index]]
+                if "raw" in rule.views or self._is_hidden(item, finding):
+                    self._keep(item, finding)
             bases += ((chosen[buffer.origin[index]], numbers) for index, numbers in self._present(buffer, hits).items())
         return bases
+
+    def _is_hidden(self, item: _Item, finding: Finding) -> bool:
+        """Whether what was found reads otherwise in the raw text. A view of a page with an entity or two holds all of its plain
+        text as well, which a rule about encoded texts has nothing to say about."""
+        assert item.view is not None
+        start, end = item.view.raw_span(finding.start, finding.end)
+        return self._raw.sources[item.number].text[start:end] != item.text[finding.start : finding.end]
 
     def _keep(self, item: _Item, finding: Finding) -> None:
         """Add a finding with its place in the raw text, unless the rule already has one there."""

@@ -34,6 +34,10 @@ _STAND_INS = tuple(
         ),
     )
 )
+_RESOLVERS = frozenset({"1.0.0.1", "1.1.1.1", "4.2.2.1", "4.2.2.2", "8.8.4.4", "8.8.8.8", "9.9.9.9"})
+"""Well-known addresses of which the numbers are as small as those of a version."""
+_VERSION_FIRST_MAX = 31
+_VERSION_REST_MAX = 63
 _GIVEN_OUT = ipaddress.ip_network("2000::/3")
 _IPV6_GROUPS = 8
 _LONG_GROUP = 3
@@ -69,16 +73,26 @@ def ip_external(value: str) -> bool:
     """An address of one host outside: public, or set apart for documentation and the like, which stand for public ones.
 
     Of IPv6 the block that is given out (2000::/3) counts, and of the rest what is written in full: `dead::beef` is a
-    name in a program.
+    name in a program. Four small numbers (`4.17.21.2`) are a version or a section far more often than one of the few
+    addresses in 3,000 that look like it.
     """
-    if _PLAIN_IPV4.fullmatch(value) and ip_public(value):
-        return True
+    if match := _PLAIN_IPV4.fullmatch(value):
+        if _is_like_version(value):
+            return False
+        if int(match[1]) not in _MIXED_BLOCKS:
+            return ip_public(value)
     address = _address(value)
     if address is None or address.is_multicast:
         return False
     if any(address in network for network in _STAND_INS if network.version == address.version):
         return True
     return address.is_global and (address.version == 4 or address in _GIVEN_OUT or _is_written_in_full(value))
+
+
+def _is_like_version(value: str) -> bool:
+    """Whether four numbers are so small together as those of versions, sections and object identifiers are."""
+    first, *rest = map(int, value.split("."))
+    return first <= _VERSION_FIRST_MAX and sum(rest) <= _VERSION_REST_MAX and value not in _RESOLVERS
 
 
 def _is_written_in_full(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _IBAN_LENGTHS = {
@@ -42,6 +43,7 @@ _CARD_LENGTHS = (
     (r"220[0-4]", frozenset({16, 19})),
 )
 _ISSUERS = tuple((re.compile(prefix), lengths) for prefix, lengths in _CARD_LENGTHS)
+_SORTED_SPAN = 1000
 _DIHEDRAL = (
     # Multiplication in the dihedral group of order ten, row by row.
     (0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
@@ -82,9 +84,26 @@ def luhn(value: str) -> bool:
 
 
 def card(value: str) -> bool:
-    """A right check digit, and the first digits and the length of one of the large networks."""
+    """A right check digit, the first digits and the length of one of the large networks, and no piece of a table."""
     digits = value.encode("ascii", "ignore").translate(None, _OTHERS).decode()
-    return any(len(digits) in lengths and issuer.match(digits) for issuer, lengths in _ISSUERS) and luhn(value)
+    is_issued = any(len(digits) in lengths and issuer.match(digits) for issuer, lengths in _ISSUERS)
+    return is_issued and luhn(value) and not _is_of_table(value)
+
+
+def _is_of_table(value: str) -> bool:
+    """Whether groups are numbers of their own: fractions, in cells or one below the other, or rising in small steps as in a
+    sorted list. A card is broken once, where a line ends."""
+    groups = value.split()
+    if "." in value and len(groups) > 1:
+        return True
+    if len(groups) < 4:
+        return False
+    if value.count("\n") + value.count("\t") > 1:
+        return True
+    if not all(map(str.isdecimal, groups)):
+        return False
+    numbers = [int(group) for group in groups]
+    return numbers[-1] - numbers[0] < _SORTED_SPAN and all(a < b for a, b in itertools.pairwise(numbers))
 
 
 def mod97(value: str) -> bool:

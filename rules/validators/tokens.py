@@ -14,12 +14,12 @@ from collections import Counter
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _STAND_INS = (
     r"example|placeholder|changeme|change_me|change-me|dummy|sample|redacted|your|replace|insert|foobar|todo"
-    r"|test[-_]?(?:key|token|secret|password)"
+    r"|(?:test|default)[-_]?(?:key|token|secret|password)"
 )
 _PLACEHOLDER = re.compile(
     # Such a word inside of others is part of what somebody chose: `Iloveyour2cats`.
     rf"(?:^|[^A-Za-z0-9])(?:{_STAND_INS})|(?:{_STAND_INS})(?:key|token|secret)?(?:$|[^A-Za-z0-9])"
-    r"|xxxx|\*\*\*|\.\.\.|<[^<>]*>|\$\{|\{\{|%\(",
+    r"|a-zA-Z|A-Za-z|a-z0-9|A-Z0-9|xxxx|\*\*\*|\.\.\.|<[^<>]*>|\$\{|\{\{|%\(",
     re.IGNORECASE,
 )
 _FEW_CHARS = 8
@@ -28,8 +28,8 @@ _REFERENCE = re.compile(
     r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
     r"|[A-Z][A-Z0-9]{1,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
     r"|(?:[A-Za-z_]\w*\.)+\w*(?i:password|passwd|token|key|secret|credentials?)"  # a member that is called so
-    r"|(?:[A-Za-z_]\w*\.)*(?:environ|env|config|conf|cfg|settings|options|params|self|this|request|req|secrets?|vault)"
-    r"(?:\.[A-Za-z_]\w*)+"
+    r"|(?:[A-Za-z_]\w*\.)*(?:environ|env|config|conf|cfg|settings|options|params|self|this|request|req|secrets?|vault"
+    r"|data|local|module|var)(?:\.[A-Za-z_]\w*)+"
     r"|(?:[A-Za-z_]\w*\.)*get_[A-Za-z_]+"
     r"|vault:[\w./#-]+|projects/[\w.-]+/secrets/[\w./-]+",
 )
