@@ -132,5 +132,6 @@ def pem_body(value: str) -> bool:
     # Headers such as Proc-Type stand in old files before the body.
     body = [line for line in lines if line and ":" not in line]
     compact = "".join(itertools.takewhile(_BASE64_LINE.fullmatch, body)).replace(" ", "")
-    whole = compact.rstrip("=")
+    # The body ends with its padding; what follows, where the last line of the file is missing, is something else.
+    whole = compact.partition("=")[0]
     return len(whole) >= 24 and _decode_base64(whole[: len(whole) // 4 * 4]) is not None
