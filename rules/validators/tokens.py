@@ -24,6 +24,8 @@ _PLACEHOLDER = re.compile(
 )
 _FEW_CHARS = 8
 """Characters of which the longest stand-ins are made; what a machine makes has more, but never more than its alphabet."""
+_LONG_CHARACTERS = 256
+_STAND_IN_SHARE = 50
 _REFERENCE = re.compile(
     r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
     r"|[A-Z][A-Z0-9]{1,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
@@ -43,7 +45,7 @@ def entropy(value: str) -> float:
 
 def not_placeholder(value: str) -> bool:
     """Whether the value looks chosen by a machine: no stand-in word, no run of one character, no plain sequence."""
-    if _PLACEHOLDER.search(value):
+    if _PLACEHOLDER.search(value) and (len(value) < _LONG_CHARACTERS or _is_of_stand_ins(value)):
         return False
     core = [char.lower() for char in value if char.isalnum()]
     if len(core) < 4:
@@ -53,6 +55,11 @@ def not_placeholder(value: str) -> bool:
     steps = Counter(ord(right) - ord(left) for left, right in itertools.pairwise(core))
     straight = max(steps.get(0, 0), steps.get(1, 0), steps.get(-1, 0))
     return straight * 10 < (len(core) - 1) * 6
+
+
+def _is_of_stand_ins(value: str) -> bool:
+    """Whether stand-ins are a part of a long value that no accident explains: one private key in hundreds holds `xXxX`."""
+    return _STAND_IN_SHARE * sum(len(match[0]) for match in _PLACEHOLDER.finditer(value)) >= len(value)
 
 
 def letters_and_digits(value: str) -> bool:
