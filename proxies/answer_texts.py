@@ -38,6 +38,10 @@ OWN_CALLS: Final = frozenset({"function_call_arguments", "custom_tool_call_input
 """Events about calls that the caller carries out itself."""
 _EVENT: Final = "response."
 
+Place = Literal["said", "called", "sealed"]
+"""Which values may stand in a text: those of an answer, those that a policy leaves in calls that the caller carries out, or none
+of the caller's: in reasoning and in calls that the provider carries out."""
+
 Mode = Literal["text", "arguments", "fixed"]
 """What a running text is: plain, JSON in pieces, or something that must not be changed (signed reasoning)."""
 
@@ -76,7 +80,7 @@ class AnswerTexts:
         self._inspector = ResponseInspector(exchange)
         self._channels: dict[str, _Channel] = {}
         self._repeats = repeats
-        self._sent: dict[tuple[bytes, bool], str] = {}
+        self._sent: dict[tuple[bytes, Place], str] = {}
         self._sent_characters = 0
         self.is_active = bool(exchange.masking) or exchange.protection.holds_back
         """Whether texts may come out changed."""
@@ -130,22 +134,21 @@ class AnswerTexts:
 
     def repeat(self, value: Any, path: str = "") -> list[str]:
         """Put the texts that went out in the place of those that an event repeats; the places where that was done."""
-        return self._repeated(value, path, is_released=True) if self._sent else []
+        return self._repeated(value, path, "said") if self._sent else []
 
-    def _repeated(self, value: Any, path: str, *, is_released: bool) -> list[str]:
-        """`is_released` says whether values may stand there: not in reasoning, nor in a call that the provider carries out,
-        whose texts may be the same as those of others."""
-        if type(value) is dict:
-            is_released = is_released and _releases(value)
+    def _repeated(self, value: Any, path: str, place: Place) -> list[str]:
+        """The texts of one place may be the same as those of another, in which other values may stand."""
+        if type(value) is dict and place != "sealed":
+            place = _place(value, place)
         places: list[str] = []
         members = value.items() if type(value) is dict else enumerate(value)
         for key, member in list(members):
             below = f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
             if type(member) is str:
                 digest = _digest(member)
-                sent = self._sent.get((digest, is_released))
-                if sent is None and is_released:
-                    sent = self._sent.get((digest, False))
+                sent = self._sent.get((digest, place))
+                if sent is None and place != "sealed":
+                    sent = self._sent.get((digest, "sealed"))
                 if sent is not None:
                     places.append(below)
                     if sent != member:
@@ -153,7 +156,7 @@ class AnswerTexts:
                         if type(value) is dict:
                             drop_stale((value,))
             elif type(member) is dict or type(member) is list:
-                places += self._repeated(member, below, is_released=is_released)
+                places += self._repeated(member, below, place)
         return places
 
     def _open(self, piece: Piece) -> _Channel:
@@ -193,7 +196,7 @@ class AnswerTexts:
         self._sent_characters += channel.characters + SENT_COST_CHARACTERS
         if self._sent_characters > MAX_REPEATED_CHARACTERS:
             raise masking_failed(self._exchange, HeldTooLong("the answer is too long to be repeated"))
-        self._sent[channel.digest(), channel.is_released] = channel.sent()
+        self._sent[channel.digest(), channel.place] = channel.sent()
 
 
 class _Channel:
@@ -201,8 +204,8 @@ class _Channel:
 
     def __init__(self, transformer: _RunningText | _Arguments, piece: Piece, *, keep: bool, waits: bool) -> None:
         self._transformer = transformer
-        self.is_released = piece.restorable and piece.mode != "fixed"
-        """Whether the caller's values may stand in it."""
+        is_sealed = not piece.restorable or piece.mode == "fixed"
+        self.place: Place = "sealed" if is_sealed else "called" if piece.target is Target.TOOL_ARGS else "said"
         self._waits = waits
         self._waiting: list[str] = []
         self.waiting_characters = 0
@@ -332,15 +335,20 @@ class _Arguments:
         return self._open
 
 
-def _releases(value: dict[str, Any]) -> bool:
-    """Whether values may stand below an object, by what it says that it is: an item of an answer, or an event."""
+def _place(value: dict[str, Any], around: Place) -> Place:
+    """What may stand below an object, by what it says that it is: an item of an answer, or an event."""
     kind = value.get("type")
     if type(kind) is not str:
-        return True
+        return around
     if kind.startswith(_EVENT):
         name = kind.removeprefix(_EVENT).rpartition(".")[0]
-        return not name.startswith("reasoning") and ("_call" not in name or name in OWN_CALLS)
-    return kind not in SIGNED_TYPES and kind not in HOSTED_CALLS
+        if name in OWN_CALLS:
+            return "called"
+        is_call = "_call" in name and "_call_output" not in name
+        return "sealed" if name.startswith("reasoning") or is_call else around
+    if kind in SIGNED_TYPES or kind in HOSTED_CALLS:
+        return "sealed"
+    return "called" if kind.endswith("_call") else around
 
 
 def _arguments_too_large() -> Refusal:

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -108,6 +108,7 @@ class Exchange:
         "key_digest",
         "masking",
         "may_hold",
+        "may_repeat",
         "notes",
         "operation",
         "outcome",
@@ -174,6 +175,8 @@ class Exchange:
         """What its record tells about the call besides its texts."""
         self.masking: MaskingSession | None = None
         """What was masked towards the upstream, to be put back into its answer."""
+        self.may_repeat: Container[str] = frozenset()
+        """The texts of the request, as they went on, that the answer repeats where its API says so."""
         self.redactions: dict[tuple[str, Direction, str], int] = {}
         """How many values were masked, by type, direction and rule."""
         self.restored: dict[Masked, int] = {}

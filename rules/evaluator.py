@@ -11,6 +11,7 @@ from rules.buffer import TextBuffer
 from rules.changed_text import ChangedText
 from rules.findings import make_finding
 from rules.hyperscan_database import BlockDatabase, EngineError, Hits
+from rules.long_values import whole_value
 from rules.matching import Hit, MatchRule, RuleScan, has_anchor
 from rules.model import Finding, Target
 from rules.packs import View
@@ -127,6 +128,7 @@ def _place(found: Found) -> tuple[int, int, int, str]:
 
 def findings_of(found: Sequence[Found], buffer: TextBuffer, view: View = "raw") -> list[Finding]:
     """The findings for hits, in their order; what any of them must hide, no other's evidence shows."""
+    found = [(index, rule, whole_value(rule, hit, buffer.sources[index].text)) for index, rule, hit in found]
     secrets: dict[int, list[tuple[int, int]]] = {}
     for index, rule, hit in found:
         if rule.sensitive:

@@ -16,7 +16,8 @@ import msgspec
 
 from rules.findings import make_finding
 from rules.hyperscan_database import EngineError, Stream
-from rules.matching import KEEP_BYTES, MatchRule, RuleScan
+from rules.long_values import LongValue, goes_on
+from rules.matching import KEEP_BYTES, Hit, MatchRule, RuleScan
 from rules.model import Finding, Target, Text
 from rules.patterns import PatternRefused, Regexps
 from rules.text_part import Part, boundary
@@ -65,6 +66,7 @@ class StreamScan:
         self._unseen = 0
         self._chars = 0
         self._spans: dict[str, list[tuple[int, int]]] = {}
+        self._going_on: list[tuple[Finding, LongValue]] = []
 
     def feed(self, chunk: str) -> list[Finding]:
         """The findings that became certain with the next characters; raises `EngineError`, also after `close`."""
@@ -75,7 +77,7 @@ class StreamScan:
         data = chunk.encode("utf-8", "replace")
         self._data += data
         self._stream.feed(data)
-        findings = self._evaluate() + self._evaluate_views(chunk)
+        findings = self._go_on(chunk) + self._evaluate() + self._evaluate_views(chunk)
         self._trim()
         return findings
 
@@ -87,7 +89,7 @@ class StreamScan:
         if self._stream is None:
             return []
         self._stream.close()
-        findings = self._evaluate() + self._evaluate_views("")
+        findings = self._go_on("") + self._evaluate() + self._evaluate_views("")
         self._active.clear()
         self._data = b""
         self._window = ""
@@ -99,7 +101,29 @@ class StreamScan:
         starts = (
             scan.undecided_from(part) for rule_id, scan in self._active.items() if rule_id in rule_ids and not scan.done
         )
-        return min((start for start in starts if start is not None), default=None)
+        rests = (value.told_from for finding, value in self._going_on if finding.rule_id in rule_ids)
+        return min((start for start in (*starts, *rests) if start is not None), default=None)
+
+    def _go_on(self, chunk: str) -> list[Finding]:
+        """What the next piece has of values that are longer than a match."""
+        findings = []
+        for finding, value in self._going_on:
+            told = value.close() if self._closed else value.feed(chunk)
+            if told is not None:
+                findings.append(_at(finding, told.start, told.end))
+        self._going_on = [(finding, value) for finding, value in self._going_on if not value.is_over]
+        return findings
+
+    def _whole(self, part: Part, rule: MatchRule, hit: Hit) -> tuple[Hit, LongValue | None]:
+        """A hit with what the text so far has of its value, and what follows where it may go on with the next piece."""
+        if not goes_on(rule, hit):
+            return hit, None
+        value = LongValue(rule.label, hit.value_end)
+        value.feed(part.data.decode("utf-8", "replace")[hit.value_end - part.base_chars :])
+        if self._closed:
+            value.close()
+        end = value.take()
+        return hit._replace(end=max(hit.end, end), value_end=end), value if not value.is_over else None
 
     def _part(self) -> Part:
         return Part(self._data, self._base, self._base_chars, self._first, closed=self._closed)
@@ -120,7 +144,11 @@ class StreamScan:
                 if not rule.sensitive:
                     fresh = fresh[: MAX_FINDINGS - self._reported]
                     self._reported += len(fresh)
-                findings += (make_finding(rule, self._source, hit) for hit in fresh)
+                for hit in fresh:
+                    hit, value = self._whole(part, rule, hit)
+                    findings.append(make_finding(rule, self._source, hit))
+                    if value is not None:
+                        self._going_on.append((findings[-1], value))
         except PatternRefused as error:
             raise EngineError(str(error)) from None
         self._remember(findings)
@@ -194,6 +222,11 @@ class StreamScan:
         self._base += cut
         self._base_chars += len(dropped.decode("utf-8", "replace"))
         self._first = boundary(self._data, 1)
+
+
+def _at(finding: Finding, start: int, end: int) -> Finding:
+    """The same finding for another part of the value."""
+    return msgspec.structs.replace(finding, start=start, end=end, value_start=start, value_end=end)
 
 
 def _moved(finding: Finding, offset: int) -> Finding:

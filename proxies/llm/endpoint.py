@@ -30,7 +30,7 @@ from proxies.llm.placeholder_hint import add_hint
 from proxies.llm.realtime import endpoint as realtime
 from proxies.llm.relay import relay_stream
 from proxies.llm.request_texts import request_texts
-from proxies.llm.response_texts import echoed_texts, response_texts, response_usage
+from proxies.llm.response_texts import echoed_texts, repeatable_texts, response_texts, response_usage
 from proxies.llm.surfaces import (
     STREAMS_BY_PATH,
     STREAMS_UNASKED,
@@ -186,6 +186,7 @@ def _prepare(
         if route.surface is _OLLAMA_SHOW:
             refuse_vocabulary(document)
         masked = _inspect(exchange, route, document)
+        exchange.may_repeat = repeatable_texts(route.surface, document)
     hide_usage = streaming and route.surface in _COUNTED_ON_REQUEST and _ask_for_usage(document)
     return dump(document), hide_usage, masked
 
@@ -398,7 +399,7 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
         # No call has another answer: what is cut over the elements of a list would be read piece by piece.
         raise UpstreamProtocolError("The upstream's answer is not a JSON object.")
     if reads_texts:
-        texts = response_texts(route.surface, document)
+        texts = response_texts(route.surface, document, exchange.may_repeat)
         found = pipeline.inspect_response(exchange, texts)
         notes = exchange.notes
         if (needed := pipeline.needs_tool_calls(exchange)) or notes is not None:
@@ -407,7 +408,9 @@ def _finish(exchange: Exchange, route: Route, status: int, data: bytes, *, reads
                 notes.answer(calls)
             if needed:
                 pipeline.judge_tool_calls(exchange, calls)
-        pipeline.finish_answer(exchange, document, [*texts, *echoed_texts(route.surface, document)], found)
+        pipeline.finish_answer(
+            exchange, document, [*texts, *echoed_texts(route.surface, document, exchange.may_repeat)], found
+        )
     exchange.usage = response_usage(route.surface, document)
     if may_hide(exchange, route.surface):
         forget_tokens(document)

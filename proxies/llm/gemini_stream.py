@@ -7,14 +7,16 @@ from typing import Any, Final
 from proxies.answer_texts import Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
-from proxies.llm.gemini_texts import gemini_part
+from proxies.llm.gemini_texts import CALLS, gemini_part
 from proxies.llm.running_texts import Reading
 from proxies.llm.usage import gemini_usage
 from proxies.strict_json import dump
+from proxies.transport.errors import UpstreamProtocolError
 from proxies.transport.sse import SSEEvent
 from rules.model import Target
 
 _NOT_TEXT: Final = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
+_PIECES: Final = frozenset({"partialArgs", "partial_args"})
 MAX_CANDIDATES: Final = 64
 
 
@@ -77,6 +79,11 @@ class GeminiStream:
     def _part(
         self, part: Any, index: int, path: str, candidate: dict[str, Any], keys: set[str], reading: Reading
     ) -> None:
+        if type(part) is dict and any(type(call := part.get(name)) is dict and _PIECES & call.keys() for name in CALLS):
+            raise UpstreamProtocolError(
+                "The upstream sent the arguments of a call in pieces, which cannot be inspected. "
+                "Ask without 'streamFunctionCallArguments'."
+            )
         if type(part) is not dict or type(part.get("text")) is not str:
             gemini_part(part, Target.COMPLETION, path, reading.texts)
             return

@@ -10,7 +10,7 @@ from rules.model import Target, Text
 
 _BINARY: Final = frozenset({"inlineData", "inline_data"})
 _SIGNATURES: Final = frozenset({"thoughtSignature", "thought_signature"})
-_CALLS: Final = frozenset({"functionCall", "function_call"})
+CALLS: Final = frozenset({"functionCall", "function_call"})
 _RESULTS: Final = frozenset({"functionResponse", "function_response", "codeExecutionResult", "code_execution_result"})
 _CODE: Final = frozenset({"executableCode", "executable_code"})
 
@@ -43,7 +43,7 @@ def gemini_part(part: Any, target: Target, path: str, texts: list[Text]) -> None
         if key in _BINARY:
             _file(value, below, texts)
             continue
-        if key in _CALLS and type(value) is dict:
+        if key in CALLS and type(value) is dict:
             _call(value, Target.TOOL_ARGS, below, texts)
         elif key in _RESULTS and type(value) is dict:
             _call(value, Target.TOOL_RESULT, below, texts)

@@ -278,7 +278,7 @@ class AnswerStream:
         """What no shape names, before what one names is changed."""
         read = reading.texts
         if self.interpreter.repeats:
-            read = read + echoed_texts(self.surface, body.get("response"), "/response")
+            read = read + self._repeated(body)
         rest = unread.texts(body, read, [piece.text for piece in reading.pieces])
         if rest and type(self.interpreter) is ResponsesStream:
             rest = self.interpreter.unsaid(rest)
@@ -286,6 +286,10 @@ class AnswerStream:
             found = inspect_response(self._exchange, rest)
             unread.note(rest, found)
             finish_answer(self._exchange, body, rest, found)
+
+    def _repeated(self, body: dict[str, Any]) -> list[Text]:
+        """What an event repeats of the request."""
+        return echoed_texts(self.surface, body.get("response"), self._exchange.may_repeat, "/response")
 
     def _pass_whole(self, whole: list[Text], body: dict[str, Any], repeated: list[str]) -> None:
         """Texts that did not come in pieces; those in places that only repeat what went out are not read again."""
@@ -296,7 +300,7 @@ class AnswerStream:
         ]
         found = inspect_response(self._exchange, unread) if unread else []
         if self.interpreter.repeats:
-            unread += echoed_texts(self.surface, body.get("response"), "/response")
+            unread += self._repeated(body)
         finish_answer(self._exchange, body, unread, found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from proxies.contract import Usage
@@ -44,30 +44,38 @@ _USAGE_OF_BODY: Final = {
 }
 """Of APIs whose counts stand in the answer itself."""
 _ECHOED: Final = ("instructions", "tools", "text", "tool_choice", "metadata", "reasoning", "prompt", "user")
-"""What an answer of the Responses API repeats of its request; it was inspected on the way in."""
+"""What an answer of the Responses API repeats of its request, or says of a prompt that the provider keeps."""
 _LISTS: Final = frozenset({Surface.MODELS, Surface.OLLAMA_SHOW})
 """Answers of which all is read, and whose numbers are sizes."""
 
 
-def response_texts(surface: Surface, body: Any) -> list[Text]:
-    """The texts of one answer body, and behind them what no shape names."""
+def response_texts(surface: Surface, body: Any, sent: Container[str] | None = None) -> list[Text]:
+    """The texts of one answer body, and behind them what no shape names; without those that only repeat what was `sent`."""
     texts: list[Text] = []
     if type(body) is dict:
         _SURFACES[surface](body, texts)
         if surface not in _LISTS:
-            texts += UnreadAnswer().texts(body, [*texts, *echoed_texts(surface, body)])
+            texts += UnreadAnswer().texts(body, [*texts, *echoed_texts(surface, body, sent)])
     else:
         leaves(body, Target.COMPLETION, "", texts)
     return texts
 
 
-def echoed_texts(surface: Surface, body: Any, path: str = "") -> list[Text]:
-    """What an answer repeats of the request: already inspected, but masked values in it go back to their sender."""
+def echoed_texts(surface: Surface, body: Any, sent: Container[str] | None, path: str = "") -> list[Text]:
+    """What an answer repeats of the request: already inspected, but masked values in it go back to their sender.
+
+    What was not `sent` the upstream has written; where that is not known, all is taken for repeated.
+    """
     texts: list[Text] = []
     if surface is Surface.OPENAI_RESPONSES and type(body) is dict:
         for key in _ECHOED:
             leaves(body.get(key), Target.PROMPT, f"{path}/{key}", texts)
-    return texts
+    return texts if sent is None else [text for text in texts if text.text in sent]
+
+
+def repeatable_texts(surface: Surface, document: dict[str, Any]) -> frozenset[str]:
+    """What the answer to a request may repeat of it."""
+    return frozenset([text.text for text in echoed_texts(surface, document, None)])
 
 
 def response_usage(surface: Surface, body: Any) -> Usage | None:

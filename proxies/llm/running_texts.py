@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,11 @@ MAX_KEPT_CHARACTERS: Final = 4 * 1024 * 1024
 """The same of all arguments of a stream that are kept at once."""
 MAX_SEEN: Final = 50_000
 """Texts of a stream of which it is known that they were said; what repeats a further one is read again."""
+
+_PLACE_MEMBERS: Final = tuple(
+    "type event_id response_id item_id call_id output_index content_index summary_index command_index sequence_number".split()
+)
+_PLACE: Final = re.compile(r"[A-Za-z0-9_.:-]{0,200}")
 
 
 class Reading(msgspec.Struct):
@@ -46,12 +52,15 @@ class RunningTexts:
         self._arguments_characters: dict[str, int] = {}
         self._kept_characters = 0
         self._json: set[str] = set()
-        self.seen: set[bytes] = set()
+        self._is_call: dict[str, bool] = {}
+        self._seen: set[tuple[bytes, bool]] = set()
+        """The texts that have ended, and whether they were parts of calls, which other rules read."""
 
     def add(self, piece: Piece) -> None:
         digest = self._digests.get(piece.key)
         if digest is None:
             digest = self._digests[piece.key] = hashlib.blake2b(digest_size=16)
+            self._is_call[piece.key] = piece.target is Target.TOOL_ARGS
         digest.update(piece.text.encode("utf-8", "surrogatepass"))
         if piece.target is Target.TOOL_ARGS:
             size = self._arguments_characters.get(piece.key, 0) + len(piece.text)
@@ -68,8 +77,9 @@ class RunningTexts:
     def end(self, key: str, path: str, reading: Reading) -> None:
         """End one text. Arguments with escapes are read again, decoded: a backslash can hide what a pattern looks for."""
         self._ended.append(key)
-        if (digest := self._digests.pop(key, None)) and len(self.seen) < MAX_SEEN:
-            self.seen.add(digest.digest())
+        is_call = self._is_call.pop(key, False)
+        if (digest := self._digests.pop(key, None)) and len(self._seen) < MAX_SEEN:
+            self._seen.add((digest.digest(), is_call))
         arguments = "".join(self._arguments.pop(key, []))
         self._kept_characters -= len(arguments)
         size = self._arguments_characters.pop(key, 0)
@@ -85,9 +95,29 @@ class RunningTexts:
         return list(self._digests)
 
     def unseen(self, texts: list[Text]) -> list[Text]:
-        """The texts that were not inspected in pieces."""
+        """The texts that were not inspected in pieces as what they are."""
+        return [text for text in texts if (_digest(text.text), text.target is Target.TOOL_ARGS) not in self._seen]
+
+    def unsaid(self, texts: list[Text]) -> list[Text]:
+        """The texts that were not said in pieces, as whatever."""
         return [
             text
             for text in texts
-            if hashlib.blake2b(text.text.encode("utf-8", "surrogatepass"), digest_size=16).digest() not in self.seen
+            if (_digest(text.text), False) not in self._seen and (_digest(text.text), True) not in self._seen
         ]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def named(body: dict[str, Any]) -> dict[str, Any]:
+    """What tells of an event with a piece of a text which text that is, to tell it of the next piece; nothing else of it."""
+    kept: dict[str, Any] = {}
+    for name in _PLACE_MEMBERS:
+        value = body.get(name)
+        if type(value) is int or (type(value) is str and _PLACE.fullmatch(value) is not None):
+            kept[name] = value
+    if "logprobs" in body:
+        kept["logprobs"] = []
+    return kept

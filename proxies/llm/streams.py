@@ -8,7 +8,6 @@ that differs from its pieces is inspected as new.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -16,8 +15,9 @@ from typing import Any, Final, NamedTuple
 from proxies.answer_texts import OWN_CALLS, Mode, Piece
 from proxies.contract import Usage
 from proxies.json_texts import leaves, pointer
+from proxies.llm.chat_shapes import nested, numbered, reasoning_delta, text_part, tool_delta
 from proxies.llm.response_texts import block_texts, output_item_texts
-from proxies.llm.running_texts import Reading, RunningTexts
+from proxies.llm.running_texts import Reading, RunningTexts, named
 from proxies.llm.tool_calls import begins_another, is_whole
 from proxies.llm.tool_texts import argument_texts
 from proxies.llm.usage import anthropic_usage, openai_usage
@@ -26,10 +26,6 @@ from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
 from rules.model import Target, Text
 
-_PLACE_MEMBERS: Final = tuple(
-    "type event_id response_id item_id call_id output_index content_index summary_index sequence_number".split()
-)
-_PLACE: Final = re.compile(r"[A-Za-z0-9_.:-]{0,200}")
 MAX_BLOCKS: Final = 10_000
 """Bound of the blocks whose kind is remembered; calls in later ones get no values back."""
 
@@ -101,7 +97,7 @@ class ChatStream:
                     self._function_call(index, value, below, choice, reading)
                 elif type(value) is str and key != "role":
                     self._piece(_Place(f"{index}.{key}", below, delta, key, choice), Target.COMPLETION, reading)
-                    self._shapes.setdefault(f"{index}.{key}", (index, partial(_nested, ("delta", key))))
+                    self._shapes.setdefault(f"{index}.{key}", (index, partial(nested, ("delta", key))))
                 elif key == "audio" and type(value) is dict:
                     self._audio(index, value, below, choice, reading)
                 elif key == "content" and type(value) is list:
@@ -114,7 +110,7 @@ class ChatStream:
         if type(choice.get("text")) is str:
             place = _Place(f"{index}.text", f"{path}/text", choice, "text", choice)
             self._piece(place, Target.COMPLETION, reading)
-            self._shapes.setdefault(place.key, (index, partial(_nested, ("text",))))
+            self._shapes.setdefault(place.key, (index, partial(nested, ("text",))))
         for key, value in choice.items():
             if key not in _CHOICE or (key == "text" and type(value) is not str):
                 leaves(value, Target.COMPLETION, pointer(path, key), reading.texts)
@@ -128,7 +124,7 @@ class ChatStream:
         if type(audio.get("transcript")) is str:
             key = f"{index}.audio"
             self._piece(_Place(key, f"{path}/transcript", audio, "transcript", choice), Target.COMPLETION, reading)
-            self._shapes.setdefault(key, (index, partial(_nested, ("delta", "audio", "transcript"))))
+            self._shapes.setdefault(key, (index, partial(nested, ("delta", "audio", "transcript"))))
 
     def _parts(
         self, index: int, parts: list[Any], path: str, choice: dict[str, Any], reading: Reading, mode: Mode = "text"
@@ -144,7 +140,7 @@ class ChatStream:
                 if member == "text" and type(value) is str:
                     key = f"{index}.content.{inner}"
                     self._piece(_Place(key, below, part, member, choice), Target.COMPLETION, reading, mode=inner)
-                    self._shapes.setdefault(key, (index, _text_part))
+                    self._shapes.setdefault(key, (index, text_part))
                 elif type(value) is list:
                     self._parts(index, value, below, choice, reading, inner)
                 else:
@@ -162,7 +158,7 @@ class ChatStream:
             if member in _THOUGHTS and type(value) is str:
                 key = f"{index}.reasoning_details.{detail.get('index')}.{member}"
                 self._piece(_Place(key, below, detail, member, choice), Target.COMPLETION, reading, mode=mode)
-                self._shapes.setdefault(key, (index, partial(_reasoning_delta, named, member)))
+                self._shapes.setdefault(key, (index, partial(reasoning_delta, named, member)))
             else:
                 leaves(value, Target.COMPLETION, below, reading.texts)
 
@@ -176,7 +172,7 @@ class ChatStream:
             key = f"{index}.function_call"
             place = _Place(key, f"{path}/arguments", call, "arguments", choice)
             self._piece(place, Target.TOOL_ARGS, reading, mode="arguments")
-            self._shapes.setdefault(key, (index, partial(_nested, ("delta", "function_call", "arguments"))))
+            self._shapes.setdefault(key, (index, partial(nested, ("delta", "function_call", "arguments"))))
 
     def _tool_call(self, index: int, call: Any, path: str, choice: dict[str, Any], reading: Reading) -> None:
         if type(call) is not dict:
@@ -192,7 +188,7 @@ class ChatStream:
             if type(body.get(member)) is str:
                 place = _Place(key, f"{path}/{kind}/{member}", body, member, choice)
                 self._piece(place, Target.TOOL_ARGS, reading, mode=mode)
-                self._shapes.setdefault(key, (index, partial(_tool_delta, {name: call.get(name)}, kind, member)))
+                self._shapes.setdefault(key, (index, partial(tool_delta, {name: call.get(name)}, kind, member)))
         if is_whole(call):
             self._end(key, path, reading)
 
@@ -201,11 +197,11 @@ class ChatStream:
         place = f"{index}.tool.{call.get('index')}"
         id, number = self._calls.get(place, ("", 0))
         if id and begins_another(call, id):
-            self._end(_numbered(place, number), path, reading)
+            self._end(numbered(place, number), path, reading)
             number += 1
         if type(call.get("id")) is str and call["id"]:
             self._calls[place] = (call["id"], number)
-        return _numbered(place, number)
+        return numbered(place, number)
 
     def _end(self, key: str, path: str, reading: Reading) -> None:
         reading.ended.append(key)
@@ -238,27 +234,10 @@ class _Place(NamedTuple):
     around: dict[str, Any]
 
 
-def _nested(path: tuple[str, ...], text: str) -> dict[str, Any]:
-    value: Any = text
-    for key in reversed(path):
-        value = {key: value}
-    return dict(value)
-
-
-def _text_part(text: str) -> dict[str, Any]:
-    return {"delta": {"content": [{"type": "text", "text": text}]}}
-
-
-def _numbered(place: str, number: int) -> str:
-    return f"{place}.{number}" if number else place
-
-
-def _tool_delta(named: dict[str, Any], kind: str, member: str, text: str) -> dict[str, Any]:
-    return {"delta": {"tool_calls": [{**named, kind: {member: text}}]}}
-
-
-def _reasoning_delta(named: dict[str, Any], member: str, text: str) -> dict[str, Any]:
-    return {"delta": {"reasoning_details": [{**named, member: text}]}}
+_PLACES: Final = ("output_index", "item_id", "content_index", "summary_index", "command_index")
+_OUTPUTS: Final = ("stdout", "stderr")
+_OUTPUT: Final = "_call_output"
+"""In the name of an event about what a command wrote."""
 
 
 class ResponsesStream:
@@ -285,6 +264,8 @@ class ResponsesStream:
             self.sequence = body["sequence_number"] + 1
         if kind.endswith(".delta") and type(text := body.get("delta")) is str:
             self._delta(kind, body, text, reading)
+        elif kind.endswith(".delta") and type(parts := body.get("delta")) is dict:
+            self._output(kind, body, parts, reading)
         elif kind.endswith(".done") and kind not in ("response.content_part.done", "response.output_item.done"):
             self._done(kind, body, reading)
         elif "response" in body:
@@ -295,7 +276,7 @@ class ResponsesStream:
 
     def unsaid(self, texts: list[Text]) -> list[Text]:
         """Those of the texts of an event that were not said in pieces."""
-        return self._running.unseen(texts)
+        return self._running.unsaid(texts)
 
     def _forget(self) -> None:
         """What was needed for the rest of texts that have ended."""
@@ -303,12 +284,14 @@ class ResponsesStream:
             self._last.pop(key, None)
 
     def _key(self, kind: str, body: dict[str, Any]) -> str:
-        parts = (body.get(name) for name in ("output_index", "item_id", "content_index", "summary_index"))
+        parts = (body.get(name) for name in _PLACES)
         return kind.rpartition(".")[0] + ":" + ":".join(str(part) for part in parts)
 
     def delta(self, key: str, text: str) -> SSEEvent:
         """An event with more of one text, in the shape of the last one."""
-        body = {**self._last[key], "delta": text}
+        last = self._last[key]
+        member = last.get("delta")
+        body = {**last, "delta": {member: text} if type(member) is str else text}
         return SSEEvent(event=str(body["type"]), data=dump(body).decode())
 
     def _delta(self, kind: str, body: dict[str, Any], text: str, reading: Reading) -> None:
@@ -332,11 +315,27 @@ class ResponsesStream:
         self._running.add(piece)
         reading.pieces.append(piece)
 
+    def _output(self, kind: str, body: dict[str, Any], parts: dict[str, Any], reading: Reading) -> None:
+        """What a command writes, by the stream to which it writes."""
+        for member, value in parts.items():
+            path = f"/delta/{member}"
+            if member not in _OUTPUTS or type(value) is not str:
+                leaves(value, Target.COMPLETION, pointer("/delta", member), reading.texts)
+            elif value:
+                key = f"{self._key(kind, body)}#{member}"
+                piece = Piece(key, Target.COMPLETION, path, value, parts, member, parts)
+                self._last[key] = {**named(body), "delta": member}
+                self._running.add(piece)
+                reading.pieces.append(piece)
+
     def _done(self, kind: str, body: dict[str, Any], reading: Reading) -> None:
         key = self._key(kind, body)
-        reading.ended.append(key)
-        self._running.end(key, "/" + kind, reading)
-        self._other(body, reading)
+        outputs = [f"{key}#{member}" for member in _OUTPUTS]
+        for ended in (key, *(output for output in outputs if output in self._last)):
+            reading.ended.append(ended)
+            self._running.end(ended, "/" + kind, reading)
+        target = Target.TOOL_ARGS if "_call" in kind and _OUTPUT not in kind else Target.COMPLETION
+        self._other(body, reading, target)
 
     def _whole(self, kind: str, response: Any, reading: Reading) -> None:
         """`response.created` and its like carry the response; the last one carries everything again, and the usage."""
@@ -358,7 +357,7 @@ class ResponsesStream:
                 self._running.end(key, "/response", reading)
         reading.texts += self._running.unseen(texts)
 
-    def _other(self, body: dict[str, Any], reading: Reading) -> None:
+    def _other(self, body: dict[str, Any], reading: Reading, target: Target = Target.COMPLETION) -> None:
         texts: list[Text] = []
         for key, value in body.items():
             if key in ("type", "item_id", "obfuscation", "logprobs", "partial_image_b64"):
@@ -368,20 +367,8 @@ class ResponsesStream:
             elif key == "arguments":
                 argument_texts(value, "/arguments", texts)
             else:
-                leaves(value, Target.COMPLETION, pointer("", key), texts)
+                leaves(value, target, pointer("", key), texts)
         reading.texts += self._running.unseen(texts)
-
-
-def named(body: dict[str, Any]) -> dict[str, Any]:
-    """What tells of an event with a piece of a text which text that is, to tell it of the next piece; nothing else of it."""
-    kept: dict[str, Any] = {}
-    for name in _PLACE_MEMBERS:
-        value = body.get(name)
-        if type(value) is int or (type(value) is str and _PLACE.fullmatch(value) is not None):
-            kept[name] = value
-    if "logprobs" in body:
-        kept["logprobs"] = []
-    return kept
 
 
 class AnthropicStream:

@@ -47,6 +47,8 @@ _OWN_CONTAINERS: Final = frozenset({"arguments", "args", "metadata", "structured
 _OWN_CONTAINERS_BELOW: Final = frozenset({"input", "response"})
 """Members whose inside is the caller's or the tool's own, where no name means anything to the protocol; the latter are
 members of the protocol itself at the top of a document."""
+_SAID_BEFORE: Final = frozenset({Target.COMPLETION, Target.TOOL_ARGS, Target.TOOL_RESULT})
+"""What comes of earlier answers: placeholders that were not put back there, as in a link or in a call, stay what they are."""
 _NOWHERE: Final[tuple[str, list[Span]]] = ("", [])
 SIGNED_TYPES: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning.encrypted"})
 
@@ -167,7 +169,8 @@ def _masked_texts(
         _, spans = places.get((text.target, path), _NOWHERE)
         if originals.setdefault(path, content) != content and spans:
             raise EditImpossible("two texts stand in the same place")
-        others = [*literal_spans(content, session), *repeated.spans(content)]
+        literals = literal_spans(content, session, keeps_own=text.target in _SAID_BEFORE)
+        others = [*literals, *repeated.spans(content)]
         if spans:
             # Most values occur once: what repeats a span adds nothing to it.
             known = set(spans)

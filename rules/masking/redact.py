@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
+from rules.long_values import LONG_CHARACTERS
 from rules.masking.pending import Pending
 from rules.masking.session import MaskingSession
 from rules.masking.spans import Replace, Span, replace_spans, without_placeholders
@@ -23,7 +25,7 @@ class Redactor:
     `session` names the placeholders that stand for values of the request: they are no values and stay.
     """
 
-    __slots__ = ("_base", "_buffer", "_context", "_pending", "_replace", "_session", "_spans", "missed")
+    __slots__ = ("_base", "_buffer", "_context", "_masked", "_pending", "_replace", "_session", "_spans", "missed")
 
     def __init__(self, pending: Pending, replace: Replace, session: MaskingSession | None) -> None:
         self._pending = pending
@@ -33,6 +35,8 @@ class Redactor:
         self._base = 0
         self._context = ""
         self._spans: list[Span] = []
+        self._masked = ("", 0, 0)
+        """The last value that was replaced: its rule, and its span in the whole text."""
         self.missed = 0
         """Spans that were reported after their text had gone out."""
 
@@ -85,9 +89,20 @@ class Redactor:
                 limit = span.start
         text, self._buffer = self._buffer[:limit], self._buffer[limit:]
         self._context = (self._context + text)[-CONTEXT_CHARACTERS:]
+        base = self._base
         self._base += limit
         now = [span for span in settled if span.end <= limit]
         self._spans = [
             span._replace(start=span.start - limit, end=span.end - limit) for span in self._spans if span.end > limit
         ]
-        return replace_spans(text, now, self._replace) if now else text
+        return replace_spans(text, now, partial(self._replaced, base)) if now else text
+
+    def _replaced(self, base: int, span: Span, value: str) -> str:
+        """What stands for a span; nothing for the next part of a value that is longer than a match may be."""
+        rule_id, start, end = self._masked
+        here, there = base + span.start, base + span.end
+        if here == end and span.rule_id == rule_id and end - start >= LONG_CHARACTERS:
+            self._masked = rule_id, start, there
+            return ""
+        self._masked = span.rule_id, here, there
+        return self._replace(span, value)

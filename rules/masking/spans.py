@@ -87,13 +87,18 @@ def without_placeholders(text: str, spans: Iterable[Span], session: MaskingSessi
     return settled
 
 
-def literal_spans(text: str, session: MaskingSession) -> list[Span]:
-    """What looks like a placeholder in an input: it is masked itself, so that it comes back as it was (RED-PH-2)."""
+def literal_spans(text: str, session: MaskingSession, *, keeps_own: bool = False) -> list[Span]:
+    """What looks like a placeholder in an input: it is masked itself, so that it comes back as it was (RED-PH-2).
+
+    With `keeps_own` without the placeholders of the session: a text that the upstream has had before says with them what it
+    said then.
+    """
     if not may_hold_placeholder(text):
         return []
-    spans = [Span(m.start(), m.end(), LITERAL_LABEL, True, "") for m in GRAMMAR.finditer(text)]
-    spans += [Span(found.start, found.end, LITERAL_LABEL, True, "") for found in session.find(text)]
-    return spans
+    own = [(found.start, found.end) for found in session.find(text)]
+    spans = [match.span() for match in GRAMMAR.finditer(text)]
+    chosen = [span for span in spans if span not in own] if keeps_own else [*spans, *own]
+    return [Span(start, end, LITERAL_LABEL, True, "") for start, end in chosen]
 
 
 class RepeatedValues:

@@ -24,6 +24,8 @@ _PLACEHOLDER = re.compile(
 )
 _FEW_CHARS = 8
 """Characters of which the longest stand-ins are made; what a machine makes has more, but never more than its alphabet."""
+_LONG_CHARACTERS = 256
+_STAND_IN_SHARE = 50
 _REFERENCE = re.compile(
     r"\$[A-Z_{(][\w{}():.-]*|%[A-Z_]\w*%"  # of a shell or a template
     r"|[A-Z][A-Z0-9]{1,24}(?:_[A-Z]{2,24}){1,8}"  # a constant or a variable of the environment
@@ -43,7 +45,7 @@ def entropy(value: str) -> float:
 
 def not_placeholder(value: str) -> bool:
     """Whether the value looks chosen by a machine: no stand-in word, no run of one character, no plain sequence."""
-    if _PLACEHOLDER.search(value):
+    if _PLACEHOLDER.search(value) and (len(value) < _LONG_CHARACTERS or _is_of_stand_ins(value)):
         return False
     core = [char.lower() for char in value if char.isalnum()]
     if len(core) < 4:
@@ -53,6 +55,11 @@ def not_placeholder(value: str) -> bool:
     steps = Counter(ord(right) - ord(left) for left, right in itertools.pairwise(core))
     straight = max(steps.get(0, 0), steps.get(1, 0), steps.get(-1, 0))
     return straight * 10 < (len(core) - 1) * 6
+
+
+def _is_of_stand_ins(value: str) -> bool:
+    """Whether stand-ins are a part of a long value that no accident explains: one private key in hundreds holds `xXxX`."""
+    return _STAND_IN_SHARE * sum(len(match[0]) for match in _PLACEHOLDER.finditer(value)) >= len(value)
 
 
 def letters_and_digits(value: str) -> bool:
@@ -66,9 +73,14 @@ def not_reference(value: str) -> bool:
 
 
 def jwt(value: str) -> bool:
-    """Whether the first of three dot-separated parts is a JWS header (RFC 7515 §4): base64url JSON with `alg`."""
+    """Whether the first of three dot-separated parts is a JWS header (RFC 7515 §4): base64url JSON with `alg`.
+
+    A token with so many claims that a pattern ends within them has two.
+    """
     parts = value.split(".")
-    if len(parts) != 3 or not parts[1]:
+    if len(parts) != 3 and not (len(parts) == 2 and len(parts[1]) >= _MANY_CLAIMS_CHARACTERS):
+        return False
+    if not parts[1]:
         return False
     raw = _decode_base64(parts[0])
     if raw is None:
@@ -111,6 +123,7 @@ def _decode_base64(value: str) -> bytes | None:
         return None
 
 
+_MANY_CLAIMS_CHARACTERS = 600
 _TO_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
@@ -126,5 +139,6 @@ def pem_body(value: str) -> bool:
     # Headers such as Proc-Type stand in old files before the body.
     body = [line for line in lines if line and ":" not in line]
     compact = "".join(itertools.takewhile(_BASE64_LINE.fullmatch, body)).replace(" ", "")
-    whole = compact.rstrip("=")
+    # The body ends with its padding; what follows, where the last line of the file is missing, is something else.
+    whole = compact.partition("=")[0]
     return len(whole) >= 24 and _decode_base64(whole[: len(whole) // 4 * 4]) is not None

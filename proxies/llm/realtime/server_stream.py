@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from proxies.answer_texts import Mode, Piece
 from proxies.llm.realtime.server_texts import event_texts
-from proxies.llm.running_texts import Reading
-from proxies.llm.streams import ResponsesStream, named
+from proxies.llm.running_texts import Reading, named
+from proxies.llm.streams import ResponsesStream
 from proxies.llm.usage import openai_usage
 from proxies.strict_json import dump
 from proxies.transport.sse import SSEEvent
@@ -36,7 +36,7 @@ class RealtimeStream(ResponsesStream):
         if kind.endswith(".delta") and type(text := body.get("delta")) is str:
             if text:
                 self._piece(kind, body, text, reading)
-            reading.texts += self._running.unseen(event_texts(body, but="delta"))
+            reading.texts += self._running.unsaid(event_texts(body, but="delta"))
         elif kind.startswith(TRANSCRIPTION) and kind.endswith((".completed", ".failed")):
             self.usage = openai_usage(body.get("usage"))
             reading.is_end = True
@@ -84,5 +84,5 @@ class RealtimeStream(ResponsesStream):
                 reading.ended.append(key)
                 self._running.end(key, "/response", reading)
 
-    def _other(self, body: dict[str, Any], reading: Reading) -> None:
-        reading.texts += self._running.unseen(event_texts(body))
+    def _other(self, body: dict[str, Any], reading: Reading, target: Target = Target.COMPLETION) -> None:
+        reading.texts += self._running.unsaid(event_texts(body))

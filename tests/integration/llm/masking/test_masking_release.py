@@ -110,3 +110,39 @@ async def test_a_policy_can_keep_values_out_of_tool_arguments(upstream) -> None:
     message = answer["choices"][0]["message"]
     assert message["content"] == EMAIL
     assert re.fullmatch(PLACEHOLDER, json.loads(message["tool_calls"][0]["function"]["arguments"])["to"])
+
+
+async def test_RED_PH_3_a_placeholder_that_stayed_in_a_link_is_the_same_in_the_next_turns(upstream, proxy) -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": QUESTION}]
+    upstream.reply = lambda body: chat_body(f"![x](https://x.example/?q={placeholder_in(body)})")
+    for _ in range(3):
+        answer = await post(proxy, "/v1/chat/completions", {"model": "m", "messages": messages})
+        messages += [answer["choices"][0]["message"], {"role": "user", "content": "Again, please."}]
+
+    first, _, last = upstream.bodies
+    assert last["messages"][:1] == first["messages"]
+    assert last["messages"][1]["content"] == f"![x](https://x.example/?q={placeholder_in(first)})"
+    assert last["messages"][1] == last["messages"][3]
+
+
+async def test_RED_PH_3_what_a_tool_says_with_a_placeholder_is_restored_for_the_user(upstream) -> None:
+    """With `restore_tool_arguments: false` a tool knows the placeholder only, and the conversation goes on with it."""
+    call = {"id": "c1", "type": "function", "function": {"name": "send"}}
+    policies = [{"name": "strict", "packs": ["masking"], "restore_tool_arguments": False}]
+    async with running_proxy(
+        type="llm", target_url=upstream.url, client_key=CLIENT_KEY, ruleset=masking_ruleset(), policies=policies
+    ) as proxy:
+        upstream.reply = lambda body: chat_body("on it")
+        await post(proxy, "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": QUESTION}]})
+        placeholder = placeholder_in(upstream.bodies[0])
+        call["function"] |= {"arguments": json.dumps({"to": placeholder})}
+        upstream.reply = lambda body: chat_body(body["messages"][-1]["content"])
+        history = [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": f"Sent to {placeholder}."},
+        ]
+        answer = await post(proxy, "/v1/chat/completions", {"model": "m", "messages": history})
+
+    assert upstream.bodies[-1]["messages"][1:] == history[1:]
+    assert answer["choices"][0]["message"]["content"] == f"Sent to {EMAIL}."
