@@ -267,12 +267,14 @@ async def builder_context(
     return {
         "draft": draft,
         "text": found.text,
+        "digest": documents.digest(found.text),
         "revision": draft.revision if draft else 0,
         "form": form_context(library, value or {}, name, builder_view.first_view(value or {}, opened)),
         "problems": problems,
         "remarks": remarks,
         "refusal": None,
         "unsaved": False,
+        "worked": False,
         "conflict": None,
     }
 
@@ -318,9 +320,16 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
 
 
 def document_in(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """The document that was sent: the JSON, with the form written into it when the form was changed last."""
-    value, problems = documents.parse((given.get("json") or [""])[0].replace("\r\n", "\n"))
-    if value is not None and (given.get("side") or ["form"])[0] == "form":
+    """The document that was sent: the JSON, with the form written into it when the form was changed last.
+
+    Scripts say which side that was. Without them it is the form, unless the JSON is no longer what was shown.
+    """
+    text = (given.get("json") or [""])[0].replace("\r\n", "\n")
+    value, problems = documents.parse(text)
+    side = (given.get("side") or ["form"])[0]
+    if not side:
+        side = "form" if (given.get("json.was") or [""])[0] == documents.digest(text) else "json"
+    if value is not None and side == "form":
         value = builder.merged(value, given)
     return value, problems
 

@@ -20,7 +20,7 @@ from app.http.envelope import MAX_LIMIT, Listing, page_of
 from app.http.filters import search_text
 from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
-from app.policies import builder, documents, rule_list
+from app.policies import builder, documents, in_policies, rule_list, rule_words
 from app.policies.builder_pages import builder_context
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
@@ -28,7 +28,7 @@ from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
 from app.policies.in_force import names_in_force
 from app.policies.item_words import words_of
-from app.policies.library import PolicyLibrary
+from app.policies.library import PolicyLibrary, rule_view
 from app.policies.replays import Replays
 from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
@@ -301,7 +301,14 @@ async def _overview(
                 * (policy.default_action == "deny")
             ),
         ],
-        "detections": list(policy.detections),
+        "overrides": [
+            {"on": values["rules"] or values["categories"] or values["packs"], "words": words_of("overrides", values)}
+            for values in document["overrides"]
+        ],
+        "detections": [
+            {"rule": rule, "index": index, "words": words_of("detections", values)}
+            for index, (rule, values) in enumerate(zip(policy.detections, document["detections"], strict=True))
+        ],
         "rate_limits": policy.rate_limits,
     }
 
@@ -384,7 +391,7 @@ async def rule_page(
 ) -> Response[str]:
     """One rule: what it looks for, its examples, how often it hit, and what people say about that."""
     pack = library.pack(name)
-    rule = next((rule for rule in pack.rules if rule.id == rule_id), None)
+    rule = library.rule(name, rule_id)
     if rule is None:
         raise NotFound(f"The pack {name} has no such rule.")
     hits = HitRepository(reader, actor.tenant_id)
@@ -397,7 +404,9 @@ async def rule_page(
         active="policies",
         crumbs=(*HOME, (f"/packs/{name}", pack.title or pack.name)),
         pack=pack,
-        rule=rule,
+        rule=rule_view(rule),
+        condition=rule_words.condition(rule),
+        standings=in_policies.standings(rule, name, library.with_pack(name)),
         day=(await hits.by_rule(now, DAY_HOURS, [name])).get(rule_id, nothing),
         week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),
         series=await hits.series(rule_id, now),

@@ -1,6 +1,11 @@
 // The policy builder and the playground: which side of the builder was changed last, and keys.
 "use strict";
 (() => {
+  document.addEventListener("DOMContentLoaded", () => {
+    // Without scripts the console finds out itself which side was changed.
+    const side = document.getElementById("builder")?.elements.side;
+    if (side && !side.value) side.value = "json";
+  });
   function noteSide(event) {
     const side = event.target.closest?.("[data-side]");
     const form = side?.closest("form");
@@ -34,7 +39,7 @@
   });
   document.addEventListener("htmx:before:request", (event) => {
     const { sourceElement: source } = event.detail.ctx;
-    if (source.matches("#build-form button[hx-vals]")) {
+    if (source.matches("#build-form button[name=do]")) {
       working = { source, focused: document.activeElement };
       window.htmx.trigger("#build-form", "htmx:abort");
       hold();
@@ -73,9 +78,9 @@
   // A button that adds or removes an item is replaced with its section: the new item takes the focus, or the button that adds.
   let asked = null;
   document.addEventListener("click", (event) => {
-    const work = event.target.closest?.("#build-form button[hx-vals]");
+    const work = event.target.closest?.("#build-form button[name=do]");
     if (!work) return;
-    const { do: verb } = JSON.parse(work.getAttribute("hx-vals"));
+    const verb = work.value;
     const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
     asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
   });
