@@ -82,7 +82,7 @@
     if (!work) return;
     const verb = work.value;
     const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
-    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
+    asked = { title: work.closest("section").getAttribute("aria-labelledby"), turns: verb.startsWith("page-") && work.textContent, adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
   });
   function refocus() {
     if (!asked || document.activeElement !== document.body) return;
@@ -90,8 +90,10 @@
     const items = section?.querySelectorAll(".item") ?? [];
     const entry = asked.adds ? items[items.length - 1] : asked.opens ? document.getElementById(`item-${asked.opens}`) : null;
     const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? (entry ?? document.getElementById(asked.item))?.querySelector("button");
+    const turned = [...section?.querySelectorAll(".item-pages button") ?? []];
+    const turn = asked.turns && (turned.find((button) => button.textContent === asked.turns) ?? turned[0]);
     asked = null;
-    (first ?? section?.querySelector("header button"))?.focus();
+    (turn || (first ?? section?.querySelector("header button")))?.focus();
   }
 
   // Saving the draft loads the page again: it comes back where it was left, with the focus on the button.
