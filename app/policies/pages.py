@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
@@ -16,7 +16,7 @@ from app.errors import NotFound
 from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT, Listing, page_of
+from app.http.envelope import MAX_LIMIT
 from app.http.filters import search_text
 from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
@@ -34,7 +34,7 @@ from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
 from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
-from app.policies.views import TABS, unpublished
+from app.policies.views import TABS, page_of_rows, unpublished
 from app.security.permissions import Actor
 from rules.model import Severity
 from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
@@ -42,10 +42,6 @@ from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
 DEFAULT_COMPARED = 2
-PAGE_ROWS = 25
-"""Rows of a list on a page, so that a page stays below 60 KB."""
-
-Item = TypeVar("Item")
 
 
 class PolicyRow(msgspec.Struct, frozen=True):
@@ -136,7 +132,7 @@ async def policies_page(
         "policies/list.html",
         title="Policies",
         active="policies",
-        own=_page([row for row in found if not row.shipped], offset),
+        own=page_of_rows([row for row in found if not row.shipped], offset),
         shipped=[row for row in found if row.shipped],
         every=rows,
         packs=[
@@ -151,12 +147,6 @@ async def policies_page(
         by_tag=await tag_policies.views(actor),
         damage=library.damage,
     )
-
-
-def _page(items: list[Item], offset: int) -> Listing[Item]:
-    """A page of a list that is all in memory."""
-    limit, offset = page_of(PAGE_ROWS, offset)
-    return Listing(items[offset : offset + limit], total=len(items), limit=limit, offset=offset)
 
 
 def _rows(
@@ -217,6 +207,7 @@ async def policy_page(
     rules_offset: FromQuery[int] = 0,
     detections_offset: FromQuery[int] = 0,
     versions_offset: FromQuery[int] = 0,
+    changes_offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """One policy in its tabs; `open` names the items that the builder shows open."""
     stored = (await policies.stored(actor)).get(name)
@@ -233,8 +224,8 @@ async def policy_page(
             users = [proxy for proxy in assigned.items if name in named[proxy.id]]
             hits = HitRepository(reader, actor.tenant_id)
             context |= await _overview(actor, library, view, users, hits, feedback, rulesets)
-            context["conditions"] = _page(context["conditions"], rules_offset)
-            context["detections"] = _page(context["detections"], detections_offset)
+            context["conditions"] = page_of_rows(context["conditions"], rules_offset)
+            context["detections"] = page_of_rows(context["detections"], detections_offset)
             context["keys"] = await ApiKeyRepository(reader, actor.tenant_id).names_under(name, clock.utcnow())
         case "builder":
             context |= await builder_context(actor, library, policies, name, open)
@@ -244,7 +235,7 @@ async def policy_page(
                 library, evaluator, subject=("draft:" if draft else "") + name, drafts=[name] if draft else []
             )
         case "replay":
-            context |= _replay(actor, replays, name, replay)
+            context |= _replay(actor, replays, name, replay, changes_offset)
             context["proxies"] = (await proxies.page(actor, limit=MAX_LIMIT)).items
         case "versions":
             context |= await _versions(actor, policies, name, before, after, versions_offset)
@@ -326,10 +317,10 @@ def _counted(
     }
 
 
-def _replay(actor: Actor, replays: Replays, name: str, replay_id: str) -> dict[str, Any]:
+def _replay(actor: Actor, replays: Replays, name: str, replay_id: str, offset: int) -> dict[str, Any]:
     found = replays.of_policy(actor, name)
     chosen = next((item for item in found if item.id == replay_id), found[0] if found else None)
-    return {"replays": found, "replay": chosen}
+    return {"replays": found, "replay": chosen, "changes": page_of_rows(chosen.changes if chosen else [], offset)}
 
 
 async def _versions(
@@ -340,7 +331,7 @@ async def _versions(
     if len(numbers) >= DEFAULT_COMPARED and not (before in numbers and after in numbers):
         before, after = numbers[1], numbers[0]
     changes = await policies.diff(actor, name, before, after) if before in numbers and after in numbers else None
-    page = _page(versions, offset)
+    page = page_of_rows(versions, offset)
     elsewhere = [one for one in versions if one.number in (before, after) and one not in page.items]
     return {"versions": page, "compared": elsewhere, "before": before, "after": after, "changes": changes}
 
