@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Protocol
 
 from markupsafe import Markup
 
 from app.http.hostile import hostile, is_deceptive
+from rules.canaries import PACK as CANARY
 
 CONTEXT_CHARACTERS = 40
 MARKED_CHARACTERS = 100
@@ -42,6 +44,26 @@ def evidence(text: str, limit: int = 0, *, start: int | None = None, end: int | 
     return Markup("").join(
         Markup("<mark>{}</mark>").format(hostile(part)) if marked else hostile(part) for marked, part in drawn
     )
+
+
+class Placed(Protocol):
+    """A finding as far as its evidence is drawn."""
+
+    pack: str
+    view: str
+    evidence: str
+    start: int
+    end: int
+
+
+def evidence_of(finding: Placed) -> Markup:
+    """The evidence of a finding, with the hit marked where its offsets count the characters of the excerpt.
+
+    They do not in a decoded text, whose offsets are those of the code, nor beside the name of a canary.
+    """
+    if finding.view == "decoded" or finding.pack == CANARY:
+        return evidence(finding.evidence)
+    return evidence(finding.evidence, start=finding.start, end=finding.end)
 
 
 def _as_it_was(piece: str) -> str:

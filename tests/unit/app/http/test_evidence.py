@@ -1,8 +1,11 @@
 """The hit inside an excerpt is marked by offset where they are known, else by its mask."""
 
+from typing import NamedTuple
+
 import pytest
 
-from app.http.evidence import evidence
+from app.http.evidence import evidence, evidence_of
+from rules.canaries import PACK as CANARY
 
 
 def marks(markup: str) -> list[str]:
@@ -59,3 +62,20 @@ def test_INJ_01_evidence_is_escaped_inside_and_outside_the_mark() -> None:
 def test_a_limit_shortens_what_is_shown() -> None:
     assert "…" in evidence("x" * 50, 20)
     assert "x" * 20 not in evidence("x" * 50, 20)
+
+
+@pytest.mark.parametrize(
+    ("view", "pack", "marked"),
+    [("raw", "p", "value"), ("normalized", "p", "value"), ("decoded", "p", ""), ("raw", CANARY, "")],
+)
+def test_the_hit_is_marked_only_where_its_offsets_count_the_excerpt(view: str, pack: str, marked: str) -> None:
+    finding = Found(pack=pack, view=view, evidence="the value here", start=4, end=9)
+    assert "".join(marks(evidence_of(finding))) == marked
+
+
+class Found(NamedTuple):
+    pack: str
+    view: str
+    evidence: str
+    start: int
+    end: int
