@@ -7,6 +7,7 @@ lint says. The JSON is what is saved.
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import FormMultiDict, UploadFile
 from litestar.di import NamedDependency
@@ -16,7 +17,7 @@ from app.errors import AppError, ValidationFailed
 from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
-from app.policies import builder, builder_fields, builder_view, documents
+from app.policies import builder, builder_fields, builder_view, documents, rule_words
 from app.policies.errors import PolicyTooSlow
 from app.policies.importing import import_text
 from app.policies.item_words import words_of
@@ -27,7 +28,7 @@ from app.security.permissions import Actor
 from rules.importers.pattern_lists import slug
 from rules.importers.reading import MAX_IMPORT_BYTES
 from rules.model import Target
-from rules.packs import Problem
+from rules.packs import Problem, Rule
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -299,8 +300,21 @@ def form_context(library: PolicyLibrary, value: dict[str, Any], name: str, view:
             key: max(0, len(items) - builder.MAX_ITEMS) for key in pages if isinstance(items := value.get(key), list)
         },
         "open": view.open,
+        "conditions": {
+            index: _condition(value["detections"][index])
+            for index in pages["detections"]
+            if (item := values["detections"][index]) and not item["editable"]
+        },
         "json_only": builder_fields.JSON_ONLY,
     }
+
+
+def _condition(detection: Any) -> list[rule_words.Part]:
+    """When a detection hits that has no form for its patterns; nothing while it is not sound."""
+    try:
+        return rule_words.condition(msgspec.convert(detection, Rule))
+    except msgspec.ValidationError:
+        return []
 
 
 async def lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:

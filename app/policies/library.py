@@ -14,6 +14,7 @@ import msgspec
 
 from app.errors import AppError
 from app.fleet.schemas import PolicyRef
+from app.policies import rule_words
 from app.policies.errors import PackNotFound, PolicyNotFound
 from app.policies.schemas import PackSummary, PackView, PolicyView, RuleView
 from rules.model import Severity
@@ -305,6 +306,7 @@ def rule_view(rule: Rule) -> RuleView:
         views=list(rule.views),
         validators=list(rule.validators),
         patterns=[pattern.re for pattern in (*match.all, *match.any)],
+        condition=rule_words.condition(rule),
         owasp_llm=list(rule.map.owasp_llm),
         owasp_mcp=list(rule.map.owasp_mcp),
         owasp_asi=list(rule.map.owasp_asi),

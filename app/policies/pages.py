@@ -20,7 +20,7 @@ from app.http.envelope import MAX_LIMIT
 from app.http.filters import search_text
 from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
-from app.policies import builder, documents, in_policies, rule_list, rule_words
+from app.policies import builder, documents, in_policies, rule_list
 from app.policies.builder_pages import builder_context
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
@@ -385,6 +385,7 @@ async def rule_page(
     rule = library.rule(name, rule_id)
     if rule is None:
         raise NotFound(f"The pack {name} has no such rule.")
+    shown = rule_view(rule)
     hits = HitRepository(reader, actor.tenant_id)
     now = clock.utcnow()
     nothing = RuleHits()
@@ -395,8 +396,8 @@ async def rule_page(
         active="policies",
         crumbs=(*HOME, (f"/packs/{name}", pack.title or pack.name)),
         pack=pack,
-        rule=rule_view(rule),
-        condition=rule_words.condition(rule),
+        rule=shown,
+        condition=shown.condition,
         standings=in_policies.standings(rule, name, library.with_pack(name)),
         day=(await hits.by_rule(now, DAY_HOURS, [name])).get(rule_id, nothing),
         week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),

@@ -58,9 +58,11 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def condition(rule: Rule) -> list[Part]:
-    """When the rule hits; every part must hold."""
+    """When the rule hits; every part must hold. Nothing for a rule without patterns, which lint refuses."""
     match = rule.match
     anchors, others = (match.all[:1], match.all[1:]) if match.all else (match.any, ())
+    if not anchors:
+        return []
     made = [_part(f"The text holds {_this(anchors)}. Each place where it does is a match.", anchors)]
     if others:
         made.append(_part(f"The same text also holds {_these(others)}, anywhere.", others))
@@ -102,7 +104,7 @@ def _judge(name: str) -> str:
         return f"a number whose check digits, and date where it has one, are right for {name}"
     if name.startswith("entropy>="):
         return f"as random as at least {name.removeprefix('entropy>=')} bits per character"
-    return VALIDATORS[name]
+    return VALIDATORS.get(name, name)
 
 
 def _list(words: str) -> str:

@@ -70,9 +70,15 @@ def test_what_is_asked_of_the_value_is_said(rule: Rule) -> None:
     ]
 
 
+def test_a_draft_that_is_not_sound_has_words_too(rule: Rule) -> None:
+    assert said(rule, {"near": [{"re": "a", "within": 3}]}) == []
+    assert said(rule, {"any": [{"re": "a"}]}, validators=("nonsense",))[1].points == ("nonsense",)
+
+
 def test_there_are_words_for_every_validator_and_every_shipped_rule() -> None:
     assert {name for name in _JUDGES if not name.startswith("id:")} == set(VALIDATORS)
     assert set(_RAISERS) == {CHECKSUM}
+    assert VALIDATORS.keys().isdisjoint(_RAISERS)
     packs = PolicyLibrary.shipped().shared_packs.values()
     silent = [rule.id for pack in packs for rule in pack.rules if not condition(rule)[0].patterns]
     assert silent == []
