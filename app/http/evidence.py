@@ -46,14 +46,33 @@ def evidence(text: str, limit: int = 0, *, start: int | None = None, end: int | 
     )
 
 
-class Placed(Protocol):
-    """A finding as far as its evidence is drawn."""
+class Found(Protocol):
+    """A finding or an alert as far as its evidence is drawn."""
 
-    pack: str
-    view: str
-    evidence: str
-    start: int
-    end: int
+    @property
+    def pack(self) -> str: ...
+
+    @property
+    def category(self) -> str: ...
+
+    @property
+    def action(self) -> str: ...
+
+    @property
+    def evidence(self) -> str: ...
+
+
+class Placed(Found, Protocol):
+    """A finding whose place is known."""
+
+    @property
+    def view(self) -> str: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
 
 
 def evidence_of(finding: Placed) -> Markup:
@@ -62,8 +81,14 @@ def evidence_of(finding: Placed) -> Markup:
     They do not in a decoded text, whose offsets are those of the code, nor beside the name of a canary.
     """
     if finding.view == "decoded" or finding.pack == CANARY:
-        return evidence(finding.evidence)
+        return evidence_alone(finding)
     return evidence(finding.evidence, start=finding.start, end=finding.end)
+
+
+def evidence_alone(found: Found, limit: int = 0) -> Markup:
+    """The evidence without its place: masked values are marked where they are what the rule looks for, and nothing else."""
+    is_value = found.pack == CANARY or found.action == "redact" or found.category.startswith(("secrets/", "pii/"))
+    return evidence(found.evidence, limit) if is_value else evidence(found.evidence, limit, start=0, end=0)
 
 
 def _as_it_was(piece: str) -> str:

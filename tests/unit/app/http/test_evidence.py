@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from app.http.evidence import evidence, evidence_of
+from app.http.evidence import evidence, evidence_alone, evidence_of
 from rules.canaries import PACK as CANARY
 
 
@@ -64,18 +64,32 @@ def test_a_limit_shortens_what_is_shown() -> None:
     assert "x" * 20 not in evidence("x" * 50, 20)
 
 
+class Finding(NamedTuple):
+    view: str = "raw"
+    pack: str = "p"
+    category: str = "c/d"
+    action: str = "block"
+    evidence: str = "the value bob@…(15)"
+    start: int = 4
+    end: int = 9
+
+
 @pytest.mark.parametrize(
-    ("view", "pack", "marked"),
-    [("raw", "p", "value"), ("normalized", "p", "value"), ("decoded", "p", ""), ("raw", CANARY, "")],
+    ("finding", "marked"),
+    [
+        (Finding(), ["value"]),
+        (Finding(view="normalized"), ["value"]),
+        (Finding(view="decoded"), []),
+        (Finding(view="decoded", category="pii/email"), ["bob@…(15)"]),
+        (Finding(view="decoded", action="redact"), ["bob@…(15)"]),
+        (Finding(pack=CANARY), ["bob@…(15)"]),
+    ],
 )
-def test_the_hit_is_marked_only_where_its_offsets_count_the_excerpt(view: str, pack: str, marked: str) -> None:
-    finding = Found(pack=pack, view=view, evidence="the value here", start=4, end=9)
-    assert "".join(marks(evidence_of(finding))) == marked
+def test_a_hit_is_marked_only_where_its_offsets_count_the_excerpt(finding: Finding, marked: list[str]) -> None:
+    assert marks(evidence_of(finding)) == marked
 
 
-class Found(NamedTuple):
-    pack: str
-    view: str
-    evidence: str
-    start: int
-    end: int
+def test_without_a_place_a_masked_value_is_marked_only_for_rules_about_values() -> None:
+    assert marks(evidence_alone(Finding())) == []
+    assert marks(evidence_alone(Finding(category="secrets/aws"), 12)) == []
+    assert marks(evidence_alone(Finding(category="secrets/aws"))) == ["bob@…(15)"]
