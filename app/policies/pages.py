@@ -398,6 +398,8 @@ async def rule_page(
         pack=pack,
         rule=shown,
         condition=shown.condition,
+        placeholder=rule.label if rule.is_sensitive or rule.action == "redact" else "",
+        comes_back=rule.capture.reversible,
         standings=in_policies.standings(rule, name, library.with_pack(name)),
         day=(await hits.by_rule(now, DAY_HOURS, [name])).get(rule_id, nothing),
         week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),

@@ -82,7 +82,7 @@ def condition(rule: Rule) -> list[Part]:
     judges = [name for name in rule.validators if not _CONTEXT.fullmatch(name) and name != CHECKSUM]
     if judges:
         value = f"What group {rule.capture.group} of the match holds" if rule.capture.group else "The match"
-        made.append(Part(f"{value} is", points=tuple(map(_judge, judges))))
+        made.append(Part(f"{value} is:", points=tuple(map(_judge, judges))))
     if match.min_count > 1:
         made.append(Part(f"One text holds at least {match.min_count} such matches; fewer are no hit."))
     if CHECKSUM in rule.validators:

@@ -60,7 +60,7 @@ def test_what_is_asked_of_the_value_is_said(rule: Rule) -> None:
     parts = said(rule, {"any": [{"re": "(a)"}]}, validators=names, capture=Capture(group=1))
     assert [part.words for part in parts[1:]] == [
         "In the match or at most 60 characters from it stands one of the words “ni number”, “nino”, case ignored.",
-        "What group 1 of the match holds is",
+        "What group 1 of the match holds is:",
         "It hits without a right checksum too; with one its confidence is high.",
     ]
     assert [point[:20] for point in parts[2].points] == [
