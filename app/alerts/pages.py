@@ -22,6 +22,7 @@ from app.http.formats import plural
 from app.http.forms import convert
 from app.http.htmx import is_htmx
 from app.http.page import Pages, Toast, redirect, with_query
+from app.policies import item_words, rule_words
 from app.policies.library import PolicyLibrary
 from app.security.origin import local_path
 from app.security.permissions import Actor
@@ -205,10 +206,15 @@ def matches(alert: AlertView, filters: dict[str, str]) -> bool:
 
 
 async def _why(traffic: TrafficService, library: PolicyLibrary, actor: Actor, alert: AlertView) -> dict[str, Any]:
-    """The call behind the alert with its finding and the sum of its scores; without them when it is no longer kept."""
+    """The rule as it is now, and the call behind the alert with its finding, the one that decided and the sum of its scores;
+    without them when it is no longer kept."""
+    detection, conditional = (
+        library.rule(alert.pack, alert.rule_id),
+        library.conditional_rule(alert.pack, alert.rule_id),
+    )
     rule = {
-        "pattern": library.pattern_of(alert.pack, alert.rule_id),
-        "conditions": library.conditions_of(alert.pack, alert.rule_id),
+        "condition": rule_words.condition(detection) if detection else [],
+        "conditions": item_words.when(conditional) if conditional else [],
     }
     try:
         call = await traffic.get(actor, alert.call_id)
@@ -217,9 +223,16 @@ async def _why(traffic: TrafficService, library: PolicyLibrary, actor: Actor, al
     scores: dict[str, int] = {}
     for finding in call.findings:
         scores[finding.rule_id] = max(scores.get(finding.rule_id, 0), finding.score)
-    found = next((finding for finding in call.findings if finding.rule_id == alert.rule_id), None)
-    became = what_became(alert, call)
-    return {"call": call, "finding": found, "total_score": sum(scores.values()), "became": became, **rule}
+    first = {finding.rule_id: finding for finding in reversed(call.findings)}
+    decided_by = call.decision.rule_id if call.decision else ""
+    return {
+        "call": call,
+        "finding": first.get(alert.rule_id),
+        "decider": first.get(decided_by) if decided_by != alert.rule_id else None,
+        "total_score": sum(scores.values()),
+        "became": what_became(alert, call),
+        **rule,
+    }
 
 
 routes = [alerts_page, alert_page, change_alerts, change_alert]

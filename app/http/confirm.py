@@ -27,8 +27,9 @@ async def confirmation(
     back: str,
     can_undo: bool = True,
     values: dict[str, str] | None = None,
+    url: str = "",
 ) -> Response[str]:
-    """Ask the question that names the thing; *label* sends the same form, with `values`, to the same address again."""
+    """Ask the question that names the thing; *label* sends `values` to `url`, by default to the same address again."""
     return await pages.page(
         request,
         "confirm.html",
@@ -38,7 +39,7 @@ async def confirmation(
         question=question,
         detail=f"{detail} {UNDO_WORDS}" if can_undo else detail,
         label=label,
-        url=request.url.path,
+        url=url or request.url.path,
         back=back,
         values=values or {},
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Protocol
 
 from markupsafe import Markup
 
 from app.http.hostile import hostile, is_deceptive
+from rules.canaries import PACK as CANARY
 
 CONTEXT_CHARACTERS = 40
 MARKED_CHARACTERS = 100
@@ -42,6 +44,51 @@ def evidence(text: str, limit: int = 0, *, start: int | None = None, end: int | 
     return Markup("").join(
         Markup("<mark>{}</mark>").format(hostile(part)) if marked else hostile(part) for marked, part in drawn
     )
+
+
+class Found(Protocol):
+    """A finding or an alert as far as its evidence is drawn."""
+
+    @property
+    def pack(self) -> str: ...
+
+    @property
+    def category(self) -> str: ...
+
+    @property
+    def action(self) -> str: ...
+
+    @property
+    def evidence(self) -> str: ...
+
+
+class Placed(Found, Protocol):
+    """A finding whose place is known."""
+
+    @property
+    def view(self) -> str: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+def evidence_of(finding: Placed) -> Markup:
+    """The evidence of a finding, with the hit marked where its offsets count the characters of the excerpt.
+
+    They do not in a decoded text, whose offsets are those of the code, nor beside the name of a canary.
+    """
+    if finding.view == "decoded" or finding.pack == CANARY:
+        return evidence_alone(finding)
+    return evidence(finding.evidence, start=finding.start, end=finding.end)
+
+
+def evidence_alone(found: Found, limit: int = 0) -> Markup:
+    """The evidence without its place: masked values are marked where they are what the rule looks for, and nothing else."""
+    is_value = found.pack == CANARY or found.action == "redact" or found.category.startswith(("secrets/", "pii/"))
+    return evidence(found.evidence, limit) if is_value else evidence(found.evidence, limit, start=0, end=0)
 
 
 def _as_it_was(piece: str) -> str:

@@ -19,7 +19,7 @@ from app import clock
 from app.errors import AppError
 from app.http import formats
 from app.http.assets import Assets
-from app.http.evidence import evidence
+from app.http.evidence import evidence, evidence_alone, evidence_of
 from app.http.hostile import hostile
 from app.http.htmx import is_htmx
 from app.http.rule_url import comes_by_policy, rule_url
@@ -166,6 +166,8 @@ def environment(assets: Assets) -> jinja2.Environment:
         "moment_of": formats.moment_of,
         "hostile": hostile,
         "evidence": evidence,
+        "evidence_of": evidence_of,
+        "evidence_alone": evidence_alone,
         "with_query": with_query,
         "polyline": polyline,
     }

@@ -7,6 +7,7 @@ lint says. The JSON is what is saved.
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import FormMultiDict, UploadFile
 from litestar.di import NamedDependency
@@ -16,7 +17,7 @@ from app.errors import AppError, ValidationFailed
 from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
 from app.http.page import Form, Pages, Toast, redirect
-from app.policies import builder, builder_fields, builder_view, documents
+from app.policies import builder, builder_fields, builder_view, documents, rule_words
 from app.policies.errors import PolicyTooSlow
 from app.policies.importing import import_text
 from app.policies.item_words import words_of
@@ -27,7 +28,7 @@ from app.security.permissions import Actor
 from rules.importers.pattern_lists import slug
 from rules.importers.reading import MAX_IMPORT_BYTES
 from rules.model import Target
-from rules.packs import Problem
+from rules.packs import Problem, Rule
 
 VIEWER = {"role": "viewer"}
 ADMIN = {"role": "admin"}
@@ -267,12 +268,14 @@ async def builder_context(
     return {
         "draft": draft,
         "text": found.text,
+        "digest": documents.digest(found.text),
         "revision": draft.revision if draft else 0,
         "form": form_context(library, value or {}, name, builder_view.first_view(value or {}, opened)),
         "problems": problems,
         "remarks": remarks,
         "refusal": None,
         "unsaved": False,
+        "worked": False,
         "conflict": None,
     }
 
@@ -297,8 +300,21 @@ def form_context(library: PolicyLibrary, value: dict[str, Any], name: str, view:
             key: max(0, len(items) - builder.MAX_ITEMS) for key in pages if isinstance(items := value.get(key), list)
         },
         "open": view.open,
+        "conditions": {
+            index: _condition(value["detections"][index])
+            for index in pages["detections"]
+            if (item := values["detections"][index]) and not item["editable"]
+        },
         "json_only": builder_fields.JSON_ONLY,
     }
+
+
+def _condition(detection: Any) -> list[rule_words.Part]:
+    """When a detection hits that has no form for its patterns; nothing while it is not sound."""
+    try:
+        return rule_words.condition(msgspec.convert(detection, Rule))
+    except msgspec.ValidationError:
+        return []
 
 
 async def lint(policies: PolicyService, value: Any) -> tuple[list[Problem], list[Problem]]:
@@ -318,9 +334,16 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
 
 
 def document_in(given: dict[str, list[str]]) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """The document that was sent: the JSON, with the form written into it when the form was changed last."""
-    value, problems = documents.parse((given.get("json") or [""])[0].replace("\r\n", "\n"))
-    if value is not None and (given.get("side") or ["form"])[0] == "form":
+    """The document that was sent: the JSON, with the form written into it when the form was changed last.
+
+    Scripts say which side that was. Without them it is the form, unless the JSON is no longer what was shown.
+    """
+    text = (given.get("json") or [""])[0].replace("\r\n", "\n")
+    value, problems = documents.parse(text)
+    side = (given.get("side") or ["form"])[0]
+    if not side:
+        side = "form" if (given.get("json.was") or [""])[0] == documents.digest(text) else "json"
+    if value is not None and side == "form":
         value = builder.merged(value, given)
     return value, problems
 

@@ -6,6 +6,7 @@ canonical form, so that equal policies have equal text.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -57,3 +58,8 @@ def as_value(policy: Policy) -> dict[str, Any]:
     """The JSON value of a policy, without its defaults."""
     value: dict[str, Any] = json.loads(dump_policy(policy))
     return value
+
+
+def digest(text: str) -> str:
+    """What tells whether a text that comes back from a form is the one that was shown there."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

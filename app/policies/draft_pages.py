@@ -13,7 +13,7 @@ from app.errors import AppError
 from app.http.confirm import confirmation, is_confirmed
 from app.http.filters import number
 from app.http.page import Pages, Toast, redirect, with_query
-from app.policies import builder_view, documents
+from app.policies import builder, builder_view, documents
 from app.policies.builder_pages import ADMIN, HOME, crumbs, document_in, form_context, lint, read_form
 from app.policies.diff import Change, diff
 from app.policies.errors import DraftOutdated, PolicyInvalid
@@ -34,16 +34,21 @@ async def save_draft(
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
     """Save the draft. `then` says what else: `publish` it; `create` the policy again that is gone; only `show` what was
-    typed before the session ended.
+    typed before the session ended. `do` is a button of the form in a browser without scripts: it saves nothing.
 
     `over` is the revision of somebody else's draft that is knowingly replaced.
     """
     given = await read_form(request)
     value, problems = document_in(given)
     then, over, typed, note = (_first(given, field) for field in ("then", "over", "json", "note"))
+    operation = _first(given, "do")
     text = typed if value is None else documents.canonical(value)
     revision = number(over or _first(given, "revision"))
     try:
+        if operation and value is not None:
+            worked = builder.operated(value, operation)
+            text = documents.canonical(worked)
+            return await _builder(request, pages, library, policies, actor, name, given, worked, text, revision)
         if then == "show":
             return await _builder(request, pages, library, policies, actor, name, given, value, text, revision)
         if value is None:
@@ -53,6 +58,11 @@ async def save_draft(
             return redirect(request, f"/policies/{made.name}?tab=builder", Toast(f"{made.name} is a draft again."))
         saved = await policies.save_draft(actor, name, value, revision=revision, note=note)
         revision = saved.revision
+        if then == "publish" and _first(given, "confirmed") != "yes":
+            found, _ = await lint(policies, value)
+            if found:
+                raise PolicyInvalid(found)
+            return await _asked(request, pages, name, saved.revision)
         if then == "publish":
             done = await policies.publish(actor, name, revision=saved.revision)
             return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
@@ -69,9 +79,10 @@ async def publish(
     actor: NamedDependency[Actor],
     policies: NamedDependency[PolicyService],
 ) -> Response[str]:
-    """Put the saved draft in force, after a confirmation on the page."""
+    """Put the saved draft in force, after the page that asks for it."""
+    given = await read_form(request)
     try:
-        done = await policies.publish(actor, name)
+        done = await policies.publish(actor, name, revision=number(_first(given, "revision")) or None)
     except AppError as error:
         return redirect(request, f"/policies/{name}?tab=builder", Toast.refused(error))
     return redirect(request, f"/policies/{name}", Toast(f"Version {done.version} of {name} is in force."))
@@ -110,6 +121,22 @@ def _first(given: dict[str, list[str]], field: str) -> str:
     return (given.get(field) or [""])[0]
 
 
+async def _asked(request: Request[Any, Any, Any], pages: Pages, name: str, revision: int) -> Response[str]:
+    return await confirmation(
+        request,
+        pages,
+        active="policies",
+        crumbs=crumbs(name),
+        question=f"Publish {name}?",
+        detail="The draft is saved. Every proxy that uses it serves it at once. The version before stays and can come back.",
+        label="Publish",
+        back=f"/policies/{name}?tab=builder",
+        can_undo=False,
+        values={"revision": str(revision)},
+        url=f"/policies/{name}/publish",
+    )
+
+
 async def _builder(
     request: Request[Any, Any, Any],
     pages: Pages,
@@ -124,6 +151,8 @@ async def _builder(
     error: AppError | None = None,
 ) -> Response[str]:
     """The builder with what was typed and is not saved, and why."""
+    operation = _first(given, "do")
+    view = builder_view.after(builder_view.posted_view(given), operation, value or {})
     problems, remarks = await lint(policies, value) if value is not None else (documents.parse(text)[1], [])
     if isinstance(error, PolicyInvalid):
         problems = list(error.problems)
@@ -147,12 +176,14 @@ async def _builder(
         problem="",
         draft=draft,
         text=text,
+        digest=documents.digest(text),
         revision=revision,
-        form=form_context(library, value or {}, name, builder_view.posted_view(given)),
+        form=form_context(library, value or {}, name, view),
         problems=problems,
         remarks=remarks,
         refusal=error,
         unsaved=True,
+        worked=bool(operation) and error is None,
         conflict=_differences(theirs, value) if isinstance(error, DraftOutdated) else None,
     )
 

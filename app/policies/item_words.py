@@ -1,9 +1,14 @@
-"""What an item of a policy says, in a few words for a line of a list. Pure: from the values that the form shows."""
+"""What an item of a policy says, in a few words for a line of a list. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
+
+from app.policies import builder
+from rules.policy import PolicyRule
 
 MAX_VALUE_CHARS = 120
 
@@ -44,6 +49,12 @@ def words_of(kind: str, values: Mapping[str, Any]) -> Words:
     return [(label, _short(value)) for label, value in found]
 
 
+def when(rule: PolicyRule) -> Words:
+    """When a conditional rule applies."""
+    [values] = builder.shown({"rules": [msgspec.to_builtins(rule)]})["rules"]
+    return [(label, _short(value)) for label, value in conditions(values)]
+
+
 def conditions(values: Mapping[str, Any]) -> Words:
     """When a conditional rule applies; `every call` where nothing is asked."""
     made = {**values, "argument": _argument(values), "match.schedule": _schedule(values)}
@@ -82,6 +93,8 @@ def _detection(values: Mapping[str, Any]) -> Words:
     patterns = str(values.get("patterns", "")).split("\n")
     first = [("matches", patterns[0])] if patterns[0] else []
     more = [(f"and {len(patterns) - 1} more", "")] if len(patterns) > 1 else []
+    if not values.get("editable", True):
+        return [*first, *more, ("with further conditions" if first else "patterns that work together", "")]
     return [*first, *more] or [("no pattern", "")]
 
 

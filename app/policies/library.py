@@ -14,11 +14,12 @@ import msgspec
 
 from app.errors import AppError
 from app.fleet.schemas import PolicyRef
+from app.policies import rule_words
 from app.policies.errors import PackNotFound, PolicyNotFound
 from app.policies.schemas import PackSummary, PackView, PolicyView, RuleView
 from rules.model import Severity
 from rules.packs import SHIPPED, Pack, Problem, Rule, read_directory
-from rules.policy import OWN_PACK_PREFIX, SHIPPED_POLICIES, Policy, dump_policy, read_policies
+from rules.policy import OWN_PACK_PREFIX, SHIPPED_POLICIES, Policy, PolicyRule, dump_policy, read_policies
 
 DEFAULT_POLICIES = {"llm": ["llm-standard-security"], "mcp": ["mcp-standard-security"]}
 
@@ -174,18 +175,19 @@ class PolicyLibrary:
             )
         return found
 
-    def pattern_of(self, pack: str, rule_id: str) -> str:
-        """What a rule looks for first; empty for a rule that is gone or that looks for nothing."""
+    def rule(self, pack: str, rule_id: str) -> Rule | None:
+        """A detection rule; none where it or its pack is gone."""
         rules = self._packs[pack].rules if pack in self._packs else ()
-        rule = next((rule for rule in rules if rule.id == rule_id), None)
-        patterns = (*rule.match.all, *rule.match.any) if rule else ()
-        return patterns[0].re if patterns else ""
+        return next((rule for rule in rules if rule.id == rule_id), None)
 
-    def conditions_of(self, pack: str, rule_id: str) -> str:
-        """The conditions of a rule of a policy in force, as JSON; empty for a detection and for a rule that is gone."""
+    def with_pack(self, name: str) -> list[Policy]:
+        """The policies that bring a pack, by name."""
+        return [self._policies[user] for user in self._users(name)]
+
+    def conditional_rule(self, pack: str, rule_id: str) -> PolicyRule | None:
+        """A conditional rule of a policy in force; none for a detection and for a rule that is gone."""
         policy = self._policies.get(pack.removeprefix(OWN_PACK_PREFIX)) if pack.startswith(OWN_PACK_PREFIX) else None
-        rule = next((rule for rule in policy.rules if rule.id == rule_id), None) if policy else None
-        return msgspec.json.encode(rule.match).decode() if rule else ""
+        return next((rule for rule in policy.rules if rule.id == rule_id), None) if policy else None
 
     # --- For the API ----------------------------------------------------------------------------------------------
 
@@ -304,6 +306,7 @@ def rule_view(rule: Rule) -> RuleView:
         views=list(rule.views),
         validators=list(rule.validators),
         patterns=[pattern.re for pattern in (*match.all, *match.any)],
+        condition=rule_words.condition(rule),
         owasp_llm=list(rule.map.owasp_llm),
         owasp_mcp=list(rule.map.owasp_mcp),
         owasp_asi=list(rule.map.owasp_asi),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
@@ -16,11 +16,11 @@ from app.errors import NotFound
 from app.fleet.rulesets import Rulesets
 from app.fleet.schemas import ProxyView
 from app.fleet.service import ProxyService
-from app.http.envelope import MAX_LIMIT, Listing, page_of
+from app.http.envelope import MAX_LIMIT
 from app.http.filters import search_text
 from app.http.page import Pages, with_query
 from app.http.sorting import Sorts
-from app.policies import builder, documents, rule_list
+from app.policies import builder, documents, in_policies, rule_list
 from app.policies.builder_pages import builder_context
 from app.policies.evaluation import Evaluator
 from app.policies.feedback import Feedback
@@ -28,13 +28,13 @@ from app.policies.global_policies import GlobalPolicyService
 from app.policies.hits import DAY_HOURS, WEEK_HOURS, HitRepository, RuleHits
 from app.policies.in_force import names_in_force
 from app.policies.item_words import words_of
-from app.policies.library import PolicyLibrary
+from app.policies.library import PolicyLibrary, rule_view
 from app.policies.replays import Replays
 from app.policies.schemas import PolicyView, StoredView
 from app.policies.service import PolicyService
 from app.policies.tag_policies import TagPolicyService
 from app.policies.trial_pages import playground_context
-from app.policies.views import TABS, unpublished
+from app.policies.views import TABS, page_of_rows, unpublished
 from app.security.permissions import Actor
 from rules.model import Severity
 from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
@@ -42,10 +42,6 @@ from rules.policy import DEFAULT_ACTION_ID, OWN_PACK_PREFIX
 VIEWER = {"role": "viewer"}
 HOME = (("/policies", "Policies"),)
 DEFAULT_COMPARED = 2
-PAGE_ROWS = 25
-"""Rows of a list on a page, so that a page stays below 60 KB."""
-
-Item = TypeVar("Item")
 
 
 class PolicyRow(msgspec.Struct, frozen=True):
@@ -136,7 +132,7 @@ async def policies_page(
         "policies/list.html",
         title="Policies",
         active="policies",
-        own=_page([row for row in found if not row.shipped], offset),
+        own=page_of_rows([row for row in found if not row.shipped], offset),
         shipped=[row for row in found if row.shipped],
         every=rows,
         packs=[
@@ -151,12 +147,6 @@ async def policies_page(
         by_tag=await tag_policies.views(actor),
         damage=library.damage,
     )
-
-
-def _page(items: list[Item], offset: int) -> Listing[Item]:
-    """A page of a list that is all in memory."""
-    limit, offset = page_of(PAGE_ROWS, offset)
-    return Listing(items[offset : offset + limit], total=len(items), limit=limit, offset=offset)
 
 
 def _rows(
@@ -217,6 +207,7 @@ async def policy_page(
     rules_offset: FromQuery[int] = 0,
     detections_offset: FromQuery[int] = 0,
     versions_offset: FromQuery[int] = 0,
+    changes_offset: FromQuery[int] = 0,
 ) -> Response[str]:
     """One policy in its tabs; `open` names the items that the builder shows open."""
     stored = (await policies.stored(actor)).get(name)
@@ -233,8 +224,8 @@ async def policy_page(
             users = [proxy for proxy in assigned.items if name in named[proxy.id]]
             hits = HitRepository(reader, actor.tenant_id)
             context |= await _overview(actor, library, view, users, hits, feedback, rulesets)
-            context["conditions"] = _page(context["conditions"], rules_offset)
-            context["detections"] = _page(context["detections"], detections_offset)
+            context["conditions"] = page_of_rows(context["conditions"], rules_offset)
+            context["detections"] = page_of_rows(context["detections"], detections_offset)
             context["keys"] = await ApiKeyRepository(reader, actor.tenant_id).names_under(name, clock.utcnow())
         case "builder":
             context |= await builder_context(actor, library, policies, name, open)
@@ -244,7 +235,7 @@ async def policy_page(
                 library, evaluator, subject=("draft:" if draft else "") + name, drafts=[name] if draft else []
             )
         case "replay":
-            context |= _replay(actor, replays, name, replay)
+            context |= _replay(actor, replays, name, replay, changes_offset)
             context["proxies"] = (await proxies.page(actor, limit=MAX_LIMIT)).items
         case "versions":
             context |= await _versions(actor, policies, name, before, after, versions_offset)
@@ -301,7 +292,14 @@ async def _overview(
                 * (policy.default_action == "deny")
             ),
         ],
-        "detections": list(policy.detections),
+        "overrides": [
+            {"on": values["rules"] or values["categories"] or values["packs"], "words": words_of("overrides", values)}
+            for values in document["overrides"]
+        ],
+        "detections": [
+            {"rule": rule, "index": index, "words": words_of("detections", values)}
+            for index, (rule, values) in enumerate(zip(policy.detections, document["detections"], strict=True))
+        ],
         "rate_limits": policy.rate_limits,
     }
 
@@ -319,10 +317,10 @@ def _counted(
     }
 
 
-def _replay(actor: Actor, replays: Replays, name: str, replay_id: str) -> dict[str, Any]:
+def _replay(actor: Actor, replays: Replays, name: str, replay_id: str, offset: int) -> dict[str, Any]:
     found = replays.of_policy(actor, name)
     chosen = next((item for item in found if item.id == replay_id), found[0] if found else None)
-    return {"replays": found, "replay": chosen}
+    return {"replays": found, "replay": chosen, "changes": page_of_rows(chosen.changes if chosen else [], offset)}
 
 
 async def _versions(
@@ -333,7 +331,7 @@ async def _versions(
     if len(numbers) >= DEFAULT_COMPARED and not (before in numbers and after in numbers):
         before, after = numbers[1], numbers[0]
     changes = await policies.diff(actor, name, before, after) if before in numbers and after in numbers else None
-    page = _page(versions, offset)
+    page = page_of_rows(versions, offset)
     elsewhere = [one for one in versions if one.number in (before, after) and one not in page.items]
     return {"versions": page, "compared": elsewhere, "before": before, "after": after, "changes": changes}
 
@@ -384,9 +382,10 @@ async def rule_page(
 ) -> Response[str]:
     """One rule: what it looks for, its examples, how often it hit, and what people say about that."""
     pack = library.pack(name)
-    rule = next((rule for rule in pack.rules if rule.id == rule_id), None)
+    rule = library.rule(name, rule_id)
     if rule is None:
         raise NotFound(f"The pack {name} has no such rule.")
+    shown = rule_view(rule)
     hits = HitRepository(reader, actor.tenant_id)
     now = clock.utcnow()
     nothing = RuleHits()
@@ -397,7 +396,11 @@ async def rule_page(
         active="policies",
         crumbs=(*HOME, (f"/packs/{name}", pack.title or pack.name)),
         pack=pack,
-        rule=rule,
+        rule=shown,
+        condition=shown.condition,
+        placeholder=rule.label if rule.is_sensitive or rule.action == "redact" else "",
+        comes_back=rule.capture.reversible,
+        standings=in_policies.standings(rule, name, library.with_pack(name)),
         day=(await hits.by_rule(now, DAY_HOURS, [name])).get(rule_id, nothing),
         week=(await hits.by_rule(now, WEEK_HOURS, [name])).get(rule_id, nothing),
         series=await hits.series(rule_id, now),

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from sqlalchemy import func, select
 
 from app import clock, ids
@@ -30,7 +31,7 @@ from app.policies.in_force import names_in_force
 from app.policies.library import PolicyLibrary
 from app.policies.replay import Rejudged, Replayer
 from app.policies.service import PolicyService
-from app.policies.trial_schemas import ReplayedCall, ReplayView, StartReplay, UndecidedCall
+from app.policies.trial_schemas import ReplayedCall, ReplayedReason, ReplayView, StartReplay, UndecidedCall
 from app.policies.workbench import Workbench
 from app.security.permissions import Actor
 from app.security.vault import Vault
@@ -44,6 +45,7 @@ MAX_KEPT = 20
 MAX_RUNNING = 2
 MAX_CHANGES = 500
 MAX_UNDECIDED = 100
+MAX_REASONS = 50
 BATCH_CALLS = 50
 _Replayers = dict[tuple[str, tuple[str, ...]], Replayer | None]
 """By proxy and the policies of a key, none for all keys without their own; None where the draft says nothing about them."""
@@ -87,6 +89,8 @@ class Replay:
         self.blocked_before = self.blocked_after = self.newly_blocked = self.newly_allowed = self.changed = 0
         self.undecided = self.partial = 0
         self.changes: list[ReplayedCall] = []
+        self.reasons: dict[str, ReplayedReason] = {}
+        """By the rule that decides; a policy has a limited number of rules."""
         self.open: list[UndecidedCall] = []
         self.task: asyncio.Task[None] | None = None
 
@@ -110,6 +114,7 @@ class Replay:
         self.changed += 1
         self.newly_blocked += judged.after == "blocked"
         self.newly_allowed += judged.before == "blocked"
+        self._count_reason(judged)
         if len(self.changes) < MAX_CHANGES:
             self.changes.append(
                 ReplayedCall(
@@ -123,6 +128,18 @@ class Replay:
                     reason=judged.verdict.reason,
                 )
             )
+
+    def _count_reason(self, judged: Rejudged) -> None:
+        rule_id, reason = judged.verdict.decision.rule_id, judged.verdict.reason
+        known = self.reasons.get(rule_id) or ReplayedReason(
+            rule_id=rule_id, reason=reason, newly_blocked=0, newly_allowed=0, other=0
+        )
+        self.reasons[rule_id] = msgspec.structs.replace(
+            known,
+            newly_blocked=known.newly_blocked + (judged.after == "blocked"),
+            newly_allowed=known.newly_allowed + (judged.before == "blocked"),
+            other=known.other + ("blocked" not in (judged.before, judged.after)),
+        )
 
     def _leave_open(self, judged: Rejudged) -> None:
         """Count a call of which not enough is known."""
@@ -162,10 +179,15 @@ class Replay:
             newly_allowed=self.newly_allowed,
             changed=self.changed,
             changes=list(self.changes),
+            reasons=sorted(self.reasons.values(), key=_how_often, reverse=True)[:MAX_REASONS],
             undecided=self.undecided,
             undecided_calls=list(self.open),
             partial=self.partial,
         )
+
+
+def _how_often(reason: ReplayedReason) -> int:
+    return reason.newly_blocked + reason.newly_allowed + reason.other
 
 
 class Replays:
@@ -198,6 +220,8 @@ class Replays:
         """Begin to replay a policy; raises PolicyNotFound, ProxyNotFound, NothingToPublish, PolicyInvalid, TooManyReplays."""
         if sum(replay.state == "running" for replay in self._replays.values()) >= MAX_RUNNING:
             raise TooManyReplays
+        if self._library.is_shipped(name):  # It never has a draft, whatever is asked for by default.
+            asked = msgspec.structs.replace(asked, source="published")
         policy, version = await self._wanted(actor, name, asked.source)
         async with self._database.reader() as session:
             proxies = await ProxyRepository(session, actor.tenant_id).all()

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from app.policies import rule_words
+
 
 class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
     """One policy. `severity` is the worst that its rules can report; `active` is false when a pack is missing."""
@@ -208,6 +210,9 @@ class RuleView(msgspec.Struct, frozen=True, kw_only=True):
     views: list[str]
     validators: list[str]
     patterns: list[str]
+    """The anchors."""
+    condition: list[rule_words.Part]
+    """When it hits, in words: every part must hold."""
     owasp_llm: list[str]
     owasp_mcp: list[str]
     owasp_asi: list[str]

@@ -30,6 +30,7 @@ from app.policies.trial_schemas import (
     StartReplay,
 )
 from app.policies.tried import read
+from app.policies.views import page_of_rows
 from app.security.origin import local_path
 from app.security.permissions import Actor
 from rules.model import Target
@@ -173,7 +174,9 @@ async def replay_part(
     replays: NamedDependency[Replays],
 ) -> Response[str]:
     """How far a replay is, as a part of its page; it asks again while the replay runs."""
-    return pages.answer(request, "policies/_replay.html", replay=replays.get(actor, replay_id), name=name)
+    replay = replays.get(actor, replay_id)
+    changes = page_of_rows(replay.changes, 0)
+    return pages.answer(request, "policies/_replay.html", replay=replay, changes=changes, name=name)
 
 
 @post("/policies/{name:str}/replays/{replay_id:str}/cancel", opt=ADMIN, include_in_schema=False)

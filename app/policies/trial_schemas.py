@@ -204,6 +204,17 @@ class ReplayedCall(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class ReplayedReason(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule of the draft would change, or (without a rule) what no rule of it stops any more; numbers of calls."""
+
+    rule_id: str
+    reason: str
+    """That of one of the calls."""
+    newly_blocked: int
+    newly_allowed: int
+    other: int
+
+
 class UndecidedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call whose verdict depends on something that was not recorded: `missing` names the conditions that ask for it."""
 
@@ -241,6 +252,8 @@ class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
     changed: int
     changes: list[ReplayedCall]
     """The first of them, newest first."""
+    reasons: list[ReplayedReason]
+    """All of them by the rule that decides under the draft, the most frequent first; at most 50 rules."""
     undecided: int
     """Calls whose verdict depends on something that was not recorded."""
     undecided_calls: list[UndecidedCall]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
+from app.http.envelope import Listing, page_of
 from app.policies import documents
 from app.policies.models import PolicyVersion, StoredPolicy
 from app.policies.schemas import DocumentView, PolicyView, StoredView, VersionView
@@ -16,6 +19,16 @@ TABS = (
     ("versions", "Versions"),
 )
 """The tabs of a policy's page."""
+PAGE_ROWS = 25
+"""Rows of a list on a page, so that a page stays below 60 KB."""
+
+Item = TypeVar("Item")
+
+
+def page_of_rows(items: list[Item], offset: int) -> Listing[Item]:
+    """A page of a list that is all in memory."""
+    limit, offset = page_of(PAGE_ROWS, offset)
+    return Listing(items[offset : offset + limit], total=len(items), limit=limit, offset=offset)
 
 
 def stored_view(row: StoredPolicy, draft: PolicyVersion | None) -> StoredView:

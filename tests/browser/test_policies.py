@@ -6,9 +6,9 @@ import asyncio
 import re
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Browser, Cookie, Page, Route, expect
 
-from tests.browser.inspection import EXTENTS, inspect_all
+from tests.browser.inspection import DESK, EXTENTS, inspect_all
 from tests.browser.site import Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
@@ -108,6 +108,48 @@ async def test_the_pages_of_policies_are_accessible_and_fit_a_phone(site: Site, 
         "/policies?change=everywhere",
     ]
     assert await inspect_all(admin, site.url, addresses, both_themes=both_themes) == {}
+
+
+async def test_without_scripts_a_policy_is_changed_item_by_item_and_published_after_a_question(
+    site: Site, browser: Browser, signed_in: list[Cookie]
+) -> None:
+    rules = [{"id": name, "action": "deny", "match": {"tool_name": name}} for name in ("one", "two", "three")]
+    await site.create("/policies", policy={"name": "scriptless", "rules": rules}, publish=True)
+    plain = await browser.new_context(java_script_enabled=False, viewport=DESK)  # type: ignore[arg-type]
+    await plain.add_cookies(signed_in)  # type: ignore[arg-type]
+    page = await plain.new_page()
+    page.set_default_timeout(30_000)
+    await page.goto(f"{site.url}/policies/scriptless?tab=builder")
+    await page.fill("#title", "By hand")
+    await page.click("#item-rules-1 button[aria-label='Open rule two']")
+    await expect(page.locator("#title")).to_have_value("By hand")
+    await page.fill("[id='rules.1.match.tool_name']", "shell_*")
+    await page.click("button:has-text('Add rule')")
+    await expect(page.locator("[id^='item-rules-']")).to_have_count(4)
+    await page.click("button[value='remove-rules-3']")
+    await expect(page.locator("[id^='item-rules-']")).to_have_count(3)
+    await page.click("button:has-text('Save and publish')")
+    await expect(page.locator(".error-page h2")).to_have_text("Publish scriptless?")
+    versions = await site.api.get("/policies/scriptless/versions")
+    assert [one["status"] for one in versions.json()["data"]] == ["draft", "published"], "nothing is in force yet"
+    await page.click("button:has-text('Publish')")
+    await expect(page.locator(".head h2")).to_have_text("By hand")
+    document = (await site.api.get("/policies/scriptless/versions/2")).json()["data"]["policy"]
+    assert document["rules"][1]["match"] == {"tool_name": "shell_*"}
+    await plain.close()
+
+
+async def test_a_page_of_rules_is_turned_with_the_keyboard_and_the_focus_stays_there(site: Site, admin: Page) -> None:
+    rules = [{"id": f"rule-{number}", "action": "deny"} for number in range(40)]
+    await site.create("/policies", policy={"name": "forty", "rules": rules})
+    await admin.goto(f"{site.url}/policies/forty?tab=builder")
+    await admin.locator("button[value='page-rules-15']").focus()
+    await admin.keyboard.press("Enter")
+    await expect(admin.locator("#item-rules-15")).to_be_visible()
+    await expect(admin.locator("button[value='page-rules-30']")).to_be_focused()
+    await admin.keyboard.press("Enter")
+    await expect(admin.locator("#item-rules-39")).to_be_visible()
+    await expect(admin.locator("button[value='page-rules-15']")).to_be_focused()
 
 
 async def test_nothing_typed_in_the_builder_is_lost_while_a_slow_answer_is_awaited(site: Site, admin: Page) -> None:

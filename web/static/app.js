@@ -113,17 +113,23 @@ function confirmed() {
   const { asker, submitter } = waiting;
   $("#confirm").close();
   if (asker instanceof HTMLFormElement) return submitConfirmed(asker, submitter);
+  const field = asker.form ? confirmedField(asker.form) : null;
   asker.dataset.confirmed = "yes";
   asker.click();
   delete asker.dataset.confirmed;
+  field?.remove();
   return undefined;
 }
-function submitConfirmed(form, submitter) {
+function confirmedField(form) {
   const field = document.createElement("input");
   field.type = "hidden";
   field.name = "confirmed";
   field.value = "yes";
   form.append(field);
+  return field;
+}
+function submitConfirmed(form, submitter) {
+  const field = confirmedField(form);
   form.dataset.confirmed = "yes";
   form.requestSubmit(submitter);
   field.remove();

@@ -1,6 +1,11 @@
 // The policy builder and the playground: which side of the builder was changed last, and keys.
 "use strict";
 (() => {
+  document.addEventListener("DOMContentLoaded", () => {
+    // Without scripts the console finds out itself which side was changed.
+    const side = document.getElementById("builder")?.elements.side;
+    if (side && !side.value) side.value = "json";
+  });
   function noteSide(event) {
     const side = event.target.closest?.("[data-side]");
     const form = side?.closest("form");
@@ -34,7 +39,7 @@
   });
   document.addEventListener("htmx:before:request", (event) => {
     const { sourceElement: source } = event.detail.ctx;
-    if (source.matches("#build-form button[hx-vals]")) {
+    if (source.matches("#build-form button[name=do]")) {
       working = { source, focused: document.activeElement };
       window.htmx.trigger("#build-form", "htmx:abort");
       hold();
@@ -73,11 +78,11 @@
   // A button that adds or removes an item is replaced with its section: the new item takes the focus, or the button that adds.
   let asked = null;
   document.addEventListener("click", (event) => {
-    const work = event.target.closest?.("#build-form button[hx-vals]");
+    const work = event.target.closest?.("#build-form button[name=do]");
     if (!work) return;
-    const { do: verb } = JSON.parse(work.getAttribute("hx-vals"));
+    const verb = work.value;
     const [, opens] = /^open-(.+)$/.exec(verb) ?? [];
-    asked = { title: work.closest("section").getAttribute("aria-labelledby"), adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
+    asked = { title: work.closest("section").getAttribute("aria-labelledby"), turns: verb.startsWith("page-") && work.textContent, adds: /^(add-|override:)/.test(verb), opens, item: work.closest(".item")?.id };
   });
   function refocus() {
     if (!asked || document.activeElement !== document.body) return;
@@ -85,8 +90,10 @@
     const items = section?.querySelectorAll(".item") ?? [];
     const entry = asked.adds ? items[items.length - 1] : asked.opens ? document.getElementById(`item-${asked.opens}`) : null;
     const first = entry?.querySelector("input:not([type=hidden]), select, textarea") ?? (entry ?? document.getElementById(asked.item))?.querySelector("button");
+    const turned = [...section?.querySelectorAll(".item-pages button") ?? []];
+    const turn = asked.turns && (turned.find((button) => button.textContent === asked.turns) ?? turned[0]);
     asked = null;
-    (first ?? section?.querySelector("header button"))?.focus();
+    (turn || (first ?? section?.querySelector("header button")))?.focus();
   }
 
   // Saving the draft loads the page again: it comes back where it was left, with the focus on the button.

@@ -62,6 +62,8 @@ async def test_policies_and_packs(console: Console, tab: Tab) -> None:
     rule = (await tab.get("/packs/prompt-injection/PI-0001")).text
     assert "forbidden incantation" in rule
     assert "Must not match" in rule
+    assert "The text holds this. Each place where it does is a match." in rule
+    assert 'href="/policies/llm-standard-security"' in rule, "what it does in policies"
     assert (await tab.get("/packs/prompt-injection/PI-9999")).status_code == 404
     assert (await tab.get("/policies/unknown")).status_code == 404
     assert (await tab.get("/packs/unknown")).status_code == 404

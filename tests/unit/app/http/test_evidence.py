@@ -1,8 +1,11 @@
 """The hit inside an excerpt is marked by offset where they are known, else by its mask."""
 
+from typing import NamedTuple
+
 import pytest
 
-from app.http.evidence import evidence
+from app.http.evidence import evidence, evidence_alone, evidence_of
+from rules.canaries import PACK as CANARY
 
 
 def marks(markup: str) -> list[str]:
@@ -59,3 +62,34 @@ def test_INJ_01_evidence_is_escaped_inside_and_outside_the_mark() -> None:
 def test_a_limit_shortens_what_is_shown() -> None:
     assert "…" in evidence("x" * 50, 20)
     assert "x" * 20 not in evidence("x" * 50, 20)
+
+
+class Finding(NamedTuple):
+    view: str = "raw"
+    pack: str = "p"
+    category: str = "c/d"
+    action: str = "block"
+    evidence: str = "the value bob@…(15)"
+    start: int = 4
+    end: int = 9
+
+
+@pytest.mark.parametrize(
+    ("finding", "marked"),
+    [
+        (Finding(), ["value"]),
+        (Finding(view="normalized"), ["value"]),
+        (Finding(view="decoded"), []),
+        (Finding(view="decoded", category="pii/email"), ["bob@…(15)"]),
+        (Finding(view="decoded", action="redact"), ["bob@…(15)"]),
+        (Finding(pack=CANARY), ["bob@…(15)"]),
+    ],
+)
+def test_a_hit_is_marked_only_where_its_offsets_count_the_excerpt(finding: Finding, marked: list[str]) -> None:
+    assert marks(evidence_of(finding)) == marked
+
+
+def test_without_a_place_a_masked_value_is_marked_only_for_rules_about_values() -> None:
+    assert marks(evidence_alone(Finding())) == []
+    assert marks(evidence_alone(Finding(category="secrets/aws"), 12)) == []
+    assert marks(evidence_alone(Finding(category="secrets/aws"))) == ["bob@…(15)"]

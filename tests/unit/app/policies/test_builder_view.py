@@ -130,3 +130,15 @@ async def test_a_draft_with_more_items_than_a_policy_may_have_is_shown_to_its_la
     assert "496–500 of 500" in last
     assert "100 more are in the JSON" in last
     assert (await tab.get("/policies/ours?tab=builder&open=rules.599")).status_code == 200
+
+
+async def test_a_detection_whose_patterns_have_no_form_says_when_it_hits(console: Console, tab: Tab) -> None:
+    together = {"any": [{"re": "secret"}], "near": [{"re": "plan", "within": 40}]}
+    made = document(detections=[detection(match=together, examples={"match": ["secret plan"], "no_match": ["x"]})])
+    await console.client.post("/api/v1/policies", headers=console.admin, json={"policy": made})
+    page = text_of(await tab.get("/policies/ours?tab=builder"))
+    assert "In the match or at most 40 characters from it stands this. plan" in page
+    unsound = json.dumps({**made, "detections": [{**made["detections"][0], "severity": "odd"}]})
+    answer = await tab.post("/policies/ours/build", {"json": unsound, "side": "json", "detections.0": "1"}, **HTMX)
+    assert "Its patterns work together" in text_of(answer)
+    assert "characters from it" not in text_of(answer)

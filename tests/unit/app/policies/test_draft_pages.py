@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
+import httpx
 import pytest
 
 from tests.support.console import Console
-from tests.support.tab import Tab, make_proxy
+from tests.support.tab import Tab, make_proxy, toasts_of
 from tests.unit.app.policies.test_policy_pages import json_in, make, text_of
 from tests.unit.app.policies.test_policy_service import detection, document
 
@@ -43,7 +45,15 @@ async def test_a_draft_is_saved_published_compared_and_rolled_back(console: Cons
     refused = await tab.post("/policies/ours/draft", {"json": bad, "side": "json", "revision": "1", "then": "publish"})
     assert refused.status_code == 422
     assert "there is no pack named nowhere" in refused.text
-    done = await tab.post("/policies/ours/draft", {"json": second, "side": "json", "revision": "2", "then": "publish"})
+    # Without scripts a page asks; the draft is saved by then.
+    publish = {"json": second, "side": "json", "revision": "2", "then": "publish"}
+    asked = await tab.post("/policies/ours/draft", publish)
+    assert "Publish ours?" in asked.text
+    assert 'action="/policies/ours/publish"' in asked.text
+    assert 'name="revision" value="3"' in asked.text
+    outdated = await tab.post("/policies/ours/publish", {"confirmed": "yes", "revision": "2"})
+    assert "The draft was" in str(toasts_of(outdated)[0])
+    done = await tab.post("/policies/ours/draft", {**publish, "revision": "3", "confirmed": "yes"})
     assert done.headers["location"] == "/policies/ours"
     versions = text_of(await tab.get("/policies/ours?tab=versions"))
     assert "From version 1 to version 2" in versions
@@ -54,6 +64,46 @@ async def test_a_draft_is_saved_published_compared_and_rolled_back(console: Cons
     assert back.headers["location"] == "/policies/ours?tab=versions"
     assert "version 3" in text_of(await tab.get("/policies/ours"))
     assert (await tab.post("/policies/ours/rollback", {"version": "x"})).status_code == 422
+
+
+async def test_without_scripts_buttons_of_the_builder_work_and_the_side_that_was_changed_is_saved(
+    console: Console, tab: Tab
+) -> None:
+    many = document(rules=[{"id": f"r{number}", "action": "deny"} for number in range(3)])
+    await console.client.post("/api/v1/policies", headers=console.admin, json={"policy": many})
+    page = await tab.get("/policies/ours?tab=builder")
+    shown = {"json": text_in(page), "json.was": hidden(page, "json.was"), "side": hidden(page, "side"), "revision": "1"}
+    assert shown["side"] == ""
+    assert 'name="do" value="open-rules-1" formaction="/policies/ours/draft#item-rules-1"' in page.text
+
+    typed = {**shown, "json": shown["json"].replace("\n", "\r\n"), "title": "Typed", "at.rules": "0"}
+    opened = await tab.post("/policies/ours/draft", {**typed, "do": "open-rules-1"})
+    assert 'name="rules.1.id" value="r1"' in opened.text
+    assert json_in(opened)["title"] == "Typed"
+    assert "They are not saved yet." in text_of(opened)
+    added = await tab.post("/policies/ours/draft", {**typed, "do": "add-rules"})
+    assert len(json_in(added)["rules"]) == 4
+    assert "Typed" not in (await tab.get("/policies/ours?tab=builder")).text, "nothing is saved by such a button"
+
+    assert (await tab.post("/policies/ours/draft", {**typed, "then": "save"})).status_code == 303
+    saved = await tab.get("/policies/ours?tab=builder")
+    assert json_in(saved)["title"] == "Typed"
+    text = text_in(saved).replace("Typed", "Written")
+    written = {"json": text, "json.was": hidden(saved, "json.was"), "side": "", "revision": "2", "title": "Typed"}
+    assert (await tab.post("/policies/ours/draft", written)).status_code == 303
+    assert json_in(await tab.get("/policies/ours?tab=builder"))["title"] == "Written", "the JSON was changed"
+
+
+def hidden(page: httpx.Response, name: str) -> str:
+    found = re.search(rf'name="{re.escape(name)}" value="([^"]*)"', page.text)
+    assert found
+    return found[1]
+
+
+def text_in(page: httpx.Response) -> str:
+    found = re.search(r'<textarea[^>]* id="json"[^>]*>(.*?)</textarea>', page.text, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
 
 
 async def test_somebody_elses_draft_is_shown_beside_mine_and_replaced_only_knowingly(

@@ -246,7 +246,12 @@ async def test_an_alert_says_why_and_calling_it_false_is_feedback_about_its_rule
     await ingest(console, blocked(proxy_id, 1))
     alert = (await console.client.get("/api/v1/system/alerts", headers=console.admin)).json()["data"]["items"][0]
     page = text_of(await tab.get(f"/alerts/{alert['id']}"))
-    for words in ("Pattern forbidden incantation", "Policy llm-standard-security", "over all findings of the call"):
+    for words in (
+        "The text holds this. Each place where it does is a match",
+        "forbidden incantation",
+        "Policy llm-standard-security",
+        "over all findings of the call",
+    ):
         assert words in page
 
     async def marks() -> int:

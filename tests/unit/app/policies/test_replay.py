@@ -66,6 +66,9 @@ async def test_a_draft_says_which_recorded_calls_it_would_have_blocked(bench: Be
     assert [(item.call_id, item.before, item.after, item.rule_id) for item in found.changes] == [
         ("number", "allowed", "blocked", "OWN-EMP-1")
     ]
+    assert [(one.rule_id, one.newly_blocked, one.newly_allowed, one.other) for one in found.reasons] == [
+        ("OWN-EMP-1", 1, 0, 0)
+    ]
     assert found.finished_at is not None
     assert [replay.id for replay in bench.features.replays.of_policy(ADMIN, "ours")] == [found.id]
 
@@ -81,6 +84,9 @@ async def test_a_weaker_draft_says_what_it_would_let_pass(bench: Bench) -> None:
     found = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay()))
     assert (found.newly_allowed, found.changed) == (1, 1)
     assert [(item.before, item.after) for item in found.changes] == [("blocked", "alerted")]
+    assert [(one.rule_id, one.newly_blocked, one.newly_allowed, one.other) for one in found.reasons] == [
+        ("PI-0001", 0, 1, 0)
+    ]
     again = await finished(bench, await bench.features.replays.start(ADMIN, "ours", StartReplay(source="published")))
     assert again.changed == 0
 
@@ -281,6 +287,9 @@ async def test_a_replay_over_the_api(console: Console) -> None:
     assert (await console.client.delete(path, headers=headers)).status_code == 200
     missing = await console.client.get("/api/v1/policies/ours/replays/none", headers=headers)
     assert missing.json()["error_code"] == "replay_not_found"
+    shipped = "/api/v1/policies/llm-standard-security/replay"
+    started = await console.client.post(shipped, headers=headers, json={})
+    assert started.json()["data"]["source"] == "published", "a shipped policy has no draft"
 
 
 async def test_a_false_positive_is_marked_once_counted_and_audited(console: Console) -> None:
