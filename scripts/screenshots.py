@@ -409,9 +409,8 @@ async def take(settings: Settings, folder: Path) -> None:
     """Every picture in both themes."""
     base = f"http://127.0.0.1:{settings.port}"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        found = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         for theme in ("light", "dark"):
             context = await browser.new_context(viewport=SIZE, color_scheme=theme)  # type: ignore[arg-type]
             page = await context.new_page()
