@@ -39,6 +39,9 @@ MAX_DATABASE_BYTES = 1024 * 1024
 """Of one pattern, compiled alone. A larger one would push the others out of the processor's caches."""
 MAX_COMPILE_SECONDS = 5.0
 """Of processor time for one pattern."""
+MAX_INSTRUCTIONS = 20_000
+"""Of the RE2 form of one pattern. Workers make the forms between two calls, where a larger one would hold others for more than
+10 ms."""
 
 SETTLING_BYTES = 16
 SURROUNDING_BYTES = 256
@@ -93,6 +96,8 @@ class Regexp(Protocol):
 
     @property
     def groups(self) -> int: ...
+    @property
+    def programsize(self) -> int: ...
     def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> RegexpMatch | None: ...
     def finditer(self, text: bytes) -> Iterator[RegexpMatch]: ...
 
@@ -358,6 +363,10 @@ def check(key: PatternKey) -> int:
         raise PatternRefused("an unbounded gap such as .* must have an upper bound, for example .{0,80}")
     _check_hyperscan(key)
     exact = regexp(key)
+    if exact.programsize > MAX_INSTRUCTIONS:
+        raise PatternRefused(
+            f"it takes {exact.programsize:,} instructions in RE2, more than {MAX_INSTRUCTIONS:,}; use smaller counts"
+        )
     _check_python(key)
     return exact.groups
 
