@@ -39,9 +39,9 @@ MAX_DATABASE_BYTES = 1024 * 1024
 """Of one pattern, compiled alone. A larger one would push the others out of the processor's caches."""
 MAX_COMPILE_SECONDS = 5.0
 """Of processor time for one pattern."""
-MAX_INSTRUCTIONS = 20_000
-"""Of the RE2 form of one pattern. Workers make the forms between two calls, where a larger one would hold others for more than
-10 ms."""
+MAX_INSTRUCTIONS = 30_000
+"""Of the RE2 form of one pattern. Workers make the forms between two calls, which a larger one would hold for tens of
+milliseconds."""
 
 SETTLING_BYTES = 16
 SURROUNDING_BYTES = 256

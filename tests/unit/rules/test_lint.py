@@ -101,7 +101,7 @@ def test_AG_PE_10_a_pattern_or_pack_that_costs_too_much_is_named(monkeypatch: py
             "/rules/0/match/any/0/re",
             "/rules/0/match/any/1/re",
         ]
-    ((pointer, reason),) = lint({"any": [{"re": "bad.{1,1000}[^a]{1,1000}x.{1,1000}"}, {"re": "bad"}]})
+    ((pointer, reason),) = lint({"any": [{"re": "bad.{1,1000}[^a]{1,1000}x.{1,1000}y.{1,1000}"}, {"re": "bad"}]})
     assert (pointer, "instructions in RE2" in reason) == ("/rules/0/match/any/0/re", True)
     with monkeypatch.context() as patch:
         patch.setattr("rules.lint.MAX_PACK_BYTES", 10_000)
