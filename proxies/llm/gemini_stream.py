@@ -79,7 +79,9 @@ class GeminiStream:
     def _part(
         self, part: Any, index: int, path: str, candidate: dict[str, Any], keys: set[str], reading: Reading
     ) -> None:
-        if type(part) is dict and any(type(call := part.get(name)) is dict and _PIECES & call.keys() for name in CALLS):
+        if type(part) is dict and any(
+            type(call := part.get(name)) is dict and not _PIECES.isdisjoint(call) for name in CALLS
+        ):
             raise UpstreamProtocolError(
                 "The upstream sent the arguments of a call in pieces, which cannot be inspected. "
                 "Ask without 'streamFunctionCallArguments'."
